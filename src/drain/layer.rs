@@ -1,0 +1,102 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use tower_layer::Layer;
+
+use super::Drain;
+use crate::events::{Event, Events};
+use crate::phase::Lifecycle;
+use crate::reply::{Reason, Reply};
+
+/// Refuses requests while the process drains; see the [module](super).
+#[derive(Clone)]
+pub struct DrainLayer {
+    pub(super) shared: Arc<Shared>,
+}
+
+type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub lifecycle: Lifecycle,
+    pub reply: Reply,
+    pub exempt: Option<Arc<Exempt>>,
+    pub extension: bool,
+    pub events: Events,
+}
+
+impl DrainLayer {
+    /// Refuses from [`Phase::Draining`](crate::Phase::Draining) of this process on, with
+    /// `Retry-After: 1`, and exempts nothing.
+    pub fn new(lifecycle: &Lifecycle) -> Self {
+        DrainLayer {
+            shared: Arc::new(Shared {
+                lifecycle: lifecycle.clone(),
+                reply: Reply::new(Reason::Draining).retry_after(Duration::from_secs(1)),
+                exempt: None,
+                extension: true,
+                events: Events::none(),
+            }),
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        change(Arc::make_mut(&mut self.shared));
+        self
+    }
+
+    /// When a refused client should come back; rounded up to a whole second, at least 1. Default: 1 s.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.with(|shared| shared.reply = Reply::new(Reason::Draining).retry_after(wait))
+    }
+
+    /// Requests for which `exempt` says `true` are served to the very end: health probes, metrics.
+    /// Asked only while draining.
+    #[must_use]
+    pub fn exempt(self, exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|shared| shared.exempt = Some(Arc::new(exempt)))
+    }
+
+    /// Leaves the [`Draining`](super::Draining) extension out of the requests that pass, which saves
+    /// its allocation. Handlers then await the drain through the [`Lifecycle`].
+    #[must_use]
+    pub fn without_extension(self) -> Self {
+        self.with(|shared| shared.extension = false)
+    }
+
+    /// Tells each refusal, [`Event::Refused`].
+    #[must_use]
+    pub fn events(self, events: Events) -> Self {
+        self.with(|shared| shared.events = events)
+    }
+}
+
+impl Shared {
+    pub(super) fn tell_refused(&self) {
+        self.events.tell(|| Event::Refused {
+            reason: self.reply.reason(),
+        });
+    }
+}
+
+impl<S> Layer<S> for DrainLayer {
+    type Service = Drain<S>;
+
+    fn layer(&self, inner: S) -> Drain<S> {
+        Drain {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for DrainLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DrainLayer")
+            .field("lifecycle", &self.shared.lifecycle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! Refuses new requests while the process drains, in the form that makes a client go elsewhere.
+//!
+//! From [`Phase::Draining`](crate::Phase::Draining) on, a request is answered with 503,
+//! `Retry-After`, and below HTTP/2 `Connection: close`; a gRPC call with UNAVAILABLE, Trailers-Only
+//! (see [`reply`](crate::reply)). Requests that are already being answered are not touched. In the
+//! lame-duck phase requests are still served: a load balancer needs time to see that the instance is
+//! leaving, and until then a 503 is an outage.
+//!
+//! Every request that passes carries a [`Draining`] in its extensions, so that a handler without an
+//! end of its own (server-sent events, a websocket) can end itself when the drain begins.
+//!
+//! Health and metrics routes belong outside of this layer, or are exempted by a predicate.
+//!
+//! ```
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use bytes::Bytes;
+//! use lameduck::{DrainLayer, Lifecycle, Phase};
+//! use std::{convert::Infallible, time::Duration};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let lifecycle = Lifecycle::new();
+//! let service = ServiceBuilder::new()
+//!     .layer(
+//!         DrainLayer::new(&lifecycle)
+//!             .retry_after(Duration::from_secs(3))
+//!             .exempt(|head| head.uri.path() == "/healthz"),
+//!     )
+//!     .service(service_fn(|_: Request<()>| async {
+//!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello")))
+//!     }));
+//!
+//! let get = |path: &str| Request::get(path).body(()).unwrap();
+//! let answer = service.clone().oneshot(get("/")).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::OK);
+//!
+//! lifecycle.advance(Phase::Draining);
+//! let answer = service.clone().oneshot(get("/")).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(answer.headers()["retry-after"], "3");
+//! assert_eq!(answer.headers()["connection"], "close");
+//!
+//! let answer = service.oneshot(get("/healthz")).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::OK);
+//! # }
+//! ```
+
+mod extension;
+mod future;
+mod layer;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use extension::Draining;
+pub use future::DrainFuture;
+pub use layer::DrainLayer;
+pub use service::Drain;

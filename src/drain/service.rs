@@ -1,0 +1,62 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::layer::Shared;
+use super::{DrainFuture, Draining};
+use crate::phase::Phase;
+use crate::reply::{Asked, ReplyBody};
+
+/// The service that [`DrainLayer`](super::DrainLayer) makes.
+#[derive(Clone)]
+pub struct Drain<S> {
+    pub(super) inner: S,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for Drain<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body<Data = Bytes>,
+{
+    type Response = Response<ReplyBody<ResB>>;
+    type Error = S::Error;
+    type Future = DrainFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let shared = &*self.shared;
+        if shared.lifecycle.phase() >= Phase::Draining {
+            let (head, body) = request.into_parts();
+            if !shared.exempt.as_ref().is_some_and(|exempt| exempt(&head)) {
+                shared.tell_refused();
+                let asked = Asked::head(head.version, &head.headers);
+                return DrainFuture::refused(shared.reply.answer(asked, head.headers));
+            }
+            request = Request::from_parts(head, body);
+        }
+        if shared.extension {
+            request
+                .extensions_mut()
+                .insert(Draining::from(shared.lifecycle.clone()));
+        }
+        DrainFuture::passed(self.inner.call(request))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Drain<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("inner", &self.inner)
+            .field("lifecycle", &self.shared.lifecycle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::phase::Phase;
+use crate::reply::Reason;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The process moved to this phase.
+    Phase(Phase),
+    /// A connection was accepted.
+    Opened {
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
+    },
+    /// A connection ended.
+    Closed {
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
+        /// Why.
+        why: Closed,
+    },
+    /// A deadline passed.
+    Timeout {
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
+        /// Which.
+        kind: Timeout,
+    },
+    /// A request was answered from the table of refusals.
+    Refused {
+        /// Why.
+        reason: Reason,
+    },
+    /// The service failed instead of answering; the client got a 500.
+    ServiceError {
+        /// What it said.
+        error: &'a (dyn std::error::Error + 'static),
+    },
+    /// Accepting failed. The listener pauses for `pause` when the process has run out of something
+    /// (file descriptors, memory); told once for a run of failures.
+    AcceptError {
+        /// What the system said.
+        error: &'a std::io::Error,
+        /// How long nothing is accepted; `None` when the next connection is accepted at once.
+        pause: Option<Duration>,
+    },
+    /// A request was cut at the end of the drain.
+    Cut {
+        /// The other end; `None` on a Unix socket.
+        peer: Option<SocketAddr>,
+        /// What it was, `GET /path`; a state's name when no request was known.
+        what: &'a str,
+        /// How old it was.
+        age: Duration,
+    },
+}
+
+/// Which deadline passed. The names are those of the settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// `read_header`
+    ReadHeader,
+    /// `read`
+    Read,
+    /// `write`
+    Write,
+    /// `idle`
+    Idle,
+    /// `read_stall`
+    ReadStall,
+    /// `write_stall`
+    WriteStall,
+}
+
+impl Timeout {
+    /// The name, as the setting is called.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Timeout::ReadHeader => "read_header",
+            Timeout::Read => "read",
+            Timeout::Write => "write",
+            Timeout::Idle => "idle",
+            Timeout::ReadStall => "read_stall",
+            Timeout::WriteStall => "write_stall",
+        }
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Closed {
+    /// By the peer, or by `Connection: close`, or by GOAWAY: as HTTP ends a connection.
+    Ended,
+    /// A deadline passed.
+    Timeout(Timeout),
+    /// The peer broke the protocol or the transport failed.
+    Error,
+    /// It was idle when the drain closed what was idle.
+    Drained,
+    /// It was cut at the end of the drain.
+    Cut,
+}
+
+impl Closed {
+    /// The name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Closed::Ended => "ended",
+            Closed::Timeout(kind) => kind.as_str(),
+            Closed::Error => "error",
+            Closed::Drained => "drained",
+            Closed::Cut => "cut",
+        }
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Phase(phase) => write!(f, "phase: {phase}"),
+            Event::Opened { peer } => write!(f, "connection opened{}", Of(*peer)),
+            Event::Closed { peer, why } => {
+                write!(f, "connection closed{}: {}", Of(*peer), why.as_str())
+            }
+            Event::Timeout { peer, kind } => write!(f, "timeout {kind}{}", Of(*peer)),
+            Event::Refused { reason } => write!(f, "refused: {reason}"),
+            Event::ServiceError { error } => write!(f, "the service failed: {error}"),
+            Event::AcceptError { error, pause: None } => write!(f, "accept failed: {error}"),
+            Event::AcceptError {
+                error,
+                pause: Some(pause),
+            } => write!(f, "accept failed, pausing for {pause:?}: {error}"),
+            Event::Cut { peer, what, age } => write!(f, "cut {what} after {age:?}{}", Of(*peer)),
+        }
+    }
+}
+
+struct Of(Option<SocketAddr>);
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(peer) => write!(f, " ({peer})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::Method;
+
+use super::registry::{Entry, Registry};
+
+/// Reads what an [`InFlightLayer`](super::InFlightLayer) counts. Clones read the same.
+#[derive(Clone)]
+pub struct InFlightHandle {
+    pub(super) registry: Arc<Registry>,
+}
+
+/// One running request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InFlightRequest {
+    /// The method.
+    pub method: Method,
+    /// The path, without the query (which may hold secrets).
+    pub path: String,
+    /// The matched route, where the router told it (feature `axum`).
+    pub route: Option<String>,
+    /// How long it has been running.
+    pub age: Duration,
+    /// Who asked: the other end of the connection.
+    pub peer: Option<SocketAddr>,
+}
+
+impl InFlightHandle {
+    /// How many requests are running.
+    pub fn count(&self) -> usize {
+        self.registry.tally.count()
+    }
+
+    /// The most requests that have been running at once.
+    pub fn peak(&self) -> usize {
+        self.registry.peak.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing is running: at once if nothing is.
+    pub async fn wait_idle(&self) {
+        self.registry.tally.idle().await;
+    }
+
+    /// What is running, the oldest first.
+    pub fn requests(&self) -> Vec<InFlightRequest> {
+        let mut requests = Vec::with_capacity(self.count());
+        self.registry
+            .visit(|entry| requests.push(InFlightRequest::from(entry)));
+        requests.sort_by_key(|request| std::cmp::Reverse(request.age));
+        requests
+    }
+}
+
+impl From<&Entry> for InFlightRequest {
+    fn from(entry: &Entry) -> Self {
+        InFlightRequest {
+            method: entry.method.clone(),
+            path: entry.uri.path().to_owned(),
+            #[cfg(feature = "axum")]
+            route: entry.route.as_ref().map(|route| route.as_str().to_owned()),
+            #[cfg(not(feature = "axum"))]
+            route: entry.route.map(|never| match never {}),
+            age: entry.started.elapsed(),
+            peer: entry.peer,
+        }
+    }
+}
+
+impl fmt::Debug for InFlightHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlightHandle")
+            .field("count", &self.count())
+            .field("peak", &self.peak())
+            .finish()
+    }
+}

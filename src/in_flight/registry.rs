@@ -1,0 +1,130 @@
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use http::{Extensions, Method, Request, Uri};
+use slab::Slab;
+
+use crate::conn_info::ConnInfo;
+use crate::track::{End, Guard, Tally};
+use std::net::SocketAddr;
+
+/// What is running, in shards so that threads seldom meet. A slot is reused: entering allocates
+/// nothing once a shard has grown to what it needs, and method and path are shared, not copied.
+pub(super) struct Registry {
+    pub tally: Tally,
+    pub peak: AtomicUsize,
+    shards: Box<[Mutex<Slab<Entry>>]>,
+}
+
+pub(super) struct Entry {
+    pub method: Method,
+    pub uri: Uri,
+    pub route: Option<Route>,
+    pub peer: Option<SocketAddr>,
+    pub started: Instant,
+}
+
+#[cfg(feature = "axum")]
+pub(super) type Route = axum::extract::MatchedPath;
+#[cfg(not(feature = "axum"))]
+pub(super) type Route = std::convert::Infallible;
+
+#[cfg(feature = "axum")]
+fn route(extensions: &Extensions) -> Option<Route> {
+    extensions.get::<Route>().cloned()
+}
+#[cfg(not(feature = "axum"))]
+fn route(_: &Extensions) -> Option<Route> {
+    None
+}
+
+/// One request, in flight until this is dropped.
+pub(super) struct InFlightGuard {
+    registry: Arc<Registry>,
+    shard: usize,
+    slot: usize,
+}
+
+impl Registry {
+    pub fn new() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = threads.next_power_of_two().min(64);
+        Registry {
+            tally: Tally::new(),
+            peak: AtomicUsize::new(0),
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    pub fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+        let entry = Entry {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: route(request.extensions()),
+            peer: request
+                .extensions()
+                .get()
+                .and_then(|info: &ConnInfo| info.peer),
+            started: Instant::now(),
+        };
+        let shard = this_thread() & (this.shards.len() - 1);
+        let slot = this.shard(shard, |slab| slab.insert(entry));
+        let count = this.tally.add();
+        // Relaxed, and read first: the peak is a gauge that orders nothing, and hardly ever rises.
+        if count > this.peak.load(Ordering::Relaxed) {
+            this.peak.fetch_max(count, Ordering::Relaxed);
+        }
+        InFlightGuard {
+            registry: this.clone(),
+            shard,
+            slot,
+        }
+    }
+
+    /// The lock is held for one operation on a slab, which cannot panic half way: a poisoned one is
+    /// as good as any.
+    fn shard<T>(&self, shard: usize, with: impl FnOnce(&mut Slab<Entry>) -> T) -> T {
+        with(
+            &mut self.shards[shard]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// Visits everything that is running, a shard at a time.
+    pub fn visit(&self, mut visit: impl FnMut(&Entry)) {
+        for shard in 0..self.shards.len() {
+            self.shard(shard, |slab| {
+                slab.iter().for_each(|(_, entry)| visit(entry))
+            });
+        }
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        let entry = self
+            .registry
+            .shard(self.shard, |slab| slab.try_remove(self.slot));
+        drop(entry);
+        self.registry.tally.remove();
+    }
+}
+
+impl Guard for InFlightGuard {
+    fn end(self, _: End) {}
+}
+
+/// A small number for each thread, handed out in turn.
+fn this_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static THIS: Cell<usize> = const { Cell::new(usize::MAX) });
+    THIS.with(|this| {
+        if this.get() == usize::MAX {
+            this.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        this.get()
+    })
+}

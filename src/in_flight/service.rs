@@ -1,0 +1,46 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::registry::Registry;
+use super::{InFlightBody, InFlightFuture};
+
+/// The service that [`InFlightLayer`](super::InFlightLayer) makes.
+#[derive(Clone)]
+pub struct InFlight<S> {
+    pub(super) inner: S,
+    pub(super) registry: Arc<Registry>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for InFlight<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body,
+{
+    type Response = Response<InFlightBody<ResB>>;
+    type Error = S::Error;
+    type Future = InFlightFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        // Before the inner call: a service may do its work there.
+        let guard = Registry::enter(&self.registry, &request);
+        let head = request.method() == Method::HEAD;
+        InFlightFuture::new(self.inner.call(request), guard, head)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for InFlight<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! `RUSTFLAGS="--cfg lameduck_loom" cargo test --release --lib loom`
+
+use super::{Lifecycle, Phase};
+use crate::track::Tally;
+use loom::future::block_on;
+use loom::thread;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn a_waiter_never_misses_the_move() {
+    loom::model(|| {
+        let lifecycle = Lifecycle::new();
+        let mover = lifecycle.clone();
+        let thread = thread::spawn(move || mover.advance(Phase::Draining));
+        assert_eq!(
+            block_on(lifecycle.reached(Phase::LameDuck)),
+            Phase::Draining
+        );
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn two_movers_never_take_it_back() {
+    loom::model(|| {
+        let lifecycle = Lifecycle::new();
+        let (a, b) = (lifecycle.clone(), lifecycle.clone());
+        let first = thread::spawn(move || a.advance(Phase::Draining));
+        let second = thread::spawn(move || b.advance(Phase::Ready));
+        let before = lifecycle.phase();
+        assert!(lifecycle.phase() >= before);
+        assert!(first.join().unwrap(), "nobody else reached Draining");
+        second.join().unwrap();
+        assert_eq!(lifecycle.phase(), Phase::Draining);
+    });
+}
+
+#[test]
+fn who_sees_the_lame_duck_sees_its_window() {
+    loom::model(|| {
+        let lifecycle = Lifecycle::new();
+        let mover = lifecycle.clone();
+        let thread = thread::spawn(move || mover.lame_duck(Duration::from_secs(3600)));
+        if lifecycle.phase() == Phase::LameDuck {
+            assert!(lifecycle.lame_duck_left() > Duration::from_secs(3000));
+            assert!(lifecycle.departure() < 0.5);
+        }
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn idle_is_never_missed() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::new());
+        let guard = Tally::enter(&tally);
+        let thread = thread::spawn(move || drop(guard));
+        block_on(tally.idle());
+        assert_eq!(tally.count(), 0);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn idle_is_never_missed_when_two_leave() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::new());
+        let (one, two) = (Tally::enter(&tally), Tally::enter(&tally));
+        let first = thread::spawn(move || drop(one));
+        let second = thread::spawn(move || drop(two));
+        block_on(tally.idle());
+        assert_eq!(tally.count(), 0);
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+}

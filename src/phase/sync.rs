@@ -1,0 +1,79 @@
+//! The atomics and the notification that the crate's lock-free words are built from, in one place so
+//! that the model checker can take their places (`RUSTFLAGS="--cfg lameduck_loom"`).
+//!
+//! The cfg is not the usual `loom`, because tokio reads that one too and drops half of itself.
+
+#[cfg(not(lameduck_loom))]
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(lameduck_loom))]
+pub(crate) use tokio::sync::Notify;
+
+#[cfg(lameduck_loom)]
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+#[cfg(lameduck_loom)]
+pub(crate) use model::Notify;
+
+/// What the crate relies on of `tokio::sync::Notify`, written for the model checker: a `notified()`
+/// future that was enabled before `notify_waiters()` completes.
+#[cfg(lameduck_loom)]
+mod model {
+    use loom::sync::Mutex;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[derive(Default)]
+    struct Waiters {
+        told: usize,
+        wakers: Vec<Waker>,
+    }
+
+    pub(crate) struct Notify(Mutex<Waiters>);
+
+    pub(crate) struct Notified<'a> {
+        notify: &'a Notify,
+        since: Option<usize>,
+    }
+
+    impl Notify {
+        pub(crate) fn new() -> Self {
+            Notify(Mutex::new(Waiters::default()))
+        }
+
+        pub(crate) fn notified(&self) -> Notified<'_> {
+            Notified {
+                notify: self,
+                since: None,
+            }
+        }
+
+        pub(crate) fn notify_waiters(&self) {
+            let mut waiters = self.0.lock().unwrap();
+            waiters.told += 1;
+            let wakers = std::mem::take(&mut waiters.wakers);
+            drop(waiters);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    impl Notified<'_> {
+        pub(crate) fn enable(self: Pin<&mut Self>) -> bool {
+            let this = self.get_mut();
+            let told = this.notify.0.lock().unwrap().told;
+            *this.since.get_or_insert(told) != told
+        }
+    }
+
+    impl Future for Notified<'_> {
+        type Output = ();
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let this = self.get_mut();
+            let mut waiters = this.notify.0.lock().unwrap();
+            if *this.since.get_or_insert(waiters.told) != waiters.told {
+                return Poll::Ready(());
+            }
+            waiters.wakers.push(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+}

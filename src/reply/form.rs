@@ -1,0 +1,72 @@
+use http::{HeaderMap, HeaderValue, Request, Version, header};
+
+/// What is to be known of a request in order to refuse it in its own form.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub(super) form: Form,
+    pub(super) below_http2: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    Text,
+    Problem,
+    Grpc { content_type: HeaderValue },
+}
+
+impl Asked {
+    /// Looks at the version, `Content-Type` and `Accept`.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        Self::head(request.version(), request.headers())
+    }
+
+    /// As [`of`](Self::of), from a head in parts.
+    pub fn head(version: Version, headers: &HeaderMap) -> Self {
+        Asked {
+            form: Form::of(headers),
+            below_http2: version < Version::HTTP_2,
+        }
+    }
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
+            if is_grpc(content_type.as_bytes()) {
+                // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else
+                // that a Trailers-Only answer shows. The clone shares the bytes.
+                return Form::Grpc {
+                    content_type: content_type.clone(),
+                };
+            }
+        }
+        if headers.get_all(header::ACCEPT).iter().any(wants_json) {
+            Form::Problem
+        } else {
+            Form::Text
+        }
+    }
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    match content_type.get(..GRPC.len()) {
+        Some(start) if start.eq_ignore_ascii_case(GRPC) => {
+            matches!(
+                content_type.get(GRPC.len()),
+                None | Some(b'+' | b';' | b'-')
+            )
+        }
+        _ => false,
+    }
+}
+
+/// Whether one of the media ranges is JSON or problem details by name; `*/*` is no wish for JSON.
+fn wants_json(accept: &HeaderValue) -> bool {
+    accept.as_bytes().split(|b| *b == b',').any(|range| {
+        let name = range.split(|b| *b == b';').next().unwrap_or_default();
+        let name = name.trim_ascii();
+        name.eq_ignore_ascii_case(b"application/json")
+            || name.eq_ignore_ascii_case(b"application/problem+json")
+    })
+}

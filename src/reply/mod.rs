@@ -1,0 +1,139 @@
+//! What a refused request gets: one table for HTTP/1, HTTP/2 and gRPC.
+//!
+//! | reason | HTTP | gRPC | headers |
+//! |---|---|---|---|
+//! | [`Draining`](Reason::Draining) | 503 | UNAVAILABLE 14 | `Retry-After`, `Connection: close` |
+//! | [`HandlerTimeout`](Reason::HandlerTimeout) | 503 | DEADLINE_EXCEEDED 4 | `Connection: close` |
+//! | [`BodyTooSlow`](Reason::BodyTooSlow) | 408 | DEADLINE_EXCEEDED 4 | `Connection: close` |
+//! | [`HeadTooSlow`](Reason::HeadTooSlow) | 408 | - | `Connection: close` |
+//! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
+//!
+//! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it
+//!   (RFC 9113, 8.2.2).
+//! * A gRPC request (content type `application/grpc…`) is answered in its own form: HTTP 200,
+//!   Trailers-Only, `grpc-status` and `grpc-message`, and `grpc-retry-pushback-ms` where the reply says
+//!   when to come back.
+//! * The body is a line of text, or problem details (RFC 9457) for a client that accepts JSON.
+//! * Bodies and header values are static, and the head is built in the refused request's own header
+//!   map: a refusal allocates nothing beyond what that map has to grow by.
+//!
+//! ```
+//! use lameduck::reply::{Asked, Reason, Reply};
+//! use http::{Request, StatusCode, header};
+//! use std::time::Duration;
+//!
+//! let request = Request::get("/").body(()).unwrap();
+//! let asked = Asked::of(&request);
+//! let refusal = Reply::new(Reason::Draining)
+//!     .retry_after(Duration::from_millis(1500))
+//!     .answer(asked, request.into_parts().0.headers);
+//! assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(refusal.headers()[header::RETRY_AFTER], "2");
+//! assert_eq!(refusal.headers()[header::CONNECTION], "close");
+//! ```
+
+mod body;
+mod form;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use body::ReplyBody;
+pub use form::Asked;
+pub use table::Reason;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use std::time::Duration;
+
+use form::Form;
+
+/// A refusal, ready to be given many times.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    reason: Reason,
+    retry_after: Option<RetryAfter>,
+}
+
+/// When to come back, already spelt in both units.
+#[derive(Clone, Debug)]
+struct RetryAfter {
+    seconds: HeaderValue,
+    millis: HeaderValue,
+}
+
+impl Reply {
+    /// The table's answer for this reason, without a `Retry-After`.
+    pub const fn new(reason: Reason) -> Self {
+        Reply {
+            reason,
+            retry_after: None,
+        }
+    }
+
+    /// Adds `Retry-After` (RFC 9110, 10.2.3): whole seconds, rounded up and never 0; for gRPC
+    /// `grpc-retry-pushback-ms` in milliseconds.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.retry_after = Some(RetryAfter {
+            seconds: HeaderValue::from(millis.div_ceil(1000)),
+            millis: HeaderValue::from(millis),
+        });
+        self
+    }
+
+    /// Why it refuses.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The response to a request that `asked` this way. `headers` is the refused request's header
+    /// map: it is emptied and used again, so that a refusal need not allocate one.
+    pub fn answer(&self, asked: Asked, mut headers: HeaderMap) -> Response<Bytes> {
+        headers.clear();
+        let row = self.reason.row();
+        let mut response = Response::new(Bytes::new());
+        match asked.form {
+            Form::Grpc { content_type } => {
+                headers.insert(header::CONTENT_TYPE, content_type);
+                headers.insert("grpc-status", HeaderValue::from_static(row.grpc_status));
+                headers.insert("grpc-message", HeaderValue::from_static(row.grpc_message));
+                if let Some(retry) = &self.retry_after {
+                    headers.insert("grpc-retry-pushback-ms", retry.millis.clone());
+                }
+            }
+            form @ (Form::Text | Form::Problem) => {
+                *response.status_mut() = row.status;
+                let (content_type, body) = match form {
+                    Form::Problem => ("application/problem+json", row.problem),
+                    _ => ("text/plain; charset=utf-8", row.text),
+                };
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                *response.body_mut() = Bytes::from_static(body.as_bytes());
+                if let Some(retry) = &self.retry_after {
+                    headers.insert(header::RETRY_AFTER, retry.seconds.clone());
+                }
+            }
+        }
+        if row.close && asked.below_http2 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+impl From<Reason> for Reply {
+    fn from(reason: Reason) -> Self {
+        Reply::new(reason)
+    }
+}
+
+impl Reason {
+    /// The HTTP status that this reason is answered with (a gRPC client sees HTTP 200 and the gRPC
+    /// code instead).
+    pub const fn status(self) -> StatusCode {
+        self.row().status
+    }
+}

@@ -1,0 +1,101 @@
+use http::StatusCode;
+use std::fmt;
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The server is about to stop and takes no new work.
+    Draining,
+    /// The handler had no answer within the time there was for one.
+    HandlerTimeout,
+    /// The request's body did not arrive in time.
+    BodyTooSlow,
+    /// The request's head did not arrive in time.
+    HeadTooSlow,
+    /// The service failed instead of answering.
+    Internal,
+}
+
+/// One row of the table: the same refusal in each form.
+pub(super) struct Row {
+    pub name: &'static str,
+    pub status: StatusCode,
+    pub grpc_status: &'static str,
+    pub grpc_message: &'static str,
+    pub close: bool,
+    pub text: &'static str,
+    pub problem: &'static str,
+}
+
+/// One source for the sentence that stands in all three forms. `grpc-message` is percent-encoded on
+/// the wire (the gRPC over HTTP/2 specification); these sentences have nothing to encode.
+macro_rules! row {
+    ($name:literal, $status:ident $code:literal $title:literal, grpc $grpc:literal, close $close:literal, $say:literal) => {
+        &Row {
+            name: $name,
+            status: StatusCode::$status,
+            grpc_status: $grpc,
+            grpc_message: $say,
+            close: $close,
+            text: concat!($say, "\n"),
+            problem: concat!(
+                r#"{"type":"about:blank","title":""#,
+                $title,
+                r#"","status":"#,
+                $code,
+                r#","detail":""#,
+                $say,
+                "\"}\n"
+            ),
+        }
+    };
+}
+
+impl Reason {
+    /// The table.
+    pub(super) const fn row(self) -> &'static Row {
+        match self {
+            Reason::Draining => {
+                row!("draining", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "14", close true,
+                     "the server is shutting down, please try again")
+            }
+            Reason::HandlerTimeout => {
+                row!("handler_timeout", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "4", close true,
+                     "the request took too long")
+            }
+            Reason::BodyTooSlow => {
+                row!("body_too_slow", REQUEST_TIMEOUT 408 "Request Timeout", grpc "4", close true,
+                     "the request body did not arrive in time")
+            }
+            Reason::HeadTooSlow => {
+                row!("head_too_slow", REQUEST_TIMEOUT 408 "Request Timeout", grpc "4", close true,
+                     "the request did not arrive in time")
+            }
+            Reason::Internal => {
+                row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
+                     "the server failed to answer")
+            }
+        }
+    }
+
+    /// The reason's name in logs and metrics, `snake_case`.
+    pub const fn as_str(self) -> &'static str {
+        self.row().name
+    }
+
+    #[cfg(test)]
+    pub(super) const ALL: [Reason; 5] = [
+        Reason::Draining,
+        Reason::HandlerTimeout,
+        Reason::BodyTooSlow,
+        Reason::HeadTooSlow,
+        Reason::Internal,
+    ];
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,108 @@
+use super::*;
+use http::{Request, Version};
+
+fn ask(version: Version, headers: &[(&str, &str)]) -> Response<Bytes> {
+    let mut request = Request::builder().version(version);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).unwrap();
+    let asked = Asked::of(&request);
+    Reply::new(Reason::Draining)
+        .retry_after(Duration::from_secs(2))
+        .answer(asked, request.into_parts().0.headers)
+}
+
+#[test]
+fn http1_is_told_to_close_and_http2_is_not() {
+    let one = ask(Version::HTTP_11, &[("cookie", "kept=private")]);
+    assert_eq!(one.status(), 503);
+    assert_eq!(one.headers()["connection"], "close");
+    assert_eq!(one.headers()["retry-after"], "2");
+    assert!(
+        one.headers().get("cookie").is_none(),
+        "nothing of the request comes back"
+    );
+    let two = ask(Version::HTTP_2, &[]);
+    assert_eq!(two.status(), 503);
+    assert!(two.headers().get("connection").is_none());
+}
+
+#[test]
+fn grpc_gets_trailers_only_in_its_own_content_type() {
+    for kind in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc-web",
+        "Application/gRPC;x=y",
+    ] {
+        let reply = ask(Version::HTTP_2, &[("content-type", kind)]);
+        assert_eq!(reply.status(), 200);
+        assert_eq!(reply.headers()["content-type"], kind);
+        assert_eq!(reply.headers()["grpc-status"], "14");
+        assert_eq!(reply.headers()["grpc-retry-pushback-ms"], "2000");
+        assert!(reply.headers().get("retry-after").is_none());
+        assert!(reply.body().is_empty());
+    }
+    let not = ask(Version::HTTP_2, &[("content-type", "application/grpcish")]);
+    assert_eq!(not.status(), 503);
+}
+
+#[test]
+fn json_is_for_those_who_ask_for_it() {
+    for accept in [
+        "application/json",
+        "text/html, Application/JSON;q=0.8",
+        "application/problem+json",
+    ] {
+        let reply = ask(Version::HTTP_11, &[("accept", accept)]);
+        assert_eq!(reply.headers()["content-type"], "application/problem+json");
+        let body = std::str::from_utf8(reply.body()).unwrap();
+        assert!(body.contains(r#""status":503"#), "{body}");
+    }
+    let any = ask(Version::HTTP_11, &[("accept", "*/*")]);
+    assert_eq!(any.headers()["content-type"], "text/plain; charset=utf-8");
+}
+
+#[test]
+fn each_row_agrees_with_itself() {
+    for reason in Reason::ALL {
+        let row = reason.row();
+        assert!(
+            row.problem
+                .contains(&format!("\"status\":{}", row.status.as_u16())),
+            "{reason}"
+        );
+        assert!(
+            row.problem.contains(row.status.canonical_reason().unwrap()),
+            "{reason}"
+        );
+        assert_eq!(row.text.trim_end(), row.grpc_message);
+        assert!(
+            row.grpc_message
+                .bytes()
+                .all(|b| (0x20..=0x7e).contains(&b) && b != b'%')
+        );
+        assert!(!row.problem.contains('\\'));
+    }
+}
+
+#[test]
+fn retry_after_is_rounded_up_and_never_nothing() {
+    for (wait, seconds, millis) in [
+        (0, "1", "1"),
+        (1, "1", "1"),
+        (1000, "1", "1000"),
+        (1001, "2", "1001"),
+    ] {
+        let reply = Reply::new(Reason::Draining).retry_after(Duration::from_millis(wait));
+        let retry = reply.retry_after.unwrap();
+        assert_eq!(
+            (
+                retry.seconds.to_str().unwrap(),
+                retry.millis.to_str().unwrap()
+            ),
+            (seconds, millis)
+        );
+    }
+}

@@ -1,0 +1,182 @@
+use std::fmt;
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::Extensions;
+
+use super::accept::accept;
+use super::app::App;
+use super::error::ServeError;
+use super::limits::Limits;
+use super::listener::Listener;
+use super::server::{OnConnection, Server};
+use super::timeouts::Timeouts;
+use crate::conn_info::ConnInfo;
+use crate::events::Events;
+use crate::phase::Phase;
+use crate::shutdown::{Handle, Report, Shutdown};
+
+/// A server that is about to start: await it to run it to its end. Made by [`serve`](super::serve()).
+#[must_use = "a server does nothing until it is awaited"]
+pub struct Serve<L, A> {
+    listener: L,
+    app: A,
+    timeouts: Timeouts,
+    limits: Limits,
+    part: Part,
+    events: Events,
+    on_connection: Option<OnConnection>,
+    extensions: bool,
+}
+
+/// What part a server has in the shutdown.
+enum Part {
+    /// It drives the whole sequence.
+    Drives(Shutdown),
+    /// It takes part in one that is driven elsewhere.
+    Follows(Handle),
+}
+
+impl<L: Listener, A: App> Serve<L, A> {
+    pub(super) fn new(listener: L, app: A) -> Self {
+        Serve {
+            listener,
+            app,
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            part: Part::Drives(Shutdown::new()),
+            events: Events::none(),
+            on_connection: None,
+            extensions: true,
+        }
+    }
+
+    /// How long each part of a connection's life may take. Default: [`Timeouts::default`].
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How much a connection may take. Default: [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The shutdown that this server drives: signals, phases, workers, closers. Default:
+    /// [`Shutdown::new`], with SIGTERM and SIGINT.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.part = Part::Drives(shutdown);
+        self
+    }
+
+    /// Takes part in a shutdown that another server of this process drives (an admin port): drains
+    /// when it drains, and ends when this server's own connections have ended.
+    pub fn follow(mut self, handle: &Handle) -> Self {
+        self.part = Part::Follows(handle.clone());
+        self
+    }
+
+    /// Tells what happens to connections, requests and the phase.
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// Adds to what every request of a connection carries in its extensions. Called once when a
+    /// connection becomes active; the extensions are cloned into each of its requests.
+    ///
+    /// ```
+    /// # use lameduck::ConnInfo;
+    /// #[derive(Clone)]
+    /// struct Internal(bool);
+    ///
+    /// # fn on(listener: tokio::net::TcpListener, app: axum::Router) {
+    /// let server = lameduck::serve(listener, app).on_connection(|info: &ConnInfo, extensions| {
+    ///     extensions.insert(Internal(info.peer.is_some_and(|peer| peer.ip().is_loopback())));
+    /// });
+    /// # drop(server);
+    /// # }
+    /// ```
+    pub fn on_connection(
+        mut self,
+        add: impl Fn(&ConnInfo, &mut Extensions) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_connection = Some(match self.on_connection.take() {
+            Some(first) => Arc::new(move |info, extensions| {
+                first(info, extensions);
+                add(info, extensions);
+            }),
+            None => Arc::new(add),
+        });
+        self
+    }
+
+    /// Makes `axum::extract::ConnectInfo<SocketAddr>` work, as
+    /// `into_make_service_with_connect_info` does for `axum::serve`.
+    #[cfg(feature = "axum")]
+    pub fn connect_info(self) -> Self {
+        self.on_connection(|info, extensions| {
+            if let Some(peer) = info.peer {
+                extensions.insert(axum::extract::ConnectInfo(peer));
+            }
+        })
+    }
+
+    /// Leaves [`ConnInfo`] and [`Deadlines`](super::Deadlines) out of the requests: a request then
+    /// costs no allocation beyond hyper's own.
+    pub fn without_extensions(mut self) -> Self {
+        self.extensions = false;
+        self
+    }
+}
+
+impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
+    type Output = Result<Report, ServeError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.timeouts.check()?;
+            self.limits.check()?;
+            let handle = match &self.part {
+                Part::Drives(shutdown) => shutdown.handle(),
+                Part::Follows(handle) => handle.clone(),
+            };
+            let lifecycle = handle.lifecycle().clone();
+            let mut server = Server::new(self.timeouts, self.limits, lifecycle, self.events);
+            server.on_connection = self.on_connection;
+            server.extensions = self.extensions;
+            let server = Arc::new(server);
+            match self.part {
+                Part::Drives(shutdown) => {
+                    let sequence = shutdown.start(server.events.clone())?;
+                    handle.enlist(server.clone());
+                    if !sequence.waits_for_ready() {
+                        handle.ready();
+                    }
+                    let accepting = accept(self.listener, self.app, server);
+                    let ((), report) = tokio::join!(accepting, sequence.run());
+                    Ok(report)
+                }
+                Part::Follows(handle) => {
+                    handle.enlist(server.clone());
+                    accept(self.listener, self.app, server.clone()).await;
+                    server.lifecycle.reached(Phase::Draining).await;
+                    server.all.idle().await;
+                    Ok(Report::of_follower(&*server))
+                }
+            }
+        })
+    }
+}
+
+impl<L, A> fmt::Debug for Serve<L, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

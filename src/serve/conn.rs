@@ -1,0 +1,235 @@
+//! What the server knows of each of its connections.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::clock::{Clock, Tick};
+use super::exchange::{Exchange, State};
+use super::h2::Streams;
+use super::server::Server;
+use super::timeouts::Timeouts;
+use crate::conn_info::ConnInfo;
+use crate::events::{Closed, Event};
+use crate::shutdown::CutRequest;
+use crate::track::{Tally, TallyGuard};
+
+/// One connection, as the registry knows it.
+pub(super) struct Conn {
+    pub info: ConnInfo,
+    pub accepted: Tick,
+    requests: AtomicU32,
+    /// Where this connection's dice begin.
+    seed: u64,
+    /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
+    write_blocked: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    doing: Doing,
+    why: Closed,
+}
+
+/// What a connection does, for those who look at it from outside of its task.
+#[derive(Clone)]
+pub(super) enum Doing {
+    Parked,
+    Http1(Arc<Exchange>),
+    Http2(Arc<Streams>),
+    Upgraded(String),
+}
+
+impl Conn {
+    pub fn new(info: ConnInfo, accepted: Tick, seed: u64) -> Self {
+        Conn {
+            info,
+            accepted,
+            seed,
+            requests: AtomicU32::new(0),
+            write_blocked: AtomicU64::new(Tick::NEVER.0),
+            inner: Mutex::new(Inner {
+                reader: None,
+                writer: None,
+                doing: Doing::Parked,
+                why: Closed::Ended,
+            }),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards
+    /// nothing.
+    pub fn dice(&self) -> f64 {
+        let step = u64::from(self.requests()).wrapping_add(1);
+        let mut z = self
+            .seed
+            .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    // === the peer takes nothing ===
+
+    /// Called only for a write that would not go through.
+    pub fn write_blocks(&self, clock: &Clock) {
+        if self.write_blocked.load(Relaxed) == Tick::NEVER.0 {
+            self.write_blocked.store(clock.now().0, Relaxed);
+        }
+    }
+
+    pub fn write_progressed(&self) {
+        self.write_blocked.store(Tick::NEVER.0, Relaxed);
+    }
+
+    pub fn write_stall_deadline(&self, timeouts: &Timeouts) -> Tick {
+        match Tick(self.write_blocked.load(Relaxed)) {
+            Tick::NEVER => Tick::NEVER,
+            since => since.after(timeouts.effective_write_stall()),
+        }
+    }
+
+    // === seen from outside ===
+
+    pub fn set_doing(&self, doing: Doing) {
+        let before = std::mem::replace(&mut self.inner().doing, doing);
+        drop(before);
+    }
+
+    pub fn doing(&self) -> Doing {
+        self.inner().doing.clone()
+    }
+
+    /// Why it will have ended, if it ends now.
+    pub fn will_end(&self, why: Closed) {
+        self.inner().why = why;
+    }
+
+    pub fn why(&self) -> Closed {
+        self.inner().why
+    }
+
+    /// Who is to be woken when the server has something to say. An upgraded connection may be read
+    /// and written by two tasks.
+    pub fn set_reader(&self, waker: &Waker) {
+        set(&mut self.inner().reader, waker);
+    }
+
+    pub fn set_writer(&self, waker: &Waker) {
+        set(&mut self.inner().writer, waker);
+    }
+
+    pub fn wake(&self) {
+        let mut inner = self.inner();
+        let (reader, writer) = (inner.reader.clone(), inner.writer.take());
+        drop(inner);
+        [reader, writer].into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// What would be cut if it were cut now: nothing for an idle connection.
+    pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
+        let now = clock.now();
+        let mut push = |what: String, began: Tick, state: &'static str| {
+            into.push(CutRequest::new(
+                what,
+                now.since(began),
+                self.info.peer,
+                state,
+            ));
+        };
+        match self.doing() {
+            Doing::Parked => {}
+            Doing::Http1(exchange) => match exchange.state() {
+                State::Idle | State::Lingering => {}
+                State::Head => push(String::new(), exchange.began(), State::Head.as_str()),
+                state => push(exchange.name(), exchange.began(), state.as_str()),
+            },
+            Doing::Http2(streams) => {
+                for exchange in streams.open() {
+                    push(exchange.name(), exchange.began(), exchange.state().as_str());
+                }
+            }
+            Doing::Upgraded(name) => push(name, self.accepted, "upgraded"),
+        }
+    }
+}
+
+fn set(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(slot) => slot.clone_from(waker),
+        slot => *slot = Some(waker.clone()),
+    }
+}
+
+/// A connection's place in the server's books, until it is dropped: with the connection's IO, which
+/// an upgrade takes along.
+pub(super) struct ConnGuard {
+    pub server: Arc<Server>,
+    pub conn: Arc<Conn>,
+    slot: usize,
+    /// Held unless the connection has seen the drain and is idle.
+    busy: Option<TallyGuard>,
+    _all: TallyGuard,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ConnGuard {
+    pub fn open(
+        server: &Arc<Server>,
+        info: ConnInfo,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let conn = Arc::new(Conn::new(info, server.clock.now(), server.seed()));
+        let guard = ConnGuard {
+            server: server.clone(),
+            slot: server.enlist(conn.clone()),
+            conn,
+            busy: Some(Tally::enter(&server.busy)),
+            _all: Tally::enter(&server.all),
+            _permit: permit,
+        };
+        server.events.tell(|| Event::Opened { peer: info.peer });
+        guard
+    }
+
+    /// Nothing is in flight here; the drain need not wait for it.
+    pub fn release(&mut self) {
+        self.busy = None;
+    }
+
+    /// Something is in flight again.
+    pub fn hold(&mut self) {
+        if self.busy.is_none() {
+            self.busy = Some(Tally::enter(&self.server.busy));
+        }
+    }
+}
+
+impl Drop for ConnGuard {
+    fn drop(&mut self) {
+        self.server.strike(self.slot, &self.conn);
+        // What it was doing points back at it.
+        self.conn.set_doing(Doing::Parked);
+        let why = self.conn.why();
+        self.server.events.tell(|| Event::Closed {
+            peer: self.conn.info.peer,
+            why,
+        });
+    }
+}

@@ -1,0 +1,49 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http_body::Body;
+use hyper::body::Incoming;
+
+/// What is left of a request body that nobody reads, on its way to nowhere.
+pub(super) struct Discard {
+    body: Incoming,
+    left: u64,
+}
+
+/// How discarding ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Discarded {
+    /// The body is over: the next bytes are a request.
+    All,
+    /// There is more than may be discarded, or it broke off: the connection cannot be used again.
+    TooMuch,
+}
+
+impl Discard {
+    pub fn new(body: Incoming, most: u64) -> Self {
+        Discard { body, left: most }
+    }
+
+    /// Whether it is short enough to be discarded; `None` when its length is not known.
+    pub fn fits(&self) -> Option<bool> {
+        self.body.size_hint().exact().map(|rest| rest <= self.left)
+    }
+
+    /// Reads away what is there. `progressed` is set when it was anything.
+    pub fn poll(&mut self, cx: &mut Context<'_>, progressed: &mut bool) -> Poll<Discarded> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+                return Poll::Ready(Discarded::All);
+            };
+            *progressed = true;
+            let length = match &frame {
+                Ok(frame) => frame.data_ref().map_or(0, |data| data.len() as u64),
+                Err(_) => return Poll::Ready(Discarded::TooMuch),
+            };
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Discarded::TooMuch),
+            }
+        }
+    }
+}

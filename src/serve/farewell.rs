@@ -1,0 +1,115 @@
+//! The end of an HTTP/1 connection that hyper no longer holds: a last word, and a gentle close.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::clock::Tick;
+use super::exchange::{Exchange, State};
+use super::io::{Mode, ServeIo};
+use super::timer::Timer;
+use crate::events::{Closed, Event};
+use crate::reply::{Asked, Reason, Reply};
+use http::{HeaderMap, Version};
+
+/// How long the peer may take to take the last word.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+pub(super) struct Farewell<T> {
+    io: ServeIo<T>,
+    words: Bytes,
+    exchange: Arc<Exchange>,
+    deadline: Tick,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
+    /// Of a connection whose head began at `since`, before hyper had it.
+    pub fn parked(io: ServeIo<T>, since: Tick, reason: Option<Reason>) -> Self {
+        let (server, conn) = (io.guard.server.clone(), io.conn().clone());
+        let exchange = Arc::new(Exchange::new(server, conn, None, false));
+        exchange.begin_head(since);
+        Farewell::new(io, exchange, reason)
+    }
+
+    /// Of a connection whose last request was `exchange`.
+    pub fn new(mut io: ServeIo<T>, exchange: Arc<Exchange>, reason: Option<Reason>) -> Self {
+        let server = &exchange.server;
+        let words = match reason {
+            Some(reason) => {
+                server.events.tell(|| Event::Refused { reason });
+                last_words(reason)
+            }
+            None => Bytes::new(),
+        };
+        let deadline = server.clock.now().after(Some(LAST_WORDS));
+        io.set_mode(Mode::http1(exchange.clone()));
+        Farewell {
+            io,
+            words,
+            exchange,
+            deadline,
+        }
+    }
+
+    pub fn why(&self) -> Closed {
+        self.exchange.conn.why()
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<()> {
+        let exchange = self.exchange.clone();
+        let server = &exchange.server;
+        loop {
+            exchange.begin_poll();
+            if server.cutting() || self.close(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let deadline = match exchange.state() {
+                State::Lingering => exchange.header_deadline().min(self.deadline),
+                _ => self.deadline,
+            };
+            let fired = timer.as_mut().fired();
+            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+            if server.clock.now() >= deadline {
+                return Poll::Ready(());
+            }
+            if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Says the last word, shuts the write side, reads away what comes.
+    fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.words.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.words) {
+                Poll::Ready(Ok(length)) if length > 0 => self.words.advance(length),
+                // The peer is gone; there is nobody to tell.
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx).map(drop)
+    }
+}
+
+/// The refusal as HTTP/1.1 spells it, for a connection that hyper no longer holds.
+fn last_words(reason: Reason) -> Bytes {
+    let asked = Asked::head(Version::HTTP_11, &HeaderMap::new());
+    let reply = Reply::new(reason).answer(asked, HeaderMap::new());
+    let mut words = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
+    for (name, value) in reply.headers() {
+        words.extend_from_slice(name.as_str().as_bytes());
+        words.extend_from_slice(b": ");
+        words.extend_from_slice(value.as_bytes());
+        words.extend_from_slice(b"\r\n");
+    }
+    words.extend_from_slice(format!("content-length: {}\r\n\r\n", reply.body().len()).as_bytes());
+    words.extend_from_slice(reply.body());
+    words.into()
+}

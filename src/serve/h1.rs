@@ -1,0 +1,270 @@
+//! HTTP/1: a connection with a request on it, or one that was quiet only for a moment.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::app::App;
+use super::clock::Tick;
+use super::conn::Doing;
+use super::discard::{Discard, Discarded};
+use super::exchange::{Exchange, State};
+use super::io::{Mode, ServeIo, only_newlines};
+use super::service::{ConnService, Source};
+use super::timer::Timer;
+use crate::events::{Closed, Timeout};
+use crate::phase::Phase;
+use crate::reply::Reason;
+
+/// How long a connection stays with hyper after a response, before it is parked. Most clients of a
+/// busy service are back by then, and parking costs about a microsecond.
+const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long the answer that stands in for a cancelled handler's may take to be sent.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A connection in hyper's hands.
+pub(super) struct Http1<T, A: App> {
+    /// `None` only while it is taken apart.
+    connection: Option<http1::UpgradeableConnection<TokioIo<ServeIo<T>>, ConnService<A>>>,
+    exchange: Arc<Exchange>,
+    discard: Option<Discard>,
+    drain_seen: bool,
+}
+
+/// What becomes of the connection when hyper is done with it.
+pub(super) enum Next<T> {
+    /// It is quiet: hold it without hyper.
+    Park { io: ServeIo<T>, since: Tick },
+    /// A head has begun that hyper had not told of; see [`Http1::set_aside`].
+    Resume {
+        io: ServeIo<T>,
+        since: Tick,
+        read: Bytes,
+    },
+    /// Close it gently, saying this first.
+    Close(ServeIo<T>, Option<Reason>),
+    /// It is over.
+    Over(Closed),
+}
+
+impl<T, A> Http1<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    /// Takes over a connection whose request began at `since` with the bytes that `io` has ahead.
+    pub fn new(mut io: ServeIo<T>, app: A, since: Tick, cx: &Context<'_>) -> Self {
+        let server = io.guard.server.clone();
+        let exchange = Arc::new(Exchange::new(
+            server.clone(),
+            io.conn().clone(),
+            Some(cx.waker().clone()),
+            false,
+        ));
+        exchange.begin_head(since);
+        io.conn().set_doing(Doing::Http1(exchange.clone()));
+        io.set_mode(Mode::http1(exchange.clone()));
+        let service = ConnService::new(app, Source::Http1(exchange.clone()));
+        let connection = server
+            .http1
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        Http1 {
+            connection: Some(connection),
+            exchange,
+            discard: None,
+            drain_seen: false,
+        }
+    }
+
+    pub fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Next<T>> {
+        let exchange = self.exchange.clone();
+        let server = &exchange.server;
+        loop {
+            exchange.begin_poll();
+            if server.cutting() {
+                return Poll::Ready(self.abort(Closed::Cut));
+            }
+            self.discard(cx);
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(Next::Over(Closed::Ended));
+            };
+            match Pin::new(connection).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(self.ended()),
+                Poll::Ready(Err(_)) => return Poll::Ready(Next::Over(Closed::Error)),
+                Poll::Pending => {}
+            }
+            if self.discard.is_none() && exchange.has_leftover() {
+                continue;
+            }
+            if exchange.state() == State::Discarding && exchange.must_close() {
+                // The answer is out; hyper would wait for whoever still holds the body.
+                return Poll::Ready(self.close(Closed::Ended));
+            }
+            if server.lifecycle.phase() >= Phase::Draining {
+                match exchange.state() {
+                    State::Idle => return Poll::Ready(self.set_aside()),
+                    State::Head if !self.drain_seen => {
+                        self.drain_seen = true;
+                        let window = server.limits.drain_window;
+                        exchange.hasten_head(server.clock.now().after(Some(window)));
+                    }
+                    _ => {}
+                }
+            }
+            let fired = timer.as_mut().fired();
+            let deadline = self.deadline();
+            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+            let now = server.clock.now();
+            if now < deadline {
+                if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if let Some(next) = self.due(now) {
+                return Poll::Ready(next);
+            }
+        }
+    }
+
+    /// The deadline in force.
+    fn deadline(&self) -> Tick {
+        let exchange = &self.exchange;
+        match exchange.state() {
+            State::Idle => {
+                let timeouts = &exchange.server.timeouts;
+                let park = [timeouts.effective_idle(), timeouts.effective_read_header()]
+                    .into_iter()
+                    .flatten()
+                    .fold(PARK_AFTER, Duration::min);
+                exchange.began().after(Some(park))
+            }
+            State::Head | State::Lingering => exchange.header_deadline(),
+            State::Handler | State::Responding | State::Discarding => exchange.deadline(),
+        }
+    }
+
+    /// The deadline in force has come.
+    fn due(&mut self, now: Tick) -> Option<Next<T>> {
+        let exchange = self.exchange.clone();
+        let state = exchange.state();
+        match state {
+            State::Idle => return Some(self.set_aside()),
+            State::Lingering => return Some(Next::Over(exchange.conn.why())),
+            State::Head => {
+                exchange.tell_timeout(Timeout::ReadHeader);
+                let why = Closed::Timeout(Timeout::ReadHeader);
+                exchange.conn.will_end(why);
+                return Some(match self.take_io() {
+                    Some((io, _)) => Next::Close(io, Some(Reason::HeadTooSlow)),
+                    None => Next::Over(why),
+                });
+            }
+            State::Handler | State::Responding | State::Discarding => {}
+        }
+        match exchange.expired(now)? {
+            kind @ (Timeout::Write | Timeout::WriteStall) => {
+                exchange.conn.will_end(Closed::Timeout(kind));
+                if state == State::Handler {
+                    exchange.expire_write(kind, now, LAST_WORDS);
+                    return None;
+                }
+                if !exchange.write_expired() {
+                    exchange.tell_timeout(kind);
+                }
+                Some(self.abort(Closed::Timeout(kind)))
+            }
+            kind => {
+                exchange.conn.will_end(Closed::Timeout(kind));
+                exchange.expire_read(kind);
+                (state == State::Discarding).then(|| self.close(Closed::Timeout(kind)))
+            }
+        }
+    }
+
+    /// Reads away what nobody read of the request body.
+    fn discard(&mut self, cx: &mut Context<'_>) {
+        let exchange = &self.exchange;
+        if self.discard.is_none() {
+            self.discard = exchange.take_leftover();
+        }
+        if let Some(discard) = &mut self.discard {
+            if discard.fits() == Some(false) {
+                self.discard = None;
+                exchange.abandon_body();
+                return;
+            }
+            let mut progressed = false;
+            match discard.poll(cx, &mut progressed) {
+                Poll::Pending => return,
+                Poll::Ready(Discarded::All) => exchange.body_discarded(),
+                Poll::Ready(Discarded::TooMuch) => exchange.abandon_body(),
+            }
+            self.discard = None;
+        }
+        if exchange.state() == State::Discarding && !exchange.body_open() {
+            exchange.become_idle();
+        }
+    }
+
+    /// hyper is done: the connection ended, or it was handed over to who upgraded it.
+    fn ended(&mut self) -> Next<T> {
+        let exchange = &self.exchange;
+        if exchange.upgraded() {
+            exchange.hand_over();
+            let name = exchange.name();
+            exchange.conn.set_doing(Doing::Upgraded(name));
+        }
+        Next::Over(exchange.conn.why())
+    }
+
+    fn take_io(&mut self) -> Option<(ServeIo<T>, Bytes)> {
+        let parts = self.connection.take()?.into_parts()?;
+        Some((parts.io.into_inner(), parts.read_buf))
+    }
+
+    /// Takes a quiet connection out of hyper's hands, and nothing that it had read is lost: the
+    /// beginning of a request that came along with the one before is in hyper's buffer, where it could
+    /// not be seen.
+    fn set_aside(&mut self) -> Next<T> {
+        let since = self.exchange.began();
+        match self.take_io() {
+            Some((io, read)) if only_newlines(&read) => Next::Park { io, since },
+            Some((io, read)) => Next::Resume { io, since, read },
+            None => Next::Over(Closed::Ended),
+        }
+    }
+
+    /// Closes without a word, but gently: what was answered can still be read.
+    fn close(&mut self, why: Closed) -> Next<T> {
+        self.exchange.conn.will_end(why);
+        match self.take_io() {
+            Some((io, _)) => Next::Close(io, None),
+            None => Next::Over(why),
+        }
+    }
+
+    /// Ends at once; a response that was being sent is marked as cut short.
+    fn abort(&mut self, why: Closed) -> Next<T> {
+        let cut_short = matches!(self.exchange.state(), State::Handler | State::Responding);
+        if let Some((io, _)) = self.take_io() {
+            if cut_short {
+                io.reset_on_drop();
+            }
+        }
+        Next::Over(why)
+    }
+}

@@ -1,0 +1,173 @@
+use std::fmt;
+use std::time::Duration;
+
+/// How much a connection may take, and how many connections there may be.
+///
+/// ```
+/// use lameduck::Limits;
+/// let limits = Limits::default().max_connections(10_000).max_header_bytes(16 * 1024);
+/// assert!(limits.check().is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_header_bytes: usize,
+    pub(super) max_headers: Option<usize>,
+    pub(super) max_concurrent_streams: u32,
+    pub(super) ping_interval: Option<Duration>,
+    pub(super) ping_timeout: Duration,
+    pub(super) discard: u64,
+    pub(super) drain_window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: None,
+            max_header_bytes: 64 * 1024,
+            max_headers: None,
+            max_concurrent_streams: 200,
+            ping_interval: Some(Duration::from_secs(30)),
+            ping_timeout: Duration::from_secs(20),
+            discard: 256 * 1024,
+            drain_window: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Limits {
+    /// The most connections at once; further ones wait in the kernel's accept queue instead of being
+    /// refused. Default: `None`, as many as the system allows.
+    #[must_use]
+    pub fn max_connections(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.max_connections = most.into();
+        self
+    }
+
+    /// The largest request head in bytes (request line and headers): over it, 431. On HTTP/2 it is
+    /// the largest header list (SETTINGS_MAX_HEADER_LIST_SIZE). Default: 64 KiB; Go's is 1 MiB,
+    /// nginx's 32 KiB.
+    #[must_use]
+    pub fn max_header_bytes(mut self, bytes: usize) -> Self {
+        self.max_header_bytes = bytes;
+        self
+    }
+
+    /// The most headers of an HTTP/1 request: over it, 431. Default: `None`, which is hyper's 100;
+    /// any other number makes hyper allocate for each request.
+    #[must_use]
+    pub fn max_headers(mut self, most: impl Into<Option<usize>>) -> Self {
+        self.max_headers = most.into();
+        self
+    }
+
+    /// The most streams that an HTTP/2 connection may have open. Default: 200.
+    #[must_use]
+    pub fn max_concurrent_streams(mut self, most: u32) -> Self {
+        self.max_concurrent_streams = most;
+        self
+    }
+
+    /// How often an HTTP/2 connection is asked whether it is still there (PING). Default: 30 s.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.ping_interval = interval.into();
+        self
+    }
+
+    /// How long the answer to that PING may take before the connection is closed. Default: 20 s.
+    #[must_use]
+    pub fn ping_timeout(mut self, wait: Duration) -> Self {
+        self.ping_timeout = wait;
+        self
+    }
+
+    /// How much of a request body that nobody read is discarded so that an HTTP/1 connection can be
+    /// used again; with more to come, the connection closes after the answer. Default: 256 KiB, as
+    /// Go's net/http.
+    #[must_use]
+    pub fn discard(mut self, bytes: u64) -> Self {
+        self.discard = bytes;
+        self
+    }
+
+    /// When the drain begins: how long a connection that has just been accepted, or that has sent
+    /// half a head, may take to complete its request. A request that is whole by then is answered.
+    /// Default: 500 ms.
+    #[must_use]
+    pub fn drain_window(mut self, window: Duration) -> Self {
+        self.drain_window = window;
+        self
+    }
+
+    /// Whether every one of them makes sense.
+    ///
+    /// # Errors
+    ///
+    /// One that would refuse every request, or that hyper cannot take.
+    pub fn check(&self) -> Result<(), InvalidLimit> {
+        let wrong = |name, problem| Err(InvalidLimit { name, problem });
+        if self.max_connections == Some(0) {
+            return wrong("max_connections", "0 would refuse everybody");
+        }
+        if self.max_connections > Some(tokio::sync::Semaphore::MAX_PERMITS) {
+            return wrong(
+                "max_connections",
+                "is more than can be counted; `None` is no limit",
+            );
+        }
+        if self.max_header_bytes < 256 {
+            return wrong("max_header_bytes", "below 256 bytes no request fits");
+        }
+        if self.max_header_bytes > 64 * 1024 * 1024 {
+            return wrong("max_header_bytes", "over 64 MiB is no limit");
+        }
+        if self.max_headers == Some(0) {
+            return wrong(
+                "max_headers",
+                "0 would refuse every request that names its host",
+            );
+        }
+        if self.max_headers > Some(32_768) {
+            return wrong("max_headers", "a header map holds at most 32768");
+        }
+        if self.max_concurrent_streams == 0 {
+            return wrong(
+                "max_concurrent_streams",
+                "0 would refuse every HTTP/2 request",
+            );
+        }
+        if self.ping_interval == Some(Duration::ZERO) {
+            return wrong(
+                "ping_interval",
+                "zero would do nothing but ping; `None` switches it off",
+            );
+        }
+        if self.ping_timeout.is_zero() {
+            return wrong("ping_timeout", "zero would close every HTTP/2 connection");
+        }
+        Ok(())
+    }
+}
+
+/// A limit that cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidLimit {
+    name: &'static str,
+    problem: &'static str,
+}
+
+impl InvalidLimit {
+    /// The setting's name, `max_connections`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Display for InvalidLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the limit `{}`: {}", self.name, self.problem)
+    }
+}
+
+impl std::error::Error for InvalidLimit {}

@@ -1,0 +1,102 @@
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::conn_info::ConnInfo;
+
+/// Where connections come from: a TCP or Unix socket, or what the user makes.
+///
+/// Whatever takes time for one connection (a TLS handshake) belongs into the connection, not into
+/// [`accept`](Self::accept).
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Waits for a connection. Must be cancel safe: dropped before it is ready, no connection is lost.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, ConnInfo)>> + Send;
+
+    /// Stops listening, and gives every connection that the system has accepted already: a socket that
+    /// is closed with connections in its queue resets them. Default: none.
+    fn close(self) -> Vec<(Self::Io, ConnInfo)>
+    where
+        Self: Sized,
+    {
+        Vec::new()
+    }
+
+    /// Makes the drop of a connection tell the peer that it was cut short, rather than ended. Default:
+    /// nothing.
+    fn reset(_: &Self::Io) {}
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, ConnInfo)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        Ok(set_up(stream, peer))
+    }
+
+    fn close(self) -> Vec<(TcpStream, ConnInfo)> {
+        // Through the standard library's listener: tokio's accept goes by its last notice of
+        // readiness, and may say "nothing there" of a queue that it has not looked into.
+        drain(self.into_std(), |listener| {
+            let (stream, peer) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            Ok(set_up(TcpStream::from_std(stream)?, peer))
+        })
+    }
+
+    fn reset(stream: &TcpStream) {
+        // Best effort: the connection is being dropped either way.
+        let _ = stream.set_zero_linger();
+    }
+}
+
+fn set_up(stream: TcpStream, peer: SocketAddr) -> (TcpStream, ConnInfo) {
+    // Neither failure is one of the connection: it would only be slower, or not know its own address.
+    let _ = stream.set_nodelay(true);
+    let info = ConnInfo::new(Some(peer), stream.local_addr().ok());
+    (stream, info)
+}
+
+#[cfg(unix)]
+impl Listener for tokio::net::UnixListener {
+    type Io = tokio::net::UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, ConnInfo)> {
+        let (stream, _) = tokio::net::UnixListener::accept(self).await?;
+        Ok((stream, ConnInfo::default()))
+    }
+
+    fn close(self) -> Vec<(Self::Io, ConnInfo)> {
+        drain(self.into_std(), |listener| {
+            let (stream, _) = listener.accept()?;
+            stream.set_nonblocking(true)?;
+            let stream = tokio::net::UnixStream::from_std(stream)?;
+            Ok((stream, ConnInfo::default()))
+        })
+    }
+}
+
+/// Accepts until the queue is empty.
+fn drain<L, C>(listener: io::Result<L>, accept: impl Fn(&L) -> io::Result<C>) -> Vec<C> {
+    let Ok(listener) = listener else {
+        return Vec::new();
+    };
+    let mut queued = Vec::new();
+    // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
+    let mut failures = 0;
+    while queued.len() < 65_536 && failures < 64 {
+        match accept(&listener) {
+            Ok(connection) => queued.push(connection),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // A connection that broke while it was queued; the next one may be whole.
+            Err(_) => failures += 1,
+        }
+    }
+    queued
+}

@@ -1,0 +1,199 @@
+//! A connection that waits for its first byte, or has been quiet for a while: no hyper, no buffers,
+//! only the transport, 24 bytes and a deadline.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::clock::Tick;
+use super::conn::Doing;
+use super::io::{Mode, ServeIo, only_newlines};
+use super::timer::Timer;
+use crate::events::{Closed, Event, Timeout};
+use crate::phase::Phase;
+
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection without hyper.
+pub(super) struct Parked<T> {
+    /// `None` once it has been taken.
+    io: Option<ServeIo<T>>,
+    bytes: [u8; PREFACE.len()],
+    length: u8,
+    /// It has not sent a request yet.
+    fresh: bool,
+    /// Since when it waits: accepted, or the last response flushed, or the first byte of a head.
+    since: Tick,
+    deadline: Tick,
+}
+
+/// What a parked connection becomes.
+pub(super) enum Woken<T> {
+    Http1 {
+        io: ServeIo<T>,
+        since: Tick,
+    },
+    Http2(ServeIo<T>),
+    /// Half a head came, and no more in time.
+    TooSlow {
+        io: ServeIo<T>,
+        since: Tick,
+    },
+    Over(Closed),
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
+    /// A connection that has just been accepted.
+    pub fn fresh(io: ServeIo<T>) -> Self {
+        let since = io.conn().accepted;
+        let deadline = since.after(io.guard.server.timeouts.effective_read_header());
+        Parked::new(io, true, since, deadline)
+    }
+
+    /// A connection that has been quiet since then.
+    pub fn idle(io: ServeIo<T>, since: Tick) -> Self {
+        let deadline = since.after(io.guard.server.timeouts.effective_idle());
+        Parked::new(io, false, since, deadline)
+    }
+
+    fn new(mut io: ServeIo<T>, fresh: bool, since: Tick, deadline: Tick) -> Self {
+        io.set_mode(Mode::Parked);
+        io.conn().set_doing(Doing::Parked);
+        Parked {
+            io: Some(io),
+            bytes: [0; PREFACE.len()],
+            length: 0,
+            fresh,
+            since,
+            deadline,
+        }
+    }
+
+    /// The server wakes this task when the phase moves.
+    pub fn enrol(&self, waker: &Waker) {
+        if let Some(io) = &self.io {
+            io.conn().set_reader(waker);
+        }
+    }
+
+    /// Notes why it ends.
+    pub fn end(&self, why: Closed) -> Closed {
+        if let Some(io) = &self.io {
+            io.conn().will_end(why);
+        }
+        why
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Woken<T>> {
+        loop {
+            let Some(io) = &mut self.io else {
+                return Poll::Ready(Woken::Over(Closed::Ended));
+            };
+            let server = io.guard.server.clone();
+            if server.cutting() {
+                return Poll::Ready(Woken::Over(Closed::Cut));
+            }
+            // Read before anything else is decided: what is there already is answered.
+            let length = usize::from(self.length);
+            let mut buf = ReadBuf::new(&mut self.bytes[length..]);
+            match Pin::new(&mut *io).poll_read(cx, &mut buf) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Woken::Over(Closed::Error)),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    return Poll::Ready(Woken::Over(Closed::Ended));
+                }
+                Poll::Ready(Ok(())) => {
+                    let came = buf.filled().len();
+                    if length == 0 && only_newlines(&self.bytes[..came]) {
+                        // Empty lines are no request, and no sign of life either.
+                        continue;
+                    }
+                    self.length += u8::try_from(came).unwrap_or_default();
+                    if let Some(woken) = self.choose() {
+                        return Poll::Ready(woken);
+                    }
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            if server.lifecycle.phase() >= Phase::Draining {
+                if !self.fresh && self.length == 0 {
+                    if server.closing_idle() {
+                        return Poll::Ready(Woken::Over(Closed::Drained));
+                    }
+                    io.guard.release();
+                } else {
+                    let window = self.since.after(Some(server.limits.drain_window));
+                    self.deadline = self.deadline.min(window);
+                }
+            }
+            if timer.as_mut().fired()
+                || timer
+                    .as_mut()
+                    .arm(cx, &server.clock, self.deadline)
+                    .is_ready()
+            {
+                if server.clock.now() >= self.deadline {
+                    return Poll::Ready(self.expire());
+                }
+                if timer
+                    .as_mut()
+                    .arm(cx, &server.clock, self.deadline)
+                    .is_pending()
+                {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            return Poll::Pending;
+        }
+    }
+
+    /// Chooses the protocol by the first bytes; `None` while they could still be either's.
+    fn choose(&mut self) -> Option<Woken<T>> {
+        let bytes = &self.bytes[..usize::from(self.length)];
+        let could_be_http2 = self.fresh && PREFACE.starts_with(bytes);
+        if could_be_http2 && bytes.len() < PREFACE.len() {
+            return None;
+        }
+        let mut io = self.io.take()?;
+        io.guard.hold();
+        io.rewind(Bytes::copy_from_slice(bytes));
+        Some(if could_be_http2 {
+            Woken::Http2(io)
+        } else {
+            let since = if self.fresh {
+                self.since
+            } else {
+                io.guard.server.clock.now()
+            };
+            Woken::Http1 { io, since }
+        })
+    }
+
+    fn expire(&mut self) -> Woken<T> {
+        let Some(io) = self.io.take() else {
+            return Woken::Over(Closed::Ended);
+        };
+        let server = &io.guard.server;
+        if self.length == 0 && self.fresh && server.lifecycle.phase() >= Phase::Draining {
+            return Woken::Over(Closed::Drained);
+        }
+        let kind = if self.length > 0 || self.fresh {
+            Timeout::ReadHeader
+        } else {
+            Timeout::Idle
+        };
+        let peer = io.conn().info.peer;
+        server.events.tell(|| Event::Timeout { peer, kind });
+        io.conn().will_end(Closed::Timeout(kind));
+        if self.length > 0 {
+            let since = self.since;
+            Woken::TooSlow { io, since }
+        } else {
+            Woken::Over(Closed::Timeout(kind))
+        }
+    }
+}

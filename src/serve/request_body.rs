@@ -1,0 +1,195 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+
+/// The body of a request that [`serve`](super::serve()) hands to its service.
+///
+/// It yields a [`BodyError`] when the `read` deadline passes or the connection breaks, and ends
+/// there. Dropped unread, the rest is discarded (up to [`Limits::discard`](super::Limits::discard))
+/// so that the connection can be used again.
+#[derive(Default)]
+pub struct RequestBody {
+    /// `None` once it is over.
+    incoming: Option<Incoming>,
+    request: Option<Request>,
+}
+
+struct Request {
+    exchange: Arc<Exchange>,
+    epoch: u64,
+    /// The client waits for `100 Continue`, which the first poll has hyper send.
+    unasked: bool,
+}
+
+impl RequestBody {
+    /// A body without bytes, as of a GET.
+    pub fn empty() -> Self {
+        RequestBody::default()
+    }
+
+    pub(super) fn new(
+        incoming: Incoming,
+        exchange: Arc<Exchange>,
+        epoch: u64,
+        expects_continue: bool,
+    ) -> Self {
+        RequestBody {
+            incoming: Some(incoming),
+            request: Some(Request {
+                exchange,
+                epoch,
+                unasked: expects_continue,
+            }),
+        }
+    }
+
+    fn over(&mut self) -> Option<Request> {
+        self.incoming = None;
+        self.request.take()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let (Some(incoming), Some(request)) = (&mut this.incoming, &mut this.request) else {
+            return Poll::Ready(None);
+        };
+        request.unasked = false;
+        let expired = |this: &mut Self| {
+            if let Some(Request {
+                exchange, epoch, ..
+            }) = this.over()
+            {
+                exchange.body_broken(epoch);
+            }
+            Poll::Ready(Some(Err(BodyError(Kind::TimedOut))))
+        };
+        if request.exchange.read_expired() {
+            return expired(this);
+        }
+        match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => {
+                if request.exchange.wait_for_body(request.epoch, cx.waker()) {
+                    Poll::Pending
+                } else {
+                    expired(this)
+                }
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                request.exchange.body_progressed();
+                if incoming.is_end_stream() {
+                    if let Some(Request {
+                        exchange, epoch, ..
+                    }) = this.over()
+                    {
+                        exchange.body_complete(epoch);
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(Request {
+                    exchange, epoch, ..
+                }) = this.over()
+                {
+                    exchange.body_broken(epoch);
+                }
+                Poll::Ready(Some(Err(BodyError(Kind::Broken(error)))))
+            }
+            Poll::Ready(None) => {
+                if let Some(Request {
+                    exchange, epoch, ..
+                }) = this.over()
+                {
+                    exchange.body_complete(epoch);
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let (Some(incoming), Some(request)) = (self.incoming.take(), self.request.take()) else {
+            return;
+        };
+        if incoming.is_end_stream() {
+            request.exchange.body_complete(request.epoch);
+        } else if request.unasked {
+            // Reading on would ask the client to send what nobody wants.
+            request.exchange.body_broken(request.epoch);
+        } else {
+            request.exchange.leave_body(request.epoch, incoming);
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("over", &self.incoming.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request body ended before its end.
+#[derive(Debug)]
+pub struct BodyError(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    TimedOut,
+    Broken(hyper::Error),
+}
+
+impl BodyError {
+    /// Whether the `read` or `read_stall` deadline passed; otherwise the client or the transport
+    /// broke off.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0, Kind::TimedOut)
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::TimedOut => "the request body did not arrive in time",
+            Kind::Broken(_) => "the request body broke off",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Kind::TimedOut => None,
+            Kind::Broken(error) => Some(error),
+        }
+    }
+}

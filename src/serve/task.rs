@@ -1,0 +1,130 @@
+//! One connection's life.
+//!
+//! ```text
+//! accept -> parked --first bytes--> HTTP/1 or HTTP/2 --> closing, or upgraded
+//!             ^                       |
+//!             +---- quiet for 1 s ----+
+//! ```
+//!
+//! Written as a state machine and not as an `async fn`, so that a parked connection is as small as
+//! what it holds: the protocols' states are boxed while they are in use.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::app::App;
+use super::farewell::Farewell;
+use super::h1::{Http1, Next};
+use super::h2::Http2;
+use super::io::ServeIo;
+use super::parked::{Parked, Woken};
+use super::server::Server;
+use super::timer::Timer;
+use crate::events::Closed;
+use crate::reply::Reason;
+
+/// The task of one connection.
+#[pin_project]
+pub(super) struct ConnTask<T, A: App> {
+    app: A,
+    server: Arc<Server>,
+    #[pin]
+    timer: Timer,
+    stage: Stage<T, A>,
+    enrolled: bool,
+}
+
+enum Stage<T, A: App> {
+    Parked(Parked<T>),
+    Http1(Box<Http1<T, A>>),
+    Http2(Box<Http2<T, A>>),
+    Farewell(Box<Farewell<T>>),
+}
+
+impl<T, A> ConnTask<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    pub fn new(io: ServeIo<T>, app: A) -> Self {
+        let server = io.guard.server.clone();
+        ConnTask {
+            app,
+            timer: Timer::new(&server.clock),
+            server,
+            stage: Stage::Parked(Parked::fresh(io)),
+            enrolled: false,
+        }
+    }
+}
+
+impl<T, A> Future for ConnTask<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    /// Why the connection ended; an upgraded one has ended for its task, not for the server.
+    type Output = Closed;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        let mut this = self.project();
+        loop {
+            let timer = this.timer.as_mut();
+            let next = match this.stage {
+                Stage::Parked(parked) => {
+                    if !*this.enrolled {
+                        parked.enrol(cx.waker());
+                        *this.enrolled = true;
+                    }
+                    match std::task::ready!(parked.poll(cx, timer)) {
+                        Woken::Http1 { io, since } => {
+                            let http1 = Http1::new(io, this.app.clone(), since, cx);
+                            Stage::Http1(Box::new(http1))
+                        }
+                        Woken::Http2(io) => {
+                            Stage::Http2(Box::new(Http2::new(io, this.app.clone())))
+                        }
+                        Woken::TooSlow { io, since } => {
+                            let reason = Some(Reason::HeadTooSlow);
+                            Stage::Farewell(Box::new(Farewell::parked(io, since, reason)))
+                        }
+                        Woken::Over(why) => return Poll::Ready(parked.end(why)),
+                    }
+                }
+                Stage::Http1(http1) => match std::task::ready!(http1.poll(cx, timer)) {
+                    Next::Park { io, since } => Stage::Parked(Parked::idle(io, since)),
+                    Next::Resume {
+                        mut io,
+                        since,
+                        read,
+                    } => {
+                        io.rewind(read);
+                        Stage::Http1(Box::new(Http1::new(io, this.app.clone(), since, cx)))
+                    }
+                    Next::Close(io, reason) => {
+                        let exchange = http1.exchange().clone();
+                        Stage::Farewell(Box::new(Farewell::new(io, exchange, reason)))
+                    }
+                    Next::Over(why) => {
+                        http1.exchange().conn.will_end(why);
+                        return Poll::Ready(why);
+                    }
+                },
+                Stage::Http2(http2) => {
+                    let why = std::task::ready!(http2.poll(cx, timer));
+                    http2.conn().will_end(why);
+                    return Poll::Ready(why);
+                }
+                Stage::Farewell(farewell) => {
+                    std::task::ready!(farewell.poll(cx, timer));
+                    return Poll::Ready(farewell.why());
+                }
+            };
+            *this.stage = next;
+        }
+    }
+}

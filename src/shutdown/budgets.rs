@@ -1,0 +1,103 @@
+use std::fmt;
+use std::time::Duration;
+
+/// How long each part of a shutdown may take.
+///
+/// ```
+/// use lameduck::shutdown::Budgets;
+/// use std::time::Duration;
+///
+/// let budgets = Budgets { drain: Duration::from_secs(40), ..Budgets::default() };
+/// let error = budgets.check(Duration::ZERO, Duration::from_secs(30)).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "the shutdown needs 51s (lame_duck 5s + drain 40s + workers 5s + closers 0s + margin 1s) but the \
+///      termination grace is 30s: raise the grace (ECS stopTimeout, Kubernetes \
+///      terminationGracePeriodSeconds) to 51s, or lower drain to 19s",
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// Serving on while asking everyone to go elsewhere. Always used whole (unless SIGINT skips it).
+    /// Default: 5 s.
+    pub lame_duck: Duration,
+    /// Finishing what is in flight. Default: 15 s.
+    pub drain: Duration,
+    /// Stopping the workers. Default: 5 s.
+    pub workers: Duration,
+    /// In reserve. Default: 1 s.
+    pub margin: Duration,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets {
+            lame_duck: Duration::from_secs(5),
+            drain: Duration::from_secs(15),
+            workers: Duration::from_secs(5),
+            margin: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Budgets {
+    /// Whether they fit into `grace` together with `closers`, the sum of the closers' own budgets.
+    ///
+    /// # Errors
+    ///
+    /// They do not.
+    pub fn check(&self, closers: Duration, grace: Duration) -> Result<(), InvalidShutdown> {
+        let parts = [
+            ("lame_duck", self.lame_duck),
+            ("drain", self.drain),
+            ("workers", self.workers),
+            ("closers", closers),
+            ("margin", self.margin),
+        ];
+        let sum = parts
+            .iter()
+            .try_fold(Duration::ZERO, |sum, (_, part)| sum.checked_add(*part));
+        match sum {
+            Some(sum) if sum <= grace => Ok(()),
+            _ => Err(InvalidShutdown {
+                parts,
+                sum: sum.unwrap_or(Duration::MAX),
+                grace,
+            }),
+        }
+    }
+}
+
+/// Budgets that do not fit into the termination grace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidShutdown {
+    parts: [(&'static str, Duration); 5],
+    sum: Duration,
+    grace: Duration,
+}
+
+impl fmt::Display for InvalidShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let InvalidShutdown { parts, sum, grace } = self;
+        write!(f, "the shutdown needs {sum:?} (")?;
+        for (index, (name, part)) in parts.iter().enumerate() {
+            let plus = if index > 0 { " + " } else { "" };
+            write!(f, "{plus}{name} {part:?}")?;
+        }
+        write!(
+            f,
+            ") but the termination grace is {grace:?}: raise the grace (ECS stopTimeout, Kubernetes \
+             terminationGracePeriodSeconds) to {sum:?}"
+        )?;
+        let over = sum.saturating_sub(*grace);
+        // The longest part has the most to give.
+        if let Some((name, part)) = parts.iter().max_by_key(|(_, part)| *part) {
+            if *part > over {
+                write!(f, ", or lower {name} to {:?}", *part - over)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidShutdown {}

@@ -1,0 +1,135 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::Cause;
+use super::order::{Order, Orders};
+use super::sequence::Drains;
+use super::workers::Workers;
+use crate::phase::{Lifecycle, Phase};
+
+/// How the rest of a process takes part in its shutdown: it reads the phase, begins the shutdown from
+/// code, runs workers that are told to stop. Clones share it.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lifecycle: Lifecycle,
+    orders: Orders,
+    workers: Workers,
+    servers: Mutex<Vec<Arc<dyn Drains>>>,
+}
+
+impl Handle {
+    pub(super) fn new() -> Self {
+        Handle {
+            shared: Arc::new(Shared {
+                lifecycle: Lifecycle::new(),
+                orders: Orders::new(),
+                workers: Workers::new(),
+                servers: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The process's phase.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.shared.lifecycle
+    }
+
+    /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
+    pub fn ready(&self) {
+        self.lifecycle().advance(Phase::Ready);
+    }
+
+    /// Begins the whole sequence, as SIGTERM does.
+    pub fn shutdown(&self) {
+        self.orders().give(Order::Leave, Cause::Called);
+    }
+
+    /// Begins the sequence without the lame-duck wait, as SIGINT does.
+    pub fn drain_now(&self) {
+        self.orders().give(Order::LeaveNow, Cause::Called);
+    }
+
+    /// Ends everything at once, as a second signal does.
+    pub fn cut(&self) {
+        self.orders().give(Order::Cut, Cause::Called);
+    }
+
+    /// Is cancelled when the workers are to stop: after the drain, because requests in flight may need
+    /// them.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.shared.workers.stop_token()
+    }
+
+    /// Runs a worker that is told to stop after the drain and has the workers' budget to do so. One
+    /// that does not stop in time is aborted, and named in the report; a panic is reported and stops
+    /// nobody else.
+    ///
+    /// ```
+    /// # use lameduck::Shutdown;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let shutdown = Shutdown::new();
+    /// shutdown.handle().spawn_worker("mailer", |stop| async move {
+    ///     while !stop.is_cancelled() {
+    ///         tokio::select! {
+    ///             () = stop.cancelled() => {}
+    ///             () = tokio::time::sleep(std::time::Duration::from_secs(60)) => { /* send */ }
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn spawn_worker<F, R>(&self, name: &str, work: F)
+    where
+        F: FnOnce(CancellationToken) -> R,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.shared.workers.spawn(name, work);
+    }
+
+    pub(super) fn orders(&self) -> &Orders {
+        &self.shared.orders
+    }
+
+    pub(super) fn workers_of(&self) -> &Workers {
+        &self.shared.workers
+    }
+
+    pub(crate) fn enlist(&self, server: Arc<dyn Drains>) {
+        let mut servers = self
+            .shared
+            .servers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        servers.push(server);
+    }
+
+    pub(super) fn servers(&self) -> Vec<Arc<dyn Drains>> {
+        let servers = self
+            .shared
+            .servers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        servers.clone()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("lifecycle", self.lifecycle())
+            .field("order", &self.orders().current())
+            .finish_non_exhaustive()
+    }
+}

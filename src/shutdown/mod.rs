@@ -1,0 +1,189 @@
+//! The coordinator of a process's end: signals, phases, workers, closers, and a report.
+mod budgets;
+mod handle;
+mod order;
+mod report;
+mod sequence;
+mod signals;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod workers;
+
+pub use budgets::{Budgets, InvalidShutdown};
+pub use handle::Handle;
+pub use report::{Cause, CutRequest, Report, Step, StepEnd, StepKind};
+pub use steps::StepOutput;
+
+pub(crate) use sequence::Drains;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::events::Events;
+use crate::serve::ServeError;
+use sequence::Sequence;
+use signals::Signals;
+use steps::Planned;
+
+/// What happens, and how long each part may take, from the signal to the end of the process.
+#[must_use = "a shutdown does nothing until a server drives it"]
+pub struct Shutdown {
+    handle: Handle,
+    budgets: Budgets,
+    grace: Duration,
+    signals: bool,
+    starting: bool,
+    closers: Vec<Planned>,
+    flushes: Vec<Planned>,
+}
+
+impl Shutdown {
+    /// SIGTERM and SIGINT, [`Budgets::default`] within a grace of 30 s (the default of ECS and of
+    /// Kubernetes), no workers, no closers.
+    pub fn new() -> Self {
+        Shutdown {
+            handle: Handle::new(),
+            budgets: Budgets::default(),
+            grace: Duration::from_secs(30),
+            signals: true,
+            starting: false,
+            closers: Vec::new(),
+            flushes: Vec::new(),
+        }
+    }
+
+    /// All budgets at once.
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    /// How long the process goes on serving after the signal, while it asks everyone to go elsewhere:
+    /// longer than the load balancer needs to see a failing readiness probe. Default: 5 s.
+    pub fn lame_duck(mut self, window: Duration) -> Self {
+        self.budgets.lame_duck = window;
+        self
+    }
+
+    /// How long requests in flight may take after that. Default: 15 s.
+    pub fn drain(mut self, most: Duration) -> Self {
+        self.budgets.drain = most;
+        self
+    }
+
+    /// How long workers may take to stop. Default: 5 s.
+    pub fn workers(mut self, most: Duration) -> Self {
+        self.budgets.workers = most;
+        self
+    }
+
+    /// What is kept in reserve. Default: 1 s.
+    pub fn margin(mut self, reserve: Duration) -> Self {
+        self.budgets.margin = reserve;
+        self
+    }
+
+    /// How long the orchestrator waits between SIGTERM and SIGKILL: ECS `stopTimeout`, Kubernetes
+    /// `terminationGracePeriodSeconds`, Cloud Run's 10 s. All budgets must fit into it, or the server
+    /// does not start. Default: 30 s.
+    pub fn termination_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Whether SIGTERM and SIGINT begin it. Default: yes.
+    pub fn signals(mut self, listen: bool) -> Self {
+        self.signals = listen;
+        self
+    }
+
+    /// Stays in [`Phase::Starting`](crate::Phase::Starting) (readiness 503, requests are served) until
+    /// [`Handle::ready`] is called; otherwise the process is ready when the server begins to accept.
+    pub fn starting(mut self) -> Self {
+        self.starting = true;
+        self
+    }
+
+    /// Runs `close` after the drain and the workers, in the order in which closers were added: pool,
+    /// cache, broker. It gets at most `budget`; a panic or a failure does not stop the others.
+    ///
+    /// ```
+    /// # use lameduck::Shutdown;
+    /// # use std::time::Duration;
+    /// let shutdown = Shutdown::new()
+    ///     .closer("postgres", Duration::from_secs(2), || async { /* pool.close().await */ })
+    ///     .flush("traces", Duration::from_secs(1), || async { Ok::<(), std::io::Error>(()) });
+    /// # drop(shutdown);
+    /// ```
+    pub fn closer<F, R>(mut self, name: &str, budget: Duration, close: F) -> Self
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Future<Output: StepOutput> + Send + 'static,
+    {
+        self.closers.push(Planned::new(name, budget, close));
+        self
+    }
+
+    /// As [`closer`](Self::closer), after all closers: the flush of logs and traces. It runs even when
+    /// a second signal cuts the rest.
+    pub fn flush<F, R>(mut self, name: &str, budget: Duration, flush: F) -> Self
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Future<Output: StepOutput> + Send + 'static,
+    {
+        self.flushes.push(Planned::new(name, budget, flush));
+        self
+    }
+
+    /// The handle by which the rest of the process takes part in it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Checks the budgets against the grace, as a starting server does.
+    ///
+    /// # Errors
+    ///
+    /// They do not fit; the message says which number to change, and to what.
+    pub fn check(&self) -> Result<(), InvalidShutdown> {
+        let steps = self.closers.iter().chain(&self.flushes);
+        let closers = steps.map(|step| step.budget).sum();
+        self.budgets.check(closers, self.grace)
+    }
+
+    /// Checks the budgets and begins to listen for signals.
+    pub(crate) fn start(self, events: Events) -> Result<Sequence, ServeError> {
+        self.check()?;
+        let signals = match self.signals {
+            true => Some(Signals::listen().map_err(ServeError::Signals)?),
+            false => None,
+        };
+        Ok(Sequence {
+            handle: self.handle,
+            budgets: self.budgets,
+            signals,
+            starting: self.starting,
+            closers: self.closers,
+            flushes: self.flushes,
+            events,
+        })
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shutdown")
+            .field("budgets", &self.budgets)
+            .field("grace", &self.grace)
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use tokio::sync::watch;
+
+use super::Cause;
+
+/// What the process has been told to do. It only ever grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Order {
+    /// Nothing: serve.
+    Serve,
+    /// Leave, by the whole sequence.
+    Leave,
+    /// Leave, without the lame-duck wait.
+    LeaveNow,
+    /// End at once.
+    Cut,
+}
+
+/// The order in force, and who gave the first one.
+pub(super) struct Orders {
+    current: watch::Sender<Order>,
+    cause: Mutex<Option<Cause>>,
+}
+
+impl Orders {
+    pub fn new() -> Self {
+        Orders {
+            current: watch::Sender::new(Order::Serve),
+            cause: Mutex::new(None),
+        }
+    }
+
+    pub fn give(&self, order: Order, cause: Cause) {
+        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(cause);
+        drop(first);
+        self.current.send_if_modified(|current| {
+            let grows = order > *current;
+            *current = order.max(*current);
+            grows
+        });
+    }
+
+    pub fn current(&self) -> Order {
+        *self.current.borrow()
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the order is at least this.
+    pub async fn at_least(&self, order: Order) {
+        let mut receiver = self.current.subscribe();
+        // It fails only when the sender is gone, and `self` holds it.
+        let _ = receiver.wait_for(|current| *current >= order).await;
+    }
+}

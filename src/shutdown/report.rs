@@ -1,0 +1,305 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::sequence::Drains;
+
+/// What began a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// SIGTERM: the orchestrator.
+    Sigterm,
+    /// SIGINT: a person at a terminal.
+    Sigint,
+    /// A call of the [`Handle`](super::Handle).
+    Called,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Sigterm => "SIGTERM",
+            Cause::Sigint => "SIGINT",
+            Cause::Called => "called from code",
+        })
+    }
+}
+
+/// How a process ended: how long each part took, and what was cut.
+///
+/// Its `Display` is for a person; the fields are for logs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What began it.
+    pub cause: Cause,
+    /// How long the lame-duck phase lasted.
+    pub lame_duck: Duration,
+    /// How long the drain took.
+    pub drain: Duration,
+    /// How long the workers took to stop.
+    pub workers: Duration,
+    /// How long closers and flushes took.
+    pub closers: Duration,
+    /// From the signal to the end.
+    pub total: Duration,
+    /// Requests served in the process's life.
+    pub requests: u64,
+    /// Connections accepted in the process's life.
+    pub connections: u64,
+    /// What was in flight at the end of the drain and was cut, the oldest first.
+    pub cut: Vec<CutRequest>,
+    /// Whether it was cut short by a second signal, or by [`Handle::cut`](super::Handle::cut).
+    pub at_once: bool,
+    /// Workers, closers and flushes, in the order in which they ended.
+    pub steps: Vec<Step>,
+}
+
+/// A request that was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CutRequest {
+    /// Its method; empty when its head was not complete.
+    pub method: String,
+    /// Its path, without the query; empty when its head was not complete.
+    pub path: String,
+    /// How old it was.
+    pub age: Duration,
+    /// Who had asked.
+    pub peer: Option<SocketAddr>,
+    /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
+    pub state: &'static str,
+}
+
+impl CutRequest {
+    pub(crate) fn new(
+        what: String,
+        age: Duration,
+        peer: Option<SocketAddr>,
+        state: &'static str,
+    ) -> Self {
+        let (method, path) = what.split_once(' ').unwrap_or((&what, ""));
+        CutRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            age,
+            peer,
+            state,
+        }
+    }
+}
+
+impl fmt::Display for CutRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.method.is_empty() {
+            f.write_str("(no complete head)")?;
+        } else {
+            write!(f, "{} {}", self.method, self.path)?;
+        }
+        write!(f, ", {} old, {}", Seconds(self.age), self.state)?;
+        match self.peer {
+            Some(peer) => write!(f, ", from {peer}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A worker, a closer or a flush, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Which of the three.
+    pub kind: StepKind,
+    /// The name that it was given.
+    pub name: String,
+    /// How long it took from when it was told.
+    pub took: Duration,
+    /// How it ended.
+    pub end: StepEnd,
+}
+
+impl Step {
+    pub(super) fn new(kind: StepKind, name: String, took: Duration, end: StepEnd) -> Self {
+        Step {
+            kind,
+            name,
+            took,
+            end,
+        }
+    }
+}
+
+/// What a [`Step`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StepKind {
+    /// A worker that was told to stop.
+    Worker,
+    /// A closer.
+    Closer,
+    /// A flush.
+    Flush,
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StepKind::Worker => "worker",
+            StepKind::Closer => "closer",
+            StepKind::Flush => "flush",
+        })
+    }
+}
+
+/// How a [`Step`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepEnd {
+    /// As it should.
+    Done,
+    /// With this error.
+    Failed(String),
+    /// In a panic.
+    Panicked,
+    /// It had not ended when its time was up, and was aborted.
+    TimedOut,
+    /// It was not begun, because of an order to end at once.
+    Skipped,
+}
+
+impl fmt::Display for StepEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepEnd::Done => f.write_str("done"),
+            StepEnd::Failed(error) => write!(f, "FAILED: {error}"),
+            StepEnd::Panicked => f.write_str("PANICKED"),
+            StepEnd::TimedOut => f.write_str("ABORTED, its time was up"),
+            StepEnd::Skipped => f.write_str("SKIPPED"),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(cause: Cause) -> Self {
+        Report {
+            cause,
+            lame_duck: Duration::ZERO,
+            drain: Duration::ZERO,
+            workers: Duration::ZERO,
+            closers: Duration::ZERO,
+            total: Duration::ZERO,
+            requests: 0,
+            connections: 0,
+            cut: Vec::new(),
+            at_once: false,
+            steps: Vec::new(),
+        }
+    }
+
+    /// The part of a server that follows another's shutdown; what was cut of it stands in the other's
+    /// report.
+    pub(crate) fn of_follower(server: &dyn Drains) -> Self {
+        Report {
+            requests: server.requests(),
+            connections: server.connections(),
+            ..Report::new(Cause::Called)
+        }
+    }
+
+    /// Whether nothing was cut and every step ended as it should.
+    pub fn is_clean(&self) -> bool {
+        self.cut.is_empty()
+            && !self.at_once
+            && self.steps.iter().all(|step| step.end == StepEnd::Done)
+    }
+
+    /// 0 when it [is clean](Self::is_clean), 1 when something was cut or failed.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.is_clean() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How many of the cut requests are named to a person.
+const NAMED: usize = 20;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, took| {
+            write!(f, "  {name:<10} {:>8}", Seconds(took).to_string())
+        };
+        let verdict = if self.is_clean() {
+            "clean"
+        } else {
+            "NOT CLEAN"
+        };
+        write!(f, "shutdown ({}): {verdict}", self.cause)?;
+        if self.at_once {
+            f.write_str(", ended at once by a second order")?;
+        }
+        writeln!(f)?;
+        line(f, "lame duck", self.lame_duck)?;
+        writeln!(f)?;
+        line(f, "drain", self.drain)?;
+        match self.cut.len() {
+            0 => writeln!(f, "   nothing was cut")?,
+            1 => writeln!(f, "   1 request was CUT:")?,
+            cut => writeln!(f, "   {cut} requests were CUT:")?,
+        }
+        for cut in self.cut.iter().take(NAMED) {
+            writeln!(f, "             {cut}")?;
+        }
+        if self.cut.len() > NAMED {
+            writeln!(f, "             and {} more", self.cut.len() - NAMED)?;
+        }
+        line(f, "workers", self.workers)?;
+        writeln!(f)?;
+        self.write_steps(f, |kind| kind == StepKind::Worker)?;
+        line(f, "closers", self.closers)?;
+        writeln!(f)?;
+        self.write_steps(f, |kind| kind != StepKind::Worker)?;
+        line(f, "in all", self.total)?;
+        write!(
+            f,
+            "   {} requests on {} connections were served",
+            self.requests, self.connections
+        )
+    }
+}
+
+impl Report {
+    fn write_steps(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        which: impl Fn(StepKind) -> bool,
+    ) -> fmt::Result {
+        for step in self.steps.iter().filter(|step| which(step.kind)) {
+            let Step {
+                kind, name, end, ..
+            } = step;
+            writeln!(
+                f,
+                "             {kind} {name}: {end} ({})",
+                Seconds(step.took)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A duration as a person reads it: milliseconds, and seconds from one on.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            write!(f, "{} ms", self.0.as_millis())
+        } else {
+            write!(f, "{:.1} s", self.0.as_secs_f64())
+        }
+    }
+}

@@ -1,0 +1,137 @@
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::order::{Order, Orders};
+use super::report::{Step, StepEnd, StepKind};
+use crate::track::{Tally, TallyGuard};
+
+/// The workers of a process. Those that end by themselves leave nothing behind.
+pub(super) struct Workers {
+    stop: CancellationToken,
+    running: Arc<Tally>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    named: Slab<Worker>,
+    /// What is to be reported of those that have ended: who stopped when told, who panicked.
+    ended: Vec<Step>,
+    told: Option<Instant>,
+}
+
+struct Worker {
+    name: String,
+    abort: Option<AbortHandle>,
+}
+
+impl Workers {
+    pub fn new() -> Self {
+        Workers {
+            stop: CancellationToken::new(),
+            running: Arc::default(),
+            shared: Arc::default(),
+        }
+    }
+
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+
+    pub fn spawn<F, R>(&self, name: &str, work: F)
+    where
+        F: FnOnce(CancellationToken) -> R,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let work = work(self.stop.child_token());
+        let slot = self.shared().named.insert(Worker {
+            name: name.to_owned(),
+            abort: None,
+        });
+        let place = Place {
+            slot,
+            shared: self.shared.clone(),
+            finished: false,
+            _running: Tally::enter(&self.running),
+        };
+        let task = tokio::spawn(async move {
+            // The whole of it, or the block would copy the flag and leave the guard behind.
+            let mut place = place;
+            work.await;
+            place.finished = true;
+        });
+        if let Some(worker) = self.shared().named.get_mut(slot) {
+            worker.abort = Some(task.abort_handle());
+        }
+    }
+
+    /// Tells all to stop, waits, aborts who is left, and reports.
+    pub async fn stop(&self, budget: Duration, orders: &Orders) -> Vec<Step> {
+        let told = Instant::now();
+        self.shared().told = Some(told);
+        self.stop.cancel();
+        tokio::select! {
+            biased;
+            () = self.running.idle() => {}
+            () = orders.at_least(Order::Cut) => {}
+            () = tokio::time::sleep(budget) => {}
+        }
+        let mut shared = self.shared();
+        let mut steps = std::mem::take(&mut shared.ended);
+        for worker in shared.named.drain() {
+            if let Some(abort) = worker.abort {
+                abort.abort();
+            }
+            let end = StepEnd::TimedOut;
+            steps.push(Step::new(
+                StepKind::Worker,
+                worker.name,
+                told.elapsed(),
+                end,
+            ));
+        }
+        steps
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker's place among the running; dropped with its task, however that ends.
+struct Place {
+    slot: usize,
+    shared: Arc<Mutex<Shared>>,
+    finished: bool,
+    _running: TallyGuard,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.shared);
+        // Not there: it was aborted, and is reported already.
+        let Some(worker) = shared.named.try_remove(self.slot) else {
+            return;
+        };
+        let took = shared.told.map(|told| told.elapsed());
+        let end = match (self.finished, took) {
+            (true, Some(_)) => StepEnd::Done,
+            // It ended by itself long before the end, as a worker may.
+            (true, None) => return,
+            (false, _) => StepEnd::Panicked,
+        };
+        let took = took.unwrap_or_default();
+        shared
+            .ended
+            .push(Step::new(StepKind::Worker, worker.name, took, end));
+    }
+}

@@ -1,0 +1,116 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project::{pin_project, pinned_drop};
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// It was read to its end, trailers included; or it had nothing to read.
+    Complete,
+    /// It yielded an error.
+    Error,
+    /// It was dropped before its end: the peer went away, or whoever read it was cancelled.
+    Cancelled,
+}
+
+/// What a [`TrackedBody`] ends, exactly once.
+pub trait Guard {
+    /// Called once, from the poll that saw the end or from the body's drop. It must not block.
+    fn end(self, how: End);
+}
+
+/// A body that ends its guard exactly once and says how it ended.
+///
+/// Data, trailers, `size_hint` and `is_end_stream` are those of the body inside, so that
+/// `Content-Length` and gRPC's END_STREAM stay what they were.
+///
+/// The guard ends as soon as the end is known: with the last frame when the inner body then says
+/// `is_end_stream`, because a server that knows the length does not poll again.
+#[pin_project(PinnedDrop)]
+pub struct TrackedBody<B: Body, G: Guard> {
+    #[pin]
+    body: B,
+    guard: Option<G>,
+    /// Dropping it unread is its proper end: the answer to a HEAD, a 204 or a 304.
+    unread: bool,
+}
+
+impl<B: Body, G: Guard> TrackedBody<B, G> {
+    /// Tracks `body` to its end.
+    pub fn new(body: B, guard: G) -> Self {
+        TrackedBody {
+            body,
+            guard: Some(guard),
+            unread: false,
+        }
+    }
+
+    /// Tracks a body that the server drops unread because the answer has none by definition (to a
+    /// HEAD, or with status 204 or 304): that is [`End::Complete`].
+    pub fn unread(body: B, guard: G) -> Self {
+        TrackedBody {
+            body,
+            guard: Some(guard),
+            unread: true,
+        }
+    }
+}
+
+impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        let end = match &frame {
+            None => Some(End::Complete),
+            Some(Err(_)) => Some(End::Error),
+            Some(Ok(_)) if this.body.is_end_stream() => Some(End::Complete),
+            Some(Ok(_)) => None,
+        };
+        if let Some(how) = end {
+            if let Some(guard) = this.guard.take() {
+                guard.end(how);
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[pinned_drop]
+impl<B: Body, G: Guard> PinnedDrop for TrackedBody<B, G> {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(guard) = this.guard.take() {
+            let complete = *this.unread || this.body.is_end_stream();
+            guard.end(if complete {
+                End::Complete
+            } else {
+                End::Cancelled
+            });
+        }
+    }
+}
+
+impl<B: Body, G: Guard> fmt::Debug for TrackedBody<B, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrackedBody")
+            .field("ended", &self.guard.is_none())
+            .finish_non_exhaustive()
+    }
+}

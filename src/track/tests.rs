@@ -1,0 +1,111 @@
+use super::*;
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone, Default)]
+struct Ends(Arc<Mutex<Vec<End>>>);
+
+impl Guard for Ends {
+    fn end(self, how: End) {
+        self.0.lock().unwrap().push(how);
+    }
+}
+
+impl Ends {
+    fn seen(&self) -> Vec<End> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+type Script = Vec<Result<Frame<Bytes>, &'static str>>;
+
+fn scripted(frames: Script) -> impl Body<Data = Bytes, Error = &'static str> + Unpin {
+    StreamBody::new(tokio_stream::iter(frames))
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, &'static str> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+#[tokio::test]
+async fn read_to_the_end_is_complete_and_trailers_pass() {
+    let ends = Ends::default();
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    let body = scripted(vec![data("a"), Ok(Frame::trailers(trailers.clone()))]);
+    let collected = TrackedBody::new(body, ends.clone())
+        .collect()
+        .await
+        .unwrap();
+    assert_eq!(collected.trailers(), Some(&trailers));
+    assert_eq!(collected.to_bytes(), "a");
+    assert_eq!(ends.seen(), [End::Complete]);
+}
+
+#[tokio::test]
+async fn an_error_ends_it_once() {
+    let ends = Ends::default();
+    let mut body = TrackedBody::new(
+        scripted(vec![data("a"), Err("broke"), data("b")]),
+        ends.clone(),
+    );
+    while body.frame().await.is_some() {}
+    drop(body);
+    assert_eq!(ends.seen(), [End::Error]);
+}
+
+#[tokio::test]
+async fn dropped_half_way_is_cancelled() {
+    let ends = Ends::default();
+    let mut body = TrackedBody::new(scripted(vec![data("a"), data("b")]), ends.clone());
+    body.frame().await.unwrap().unwrap();
+    assert!(ends.seen().is_empty(), "not yet ended");
+    drop(body);
+    assert_eq!(ends.seen(), [End::Cancelled]);
+}
+
+#[tokio::test]
+async fn the_last_frame_of_a_known_length_is_the_end() {
+    let ends = Ends::default();
+    let mut body = TrackedBody::new(Full::<Bytes>::from("all"), ends.clone());
+    assert_eq!(body.size_hint().exact(), Some(3));
+    assert!(!body.is_end_stream());
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(ends.seen(), [End::Complete]);
+    assert!(body.is_end_stream());
+}
+
+#[test]
+fn a_body_without_bytes_is_complete_when_dropped() {
+    let ends = Ends::default();
+    let body = TrackedBody::new(Empty::<Bytes>::new(), ends.clone());
+    assert!(body.is_end_stream());
+    drop(body);
+    drop(TrackedBody::unread(
+        Full::<Bytes>::from("for a HEAD"),
+        ends.clone(),
+    ));
+    assert_eq!(ends.seen(), [End::Complete, End::Complete]);
+}
+
+#[tokio::test]
+async fn a_tally_wakes_its_waiter_at_nothing() {
+    let tally = Arc::new(Tally::new());
+    tally.idle().await;
+    let one = Tally::enter(&tally);
+    let two = Tally::enter(&tally);
+    assert_eq!(tally.count(), 2);
+    let waiter = tokio::spawn({
+        let tally = tally.clone();
+        async move { tally.idle().await }
+    });
+    tokio::task::yield_now().await;
+    drop(one);
+    tokio::task::yield_now().await;
+    assert!(!waiter.is_finished());
+    drop(two);
+    waiter.await.unwrap();
+    assert_eq!(tally.count(), 0);
+}
