@@ -15,7 +15,7 @@ type Answer = Response<ReplyBody<Full<Bytes>>>;
 
 fn service(
     layer: &DrainLayer,
-) -> impl Service<Request<()>, Response = Answer, Error = Infallible> + Clone {
+) -> impl Service<Request<()>, Response = Answer, Error = Infallible> + Clone + use<> {
     layer.layer(service_fn(|request: Request<()>| async move {
         let draining = request.extensions().get::<Draining>();
         Ok(Response::new(Full::from(match draining {

@@ -44,8 +44,6 @@ pub(super) struct Exchange {
     write_expired: AtomicBool,
     /// The answer was an upgrade.
     upgraded: AtomicBool,
-    /// The transport belongs to who upgraded it.
-    handed_over: AtomicBool,
     /// A leftover body has been looked at once.
     looked: AtomicBool,
     http2: bool,
@@ -129,7 +127,6 @@ impl Exchange {
             read_expired: AtomicBool::new(false),
             write_expired: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
-            handed_over: AtomicBool::new(false),
             looked: AtomicBool::new(false),
             http2,
             now: AtomicU64::new(0),
@@ -275,15 +272,6 @@ impl Exchange {
 
     pub fn set_upgraded(&self) {
         self.upgraded.store(true, Relaxed);
-    }
-
-    pub fn handed_over(&self) -> bool {
-        self.handed_over.load(Relaxed)
-    }
-
-    pub fn hand_over(&self) {
-        // Release is not needed: the transport goes to its new owner through hyper's channel.
-        self.handed_over.store(true, Relaxed);
     }
 
     /// `true` the first time it is asked for a request.

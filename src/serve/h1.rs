@@ -22,9 +22,11 @@ use crate::events::{Closed, Timeout};
 use crate::phase::Phase;
 use crate::reply::Reason;
 
-/// How long a connection stays with hyper after a response, before it is parked. Most clients of a
-/// busy service are back by then, and parking costs about a microsecond.
-const PARK_AFTER: Duration = Duration::from_secs(1);
+/// How long a warm connection stays with hyper after a response, before it is parked. A connection is
+/// warm when its last pause was shorter than this: clients do again what they just did. A cold one is
+/// parked at once, so that thousands of connections with a request each never hold hyper's buffers at
+/// the same time; if it turns out to be a busy one it has paid for that once, some two microseconds.
+pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
 /// How long the answer that stands in for a cancelled handler's may take to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -34,6 +36,7 @@ pub(super) struct Http1<T, A: App> {
     connection: Option<http1::UpgradeableConnection<TokioIo<ServeIo<T>>, ConnService<A>>>,
     exchange: Arc<Exchange>,
     discard: Option<Discard>,
+    warm: bool,
     drain_seen: bool,
 }
 
@@ -59,7 +62,7 @@ where
     A: App,
 {
     /// Takes over a connection whose request began at `since` with the bytes that `io` has ahead.
-    pub fn new(mut io: ServeIo<T>, app: A, since: Tick, cx: &Context<'_>) -> Self {
+    pub fn new(mut io: ServeIo<T>, app: A, since: Tick, warm: bool, cx: &Context<'_>) -> Self {
         let server = io.guard.server.clone();
         let exchange = Arc::new(Exchange::new(
             server.clone(),
@@ -79,6 +82,7 @@ where
             connection: Some(connection),
             exchange,
             discard: None,
+            warm,
             drain_seen: false,
         }
     }
@@ -110,6 +114,9 @@ where
             if exchange.state() == State::Discarding && exchange.must_close() {
                 // The answer is out; hyper would wait for whoever still holds the body.
                 return Poll::Ready(self.close(Closed::Ended));
+            }
+            if !self.warm && exchange.state() == State::Idle {
+                return Poll::Ready(self.set_aside());
             }
             if server.lifecycle.phase() >= Phase::Draining {
                 match exchange.state() {
@@ -224,7 +231,6 @@ where
     fn ended(&mut self) -> Next<T> {
         let exchange = &self.exchange;
         if exchange.upgraded() {
-            exchange.hand_over();
             let name = exchange.name();
             exchange.conn.set_doing(Doing::Upgraded(name));
         }

@@ -97,13 +97,19 @@ impl<T> ServeIo<T> {
         (self.reset)(&self.io);
     }
 
-    /// An upgraded connection belongs to its user; the server can only refuse to go on.
-    fn check_cut(&mut self) -> io::Result<()> {
+    /// From the answer that upgrades on, the transport is its user's: no deadlines, no lingering. The
+    /// connection's own task may pass here once more before it hands it over.
+    fn note_upgrade(&mut self) {
         if let Mode::Http1(exchange, _) = &self.mode {
-            if exchange.handed_over() {
+            if exchange.upgraded() {
                 self.mode = Mode::Upgraded;
             }
         }
+    }
+
+    /// An upgraded connection belongs to its user; the server can only refuse to go on.
+    fn check_cut(&mut self) -> io::Result<()> {
+        self.note_upgrade();
         if matches!(self.mode, Mode::Upgraded) && self.guard.server.cutting() {
             return Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
@@ -200,6 +206,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         if let Mode::Http1(exchange, _) = &this.mode {
             exchange.flushed();
         }
+        this.note_upgrade();
         Poll::Ready(Ok(()))
     }
 
@@ -212,6 +219,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.fin_sent = true;
         }
+        this.note_upgrade();
         let Mode::Http1(exchange, linger) = &mut this.mode else {
             return Poll::Ready(Ok(()));
         };

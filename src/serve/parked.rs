@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Tick;
 use super::conn::Doing;
+use super::h1::PARK_AFTER;
 use super::io::{Mode, ServeIo, only_newlines};
 use super::timer::Timer;
 use crate::events::{Closed, Event, Timeout};
@@ -35,6 +36,7 @@ pub(super) enum Woken<T> {
     Http1 {
         io: ServeIo<T>,
         since: Tick,
+        warm: bool,
     },
     Http2(ServeIo<T>),
     /// Half a head came, and no more in time.
@@ -164,12 +166,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
         Some(if could_be_http2 {
             Woken::Http2(io)
         } else {
-            let since = if self.fresh {
-                self.since
-            } else {
-                io.guard.server.clock.now()
-            };
-            Woken::Http1 { io, since }
+            let now = io.guard.server.clock.now();
+            let warm = !self.fresh && now.since(self.since) < PARK_AFTER;
+            let since = if self.fresh { self.since } else { now };
+            Woken::Http1 { io, since, warm }
         })
     }
 

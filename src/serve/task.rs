@@ -3,7 +3,7 @@
 //! ```text
 //! accept -> parked --first bytes--> HTTP/1 or HTTP/2 --> closing, or upgraded
 //!             ^                       |
-//!             +---- quiet for 1 s ----+
+//!             +-------- quiet --------+
 //! ```
 //!
 //! Written as a state machine and not as an `async fn`, so that a parked connection is as small as
@@ -81,8 +81,8 @@ where
                         *this.enrolled = true;
                     }
                     match std::task::ready!(parked.poll(cx, timer)) {
-                        Woken::Http1 { io, since } => {
-                            let http1 = Http1::new(io, this.app.clone(), since, cx);
+                        Woken::Http1 { io, since, warm } => {
+                            let http1 = Http1::new(io, this.app.clone(), since, warm, cx);
                             Stage::Http1(Box::new(http1))
                         }
                         Woken::Http2(io) => {
@@ -103,7 +103,8 @@ where
                         read,
                     } => {
                         io.rewind(read);
-                        Stage::Http1(Box::new(Http1::new(io, this.app.clone(), since, cx)))
+                        let http1 = Http1::new(io, this.app.clone(), since, true, cx);
+                        Stage::Http1(Box::new(http1))
                     }
                     Next::Close(io, reason) => {
                         let exchange = http1.exchange().clone();

@@ -149,7 +149,7 @@ impl Shutdown {
     /// They do not fit; the message says which number to change, and to what.
     pub fn check(&self) -> Result<(), InvalidShutdown> {
         let steps = self.closers.iter().chain(&self.flushes);
-        let closers = steps.map(|step| step.budget).sum();
+        let closers = steps.fold(Duration::ZERO, |sum, step| sum.saturating_add(step.budget));
         self.budgets.check(closers, self.grace)
     }
 

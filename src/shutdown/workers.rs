@@ -1,8 +1,8 @@
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use slab::Slab;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +19,26 @@ pub(super) struct Workers {
 
 #[derive(Default)]
 struct Shared {
-    named: Slab<Worker>,
+    /// By number, and a number is never used again: a worker that has ended leaves nothing that a
+    /// later one could be taken for.
+    named: BTreeMap<u64, Worker>,
+    next: u64,
     /// What is to be reported of those that have ended: who stopped when told, who panicked.
     ended: Vec<Step>,
     told: Option<Instant>,
+}
+
+impl Shared {
+    fn enter(&mut self, name: &str) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let worker = Worker {
+            name: name.to_owned(),
+            abort: None,
+        };
+        self.named.insert(number, worker);
+        number
+    }
 }
 
 struct Worker {
@@ -53,12 +69,9 @@ impl Workers {
         R: Future<Output = ()> + Send + 'static,
     {
         let work = work(self.stop.child_token());
-        let slot = self.shared().named.insert(Worker {
-            name: name.to_owned(),
-            abort: None,
-        });
+        let number = self.shared().enter(name);
         let place = Place {
-            slot,
+            number,
             shared: self.shared.clone(),
             finished: false,
             _running: Tally::enter(&self.running),
@@ -69,7 +82,7 @@ impl Workers {
             work.await;
             place.finished = true;
         });
-        if let Some(worker) = self.shared().named.get_mut(slot) {
+        if let Some(worker) = self.shared().named.get_mut(&number) {
             worker.abort = Some(task.abort_handle());
         }
     }
@@ -87,7 +100,7 @@ impl Workers {
         }
         let mut shared = self.shared();
         let mut steps = std::mem::take(&mut shared.ended);
-        for worker in shared.named.drain() {
+        for worker in std::mem::take(&mut shared.named).into_values() {
             if let Some(abort) = worker.abort {
                 abort.abort();
             }
@@ -109,7 +122,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 /// A worker's place among the running; dropped with its task, however that ends.
 struct Place {
-    slot: usize,
+    number: u64,
     shared: Arc<Mutex<Shared>>,
     finished: bool,
     _running: TallyGuard,
@@ -119,7 +132,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
         // Not there: it was aborted, and is reported already.
-        let Some(worker) = shared.named.try_remove(self.slot) else {
+        let Some(worker) = shared.named.remove(&self.number) else {
             return;
         };
         let took = shared.told.map(|told| told.elapsed());

@@ -1,0 +1,15 @@
+//! Shared tools of the measurements, and the servers that are measured.
+//!
+//! Each measurement is a binary of its own (`src/bin`). It starts release builds of the servers as child processes, so
+//! that what is measured is a whole process as it would run in production: its memory, its exit, its signals.
+
+pub mod app;
+pub mod cores;
+pub mod crowd;
+pub mod http1;
+pub mod nofile;
+pub mod process;
+pub mod servers;
+pub mod settings;
+pub mod statistics;
+pub mod tcp_table;

@@ -1,0 +1,196 @@
+//! Configuration from the environment: read once, checked whole, before anything else happens.
+//!
+//! Everything that is wrong is told at once, since a deployment that fails five times for five
+//! typing errors takes five times as long.
+
+mod duration;
+mod problems;
+mod values;
+
+use std::{
+    ffi::OsString,
+    fmt,
+    io::IsTerminal,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use lameduck::Timeouts;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+pub use self::problems::Problems;
+use self::problems::Reader;
+use crate::shutdown;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// All settings. `None` for a timeout is `off`.
+#[derive(Debug)]
+pub struct Config {
+    pub address: SocketAddr,
+    pub read_header_timeout: Option<Duration>,
+    pub read_timeout: Option<Duration>,
+    pub write_timeout: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
+    pub lame_duck: Duration,
+    pub drain_timeout: Duration,
+    pub termination_grace: Duration,
+    pub startup_delay: Option<Duration>,
+    pub log_level: Targets,
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    pub fn from_env() -> Result<Self, Problems> {
+        Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Problems> {
+        let mut env = Reader::new(&lookup);
+        let seconds = Duration::from_secs;
+
+        let host = env.read("HOST", IpAddr::V4(Ipv4Addr::UNSPECIFIED), values::host);
+        let port = env.read("PORT", 8080, values::port);
+        let config = Self {
+            address: SocketAddr::new(host, port),
+            read_header_timeout: env.read("READ_HEADER_TIMEOUT", Some(seconds(5)), values::timeout),
+            read_timeout: env.read("READ_TIMEOUT", Some(seconds(15)), values::timeout),
+            write_timeout: env.read("WRITE_TIMEOUT", Some(seconds(30)), values::timeout),
+            idle_timeout: env.read("IDLE_TIMEOUT", Some(seconds(120)), values::timeout),
+            lame_duck: env.read("LAME_DUCK", seconds(5), values::budget),
+            drain_timeout: env.read("DRAIN_TIMEOUT", seconds(15), values::budget),
+            termination_grace: env.read("TERMINATION_GRACE", seconds(30), values::budget),
+            startup_delay: env.read("STARTUP_DELAY", None, values::timeout),
+            log_level: env.read(
+                "LOG_LEVEL",
+                Targets::new().with_default(LevelFilter::INFO),
+                values::log_level,
+            ),
+            log_format: env.read("LOG_FORMAT", default_log_format(), values::log_format),
+        };
+        env.read("RATE_LIMIT", (), values::rate_limit);
+
+        // Each of them right, and yet too much together: told only of values that were read as they
+        // were meant.
+        let parts = ["LAME_DUCK", "DRAIN_TIMEOUT", "TERMINATION_GRACE"];
+        if !parts.iter().any(|part| env.refused(part))
+            && let Err(error) = shutdown::plan(&config).check()
+        {
+            env.refuse(
+                "TERMINATION_GRACE",
+                format!("{:?}", config.termination_grace),
+                values::too_short(&error),
+            );
+        }
+        env.finish(config)
+    }
+
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts::default()
+            .read_header(self.read_header_timeout)
+            .read(self.read_timeout)
+            .write(self.write_timeout)
+            .idle(self.idle_timeout)
+    }
+}
+
+/// A person at a terminal gets text; a collector at the end of a pipe gets JSON.
+fn default_log_format() -> LogFormat {
+    if std::io::stdout().is_terminal() {
+        LogFormat::Text
+    } else {
+        LogFormat::Json
+    }
+}
+
+/// A timeout as it is written in the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrOff(pub Option<Duration>);
+
+impl fmt::Display for OrOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(timeout) => write!(f, "{timeout:?}"),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &[(&str, &str)]) -> Result<Config, Problems> {
+        Config::from_lookup(|name| {
+            let (_, value) = environment.iter().find(|(variable, _)| *variable == name)?;
+            Some(OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = read(&[]).expect("defaults");
+        let seconds = Duration::from_secs;
+        assert_eq!(config.address.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.read_header_timeout, Some(seconds(5)));
+        assert_eq!(config.read_timeout, Some(seconds(15)));
+        assert_eq!(config.write_timeout, Some(seconds(30)));
+        assert_eq!(config.idle_timeout, Some(seconds(120)));
+        assert_eq!(config.lame_duck, seconds(5));
+        assert_eq!(config.drain_timeout, seconds(15));
+        assert_eq!(config.termination_grace, seconds(30));
+        assert_eq!(config.startup_delay, None);
+        assert_eq!(config.log_level.to_string(), "info");
+    }
+
+    #[test]
+    fn an_empty_value_is_an_unset_one() {
+        assert_eq!(read(&[("PORT", "")]).expect("unset").address.port(), 8080);
+    }
+
+    #[test]
+    fn timeouts_can_be_off_and_budgets_cannot() {
+        let config = read(&[("WRITE_TIMEOUT", "off"), ("RATE_LIMIT", "off")]).expect("off");
+        assert_eq!(config.write_timeout, None);
+
+        let problems = read(&[("DRAIN_TIMEOUT", "off")]).expect_err("a drain has an end");
+        assert!(problems.to_string().contains("DRAIN_TIMEOUT=off"));
+    }
+
+    #[test]
+    fn budgets_that_do_not_fit_are_told_beside_the_rest() {
+        let told = read(&[("DRAIN_TIMEOUT", "40s"), ("PORT", "http")])
+            .expect_err("40s does not fit 30s")
+            .to_string();
+        assert!(told.contains("PORT=http"), "{told}");
+        assert!(told.contains("TERMINATION_GRACE=30s"), "{told}");
+        assert!(told.contains("lower drain to"), "{told}");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let wrong = [
+            ("HOST", "localhost"),
+            ("PORT", "http"),
+            ("READ_HEADER_TIMEOUT", "5"),
+            ("READ_TIMEOUT", "0s"),
+            ("WRITE_TIMEOUT", "400h"),
+            ("IDLE_TIMEOUT", "soon"),
+            ("LAME_DUCK", "0ms"),
+            ("DRAIN_TIMEOUT", "-1s"),
+            ("TERMINATION_GRACE", "30 s"),
+            ("STARTUP_DELAY", "1s1s"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("RATE_LIMIT", "100/s"),
+        ];
+        let told = read(&wrong).expect_err("nothing is right").to_string();
+        for (variable, value) in wrong {
+            assert!(told.contains(&format!("{variable}={value}\n")), "{told}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads variables one after another and collects what is wrong with them.
+
+use std::{ffi::OsString, fmt};
+
+/// Why a value was refused: what is wrong with it, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub wrong: String,
+    pub right: &'static str,
+}
+
+#[derive(Debug)]
+struct Problem {
+    variable: &'static str,
+    value: String,
+    refusal: Refusal,
+}
+
+/// Everything that is wrong with the environment. `Display` is what the operator reads.
+#[derive(Debug)]
+pub struct Problems(Vec<Problem>);
+
+pub struct Reader<'a> {
+    lookup: &'a dyn Fn(&str) -> Option<OsString>,
+    problems: Vec<Problem>,
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    pub fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Self {
+        Self {
+            lookup,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The variable's value, or the default when it is unset, empty or wrong. Wrong values are
+    /// remembered, and reading goes on so that the next one is found too.
+    pub fn read<T>(
+        &mut self,
+        variable: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> T {
+        let Some(raw) = (self.lookup)(variable).filter(|raw| !raw.is_empty()) else {
+            return default;
+        };
+        let parsed = match raw.to_str() {
+            Some(text) => parse(text),
+            None => Err(Refusal {
+                wrong: "is not valid UTF-8".to_owned(),
+                right: "plain text",
+            }),
+        };
+        parsed.unwrap_or_else(|refusal| {
+            self.refuse(variable, raw.to_string_lossy().into_owned(), refusal);
+            default
+        })
+    }
+
+    pub fn refused(&self, variable: &str) -> bool {
+        let mut problems = self.problems.iter();
+        problems.any(|problem| problem.variable == variable)
+    }
+
+    /// Remembers a refusal that was found by looking at several variables together.
+    pub fn refuse(&mut self, variable: &'static str, value: String, refusal: Refusal) {
+        self.problems.push(Problem {
+            variable,
+            value,
+            refusal,
+        });
+    }
+
+    pub fn finish<T>(self, value: T) -> Result<T, Problems> {
+        if self.problems.is_empty() {
+            Ok(value)
+        } else {
+            Err(Problems(self.problems))
+        }
+    }
+}
+
+// === impl Problems ===
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = match self.0.len() {
+            1 => "1 setting is wrong".to_owned(),
+            many => format!("{many} settings are wrong"),
+        };
+        writeln!(f, "full_service cannot start: {settings}")?;
+        for Problem {
+            variable,
+            value,
+            refusal,
+        } in &self.0
+        {
+            writeln!(f, "\n  {variable}={}", value.escape_debug())?;
+            writeln!(f, "      {}", refusal.wrong)?;
+            writeln!(f, "      use {}", refusal.right)?;
+        }
+        Ok(())
+    }
+}

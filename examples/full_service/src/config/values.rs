@@ -1,0 +1,106 @@
+//! What each variable may hold.
+
+use std::{net::IpAddr, time::Duration};
+
+use lameduck::shutdown::InvalidShutdown;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::{LogFormat, duration, problems::Refusal};
+
+/// Longer than this is a typing error, not a plan.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+const TIMEOUT: &str = "a duration up to 24h like 5s, 500ms or 1m30s, or `off`";
+const BUDGET: &str = "a duration up to 24h like 5s, 500ms or 1m30s";
+
+fn refuse<T>(wrong: impl Into<String>, right: &'static str) -> Result<T, Refusal> {
+    let wrong = wrong.into();
+    Err(Refusal { wrong, right })
+}
+
+pub fn host(text: &str) -> Result<IpAddr, Refusal> {
+    text.parse().or_else(|_| {
+        refuse(
+            "is not an IP address",
+            "an address of this machine like 0.0.0.0, 127.0.0.1 or ::",
+        )
+    })
+}
+
+pub fn port(text: &str) -> Result<u16, Refusal> {
+    text.parse().or_else(|_| {
+        refuse(
+            "is not a port number",
+            "a number from 1 to 65535, or 0 for any free port",
+        )
+    })
+}
+
+/// A duration that may be switched off.
+pub fn timeout(text: &str) -> Result<Option<Duration>, Refusal> {
+    match text {
+        "off" => Ok(None),
+        _ => bounded(text, TIMEOUT).map(Some),
+    }
+}
+
+/// A duration that is part of the shutdown's budget: without an end it would not be one.
+pub fn budget(text: &str) -> Result<Duration, Refusal> {
+    match text {
+        "off" => refuse("cannot be off: a shutdown must have an end", BUDGET),
+        _ => bounded(text, BUDGET),
+    }
+}
+
+/// The library's own words say how much too short, and what would fit.
+pub fn too_short(error: &InvalidShutdown) -> Refusal {
+    Refusal {
+        wrong: format!("is too short: {error}"),
+        right: "a longer one here, or a shorter LAME_DUCK (lame_duck) or DRAIN_TIMEOUT (drain)",
+    }
+}
+
+fn bounded(text: &str, right: &'static str) -> Result<Duration, Refusal> {
+    match duration::parse(text) {
+        Ok(Duration::ZERO) => refuse("is zero", right),
+        Ok(long) if long > LONGEST => refuse("is longer than a day", right),
+        Ok(duration) => Ok(duration),
+        Err(wrong) => refuse(wrong, right),
+    }
+}
+
+/// A level, or levels by target: `info,full_service=debug`.
+pub fn log_level(text: &str) -> Result<Targets, Refusal> {
+    const RIGHT: &str =
+        "off, error, warn, info, debug or trace, also by target: info,full_service=debug";
+
+    // Alone, `Targets` takes any bare word for the name of a target, and the service would start
+    // with a silence nobody asked for.
+    for directive in text.split(',').filter(|directive| !directive.contains('=')) {
+        if directive.parse::<LevelFilter>().is_err() {
+            return refuse(format!("has an unknown level, {directive:?}"), RIGHT);
+        }
+    }
+    text.parse()
+        .or_else(|_| refuse("is not a list of log levels", RIGHT))
+}
+
+pub fn log_format(text: &str) -> Result<LogFormat, Refusal> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => refuse("is not a log format", "text or json"),
+    }
+}
+
+/// There is no rate limit in this service yet. Saying so is better than to accept a limit and
+/// let everything through.
+pub fn rate_limit(text: &str) -> Result<(), Refusal> {
+    match text {
+        "off" => Ok(()),
+        _ => refuse(
+            "is not supported: this service has no rate limit yet",
+            "off",
+        ),
+    }
+}

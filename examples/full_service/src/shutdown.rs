@@ -1,0 +1,60 @@
+//! The start-up and the end of the process: what is done before the first request is wanted, what
+//! runs beside the requests, and what is closed after the last one.
+
+use std::time::Duration;
+
+use lameduck::{Shutdown, shutdown::Handle};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{debug, info};
+
+use crate::{config::Config, state::AppState, telemetry};
+
+/// Each part has its budget, and all together must fit in the orchestrator's grace: that is checked
+/// when the server starts, while somebody is looking.
+pub fn plan(config: &Config) -> Shutdown {
+    Shutdown::new()
+        .lame_duck(config.lame_duck)
+        .drain(config.drain_timeout)
+        .termination_grace(config.termination_grace)
+        .starting()
+        // Closers run one after another, so that nothing is closed before those who use it. A real
+        // service closes here its database pool, then its cache, then its message broker.
+        .closer("pool", Duration::from_secs(2), || async {
+            info!("the pool is closed");
+        })
+        .flush("logs", Duration::from_secs(1), telemetry::flush)
+}
+
+/// What must be true before the first request is wanted: migrations, warm caches, a first
+/// connection to the database. Here it is a wait, to give you time to look at `/readyz`.
+pub async fn start_up(delay: Option<Duration>, handle: Handle) {
+    if let Some(delay) = delay {
+        sleep(delay).await;
+    }
+    handle.ready();
+    // Not always "ready": a signal may have come before.
+    info!(phase = %handle.lifecycle().phase(), "start-up is done");
+}
+
+/// Workers run beside the requests, and are told to stop after the last of them, because a request
+/// may still need what they do.
+pub fn start_workers(handle: &Handle, state: &AppState) {
+    let state = state.clone();
+    handle.spawn_worker("ticker", async move |stop| {
+        let mut tick = interval(Duration::from_secs(10));
+        // After a pause of the machine one tick is enough.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = tick.tick() => debug!(
+                    phase = %state.phase(),
+                    in_flight = state.in_flight(),
+                    uptime_s = state.uptime().as_secs(),
+                    "tick"
+                ),
+            }
+        }
+        info!("the ticker has stopped");
+    });
+}

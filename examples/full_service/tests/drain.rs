@@ -1,0 +1,195 @@
+//! The end of the service: signals, phases, streams that end themselves, the report, the exit code.
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::{
+    client::{self, Client},
+    service::{Service, timed},
+};
+use tungstenite::{Message, protocol::frame::coding::CloseCode};
+
+/// Long enough to see the phase from outside.
+const LAME_DUCK: [(&str, &str); 2] = [("LAME_DUCK", "2s"), ("DRAIN_TIMEOUT", "10s")];
+/// Never over within a test: what ends before it was not waited for.
+const LONG_LAME_DUCK: [(&str, &str); 3] = [
+    ("LAME_DUCK", "10m"),
+    ("DRAIN_TIMEOUT", "10m"),
+    ("TERMINATION_GRACE", "1h"),
+];
+
+#[test]
+fn a_lame_duck_is_not_ready_but_serves() {
+    let service = Service::start_ready(&LAME_DUCK);
+    let mut open = Client::connect(service.address).expect("a connection");
+    assert_eq!(open.get("/").expect("an answer").head.status, 200);
+
+    service.signal(Signal::TERM);
+    service.phase("lame_duck");
+    let ready = client::get(service.address, "/readyz").expect("an answer");
+    assert_eq!(ready.head.status, 503);
+    let alive = client::get(service.address, "/healthz").expect("an answer");
+    assert_eq!(alive.head.status, 200);
+    // Both the connection that was open and a new one.
+    assert_eq!(open.get("/").expect("an answer").head.status, 200);
+    let answer = client::get(service.address, "/").expect("an answer");
+    assert_eq!(answer.head.status, 200);
+
+    let ended = service.ended();
+    ended.assert_clean();
+    for phase in ["ready", "lame_duck", "draining"] {
+        assert!(
+            ended.logged("phase", phase).is_some(),
+            "{phase}: {:#?}",
+            ended.output
+        );
+    }
+    for message in ["the ticker has stopped", "the pool is closed"] {
+        assert!(ended.logged("message", message).is_some(), "{message}");
+    }
+}
+
+#[test]
+fn a_request_in_flight_is_finished() {
+    let service = Service::start_ready(&[("LAME_DUCK", "1ms")]);
+    let mut slow = Client::connect(service.address).expect("a connection");
+    let mut stream = Client::connect(service.address).expect("a connection");
+    stream.send_get("/stream?n=4&ms=300").expect("sent");
+    assert_eq!(stream.head().expect("a head").status, 200);
+    slow.send_get("/slow?ms=800").expect("sent");
+
+    service.signal(Signal::TERM);
+    assert_eq!(slow.response().expect("an answer").text(), "slept 800 ms\n");
+    let mut lines = 0;
+    while stream.chunk().expect("a chunk or the end").is_some() {
+        lines += 1;
+    }
+    assert_eq!(lines, 4);
+    service.ended().assert_clean();
+}
+
+#[test]
+fn while_draining_new_work_is_refused_and_probes_are_not() {
+    let service = Service::start_ready(&[("LAME_DUCK", "1ms")]);
+    let connect = || Client::connect(service.address).expect("a connection");
+    // Idle since before the signal, as in the pool of a client.
+    let mut idle: [Client; 3] = std::array::from_fn(|_| {
+        let mut client = connect();
+        assert_eq!(client.get("/").expect("an answer").head.status, 200);
+        client
+    });
+    let mut held = connect();
+    held.send_get("/stream?n=2&ms=1500").expect("sent");
+    assert_eq!(held.head().expect("a head").status, 200);
+
+    service.signal(Signal::TERM);
+    service.logged("phase", "draining");
+    let [work, alive, ready] = &mut idle;
+    let refused = work.get("/").expect("an answer").head;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    work.closed().expect("the end of the connection");
+    assert_eq!(alive.get("/healthz").expect("an answer").head.status, 200);
+    let ready = ready.get("/readyz").expect("an answer");
+    assert_eq!((ready.head.status, ready.text()), (503, "draining\n"));
+
+    while held.chunk().expect("a chunk or the end").is_some() {}
+    service.ended().assert_clean();
+}
+
+#[test]
+fn sse_ends_itself_with_a_last_event() {
+    let service = Service::start_ready(&LAME_DUCK);
+    let mut client = Client::connect(service.address).expect("a connection");
+    client.send_get("/sse").expect("sent");
+    assert_eq!(client.head().expect("a head").status, 200);
+    client.chunk().expect("a first event");
+
+    service.signal(Signal::TERM);
+    let mut last = Vec::new();
+    while let Some(event) = client.chunk().expect("an event or the end") {
+        last = event;
+    }
+    let last = String::from_utf8(last).expect("text");
+    assert!(last.starts_with("event: draining\n"), "{last}");
+    service.ended().assert_clean();
+}
+
+#[test]
+fn the_websocket_is_told_1001() {
+    let service = Service::start_ready(&LAME_DUCK);
+    let url = format!("ws://{}/ws", service.address);
+    let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
+    socket.send(Message::text("quack")).expect("sent");
+    assert_eq!(socket.read().expect("an echo"), Message::text("quack"));
+
+    service.signal(Signal::TERM);
+    match socket.read().expect("a goodbye") {
+        Message::Close(Some(frame)) => assert_eq!(frame.code, CloseCode::Away),
+        other => panic!("{other:?} where a close was awaited"),
+    }
+    // The next read sends the answer to the close, and finds the end.
+    while socket.read().is_ok() {}
+    service.ended().assert_clean();
+}
+
+#[test]
+fn a_websocket_client_that_does_not_answer_holds_nobody() {
+    let service = Service::start_ready(&LAME_DUCK);
+    let url = format!("ws://{}/ws", service.address);
+    let (socket, _) = tungstenite::connect(url).expect("an upgrade");
+
+    service.signal(Signal::TERM);
+    service.ended().assert_clean();
+    drop(socket);
+}
+
+#[test]
+fn sigint_does_not_wait_for_a_load_balancer() {
+    let service = Service::start_ready(&LONG_LAME_DUCK);
+    service.signal(Signal::INT);
+    let (ended, took) = timed(|| service.ended());
+    ended.assert_clean();
+    assert!(ended.logged("phase", "lame_duck").is_none());
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_second_signal_cuts_at_once_and_the_report_names_what() {
+    let service = Service::start_ready(&LONG_LAME_DUCK);
+    let mut client = Client::connect(service.address).expect("a connection");
+    client.send_get("/stream?n=2&ms=60000").expect("sent");
+    assert_eq!(client.head().expect("a head").status, 200);
+
+    service.signal(Signal::TERM);
+    service.phase("lame_duck");
+    service.signal(Signal::TERM);
+    let ended = service.ended();
+    while let Ok(chunk) = client.chunk() {
+        assert!(chunk.is_some(), "a body that was cut must not look whole");
+    }
+    assert!(!ended.status.success(), "{}", ended.status);
+    let report = ended
+        .logged("message", "shutdown report")
+        .expect("a report");
+    assert_eq!(report["clean"], false, "{report}");
+    let printed = ended.printed();
+    assert!(printed.contains("/stream"), "{printed}");
+}
+
+#[test]
+fn a_request_over_the_drain_deadline_is_cut_and_named() {
+    let service = Service::start_ready(&[("LAME_DUCK", "1ms"), ("DRAIN_TIMEOUT", "500ms")]);
+    let mut client = Client::connect(service.address).expect("a connection");
+    client.send_get("/stream?n=100&ms=1000").expect("sent");
+    assert_eq!(client.head().expect("a head").status, 200);
+
+    service.signal(Signal::TERM);
+    let ended = service.ended();
+    assert!(!ended.status.success(), "{}", ended.status);
+    let printed = ended.printed();
+    assert!(printed.contains("/stream"), "{printed}");
+}

@@ -1,0 +1,148 @@
+//! Every route, from outside.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{
+    client::{self, Client},
+    service::Service,
+};
+use tungstenite::Message;
+
+#[test]
+fn the_short_routes_answer_on_one_connection() {
+    let service = Service::start_ready(&[]);
+    let mut client = Client::connect(service.address).expect("a connection");
+
+    for (target, status, body) in [
+        ("/", 200, "lameduck full service\n"),
+        ("/healthz", 200, "alive\n"),
+        ("/readyz", 200, "ready\n"),
+        ("/slow?ms=1", 200, "slept 1 ms\n"),
+        ("/slow?ms=60001", 400, "ms must be at most 60000\n"),
+        ("/big?mb=1025", 400, "mb must be at most 1024\n"),
+        ("/stream?n=10001", 400, "n must be at most 10000\n"),
+        ("/nowhere", 404, "no such route\n"),
+    ] {
+        let answer = client.get(target).expect(target);
+        assert_eq!(
+            (answer.head.status, answer.text()),
+            (status, body),
+            "{target}"
+        );
+    }
+    for target in ["/slow?ms=soon", "/slow?ms=-1", "/big?mb=1e9", "/stream?n="] {
+        let answer = client.get(target).expect(target);
+        assert_eq!(answer.head.status, 400, "{target}");
+    }
+}
+
+#[test]
+fn echo_gives_back_the_body_and_its_type() {
+    let service = Service::start_ready(&[]);
+    let mut client = Client::connect(service.address).expect("a connection");
+
+    client
+        .send(
+            b"POST /echo HTTP/1.1\r\nhost: test\r\ncontent-type: text/x-duck\r\n\
+              content-length: 5\r\n\r\nquack",
+        )
+        .expect("sent");
+    let answer = client.response().expect("an answer");
+    assert_eq!(answer.text(), "quack");
+    assert_eq!(answer.head.header("content-type"), Some("text/x-duck"));
+}
+
+#[test]
+fn echo_does_not_wait_for_the_whole_body() {
+    let service = Service::start_ready(&[]);
+    let mut client = Client::connect(service.address).expect("a connection");
+
+    client
+        .send(b"POST /echo HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
+        .expect("sent");
+    client.send(b"5\r\nquack\r\n").expect("sent");
+    assert_eq!(client.head().expect("a head").status, 200);
+    assert_eq!(
+        client.chunk().expect("a chunk").as_deref(),
+        Some(&b"quack"[..])
+    );
+    client.send(b"0\r\n\r\n").expect("sent");
+    assert_eq!(client.chunk().expect("an end"), None);
+}
+
+#[test]
+fn big_is_as_long_as_it_says() {
+    let service = Service::start_ready(&[]);
+    let answer = client::get(service.address, "/big?mb=3").expect("an answer");
+    assert_eq!(answer.head.header("content-length"), Some("3145728"));
+    assert_eq!(answer.body.len(), 3 * 1024 * 1024);
+    assert!(answer.body.iter().all(|byte| *byte == b'.'));
+}
+
+#[test]
+fn stream_comes_in_chunks() {
+    let service = Service::start_ready(&[]);
+    let mut client = Client::connect(service.address).expect("a connection");
+
+    client.send_get("/stream?n=3&ms=1").expect("sent");
+    assert_eq!(client.head().expect("a head").status, 200);
+    for line in ["chunk 1 of 3\n", "chunk 2 of 3\n", "chunk 3 of 3\n"] {
+        let chunk = client.chunk().expect("a chunk");
+        assert_eq!(chunk.as_deref(), Some(line.as_bytes()));
+    }
+    assert_eq!(client.chunk().expect("an end"), None);
+}
+
+#[test]
+fn sse_outlives_the_write_timeout() {
+    let service = Service::start_ready(&[("WRITE_TIMEOUT", "500ms")]);
+    let mut client = Client::connect(service.address).expect("a connection");
+
+    client.send_get("/sse").expect("sent");
+    let head = client.head().expect("a head");
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    for tick in 1..=3 {
+        let event = client.chunk().expect("an event").expect("no end");
+        let event = String::from_utf8(event).expect("text");
+        assert_eq!(event, format!("event: tick\ndata: {tick}\n\n"));
+    }
+}
+
+#[test]
+fn the_websocket_echoes() {
+    let service = Service::start_ready(&[]);
+    let url = format!("ws://{}/ws", service.address);
+    let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
+
+    for message in [Message::text("quack"), Message::binary(vec![0, 255])] {
+        socket.send(message.clone()).expect("sent");
+        assert_eq!(socket.read().expect("an echo"), message);
+    }
+    socket.close(None).expect("closing");
+    let last = std::iter::from_fn(|| socket.read().ok()).last();
+    assert!(matches!(last, Some(Message::Close(_))), "{last:?}");
+}
+
+#[test]
+fn the_websocket_outlives_the_deadlines_of_requests() {
+    let service = Service::start_ready(&[
+        ("READ_TIMEOUT", "200ms"),
+        ("WRITE_TIMEOUT", "200ms"),
+        ("IDLE_TIMEOUT", "200ms"),
+    ]);
+    let url = format!("ws://{}/ws", service.address);
+    let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
+
+    std::thread::sleep(Duration::from_millis(500));
+    socket.send(Message::text("quack")).expect("sent");
+    assert_eq!(socket.read().expect("an echo"), Message::text("quack"));
+}
+
+#[test]
+fn a_get_without_an_upgrade_is_told_so() {
+    let service = Service::start_ready(&[]);
+    let answer = client::get(service.address, "/ws").expect("an answer");
+    assert_eq!(answer.head.status, 400);
+}

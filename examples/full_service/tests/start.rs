@@ -1,0 +1,63 @@
+//! How the service starts, or says why it does not.
+
+mod support;
+
+use support::{
+    client,
+    service::{Service, refused},
+};
+
+#[test]
+fn every_configuration_error_is_listed_at_once() {
+    let wrong = [
+        ("PORT", "http"),
+        ("READ_TIMEOUT", "0s"),
+        ("LAME_DUCK", "5"),
+        ("RATE_LIMIT", "100/s"),
+    ];
+    let (code, told) = refused(&wrong);
+
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("4 settings are wrong"), "{told}");
+    for (variable, value) in wrong {
+        assert!(told.contains(&format!("{variable}={value}\n")), "{told}");
+    }
+}
+
+#[test]
+fn budgets_that_do_not_fit_name_the_number_to_change() {
+    let (code, told) = refused(&[
+        ("PORT", "0"),
+        ("LOG_LEVEL", "off"),
+        ("DRAIN_TIMEOUT", "40s"),
+    ]);
+
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("DRAIN_TIMEOUT"), "{told}");
+    assert!(told.contains("TERMINATION_GRACE"), "{told}");
+}
+
+#[test]
+fn a_service_that_is_starting_answers_but_is_not_ready() {
+    let service = Service::start(&[("STARTUP_DELAY", "1s")]);
+
+    let alive = client::get(service.address, "/healthz").expect("an answer");
+    assert_eq!(alive.head.status, 200);
+    let ready = client::get(service.address, "/readyz").expect("an answer");
+    assert_eq!((ready.head.status, ready.text()), (503, "starting\n"));
+
+    service.phase("ready");
+    let ready = client::get(service.address, "/readyz").expect("an answer");
+    assert_eq!((ready.head.status, ready.text()), (200, "ready\n"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_not_a_panic() {
+    let first = Service::start(&[]);
+    let port = first.address.port().to_string();
+    let (code, told) = refused(&[("HOST", "127.0.0.1"), ("PORT", &port)]);
+
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("could not be bound"), "{told}");
+    assert!(!told.contains("panicked"), "{told}");
+}

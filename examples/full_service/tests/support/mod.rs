@@ -1,0 +1,25 @@
+//! What the tests stand on: the real binary as a child process, and a small HTTP/1 client that
+//! hides nothing. Every wait is for a condition, and has an end.
+
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod service;
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine: reached only when something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until the answer is `Some`; panics with `what` when patience ends.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

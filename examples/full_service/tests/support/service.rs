@@ -1,0 +1,182 @@
+//! The service as the operator has it: a process with an environment, an output and signals.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{client, wait_for};
+
+pub struct Service {
+    child: Child,
+    output: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+    pub address: SocketAddr,
+}
+
+/// What is left of the service after its end.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub output: Vec<String>,
+}
+
+/// The binary with nothing in its environment but what the test gives it.
+pub fn command(environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_full_service"));
+    command.env_clear().envs(environment.iter().copied());
+    command
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Starts the service on a free port, and waits until it listens.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        let mut child = command(&[("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_FORMAT", "json")])
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+
+        let stdout = BufReader::new(child.stdout.take().expect("a piped stdout"));
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let reader = std::thread::spawn({
+            let output = Arc::clone(&output);
+            move || {
+                for line in stdout.lines().map_while(Result::ok) {
+                    output.lock().expect("output").push(line);
+                }
+            }
+        });
+        let mut service = Self {
+            child,
+            output,
+            reader: Some(reader),
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        };
+        let listening = service.logged("message", "listening");
+        service.address = listening["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("an address in the log");
+        service
+    }
+
+    /// As `start`, and waits until it is ready.
+    pub fn start_ready(environment: &[(&str, &str)]) -> Self {
+        let service = Self::start(environment);
+        service.phase("ready");
+        service
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the service is there");
+    }
+
+    /// Waits until `/readyz` names this phase.
+    pub fn phase(&self, phase: &str) {
+        wait_for(phase, || {
+            let answer = client::get(self.address, "/readyz").ok()?;
+            (answer.text().trim() == phase).then_some(())
+        });
+    }
+
+    /// Waits for a log line with this field.
+    pub fn logged(&self, field: &str, value: &str) -> Value {
+        wait_for(&format!("{field}={value} in the log"), || {
+            find(&self.output.lock().expect("output"), field, value)
+        })
+    }
+
+    /// Waits for the end of the process.
+    pub fn ended(mut self) -> Ended {
+        let status = wait_for("the end of the process", || {
+            self.child.try_wait().expect("a child to wait for")
+        });
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the output is read");
+        }
+        let output = std::mem::take(&mut *self.output.lock().expect("output"));
+        Ended { status, output }
+    }
+}
+
+/// No test leaves a process behind, whatever became of it.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    pub fn logged(&self, field: &str, value: &str) -> Option<Value> {
+        find(&self.output, field, value)
+    }
+
+    /// The lines for a person: those that are not log lines.
+    pub fn printed(&self) -> String {
+        let lines = self.output.iter().filter(|line| !line.starts_with('{'));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn assert_clean(&self) {
+        assert!(self.status.success(), "{}: {:#?}", self.status, self.output);
+        let report = self
+            .logged("message", "shutdown report")
+            .expect("a report in the log");
+        assert_eq!(report["clean"], true, "{report}");
+        assert!(!self.printed().trim().is_empty(), "a printed report");
+    }
+}
+
+fn find(output: &[String], field: &str, value: &str) -> Option<Value> {
+    output
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|line| line[field] == value)
+}
+
+/// Runs a service that is to refuse its start: its exit code and what it said.
+pub fn refused(environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut child = command(environment)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the service starts");
+    let status = wait_for("a refusal to start", || {
+        child.try_wait().expect("a child to wait for")
+    });
+    let mut told = String::new();
+    for pipe in [
+        child
+            .stdout
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read>),
+        child
+            .stderr
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read>),
+    ] {
+        pipe.expect("a piped output")
+            .read_to_string(&mut told)
+            .expect("text");
+    }
+    (status.code(), told)
+}
+
+/// How long `work` took.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let begun = Instant::now();
+    let done = work();
+    (done, begun.elapsed())
+}

@@ -1,0 +1,35 @@
+//! What the tests over real sockets share: a server to test, clients that see what is on the wire,
+//! and services that are easy to say.
+
+// Each test binary uses another part of it.
+#![allow(dead_code, unused_imports)]
+
+mod answer;
+mod app;
+mod frames;
+mod raw;
+mod server;
+
+pub use answer::{Answer, answers};
+pub use app::{App, Body, app, channel, empty, full, reply};
+pub use frames::{Frame, Heard, Tap, frames, h2_connect, kind};
+pub use raw::{Ending, How, Raw};
+pub use server::{Server, Setup};
+
+use std::time::Duration;
+
+/// No test waits longer than this for anything.
+pub const LIMIT: Duration = Duration::from_secs(8);
+
+/// Milliseconds.
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// `future`, or a panic that says what was waited for.
+pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {limit:?}: {what}"),
+    }
+}
