@@ -4,22 +4,27 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http_body_util::BodyExt;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use lameduck::drain::Draining;
-use lameduck::serve::RequestBody;
-use lameduck::{DrainLayer, InFlightLayer, Limits, Phase};
-use support::{App, Ending, How, Raw, Server, Setup, app, channel, ms, reply, within};
+use lameduck::serve::{App as ServeApp, RequestBody};
+use lameduck::shutdown::Handle;
+use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Limits, Phase, Report, Shutdown, Timeouts};
+use support::{App, Ending, How, Raw, Server, Setup, answers, app, channel, ms, reply, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::Layer;
-use tower::util::BoxCloneService;
+use tower::ServiceBuilder;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -81,6 +86,43 @@ impl Gate {
     }
 }
 
+/// A server of which the service knows the phase.
+struct Knowing {
+    addr: SocketAddr,
+    handle: Handle,
+    report: JoinHandle<Report>,
+}
+
+impl Knowing {
+    async fn start<A: ServeApp>(
+        lame_duck: Duration,
+        drain: Duration,
+        app: impl FnOnce(&Lifecycle) -> A,
+    ) -> Knowing {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new()
+            .signals(false)
+            .lame_duck(lame_duck)
+            .drain(drain);
+        let handle = shutdown.handle();
+        let app = app(handle.lifecycle());
+        let serve = lameduck::serve(listener, app).shutdown(shutdown);
+        let report = tokio::spawn(async move { serve.await.unwrap() });
+        handle.lifecycle().reached(Phase::Ready).await;
+        Knowing {
+            addr,
+            handle,
+            report,
+        }
+    }
+
+    async fn report(self) -> Report {
+        let report = within(support::LIMIT, "the report", self.report).await;
+        report.expect("no panic")
+    }
+}
+
 /// Closed without an answer or with a refusal: nobody was promised anything.
 fn unanswered(ending: &Ending) {
     assert_ne!(ending.how, How::StillOpen, "{ending:?}");
@@ -94,7 +136,16 @@ fn unanswered(ending: &Ending) {
 
 #[tokio::test]
 async fn what_waits_in_the_accept_queue_is_answered() {
-    let mut server = Setup::new().start(hello()).await;
+    what_waits_is_answered(Limits::default()).await;
+}
+
+#[tokio::test]
+async fn what_is_there_already_needs_no_window() {
+    what_waits_is_answered(Limits::default().drain_window(Duration::ZERO)).await;
+}
+
+async fn what_waits_is_answered(limits: Limits) {
+    let mut server = Setup::new().limits(limits).start(hello()).await;
     // Nothing is awaited here: the accept loop, on this thread, cannot run.
     let connections: Vec<_> = (0..50)
         .map(|_| {
@@ -107,13 +158,17 @@ async fn what_waits_in_the_accept_queue_is_answered() {
     server.handle.drain_now();
     for stream in connections {
         stream.set_nonblocking(true).unwrap();
-        let stream = tokio::net::TcpStream::from_std(stream).unwrap();
-        let mut client = Raw::from_stream(stream);
-        let ending = client.read_until_close().await;
-        assert_eq!(ending.how, How::Fin);
-        let answer = ending.answer();
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
-        assert!(answer.closes());
+        let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
+        let mut bytes = Vec::new();
+        let read = stream.read_to_end(&mut bytes);
+        within(support::LIMIT, "an answer", read).await.unwrap();
+        let answers = answers(&bytes);
+        assert_eq!(answers.len(), 1);
+        assert_eq!(
+            (answers[0].status, answers[0].text().as_str()),
+            (200, "hello")
+        );
+        assert!(answers[0].closes());
     }
     let report = server.report().await;
     assert!(report.is_clean(), "{report}");
@@ -196,10 +251,11 @@ async fn a_fresh_connection_that_says_nothing_is_closed_when_the_window_is_over(
 
 // === half a head ===
 
-/// A connection with half a head on it: its first, or after a request that was answered.
-async fn with_half_a_head(server: &Server, fresh: bool, half: &str) -> Raw {
+/// A connection with half a head on it, after so many requests that were answered: a fresh one, one
+/// that was idle, one that was busy.
+async fn with_half_a_head(server: &Server, before: usize, half: &str) -> Raw {
     let mut client = server.connect().await;
-    if !fresh {
+    for _ in 0..before {
         assert_eq!(client.ask(GET).await.status, 200);
     }
     client.send(half).await;
@@ -211,34 +267,34 @@ async fn with_half_a_head(server: &Server, fresh: bool, half: &str) -> Raw {
 
 #[tokio::test]
 async fn half_a_head_that_becomes_whole_in_the_window_is_answered() {
-    for fresh in [true, false] {
+    for before in [0, 1, 3] {
         for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
             let mut server = Setup::new().start(hello()).await;
-            let mut client = with_half_a_head(&server, fresh, half).await;
+            let mut client = with_half_a_head(&server, before, half).await;
             server.handle.drain_now();
             tokio::time::sleep(ms(80)).await;
             let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
             client.send(&request[half.len()..]).await;
             let answer = client.read_response().await;
-            assert_eq!(answer.status, 200, "{half:?}, fresh: {fresh}");
-            assert!(answer.closes(), "{half:?}, fresh: {fresh}");
+            assert_eq!(answer.status, 200, "{half:?} after {before}");
+            assert!(answer.closes(), "{half:?} after {before}");
             let report = server.report().await;
-            assert!(report.is_clean(), "{half:?}, fresh: {fresh}: {report}");
+            assert!(report.is_clean(), "{half:?} after {before}: {report}");
         }
     }
 }
 
 #[tokio::test]
 async fn half_a_head_that_stays_half_is_closed_when_the_window_is_over() {
-    for fresh in [true, false] {
+    for before in [0, 1, 3] {
         for half in ["P", "GET / HTTP/1.1\r\nho"] {
             let limits = Limits::default().drain_window(ms(150));
             let mut server = Setup::new().limits(limits).start(hello()).await;
-            let mut client = with_half_a_head(&server, fresh, half).await;
+            let mut client = with_half_a_head(&server, before, half).await;
             client.mark();
             server.handle.drain_now();
             let ending = client.read_until_close().await;
-            let case = format!("{half:?}, fresh: {fresh}");
+            let case = format!("{half:?} after {before}");
             unanswered(&ending);
             assert!(ending.at >= ms(100), "{case}: {ending:?}");
             assert!(ending.at < ms(1_000), "{case}: {ending:?}");
@@ -253,7 +309,7 @@ async fn half_a_head_that_stays_half_is_closed_when_the_window_is_over() {
 async fn a_head_that_drips_does_not_stretch_the_window() {
     let limits = Limits::default().drain_window(ms(200));
     let mut server = Setup::new().limits(limits).start(hello()).await;
-    let mut client = with_half_a_head(&server, true, "GET / HTTP/1.1\r\n").await;
+    let mut client = with_half_a_head(&server, 0, "GET / HTTP/1.1\r\n").await;
     client.mark();
     server.handle.drain_now();
     while client.elapsed() < ms(1_500) {
@@ -262,7 +318,11 @@ async fn a_head_that_drips_does_not_stretch_the_window() {
         }
         tokio::time::sleep(ms(25)).await;
     }
-    assert!(client.elapsed() < ms(1_400), "dripping for {:?}", client.elapsed());
+    assert!(
+        client.elapsed() < ms(1_400),
+        "dripping for {:?}",
+        client.elapsed()
+    );
     assert!(server.report().await.is_clean());
 }
 
@@ -329,7 +389,7 @@ async fn a_pipelined_request_behind_one_that_was_not_asked_to_leave_is_answered(
     sender.send_data(Bytes::from("before ")).await.unwrap();
     client.send(get("/stream") + &get("/next")).await;
     // Its head is out, and says nothing of leaving.
-    client.read_some().await;
+    client.stream().readable().await.unwrap();
     server.handle.drain_now();
     server.handle.lifecycle().reached(Phase::Draining).await;
     sender.send_data(Bytes::from("after")).await.unwrap();
@@ -359,7 +419,7 @@ async fn a_stream_goes_on_to_its_end_through_a_drain() {
     let mut sender = sender;
     client.send(get("/stream")).await;
     sender.send_data(Bytes::from("0,")).await.unwrap();
-    client.read_some().await;
+    client.stream().readable().await.unwrap();
     server.handle.drain_now();
     for number in 1..8 {
         tokio::time::sleep(ms(40)).await;
@@ -375,6 +435,75 @@ async fn a_stream_goes_on_to_its_end_through_a_drain() {
     assert!(ended.elapsed() < ms(250), "{:?}", ended.elapsed());
     assert!(report.is_clean(), "{report}");
     assert!(report.drain >= ms(250), "{report}");
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_to_its_end_through_a_drain() {
+    let app = app(|request: Request<RequestBody>| async move {
+        match request.into_body().collect().await {
+            Ok(body) => reply(200, body.to_bytes()),
+            Err(error) => reply(400, error.to_string()),
+        }
+    });
+    for head in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n",
+    ] {
+        let mut server = Setup::new().start(app.clone()).await;
+        let mut client = server.connect().await;
+        client.send(head).await;
+        if head.contains("expect") {
+            assert_eq!(client.read_response().await.status, 100);
+        }
+        client.send("0").await;
+        server.until_open(1).await;
+        tokio::time::sleep(ms(30)).await;
+        server.handle.drain_now();
+        // Longer than the window, which is for heads.
+        for byte in ["1", "2", "3", "4"] {
+            tokio::time::sleep(ms(150)).await;
+            client.send(byte).await;
+        }
+        let answer = client.read_response().await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "01234"));
+        assert!(answer.closes());
+        let report = server.report().await;
+        assert!(report.is_clean(), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_whole() {
+    const LENGTH: usize = 12 * 1024 * 1024;
+    let app = app(|_| async { reply(200, vec![7; LENGTH]) });
+    let mut server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    client.send(GET).await;
+    client.stream().readable().await.unwrap();
+    server.handle.drain_now();
+    tokio::time::sleep(ms(700)).await;
+    assert_eq!(server.open(), 1, "it is waited for");
+    let answer = client.read_response().await;
+    assert!(answer.complete && answer.body.len() == LENGTH);
+    let report = server.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.drain >= ms(650), "{report}");
+}
+
+#[tokio::test]
+async fn who_was_answered_before_the_end_of_its_request_holds_nobody_up() {
+    // Its body is short enough to be read away, so that the connection could be used again; but the
+    // rest of it does not come.
+    let mut server = Setup::new().start(hello()).await;
+    let mut client = server.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf")
+        .await;
+    assert_eq!(client.read_response().await.status, 200);
+    let report = server.drain().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.drain < ms(1_500), "{report}");
+    assert_eq!(client.read_until_close().await.bytes, b"");
 }
 
 #[tokio::test]
@@ -421,7 +550,7 @@ async fn a_request_on_an_idle_connection_is_answered_while_others_are_in_flight(
 }
 
 #[tokio::test]
-async fn a_thousand_idle_connections_are_no_work() {
+async fn hundreds_of_idle_connections_are_no_work() {
     let mut server = Setup::new().start(hello()).await;
     let mut clients = Vec::new();
     for _ in 0..400 {
@@ -439,6 +568,7 @@ async fn a_thousand_idle_connections_are_no_work() {
 
 // === streams that have no end of their own ===
 
+/// Server-sent events without an end; with `heed` they end when the process begins to leave.
 fn events(heed: bool) -> App {
     app(move |request: Request<RequestBody>| async move {
         let draining = request.extensions().get::<Draining>().unwrap().clone();
@@ -466,39 +596,436 @@ fn events(heed: bool) -> App {
     })
 }
 
-/// `app` under a [`DrainLayer`] that knows the server's phase, which exists only once the server does.
-fn under_drain_layer(app: App) -> (App, impl FnOnce(&Server)) {
-    let lifecycle = lameduck::Lifecycle::new();
-    let layer = DrainLayer::new(&lifecycle);
-    let follow = move |server: &Server| {
-        let theirs = server.handle.lifecycle().clone();
-        tokio::spawn(async move {
-            for phase in [Phase::LameDuck, Phase::Draining] {
-                theirs.reached(phase).await;
-                lifecycle.advance(phase);
-            }
-        });
+#[tokio::test]
+async fn a_stream_that_ignores_the_drain_is_cut_at_the_deadline_and_named() {
+    let server = Knowing::start(Duration::ZERO, ms(400), |lifecycle| {
+        ServiceBuilder::new()
+            .layer(DrainLayer::new(lifecycle))
+            .service(events(false))
+    })
+    .await;
+    let mut client = Raw::connect(server.addr).await;
+    let peer = client.stream().local_addr().unwrap();
+    client.send(get("/events?token=secret")).await;
+    client.stream().readable().await.unwrap();
+    tokio::time::sleep(ms(100)).await;
+    server.handle.drain_now();
+    client.mark();
+    let ending = client.read_until_close().await;
+    let report = server.report().await;
+    assert_eq!(ending.how, How::Reset, "a cut stream does not look whole");
+    assert!(
+        ending.at >= ms(350) && ending.at < ms(1_200),
+        "{:?}",
+        ending.at
+    );
+    let [cut] = report.cut.as_slice() else {
+        panic!("one was cut: {report}");
     };
-    (BoxCloneService::new(layer.layer(MapBody(app))), follow)
+    assert_eq!((cut.method.as_str(), cut.path.as_str()), ("GET", "/events"));
+    assert_eq!(cut.peer, Some(peer));
+    assert!(cut.age >= ms(480) && cut.age < ms(2_000), "{cut}");
+    assert_eq!(cut.state, "sending the response");
+    assert!(!report.is_clean() && !report.at_once);
+    assert!(
+        report.drain >= ms(390) && report.drain < ms(1_000),
+        "{report}"
+    );
+    let text = report.to_string();
+    assert!(
+        text.contains("1 request was CUT:") && text.contains("GET /events, "),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
 }
 
-/// Boxes a layer's body again.
-#[derive(Clone)]
-struct MapBody(App);
-
-impl tower::Service<Request<RequestBody>> for MapBody {
-    type Response = http::Response<support::Body>;
-    type Error = std::convert::Infallible;
-    type Future = <App as tower::Service<Request<RequestBody>>>::Future;
-
-    fn poll_ready(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+#[tokio::test]
+async fn a_stream_that_awaits_the_drain_ends_itself() {
+    for lame_duck in [ms(300), Duration::ZERO] {
+        let server = Knowing::start(lame_duck, ms(5_000), |lifecycle| {
+            ServiceBuilder::new()
+                .layer(DrainLayer::new(lifecycle))
+                .service(events(true))
+        })
+        .await;
+        let mut client = Raw::connect(server.addr).await;
+        client.send(get("/events")).await;
+        client.stream().readable().await.unwrap();
+        client.mark();
+        server.handle.shutdown();
+        let answer = client.read_response().await;
+        assert!(client.elapsed() < ms(250), "{:?}", client.elapsed());
+        assert!(
+            answer.complete && answer.text().ends_with("data: bye\n\n"),
+            "{answer:?}"
+        );
+        let report = server.report().await;
+        assert!(report.is_clean(), "{report}");
+        assert!(report.drain < ms(300), "{report}");
     }
+}
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        self.0.call(request)
+#[tokio::test]
+async fn a_handler_that_hangs_is_cut_and_named_and_dropped() {
+    struct OnDrop(Arc<AtomicUsize>);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
     }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = dropped.clone();
+    let came = Arc::new(Semaphore::new(0));
+    let come = came.clone();
+    let app = app(move |_| {
+        let held = OnDrop(count.clone());
+        come.add_permits(1);
+        async move {
+            let _held = held;
+            std::future::pending().await
+        }
+    });
+    let mut server = Setup::new().drain(ms(200)).start(app).await;
+    let mut client = server.connect().await;
+    client.send("PUT /hangs HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    came.acquire().await.unwrap().forget();
+    let report = server.drain().await;
+    let ending = client.read_until_close().await;
+    assert_eq!((ending.how, ending.bytes.len()), (How::Reset, 0));
+    assert_eq!(report.cut.len(), 1);
+    assert_eq!(
+        (report.cut[0].method.as_str(), report.cut[0].path.as_str()),
+        ("PUT", "/hangs")
+    );
+    assert_eq!(report.cut[0].state, "in the handler");
+    assert_eq!(dropped.load(Relaxed), 1, "the handler is cancelled");
+    assert!(report.drain < ms(290), "it fell at once: {report}");
+    let told = server.told();
+    assert!(
+        told.iter()
+            .any(|told| told.starts_with("cut PUT /hangs after ")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|told| told.starts_with("connection closed") && told.ends_with(": cut")),
+        "{told:?}"
+    );
+}
+
+// === what clients are told ===
+
+#[tokio::test]
+async fn in_the_lame_duck_phase_more_and_more_answers_ask_to_leave() {
+    const WINDOW: Duration = ms(1_600);
+    let mut server = Setup::new().lame_duck(WINDOW).start(hello()).await;
+    let mut calm = server.connect().await;
+    for _ in 0..50 {
+        assert!(!calm.ask(GET).await.closes(), "before the signal");
+    }
+    drop(calm);
+    let began = Instant::now();
+    server.handle.shutdown();
+    let addr = server.addr;
+    let clients = (0..4).map(|_| async move {
+        let mut answers = Vec::new();
+        let mut client = Raw::connect(addr).await;
+        while began.elapsed() < WINDOW.mul_f64(0.93) {
+            let asked = began.elapsed();
+            let answer = client.ask(GET).await;
+            assert_eq!(answer.status, 200, "at {asked:?}");
+            answers.push((asked, began.elapsed(), answer.closes()));
+            if answer.closes() {
+                let ending = client.read_until_close().await;
+                assert_eq!((ending.how, ending.bytes.len()), (How::Fin, 0));
+                client = Raw::connect(addr).await;
+            }
+            tokio::time::sleep(ms(1)).await;
+        }
+        answers
+    });
+    let clients: Vec<_> = clients.map(tokio::spawn).collect();
+    let mut answers = Vec::new();
+    for client in clients {
+        answers.extend(client.await.unwrap());
+    }
+    // Those that were asked for after `from` and answered before `to`, of the window.
+    let share = |from: f64, to: f64| {
+        let within: Vec<_> = answers
+            .iter()
+            .filter(|(asked, answered, _)| {
+                *asked >= WINDOW.mul_f64(from) && *answered <= WINDOW.mul_f64(to)
+            })
+            .collect();
+        assert!(within.len() >= 20, "too few answers from {from} to {to}");
+        let closes = within.iter().filter(|(_, _, closes)| *closes).count();
+        closes as f64 / within.len() as f64
+    };
+    let shares = [
+        share(0.0, 0.1),
+        share(0.3, 0.45),
+        share(0.6, 0.74),
+        share(0.77, 1.0),
+    ];
+    assert!(shares[0] < 0.25, "{shares:?}");
+    assert!(shares[1] > 0.3 && shares[1] < 0.7, "{shares:?}");
+    assert!(shares[2] > 0.7, "{shares:?}");
+    assert_eq!(shares[3], 1.0, "{shares:?}");
+    let report = server.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.lame_duck >= WINDOW, "{report}");
+}
+
+#[tokio::test]
+async fn while_draining_the_drain_layer_refuses_and_says_when_to_come_back() {
+    let gate = Gate::new();
+    let in_flight = InFlightLayer::new();
+    let counted = in_flight.handle();
+    let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
+        ServiceBuilder::new()
+            .layer(in_flight)
+            .layer(
+                DrainLayer::new(lifecycle)
+                    .retry_after(ms(2_400))
+                    .exempt(|head| head.uri.path() == "/healthz"),
+            )
+            .service(gate.app())
+    })
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = Raw::connect(server.addr).await;
+        assert_eq!(client.ask(GET).await.status, 200);
+        clients.push(client);
+    }
+    let mut busy = Raw::connect(server.addr).await;
+    busy.send(get("/slow")).await;
+    gate.came().await;
+    server.handle.drain_now();
+    server.handle.lifecycle().reached(Phase::Draining).await;
+
+    let refused = clients[0].ask(GET).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.closes());
+    assert_eq!(refused.header("retry-after"), Some("3"));
+    assert!(refused.complete && refused.header("content-length").is_some());
+    assert_eq!(clients[0].read_until_close().await.how, How::Fin);
+    let healthy = clients[1].ask(get("/healthz")).await;
+    assert_eq!((healthy.status, healthy.closes()), (200, true));
+
+    assert_eq!(counted.count(), 1);
+    gate.let_one_go();
+    assert_eq!(busy.read_response().await.status, 200);
+    let report = server.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(counted.count(), 0);
+}
+
+// === listeners and services of every kind ===
+
+#[tokio::test]
+async fn over_max_connections_they_wait_and_are_served_in_turn() {
+    let limits = Limits::default().max_connections(2);
+    let server = Setup::new().limits(limits).start(hello()).await;
+    let mut one = server.connect().await;
+    let mut two = server.connect().await;
+    assert_eq!(one.ask(GET).await.status, 200);
+    assert_eq!(two.ask(GET).await.status, 200);
+    let mut three = server.connect().await;
+    three.send(GET).await;
+    let early = three.read_until_close_for(ms(150)).await;
+    assert_eq!((early.how, early.bytes.len()), (How::StillOpen, 0));
+    assert_eq!(server.open(), 2);
+    drop(one);
+    assert_eq!(three.read_response().await.status, 200);
+    drop(two);
+    drop(three);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn what_waits_behind_max_connections_is_answered_when_the_drain_begins() {
+    let gate = Gate::new();
+    let limits = Limits::default().max_connections(1);
+    let mut server = Setup::new().limits(limits).start(gate.app()).await;
+    let mut one = server.connect().await;
+    one.send(get("/slow")).await;
+    gate.came().await;
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        let mut client = server.connect().await;
+        client.send(GET).await;
+        others.push(client);
+    }
+    server.handle.drain_now();
+    for client in &mut others {
+        let answer = client.read_response().await;
+        assert_eq!((answer.status, answer.closes()), (200, true));
+    }
+    gate.let_one_go();
+    assert_eq!(one.read_response().await.status, 200);
+    assert!(server.report().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_unix_listener_is_served_and_drained() {
+    let path = std::env::temp_dir().join(format!("lameduck-drain-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let shutdown = Shutdown::new().signals(false);
+    let handle = shutdown.handle();
+    let gate = Gate::new();
+    let serve = lameduck::serve(listener, gate.app()).shutdown(shutdown);
+    let report = tokio::spawn(async move { serve.await.unwrap() });
+    let mut busy = UnixStream::connect(&path).await.unwrap();
+    busy.write_all(get("/slow").as_bytes()).await.unwrap();
+    gate.came().await;
+    // Nothing is awaited from here to the drain: these wait in the queue.
+    let queued: Vec<_> = (0..5)
+        .map(|_| {
+            let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            stream.write_all(get("/queued").as_bytes()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            UnixStream::from_std(stream).unwrap()
+        })
+        .collect();
+    handle.drain_now();
+    let answered = async {
+        for mut stream in queued {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.unwrap();
+            assert_eq!(answers(&bytes)[0].text(), "/queued");
+        }
+        gate.let_one_go();
+        let mut bytes = Vec::new();
+        busy.read_to_end(&mut bytes).await.unwrap();
+        assert_eq!(answers(&bytes)[0].text(), "/slow");
+        report.await.unwrap()
+    };
+    let report = within(support::LIMIT, "the report", answered).await;
+    std::fs::remove_file(&path).unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.requests, report.connections), (6, 6));
+}
+
+#[tokio::test]
+async fn a_plain_service_fn_is_served_and_its_error_is_a_500() {
+    let service = tower::service_fn(|request: Request<RequestBody>| async move {
+        match request.uri().path() {
+            "/fails" => Err("it failed"),
+            _ => Ok(Response::new(Full::<Bytes>::from("hello"))),
+        }
+    });
+    let server = Setup::new().start(service).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask(GET).await.text(), "hello");
+    assert_eq!(client.ask(get("/fails")).await.status, 500);
+    drop(client);
+    assert!(
+        server
+            .told()
+            .contains(&"the service failed: it failed".to_owned()),
+        "{:?}",
+        server.told()
+    );
+    server.finish().await;
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_router_is_served_with_who_asks() {
+    use axum::extract::ConnectInfo;
+    use axum::routing::get as on_get;
+    use lameduck::ConnInfo;
+
+    let app = axum::Router::new()
+        .route(
+            "/",
+            on_get(
+                |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: axum::extract::Request| async move {
+                    let info = request.extensions().get::<ConnInfo>().copied().unwrap();
+                    assert_eq!(info.peer, Some(peer));
+                    format!("{peer} {}", info.local.unwrap())
+                },
+            ),
+        );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let shutdown = Shutdown::new().signals(false);
+    let handle = shutdown.handle();
+    let serve = lameduck::serve(listener, app)
+        .connect_info()
+        .shutdown(shutdown);
+    let report = tokio::spawn(async move { serve.await.unwrap() });
+    let mut client = Raw::connect(addr).await;
+    let peer = client.stream().local_addr().unwrap();
+    assert_eq!(client.ask(GET).await.text(), format!("{peer} {addr}"));
+    handle.drain_now();
+    let report = within(support::LIMIT, "the report", report).await;
+    assert!(report.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn one_connection_of_an_own_accept_loop() {
+    use lameduck::events::{Closed, Timeout};
+    use lameduck::serve_connection_with_timeouts;
+
+    let service = || {
+        tower::service_fn(|request: Request<RequestBody>| async move {
+            let path = request.uri().path().to_owned();
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path)))
+        })
+    };
+    let timeouts = Timeouts::none().idle(ms(200));
+    // It is kept alive, and ends when it is idle for too long.
+    let (mut client, io) = tokio::io::duplex(256);
+    let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
+    let connection = tokio::spawn(connection);
+    for path in ["/1", "/2"] {
+        client.write_all(get(path).as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 256];
+        let read = within(support::LIMIT, "an answer", client.read(&mut bytes)).await;
+        bytes.truncate(read.unwrap());
+        assert!(bytes.ends_with(path.as_bytes()), "{bytes:?}");
+    }
+    let mut rest = Vec::new();
+    let ended = async {
+        client.read_to_end(&mut rest).await.unwrap();
+        connection.await.unwrap()
+    };
+    let why = within(support::LIMIT, "its idle end", ended).await;
+    assert_eq!(why, Closed::Timeout(Timeout::Idle));
+    assert!(rest.is_empty());
+
+    // A client that leaves ends it.
+    let (client, io) = tokio::io::duplex(256);
+    let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
+    drop(client);
+    assert_eq!(
+        within(support::LIMIT, "its end", connection).await,
+        Closed::Ended
+    );
+
+    // HTTP/2 with prior knowledge, and dropping the future ends it.
+    let (client, io) = tokio::io::duplex(64 * 1024);
+    let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
+    let connection = tokio::spawn(connection);
+    let talk = async {
+        let (mut sender, connection) = h2::client::handshake(client).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::get("http://a/h2").body(()).unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "/h2");
+        (sender, connection)
+    };
+    let (sender, other_end) = within(support::LIMIT, "an answer", talk).await;
+    connection.abort();
+    let ended = within(support::LIMIT, "its end", other_end).await;
+    drop((ended, sender));
+
+    // A timeout that cannot be meant is an error.
+    let (_, io) = tokio::io::duplex(256);
+    let zero = serve_connection_with_timeouts(io, service(), timeouts.write(Duration::ZERO));
+    assert_eq!(zero.unwrap_err().name(), "write");
 }

@@ -857,7 +857,10 @@ async fn h2_write_timeout_per_stream() {
     let (fast, _) = sender.send_request(h2_get("/ok"), true).unwrap();
     let (status, text, at) = h2_answer(fast, &heard).await.expect("an answer");
     assert_eq!((status.as_u16(), text.as_str()), (200, "ok 1"));
-    assert!(at <= go_event(&go, "StreamEnded sid=3").0 + ms(400), "{at:?}");
+    assert!(
+        at <= go_event(&go, "StreamEnded sid=3").0 + ms(400),
+        "{at:?}"
+    );
 
     let error = h2_answer(slow, &heard).await.expect_err("a reset");
     assert!(error.is_reset(), "{error:?}");

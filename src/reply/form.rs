@@ -31,20 +31,22 @@ impl Asked {
 
 impl Form {
     fn of(headers: &HeaderMap) -> Self {
-        if let Some(content_type) = headers.get(header::CONTENT_TYPE) {
-            if is_grpc(content_type.as_bytes()) {
+        let mut form = Form::Text;
+        // One pass instead of two look-ups: a request has few headers, and to compare two names that
+        // are in the standard is to compare two small numbers.
+        for (name, value) in headers {
+            if name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
                 // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else
                 // that a Trailers-Only answer shows. The clone shares the bytes.
                 return Form::Grpc {
-                    content_type: content_type.clone(),
+                    content_type: value.clone(),
                 };
             }
+            if name == header::ACCEPT && wants_json(value) {
+                form = Form::Problem;
+            }
         }
-        if headers.get_all(header::ACCEPT).iter().any(wants_json) {
-            Form::Problem
-        } else {
-            Form::Text
-        }
+        form
     }
 }
 

@@ -25,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server: Arc<Server>) {
     // The drain waits for the last connection to be taken out of the queue.
     let _busy = Tally::enter(&server.busy);
+    listener.prepare();
     let lifecycle = server.lifecycle.clone();
     let mut draining = pin!(lifecycle.reached(Phase::Draining));
     let mut pause = Duration::ZERO;

@@ -5,20 +5,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body;
 use pin_project::pin_project;
 
 use super::app::App;
-use super::discard::{Discard, Discarded};
+use super::discard::Discard;
 use super::exchange::{Exchange, State};
+use super::h2::OpenStream;
+use super::response_body::ResponseBody;
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
-use crate::track::{End, Guard, TrackedBody};
 
-pub(super) type ServeBody<A> = TrackedBody<ReplyBody<<A as App>::ResBody>, ResponseGuard>;
+pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
 /// The answer to one request.
 #[pin_project]
@@ -26,11 +29,17 @@ pub(super) struct AnswerFuture<A: App> {
     /// `None` once it has come or was cancelled.
     #[pin]
     answer: Option<A::Future>,
-    exchange: Arc<Exchange>,
+    /// `None` once the answer has been given.
+    exchange: Option<Arc<Exchange>>,
+    /// HTTP/2: the stream, which is open until the last of its response is written.
+    open: Option<Arc<OpenStream>>,
     asker: Asker,
     /// An answer that waits until it is known whether the connection can be used after it.
-    held: Option<(Response<ReplyBody<A::ResBody>>, Discard)>,
+    /// Boxed because it is rare.
+    held: Option<Box<Held<A::ResBody>>>,
 }
+
+type Held<B> = (Response<ReplyBody<B>>, Discard);
 
 /// What is to be known of a request when its answer comes.
 pub(super) struct Asker {
@@ -72,10 +81,16 @@ impl Asker {
 }
 
 impl<A: App> AnswerFuture<A> {
-    pub fn new(answer: A::Future, exchange: Arc<Exchange>, asker: Asker) -> Self {
+    pub fn new(
+        answer: A::Future,
+        exchange: Arc<Exchange>,
+        open: Option<Arc<OpenStream>>,
+        asker: Asker,
+    ) -> Self {
         AnswerFuture {
             answer: Some(answer),
-            exchange,
+            exchange: Some(exchange),
+            open,
             asker,
             held: None,
         }
@@ -87,7 +102,9 @@ impl<A: App> Future for AnswerFuture<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let exchange = this.exchange;
+        let Some(exchange) = this.exchange.as_deref() else {
+            return Poll::Pending;
+        };
         if this.held.is_none() {
             let polled = match this.answer.as_mut().as_pin_mut() {
                 Some(answer) => answer.poll(cx),
@@ -96,7 +113,6 @@ impl<A: App> Future for AnswerFuture<A> {
             let response = match polled {
                 Poll::Ready(Ok(response)) => ReplyBody::service(response),
                 Poll::Ready(Err(error)) => {
-                    let error = error.into();
                     let event = || Event::ServiceError { error: &*error };
                     exchange.server.events.tell(event);
                     refuse(exchange, Reason::Internal, this.asker)
@@ -111,36 +127,38 @@ impl<A: App> Future for AnswerFuture<A> {
             this.answer.set(None);
             exchange.set_state(State::Responding);
             let Some(leftover) = exchange.take_leftover() else {
-                return Poll::Ready(Ok(finish(exchange, response, this.asker)));
+                return finish(this.exchange, this.open, response, this.asker);
             };
             match leftover.fits() {
-                None => *this.held = Some((response, leftover)),
+                None => *this.held = Some(Box::new((response, leftover))),
                 Some(fits) => {
                     if fits {
                         exchange.discard_later(leftover);
                     } else {
-                        exchange.abandon_body();
+                        leftover.abandon(exchange);
                     }
-                    return Poll::Ready(Ok(finish(exchange, response, this.asker)));
+                    return finish(this.exchange, this.open, response, this.asker);
                 }
             }
         }
         // A body of unknown length that nobody read: the answer must say whether the connection
         // closes, so look at what is there of it. hyper hands it over a piece a poll.
         let mut progressed = false;
-        if let Some((_, leftover)) = this.held {
-            match leftover.poll(cx, &mut progressed) {
-                Poll::Ready(Discarded::All) => exchange.body_discarded(),
-                Poll::Ready(Discarded::TooMuch) => exchange.abandon_body(),
-                Poll::Pending if progressed || exchange.first_look() => {
+        if let Some(held) = this.held {
+            let (_, leftover) = &mut **held;
+            if leftover.poll(cx, exchange, &mut progressed).is_pending() {
+                if progressed || exchange.first_look() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Poll::Pending => exchange.abandon_body(),
+                leftover.abandon(exchange);
             }
         }
         match this.held.take() {
-            Some((response, _)) => Poll::Ready(Ok(finish(exchange, response, this.asker))),
+            Some(held) => {
+                let (response, _) = *held;
+                finish(this.exchange, this.open, response, this.asker)
+            }
             None => Poll::Pending,
         }
     }
@@ -159,26 +177,29 @@ fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<Rep
 }
 
 /// Decides, with the answer in hand, what becomes of the connection after it.
-fn finish<B: http_body::Body>(
-    exchange: &Arc<Exchange>,
-    mut response: Response<B>,
+fn finish<B: Body<Data = Bytes>>(
+    exchange: &mut Option<Arc<Exchange>>,
+    open: &mut Option<Arc<OpenStream>>,
+    mut response: Response<ReplyBody<B>>,
     asker: &Asker,
-) -> Response<TrackedBody<B, ResponseGuard>> {
-    if asker.version < Version::HTTP_2 {
-        if asker.upgrades(response.status()) {
-            exchange.set_upgraded();
-        } else if exchange.must_close() || departs(exchange) {
-            exchange.close_after_this();
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
+) -> Poll<Result<Response<ResponseBody<B>>, Infallible>> {
+    let Some(exchange) = exchange.take() else {
+        return Poll::Pending;
+    };
+    let open = open.take();
+    if asker.upgrades(response.status()) {
+        exchange.set_upgraded();
+        if let Some(open) = &open {
+            open.goes_on_as_a_tunnel();
         }
+    } else if asker.version < Version::HTTP_2 && (exchange.must_close() || departs(&exchange)) {
+        exchange.close_after_this();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
-    let drops_body = asker.drops_body(response.status());
-    let guard = ResponseGuard(exchange.clone());
-    response.map(|body| match drops_body {
-        true => TrackedBody::unread(body, guard),
-        false => TrackedBody::new(body, guard),
-    })
+    let unread = asker.drops_body(response.status());
+    let dress = |body| ResponseBody::new(body, unread, exchange, open);
+    Poll::Ready(Ok(response.map(dress)))
 }
 
 /// Whether this connection is asked to leave with this response.
@@ -188,14 +209,5 @@ fn departs(exchange: &Exchange) -> bool {
         Phase::Starting | Phase::Ready => false,
         Phase::LameDuck => exchange.conn.dice() < lifecycle.departure(),
         Phase::Draining | Phase::Closed => true,
-    }
-}
-
-/// Ends an exchange's response with its body.
-pub(super) struct ResponseGuard(Arc<Exchange>);
-
-impl Guard for ResponseGuard {
-    fn end(self, _: End) {
-        self.0.response_over();
     }
 }

@@ -1,7 +1,7 @@
 //! What `serve` takes for a service, under one name.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,17 +11,16 @@ use tower_service::Service;
 
 use super::RequestBody;
 
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// An error of a service or of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a
 /// `tonic::service::Routes`, a `tower::service_fn`. Never implemented by hand.
 pub trait App: Clone + Send + 'static {
     /// The response's body.
     type ResBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
-    /// The service's error; it is answered with 500.
-    type Error: Into<BoxError>;
-    /// The answer to come.
-    type Future: Future<Output = Result<Response<Self::ResBody>, Self::Error>> + Send + 'static;
+    /// The answer to come; a service's error is answered with 500.
+    type Future: Future<Output = Result<Response<Self::ResBody>, BoxError>> + Send + 'static;
 
     /// Calls a clone of the service, once it is ready.
     fn oneshot(&self, request: Request<RequestBody>) -> Self::Future;
@@ -37,13 +36,19 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type ResBody = B;
-    type Error = S::Error;
     type Future = Oneshot<S>;
 
     fn oneshot(&self, request: Request<RequestBody>) -> Oneshot<S> {
-        Oneshot {
-            step: Step::Readying(self.clone(), Some(request)),
-        }
+        let mut service = self.clone();
+        // Most services are always ready, and a request is large to carry about: ask at once. Whoever
+        // is not ready is asked again with a waker that wakes somebody.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let step = match service.poll_ready(&mut nobody) {
+            Poll::Ready(Ok(())) => Step::Answering(service.call(request)),
+            Poll::Ready(Err(error)) => Step::Failed(Some(error.into())),
+            Poll::Pending => Step::Readying(Box::new((service, Some(request)))),
+        };
+        Oneshot { step }
     }
 }
 
@@ -57,23 +62,30 @@ pub struct Oneshot<S: Service<Request<RequestBody>>> {
 
 #[pin_project(project = Projected)]
 enum Step<S, F> {
-    Readying(S, Option<Request<RequestBody>>),
+    /// Boxed, so that the common case does not carry its size.
+    Readying(Box<(S, Option<Request<RequestBody>>)>),
     Answering(#[pin] F),
+    Failed(Option<BoxError>),
 }
 
-impl<S: Service<Request<RequestBody>>> Future for Oneshot<S> {
-    type Output = Result<S::Response, S::Error>;
+impl<S: Service<Request<RequestBody>, Error: Into<BoxError>>> Future for Oneshot<S> {
+    type Output = Result<S::Response, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut step = self.project().step;
         loop {
             let answering = match step.as_mut().project() {
-                Projected::Readying(service, request) => {
-                    ready!(service.poll_ready(cx))?;
+                Projected::Answering(future) => return future.poll(cx).map_err(Into::into),
+                Projected::Failed(error) => {
+                    let error = error.take().expect("polled after it was ready");
+                    return Poll::Ready(Err(error));
+                }
+                Projected::Readying(waiting) => {
+                    let (service, request) = &mut **waiting;
+                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let request = request.take().expect("polled after it panicked");
                     service.call(request)
                 }
-                Projected::Answering(future) => return future.poll(cx),
             };
             step.set(Step::Answering(answering));
         }

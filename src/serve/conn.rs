@@ -162,13 +162,20 @@ impl Conn {
             },
             Doing::Http2(streams) => {
                 for exchange in streams.open() {
-                    push(exchange.name(), exchange.began(), exchange.state().as_str());
+                    let state = if exchange.upgraded() {
+                        UPGRADED
+                    } else {
+                        exchange.state().as_str()
+                    };
+                    push(exchange.name(), exchange.began(), state);
                 }
             }
-            Doing::Upgraded(name) => push(name, self.accepted, "upgraded"),
+            Doing::Upgraded(name) => push(name, self.accepted, UPGRADED),
         }
     }
 }
+
+const UPGRADED: &str = "upgraded";
 
 fn set(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {

@@ -4,15 +4,17 @@ use std::task::{Context, Poll, ready};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::exchange::Exchange;
+
 /// What is left of a request body that nobody reads, on its way to nowhere.
 pub(super) struct Discard {
     body: Incoming,
     left: u64,
+    epoch: u64,
 }
 
 /// How discarding ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Discarded {
+enum Discarded {
     /// The body is over: the next bytes are a request.
     All,
     /// There is more than may be discarded, or it broke off: the connection cannot be used again.
@@ -20,8 +22,13 @@ pub(super) enum Discarded {
 }
 
 impl Discard {
-    pub fn new(body: Incoming, most: u64) -> Self {
-        Discard { body, left: most }
+    /// Of the body of request `epoch`, at most so many bytes.
+    pub fn new(body: Incoming, most: u64, epoch: u64) -> Self {
+        Discard {
+            body,
+            left: most,
+            epoch,
+        }
     }
 
     /// Whether it is short enough to be discarded; `None` when its length is not known.
@@ -29,8 +36,30 @@ impl Discard {
         self.body.size_hint().exact().map(|rest| rest <= self.left)
     }
 
-    /// Reads away what is there. `progressed` is set when it was anything.
-    pub fn poll(&mut self, cx: &mut Context<'_>, progressed: &mut bool) -> Poll<Discarded> {
+    /// Reads away what is there, and tells the exchange when that is over. `progressed` is set when it
+    /// was anything.
+    ///
+    /// It tells of its own request only: the last bytes of a body and the next request's head may
+    /// arrive in one read, and hyper may have begun that request by the time this is polled.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        progressed: &mut bool,
+    ) -> Poll<()> {
+        match ready!(self.poll_end(cx, progressed)) {
+            Discarded::All => exchange.body_complete(self.epoch),
+            Discarded::TooMuch => self.abandon(exchange),
+        }
+        Poll::Ready(())
+    }
+
+    /// The rest is given up: the connection closes after the answer, and lingers.
+    pub fn abandon(&self, exchange: &Exchange) {
+        exchange.body_broken(self.epoch);
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>, progressed: &mut bool) -> Poll<Discarded> {
         loop {
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
                 return Poll::Ready(Discarded::All);

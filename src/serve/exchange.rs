@@ -1,6 +1,9 @@
 //! One request and its response, as the parts that serve it share it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -46,6 +49,7 @@ pub(super) struct Exchange {
     upgraded: AtomicBool,
     /// A leftover body has been looked at once.
     looked: AtomicBool,
+    tail: AtomicBool,
     http2: bool,
     /// The clock as read in this poll of the owner; 0 when it has not been.
     now: AtomicU64,
@@ -128,6 +132,7 @@ impl Exchange {
             write_expired: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             looked: AtomicBool::new(false),
+            tail: AtomicBool::new(false),
             http2,
             now: AtomicU64::new(0),
             cross: Mutex::new(Cross {
@@ -186,8 +191,8 @@ impl Exchange {
     pub fn begin_request(&self, method: &Method, uri: &Uri, has_body: bool) -> u64 {
         let now = self.now();
         let timeouts = &self.server.timeouts;
-        if self.http2 || self.state() == State::Idle {
-            // A pipelined request was in hyper's buffer: its head took no time.
+        if self.state() != State::Head {
+            // HTTP/2, or a pipelined request that was in hyper's buffer: its head took no time.
             self.began.store(now.0, Relaxed);
             let read = now.after(timeouts.effective_read());
             self.read_deadline.store(read.0, Relaxed);
@@ -206,11 +211,16 @@ impl Exchange {
         let mut cross = self.cross();
         cross.epoch += 1;
         cross.reader = None;
+        cross.leftover = None;
         let name = &mut cross.name;
         name.clear();
         name.push_str(method.as_str());
         name.push(' ');
-        let path = uri.path();
+        // A CONNECT names where it leads to, and has no path.
+        let path = match uri.path() {
+            "" => uri.authority().map_or("", |to| to.as_str()),
+            path => path,
+        };
         if path.len() <= LONGEST_NAME {
             name.push_str(path);
         } else {
@@ -277,6 +287,19 @@ impl Exchange {
     /// `true` the first time it is asked for a request.
     pub fn first_look(&self) -> bool {
         !self.looked.swap(true, Relaxed)
+    }
+
+    /// HTTP/2: only the end of the response is left, in h2's hands. `true` the first time.
+    pub fn become_tail(&self) -> bool {
+        !self.tail.swap(true, AcqRel)
+    }
+
+    pub fn is_tail(&self) -> bool {
+        self.tail.load(Acquire)
+    }
+
+    pub fn write_deadline(&self) -> Tick {
+        Tick(self.write_deadline.load(Relaxed))
     }
 
     pub fn write_expired(&self) -> bool {
@@ -482,7 +505,7 @@ impl Exchange {
         if cross.epoch != epoch {
             return;
         }
-        cross.leftover = Some(Discard::new(body, self.server.limits.discard));
+        cross.leftover = Some(Discard::new(body, self.server.limits.discard, epoch));
         let owner = cross.owner.clone();
         drop(cross);
         if let Some(owner) = owner {
@@ -504,15 +527,5 @@ impl Exchange {
     /// The owner reads the rest away when the answer is out.
     pub fn discard_later(&self, leftover: Discard) {
         self.cross().leftover = Some(leftover);
-    }
-
-    /// The owner has read the rest away.
-    pub fn body_discarded(&self) {
-        self.body_open.store(false, Relaxed);
-    }
-
-    /// The rest is given up: the connection closes after the answer, and lingers.
-    pub fn abandon_body(&self) {
-        self.close_after_this();
     }
 }

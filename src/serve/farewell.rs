@@ -22,6 +22,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(super) struct Farewell<T> {
     io: ServeIo<T>,
     words: Bytes,
+    /// The peer has had its time: it has no more of it to read a refusal than to be sent one.
+    refused: bool,
     exchange: Arc<Exchange>,
     deadline: Tick,
 }
@@ -50,6 +52,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
         Farewell {
             io,
             words,
+            refused: reason.is_some(),
             exchange,
             deadline,
         }
@@ -68,7 +71,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
                 return Poll::Ready(());
             }
             let deadline = match exchange.state() {
-                State::Lingering => exchange.header_deadline().min(self.deadline),
+                State::Lingering if self.refused => exchange.header_deadline().min(self.deadline),
+                State::Lingering => exchange.header_deadline(),
                 _ => self.deadline,
             };
             let fired = timer.as_mut().fired();

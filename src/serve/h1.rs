@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::app::App;
 use super::clock::Tick;
 use super::conn::Doing;
-use super::discard::{Discard, Discarded};
+use super::discard::Discard;
 use super::exchange::{Exchange, State};
 use super::io::{Mode, ServeIo, only_newlines};
 use super::service::{ConnService, Source};
@@ -92,14 +92,14 @@ where
     }
 
     pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Next<T>> {
-        let exchange = self.exchange.clone();
-        let server = &exchange.server;
         loop {
-            exchange.begin_poll();
-            if server.cutting() {
+            self.exchange.begin_poll();
+            if self.exchange.server.cutting() {
                 return Poll::Ready(self.abort(Closed::Cut));
             }
-            self.discard(cx);
+            if self.exchange.body_open() || self.exchange.state() == State::Discarding {
+                self.discard(cx);
+            }
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(Next::Over(Closed::Ended));
             };
@@ -108,42 +108,45 @@ where
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Over(Closed::Error)),
                 Poll::Pending => {}
             }
-            if self.discard.is_none() && exchange.has_leftover() {
+            if self.discard.is_none() && self.exchange.has_leftover() {
                 continue;
             }
-            if exchange.state() == State::Discarding && exchange.must_close() {
-                // The answer is out; hyper would wait for whoever still holds the body.
-                return Poll::Ready(self.close(Closed::Ended));
-            }
-            if !self.warm && exchange.state() == State::Idle {
-                return Poll::Ready(self.set_aside());
-            }
-            if server.lifecycle.phase() >= Phase::Draining {
-                match exchange.state() {
-                    State::Idle => return Poll::Ready(self.set_aside()),
-                    State::Head if !self.drain_seen => {
-                        self.drain_seen = true;
-                        let window = server.limits.drain_window;
-                        exchange.hasten_head(server.clock.now().after(Some(window)));
-                    }
-                    _ => {}
-                }
-            }
-            let fired = timer.as_mut().fired();
-            let deadline = self.deadline();
-            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
-            let now = server.clock.now();
-            if now < deadline {
-                if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                    return Poll::Pending;
-                }
-                continue;
-            }
-            if let Some(next) = self.due(now) {
+            if let Some(next) = self.settle() {
                 return Poll::Ready(next);
             }
+            let clock = &self.exchange.server.clock;
+            let deadline = self.deadline();
+            if !timer.as_mut().fired() && timer.as_mut().arm(cx, clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+            let now = clock.now();
+            if now < deadline {
+                if timer.as_mut().arm(cx, clock, deadline).is_pending() {
+                    return Poll::Pending;
+                }
+            } else if let Some(next) = self.due(now) {
+                return Poll::Ready(next);
+            }
+        }
+    }
+
+    /// hyper has done what there was to do: is the connection still its business?
+    fn settle(&mut self) -> Option<Next<T>> {
+        let exchange = &self.exchange;
+        let draining = exchange.server.lifecycle.phase() >= Phase::Draining;
+        match exchange.state() {
+            State::Idle if !self.warm || draining => Some(self.set_aside()),
+            State::Head if draining && !self.drain_seen => {
+                self.drain_seen = true;
+                let window = Some(exchange.server.limits.drain_window);
+                exchange.hasten_head(exchange.server.clock.now().after(window));
+                None
+            }
+            // The answer is out and this was its last request; hyper would wait for the rest of the body.
+            State::Discarding if draining || exchange.must_close() => {
+                Some(self.close(exchange.conn.why()))
+            }
+            _ => None,
         }
     }
 
@@ -210,15 +213,9 @@ where
         }
         if let Some(discard) = &mut self.discard {
             if discard.fits() == Some(false) {
-                self.discard = None;
-                exchange.abandon_body();
+                discard.abandon(exchange);
+            } else if discard.poll(cx, exchange, &mut false).is_pending() {
                 return;
-            }
-            let mut progressed = false;
-            match discard.poll(cx, &mut progressed) {
-                Poll::Pending => return,
-                Poll::Ready(Discarded::All) => exchange.body_discarded(),
-                Poll::Ready(Discarded::TooMuch) => exchange.abandon_body(),
             }
             self.discard = None;
         }
@@ -265,6 +262,7 @@ where
 
     /// Ends at once; a response that was being sent is marked as cut short.
     fn abort(&mut self, why: Closed) -> Next<T> {
+        self.exchange.conn.will_end(why);
         let cut_short = matches!(self.exchange.state(), State::Handler | State::Responding);
         if let Some((io, _)) = self.take_io() {
             if cut_short {

@@ -1,7 +1,7 @@
 //! HTTP/2: the connection's streams, each with deadlines of its own.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::app::App;
 use super::clock::Tick;
 use super::conn::{Conn, Doing};
 use super::exchange::Exchange;
-use super::io::{Mode, ServeIo};
+use super::io::{Between, Mode, ServeIo};
 use super::server::Server;
 use super::service::{ConnService, Source};
 use super::timer::Timer;
@@ -28,22 +28,37 @@ use crate::phase::Phase;
 /// to come back, for ever).
 const GOAWAY_WAIT: Duration = Duration::from_secs(1);
 
+/// How long before the GOAWAY that counts a first one announces it (RFC 9113, 6.8: at least a round
+/// trip).
+const GOAWAY_NOTICE: Duration = Duration::from_millis(100);
+
+/// GOAWAY with the highest stream there can be, and no error.
+pub(super) const NOTICE: [u8; 17] = [
+    0, 0, 8, 7, 0, 0, 0, 0, 0, // length 8, type GOAWAY, no flags, stream 0
+    0x7f, 0xff, 0xff, 0xff, // last stream
+    0, 0, 0, 0, // NO_ERROR
+];
+
 /// The streams of a connection.
 pub(super) struct Streams {
     pub server: Arc<Server>,
     pub conn: Arc<Conn>,
     count: AtomicUsize,
+    /// How many streams there are of which only the end is left.
+    tails: AtomicUsize,
     /// Since when there has been none.
     idle_since: AtomicU64,
+    /// The transport is to write [`NOTICE`] when it next stands between two frames.
+    pub notice: AtomicBool,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
     named: Slab<Arc<Exchange>>,
-    /// hyper calls the service and then hands the stream's future to the executor: the exchange of
-    /// the first waits here for the second.
-    begun: Option<(usize, Arc<Exchange>)>,
+    /// hyper calls the service and then hands the stream's future to the executor: what the first
+    /// began waits here for the second.
+    begun: Option<Arc<OpenStream>>,
 }
 
 impl Streams {
@@ -53,7 +68,9 @@ impl Streams {
             server,
             conn,
             count: AtomicUsize::new(0),
+            tails: AtomicUsize::new(0),
             idle_since: AtomicU64::new(now.0),
+            notice: AtomicBool::new(false),
             inner: Mutex::default(),
         }
     }
@@ -63,17 +80,31 @@ impl Streams {
     }
 
     /// A request came; its stream's future is about to be executed.
-    pub fn begin(&self) -> Arc<Exchange> {
-        let exchange = Arc::new(Exchange::new(
-            self.server.clone(),
-            self.conn.clone(),
-            None,
-            true,
-        ));
-        let mut inner = self.inner();
+    pub fn begin(this: &Arc<Self>) -> Arc<OpenStream> {
+        let (server, conn) = (this.server.clone(), this.conn.clone());
+        let exchange = Arc::new(Exchange::new(server, conn, None, true));
+        this.count.fetch_add(1, Ordering::Relaxed);
+        let mut inner = this.inner();
         let slot = inner.named.insert(exchange.clone());
-        inner.begun = Some((slot, exchange.clone()));
-        exchange
+        let open = Arc::new(OpenStream {
+            streams: this.clone(),
+            exchange,
+            slot,
+        });
+        inner.begun = Some(open.clone());
+        open
+    }
+
+    /// The earliest deadline of a stream of which only the end is left: its last piece is in h2's
+    /// hands, and the client's window is shut.
+    fn tail_deadline(&self) -> Tick {
+        if self.tails.load(Ordering::Acquire) == 0 {
+            return Tick::NEVER;
+        }
+        let inner = self.inner();
+        let tails = inner.named.iter().filter(|(_, open)| open.is_tail());
+        let deadlines = tails.map(|(_, open)| open.write_deadline());
+        deadlines.min().unwrap_or(Tick::NEVER)
     }
 
     /// The requests that are open.
@@ -96,30 +127,48 @@ impl Streams {
     }
 }
 
-/// A stream is open until this is dropped.
-struct OpenStream {
+/// A stream is open until the last of these is dropped: with its task, or with the last piece of its
+/// response if that is later.
+pub(super) struct OpenStream {
     streams: Arc<Streams>,
-    begun: Option<(usize, Arc<Exchange>)>,
+    pub exchange: Arc<Exchange>,
+    slot: usize,
 }
 
 impl OpenStream {
-    fn new(streams: Arc<Streams>) -> Self {
-        streams.count.fetch_add(1, Ordering::Relaxed);
-        let begun = streams.inner().begun.take();
-        OpenStream { streams, begun }
+    /// The stream's task is done; what it left with h2 is not.
+    fn leave_tail(&self) {
+        if !self.exchange.upgraded() && self.exchange.become_tail() {
+            self.streams.tails.fetch_add(1, Ordering::Release);
+            // The connection's task has its deadline to keep.
+            self.streams.conn.wake();
+        }
+    }
+
+    /// The answer was to a CONNECT: hyper is about to execute the sending half as a task of its own.
+    pub fn goes_on_as_a_tunnel(self: &Arc<Self>) {
+        self.streams.inner().begun = Some(self.clone());
+    }
+
+    /// The sending half has been executed by now, or never will be.
+    fn tunnel_has_begun(&self) {
+        if self.exchange.upgraded() {
+            let left = self.streams.inner().begun.take();
+            drop(left);
+        }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
         let streams = &self.streams;
-        if let Some((slot, _)) = self.begun {
-            let named = streams.inner().named.try_remove(slot);
-            drop(named);
+        let named = streams.inner().named.try_remove(self.slot);
+        drop(named);
+        if self.exchange.is_tail() {
+            streams.tails.fetch_sub(1, Ordering::Relaxed);
         }
-        streams
-            .idle_since
-            .store(streams.server.clock.now().0, Ordering::Relaxed);
+        let now = streams.server.clock.now();
+        streams.idle_since.store(now.0, Ordering::Relaxed);
         // Release: who sees no stream sees since when.
         if streams.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             // The connection's task has the idle deadline to arm.
@@ -141,10 +190,11 @@ where
 {
     fn execute(&self, future: F) {
         let timer = Timer::new(&self.streams.server.clock);
+        let open = self.streams.inner().begun.take();
         tokio::spawn(StreamTask {
             future,
             timer,
-            stream: OpenStream::new(self.streams.clone()),
+            open,
         });
     }
 }
@@ -155,7 +205,7 @@ struct StreamTask<F> {
     future: F,
     #[pin]
     timer: Timer,
-    stream: OpenStream,
+    open: Option<Arc<OpenStream>>,
 }
 
 impl<F: Future> Future for StreamTask<F> {
@@ -163,11 +213,11 @@ impl<F: Future> Future for StreamTask<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let server = &this.stream.streams.server;
-        // The sending half of an upgraded stream comes without an exchange, and has no deadlines.
-        let Some((_, exchange)) = &this.stream.begun else {
+        let Some(open) = this.open.as_deref() else {
             return this.future.poll(cx).map(drop);
         };
+        let exchange = &open.exchange;
+        let server = &exchange.server;
         exchange.set_owner(cx.waker());
         loop {
             if server.cutting() {
@@ -175,7 +225,14 @@ impl<F: Future> Future for StreamTask<F> {
             }
             exchange.begin_poll();
             if this.future.as_mut().poll(cx).is_ready() {
+                open.tunnel_has_begun();
+                open.leave_tail();
                 return Poll::Ready(());
+            }
+            if exchange.upgraded() {
+                open.tunnel_has_begun();
+                // A tunnel is its user's: no deadlines.
+                return Poll::Pending;
             }
             let fired = this.timer.as_mut().fired();
             let deadline = exchange.deadline();
@@ -211,14 +268,26 @@ impl<F: Future> Future for StreamTask<F> {
     }
 }
 
+type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
+
 /// An HTTP/2 connection.
 pub(super) struct Http2<T, A: App> {
-    connection: Pin<Box<http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>>>,
+    connection: Pin<Box<Connection<T, A>>>,
     streams: Arc<Streams>,
     /// When it is asked to leave, within the lame-duck window.
     leave_at: Tick,
+    /// Since when it has been told to open no more streams.
+    announced: Option<Tick>,
     /// Since when it has been asked to leave.
     goaway_since: Option<Tick>,
+}
+
+impl<T, A: App> Drop for Http2<T, A> {
+    fn drop(&mut self) {
+        // What was begun and never executed (a panic in between) points back at the streams.
+        let left = self.streams.inner().begun.take();
+        drop(left);
+    }
 }
 
 impl<T, A> Http2<T, A>
@@ -229,7 +298,7 @@ where
     pub fn new(mut io: ServeIo<T>, app: A) -> Self {
         let server = io.guard.server.clone();
         let streams = Arc::new(Streams::new(server.clone(), io.conn().clone()));
-        io.set_mode(Mode::Http2);
+        io.set_mode(Mode::Http2(streams.clone(), Between::default()));
         io.conn().set_doing(Doing::Http2(streams.clone()));
         let executor = StreamExecutor {
             streams: streams.clone(),
@@ -249,6 +318,7 @@ where
             connection: Box::pin(connection),
             streams,
             leave_at: Tick::NEVER,
+            announced: None,
             goaway_since: None,
         }
     }
@@ -283,15 +353,16 @@ where
                 continue;
             }
             match due {
+                Due::Leave if self.announced.is_none() => self.announce(now),
                 Due::Leave => self.go_away(now),
                 Due::Idle => {
                     self.tell_timeout(Timeout::Idle);
                     self.go_away(now);
                 }
                 Due::Unacknowledged => return Poll::Ready(Closed::Ended),
-                Due::WriteStall => {
-                    self.tell_timeout(Timeout::WriteStall);
-                    return Poll::Ready(Closed::Timeout(Timeout::WriteStall));
+                Due::TakesNothing(kind) => {
+                    self.tell_timeout(kind);
+                    return Poll::Ready(Closed::Timeout(kind));
                 }
             }
         }
@@ -304,16 +375,25 @@ where
         let server = &self.streams.server;
         match server.lifecycle.phase() {
             Phase::Starting | Phase::Ready => {}
-            // At a random moment in the second half of the window: clients that have many
-            // connections do not lose them all at once.
+            // At a random moment in the third quarter of the window: clients that have many
+            // connections do not lose them all at once, and have left before the drain begins.
             Phase::LameDuck if self.leave_at == Tick::NEVER => {
                 let half = server.lifecycle.lame_duck_left() / 2;
-                let wait = half + half.mul_f64(self.streams.conn.dice() * 0.9);
+                let wait = half + half.mul_f64(self.streams.conn.dice() * 0.5);
                 self.leave_at = server.clock.now().after(Some(wait));
             }
             Phase::LameDuck => {}
             Phase::Draining | Phase::Closed => self.go_away(server.clock.now()),
         }
+    }
+
+    /// Tells the client to open no more streams, some time before the last stream that counts is
+    /// fixed. hyper says both within one round trip, and a client may have requests on their way by
+    /// then, which are refused.
+    fn announce(&mut self, now: Tick) {
+        self.announced = Some(now);
+        self.leave_at = now.after(Some(GOAWAY_NOTICE));
+        self.streams.notice.store(true, Ordering::Relaxed);
     }
 
     fn go_away(&mut self, now: Tick) {
@@ -351,7 +431,11 @@ where
             (leave_at, Due::Leave),
             (
                 self.streams.conn.write_stall_deadline(timeouts),
-                Due::WriteStall,
+                Due::TakesNothing(Timeout::WriteStall),
+            ),
+            (
+                self.streams.tail_deadline(),
+                Due::TakesNothing(Timeout::Write),
             ),
         ]
         .into_iter()
@@ -366,5 +450,5 @@ enum Due {
     Idle,
     Leave,
     Unacknowledged,
-    WriteStall,
+    TakesNothing(Timeout),
 }

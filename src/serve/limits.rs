@@ -146,6 +146,19 @@ impl Limits {
         if self.ping_timeout.is_zero() {
             return wrong("ping_timeout", "zero would close every HTTP/2 connection");
         }
+        let longest = Some(super::timeouts::LONGEST);
+        if self.ping_interval > longest {
+            return wrong(
+                "ping_interval",
+                "is longer than a week; `None` switches it off",
+            );
+        }
+        if Some(self.ping_timeout) > longest {
+            return wrong("ping_timeout", "is longer than a week");
+        }
+        if Some(self.drain_window) > longest {
+            return wrong("drain_window", "is longer than a week");
+        }
         Ok(())
     }
 }

@@ -15,6 +15,9 @@ pub trait Listener: Send + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
+    /// Called once before the first connection is accepted. Default: nothing.
+    fn prepare(&mut self) {}
+
     /// Waits for a connection. Must be cancel safe: dropped before it is ready, no connection is lost.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, ConnInfo)>> + Send;
 
@@ -32,8 +35,22 @@ pub trait Listener: Send + 'static {
     fn reset(_: &Self::Io) {}
 }
 
+/// How much of a response the kernel takes before the peer has taken what came before it.
+///
+/// Without a bound it takes megabytes: a slow reader then costs that much memory each, and the `write`
+/// deadlines measure the kernel's buffer instead of the peer. With it the kernel asks for more when less
+/// than this has not been sent; throughput does not suffer, since what is under way does not count.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NOTSENT_LOWAT: u32 = 128 * 1024;
+
 impl Listener for TcpListener {
     type Io = TcpStream;
+
+    fn prepare(&mut self) {
+        // Accepted sockets inherit it. Best effort: an older kernel serves as well without.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = socket2::SockRef::from(&*self).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    }
 
     async fn accept(&mut self) -> io::Result<(TcpStream, ConnInfo)> {
         let (stream, peer) = TcpListener::accept(self).await?;

@@ -18,6 +18,7 @@ mod listener;
 mod one;
 mod parked;
 mod request_body;
+mod response_body;
 mod server;
 mod service;
 mod task;

@@ -29,6 +29,7 @@ pub(super) struct Parked<T> {
     /// Since when it waits: accepted, or the last response flushed, or the first byte of a head.
     since: Tick,
     deadline: Tick,
+    drain_seen: bool,
 }
 
 /// What a parked connection becomes.
@@ -71,6 +72,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
             fresh,
             since,
             deadline,
+            drain_seen: false,
         }
     }
 
@@ -126,9 +128,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
                         return Poll::Ready(Woken::Over(Closed::Drained));
                     }
                     io.guard.release();
-                } else {
-                    let window = self.since.after(Some(server.limits.drain_window));
-                    self.deadline = self.deadline.min(window);
+                } else if !self.drain_seen {
+                    self.drain_seen = true;
+                    let window = Some(server.limits.drain_window);
+                    self.deadline = self.deadline.min(server.clock.now().after(window));
                 }
             }
             if timer.as_mut().fired()

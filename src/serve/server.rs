@@ -14,7 +14,7 @@ use super::conn::Conn;
 use super::limits::Limits;
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
-use crate::events::Events;
+use crate::events::{Closed, Events};
 use crate::phase::Lifecycle;
 use crate::shutdown::{CutRequest, Drains};
 use crate::track::Tally;
@@ -143,7 +143,11 @@ impl Drains for Server {
         let conns: Vec<_> = self.conns().iter().map(|(_, conn)| conn.clone()).collect();
         let mut cut = Vec::new();
         for conn in &conns {
+            let before = cut.len();
             conn.in_flight(&self.clock, &mut cut);
+            if cut.len() > before {
+                conn.will_end(Closed::Cut);
+            }
         }
         self.cut.store(true, Ordering::Release);
         for conn in conns {

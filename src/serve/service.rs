@@ -55,9 +55,12 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Future = AnswerFuture<A>;
 
     fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
-        let exchange = match &self.source {
-            Source::Http1(exchange) => exchange.clone(),
-            Source::Http2(streams) => streams.begin(),
+        let (exchange, open) = match &self.source {
+            Source::Http1(exchange) => (exchange.clone(), None),
+            Source::Http2(streams) => {
+                let open = Streams::begin(streams);
+                (open.exchange.clone(), Some(open))
+            }
         };
         let (mut head, incoming) = request.into_parts();
         let has_body = !incoming.is_end_stream();
@@ -81,6 +84,6 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                 .insert(Deadlines::new(exchange.clone(), epoch));
         }
         let answer = self.app.oneshot(Request::from_parts(head, body));
-        AnswerFuture::new(answer, exchange, asker)
+        AnswerFuture::new(answer, exchange, open, asker)
     }
 }

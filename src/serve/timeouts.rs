@@ -37,7 +37,7 @@ pub struct Timeouts {
 }
 
 /// A longer deadline than this is a mistake of units, or means "off" and should say so.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Default for Timeouts {
     fn default() -> Self {

@@ -1,6 +1,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// A longer shutdown is a mistake of units.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long each part of a shutdown may take.
 ///
 /// ```
@@ -54,23 +57,21 @@ impl Budgets {
             ("closers", closers),
             ("margin", self.margin),
         ];
-        let sum = parts
-            .iter()
-            .try_fold(Duration::ZERO, |sum, (_, part)| sum.checked_add(*part));
-        match sum {
-            Some(sum) if sum <= grace => Ok(()),
-            _ => Err(InvalidShutdown {
-                parts,
-                sum: sum.unwrap_or(Duration::MAX),
-                grace,
-            }),
+        let add = |sum: Duration, part: &(&str, Duration)| sum.saturating_add(part.1);
+        let sum = parts.iter().fold(Duration::ZERO, add);
+        if sum <= grace && sum <= LONGEST {
+            return Ok(());
         }
+        Err(InvalidShutdown(Box::new(Misfit { parts, sum, grace })))
     }
 }
 
 /// Budgets that do not fit into the termination grace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidShutdown {
+pub struct InvalidShutdown(Box<Misfit>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Misfit {
     parts: [(&'static str, Duration); 5],
     sum: Duration,
     grace: Duration,
@@ -78,22 +79,28 @@ pub struct InvalidShutdown {
 
 impl fmt::Display for InvalidShutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InvalidShutdown { parts, sum, grace } = self;
-        write!(f, "the shutdown needs {sum:?} (")?;
+        let Misfit { parts, sum, grace } = &*self.0;
+        write!(f, "the shutdown needs {} (", Say(*sum))?;
         for (index, (name, part)) in parts.iter().enumerate() {
             let plus = if index > 0 { " + " } else { "" };
-            write!(f, "{plus}{name} {part:?}")?;
+            write!(f, "{plus}{name} {}", Say(*part))?;
+        }
+        if *sum > LONGEST {
+            return f.write_str("), longer than a week: a mistake of units");
         }
         write!(
             f,
-            ") but the termination grace is {grace:?}: raise the grace (ECS stopTimeout, Kubernetes \
-             terminationGracePeriodSeconds) to {sum:?}"
+            ") but the termination grace is {}: raise the grace (ECS stopTimeout, Kubernetes \
+             terminationGracePeriodSeconds) to {}",
+            Say(*grace),
+            Say(*sum)
         )?;
-        let over = sum.saturating_sub(*grace);
         // The longest part has the most to give.
-        if let Some((name, part)) = parts.iter().max_by_key(|(_, part)| *part) {
-            if *part > over {
-                write!(f, ", or lower {name} to {:?}", *part - over)?;
+        if let Some((longest, _)) = parts.iter().max_by_key(|(_, part)| *part) {
+            let others = parts.iter().filter(|(name, _)| name != longest);
+            let others = others.fold(Duration::ZERO, |sum, (_, part)| sum.saturating_add(*part));
+            if *grace > others {
+                write!(f, ", or lower {longest} to {}", Say(*grace - others))?;
             }
         }
         Ok(())
@@ -101,3 +108,16 @@ impl fmt::Display for InvalidShutdown {
 }
 
 impl std::error::Error for InvalidShutdown {}
+
+/// A duration, whose zero has the unit of the others.
+struct Say(Duration);
+
+impl fmt::Display for Say {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_zero() {
+            f.write_str("0s")
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,6 +8,7 @@ use super::Cause;
 use super::order::{Order, Orders};
 use super::sequence::Drains;
 use super::workers::Workers;
+use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
 
 /// How the rest of a process takes part in its shutdown: it reads the phase, begins the shutdown from
@@ -22,6 +23,8 @@ struct Shared {
     orders: Orders,
     workers: Workers,
     servers: Mutex<Vec<Arc<dyn Drains>>>,
+    /// Those of the server that drives the shutdown.
+    events: OnceLock<Events>,
 }
 
 impl Handle {
@@ -32,6 +35,7 @@ impl Handle {
                 orders: Orders::new(),
                 workers: Workers::new(),
                 servers: Mutex::default(),
+                events: OnceLock::new(),
             }),
         }
     }
@@ -43,7 +47,9 @@ impl Handle {
 
     /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
     pub fn ready(&self) {
-        self.lifecycle().advance(Phase::Ready);
+        if self.lifecycle().advance(Phase::Ready) {
+            self.tell(|| Event::Phase(Phase::Ready));
+        }
     }
 
     /// Begins the whole sequence, as SIGTERM does.
@@ -96,6 +102,17 @@ impl Handle {
         R: Future<Output = ()> + Send + 'static,
     {
         self.shared.workers.spawn(name, work);
+    }
+
+    pub(super) fn listen(&self, events: Events) {
+        // A second driver of the same shutdown is not to be had: it is consumed by the first.
+        let _ = self.shared.events.set(events);
+    }
+
+    pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if let Some(events) = self.shared.events.get() {
+            events.tell(event);
+        }
     }
 
     pub(super) fn orders(&self) -> &Orders {

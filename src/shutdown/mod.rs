@@ -160,6 +160,7 @@ impl Shutdown {
             true => Some(Signals::listen().map_err(ServeError::Signals)?),
             false => None,
         };
+        self.handle.listen(events);
         Ok(Sequence {
             handle: self.handle,
             budgets: self.budgets,
@@ -167,7 +168,6 @@ impl Shutdown {
             starting: self.starting,
             closers: self.closers,
             flushes: self.flushes,
-            events,
         })
     }
 }

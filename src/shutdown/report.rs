@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -45,7 +46,7 @@ pub struct Report {
     pub closers: Duration,
     /// From the signal to the end.
     pub total: Duration,
-    /// Requests served in the process's life.
+    /// Requests answered in the process's life; what was cut is not among them.
     pub requests: u64,
     /// Connections accepted in the process's life.
     pub connections: u64,
@@ -91,14 +92,26 @@ impl CutRequest {
     }
 }
 
+impl CutRequest {
+    /// `GET /path`, or what is known when its head was not complete.
+    pub(super) fn what(&self) -> Cow<'static, str> {
+        if self.method.is_empty() {
+            Cow::Borrowed("(no complete head)")
+        } else {
+            Cow::Owned(format!("{} {}", self.method, self.path))
+        }
+    }
+}
+
 impl fmt::Display for CutRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.method.is_empty() {
-            f.write_str("(no complete head)")?;
-        } else {
-            write!(f, "{} {}", self.method, self.path)?;
-        }
-        write!(f, ", {} old, {}", Seconds(self.age), self.state)?;
+        write!(
+            f,
+            "{}, {} old, {}",
+            self.what(),
+            Seconds(self.age),
+            self.state
+        )?;
         match self.peer {
             Some(peer) => write!(f, ", from {peer}"),
             None => Ok(()),

@@ -11,7 +11,7 @@ use super::report::{CutRequest, Report, StepKind};
 use super::signals::Signals;
 use super::steps::Planned;
 use super::{Budgets, Cause, Handle};
-use crate::events::{Event, Events};
+use crate::events::Event;
 use crate::phase::Phase;
 use crate::track::Tally;
 
@@ -44,7 +44,6 @@ pub(crate) struct Sequence {
     pub(super) starting: bool,
     pub(super) closers: Vec<Planned>,
     pub(super) flushes: Vec<Planned>,
-    pub(super) events: Events,
 }
 
 impl Sequence {
@@ -100,8 +99,8 @@ impl Sequence {
             }
             report.cut.sort_by_key(|cut| std::cmp::Reverse(cut.age));
             for cut in &report.cut {
-                let what = cut.to_string();
-                self.events.tell(|| Event::Cut {
+                let what = cut.what();
+                handle.tell(|| Event::Cut {
                     peer: cut.peer,
                     what: &what,
                     age: cut.age,
@@ -135,10 +134,12 @@ impl Sequence {
             report.requests += server.requests();
             report.connections += server.connections();
         }
+        let begun = report.cut.iter().filter(|cut| !cut.method.is_empty());
+        report.requests = report.requests.saturating_sub(begun.count() as u64);
         report.at_once = orders.current() >= Order::Cut;
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
-        self.events.tell(|| Event::Phase(Phase::Closed));
+        handle.tell(|| Event::Phase(Phase::Closed));
         report
     }
 
@@ -146,7 +147,7 @@ impl Sequence {
         for server in self.handle.servers() {
             server.phase_moved();
         }
-        self.events.tell(|| Event::Phase(phase));
+        self.handle.tell(|| Event::Phase(phase));
     }
 }
 

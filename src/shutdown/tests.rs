@@ -198,6 +198,7 @@ async fn everything_in_its_order() {
     assert_eq!(
         log.lines(),
         [
+            "0.0 ready",
             "1.0 connections told",
             "1.0 lame_duck",
             "6.0 connections told",
@@ -712,7 +713,7 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
                 Some(peer),
                 "sending the response",
             ),
-            CutRequest::new("CONNECT ".to_owned(), seconds(20), None, "upgraded"),
+            CutRequest::new("GET /ws".to_owned(), seconds(20), None, "upgraded"),
             CutRequest::new(
                 String::new(),
                 Duration::from_millis(480),
@@ -745,7 +746,7 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
          \x20 lame duck     5.0 s\n\
          \x20 drain        15.0 s   3 requests were CUT:\n\
          \x20            GET /events, 75.0 s old, sending the response, from 192.0.2.1:4711\n\
-         \x20            CONNECT , 20.0 s old, upgraded\n\
+         \x20            GET /ws, 20.0 s old, upgraded\n\
          \x20            (no complete head), 480 ms old, reading the head\n\
          \x20 workers       5.0 s\n\
          \x20            worker mailer: ABORTED, its time was up (5.0 s)\n\

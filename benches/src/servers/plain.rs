@@ -19,11 +19,13 @@ pub fn plain() -> Result<ExitCode> {
             move || lifecycle.is_ready()
         });
         let drain = DrainLayer::new(&lifecycle)
+            .without_extension()
             .exempt(|request| matches!(request.uri.path(), "/healthz" | "/readyz"));
         let service = service_fn(move |request| app.call(request));
         let service = InFlightLayer::new().layer(drain.layer(service));
         let report = lameduck::serve(super::listen().await?, service)
             .timeouts(timeouts()?)
+            .without_extensions()
             .shutdown(shutdown)
             .await?;
         println!("{report}");

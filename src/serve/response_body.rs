@@ -1,0 +1,146 @@
+//! The response on its way to hyper, and on HTTP/2 to the socket.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::exchange::Exchange;
+use super::h2::OpenStream;
+use crate::reply::ReplyBody;
+use crate::track::{End, Guard, TrackedBody};
+
+/// The most that HTTP/2 is given at once.
+///
+/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
+/// client has opened the window for all of it. In pieces, the wait is where the deadline is.
+const PIECE: usize = 16 * 1024;
+
+/// The body of an answer.
+#[pin_project]
+pub(super) struct ResponseBody<B: Body<Data = Bytes>> {
+    #[pin]
+    body: TrackedBody<ReplyBody<B>, ResponseGuard>,
+    /// HTTP/2: what is left of a chunk that is handed over in pieces.
+    rest: Bytes,
+    open: Option<Arc<OpenStream>>,
+}
+
+impl<B: Body<Data = Bytes>> ResponseBody<B> {
+    /// `unread`: the server drops it unread, because this answer has no body by definition.
+    pub fn new(
+        body: ReplyBody<B>,
+        unread: bool,
+        exchange: Arc<Exchange>,
+        open: Option<Arc<OpenStream>>,
+    ) -> Self {
+        let guard = ResponseGuard(exchange);
+        ResponseBody {
+            body: match unread {
+                true => TrackedBody::unread(body, guard),
+                false => TrackedBody::new(body, guard),
+            },
+            rest: Bytes::new(),
+            open,
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Piece;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+        let this = self.project();
+        if this.rest.is_empty() {
+            match ready!(this.body.poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => *this.rest = data,
+                    Err(frame) => {
+                        let frame = frame.map_data(|bytes| Piece { bytes, open: None });
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let bytes = if this.open.is_some() && this.rest.len() > PIECE {
+            this.rest.split_to(PIECE)
+        } else {
+            std::mem::take(this.rest)
+        };
+        let open = this.open.clone();
+        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, open }))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+/// Ends an exchange's response with its body.
+struct ResponseGuard(Arc<Exchange>);
+
+impl Guard for ResponseGuard {
+    fn end(self, _: End) {
+        self.0.response_over();
+    }
+}
+
+/// A piece of a response. On HTTP/2 it keeps its stream open until h2 has written it: the stream's own
+/// future ends as soon as h2 has it in hand.
+pub struct Piece {
+    bytes: Bytes,
+    open: Option<Arc<OpenStream>>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(into)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Piece")
+            .field("length", &self.bytes.len())
+            .field("http2", &self.open.is_some())
+            .finish()
+    }
+}

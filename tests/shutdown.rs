@@ -1,0 +1,549 @@
+//! The whole sequence with a real server: signals, orders from code, workers, closers, a second server.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Duration;
+
+use lameduck::serve::ServeError;
+use lameduck::shutdown::{Cause, Handle, StepEnd};
+use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
+use support::{App, How, LIMIT, Raw, app, ms, reply, within};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+
+// === a server and its shutdown ===
+
+struct Running {
+    addr: SocketAddr,
+    handle: Handle,
+    report: JoinHandle<Result<Report, ServeError>>,
+}
+
+impl Running {
+    /// Starts it and waits until it listens (for signals too).
+    async fn start(shutdown: Shutdown, app: App) -> Running {
+        let running = Running::begin(shutdown, app).await;
+        let ready = running.handle.lifecycle().reached(Phase::Ready);
+        within(LIMIT, "ready", ready).await;
+        running
+    }
+
+    async fn begin(shutdown: Shutdown, app: App) -> Running {
+        let (listener, addr) = listener().await;
+        let handle = shutdown.handle();
+        let serve = lameduck::serve(listener, app).shutdown(shutdown);
+        let report = tokio::spawn(async move { serve.await });
+        Running {
+            addr,
+            handle,
+            report,
+        }
+    }
+
+    async fn connect(&self) -> Raw {
+        Raw::connect(self.addr).await
+    }
+
+    async fn report(self) -> Report {
+        let report = within(LIMIT, "the report", self.report).await;
+        report.expect("no panic").expect("it started")
+    }
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+/// Without signals: a test is sent some that are meant for another.
+fn deaf() -> Shutdown {
+    Shutdown::new().signals(false).lame_duck(Duration::ZERO)
+}
+
+/// A service that holds `/slow` back until it is let go.
+#[derive(Clone)]
+struct Gate {
+    came: Arc<Semaphore>,
+    let_go: Arc<Semaphore>,
+}
+
+impl Gate {
+    fn new() -> Gate {
+        Gate {
+            came: Arc::new(Semaphore::new(0)),
+            let_go: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    fn app(&self) -> App {
+        let gate = self.clone();
+        app(move |request| {
+            let gate = gate.clone();
+            async move {
+                if request.uri().path() == "/slow" {
+                    gate.came.add_permits(1);
+                    gate.let_go.acquire().await.unwrap().forget();
+                }
+                reply(200, "done")
+            }
+        })
+    }
+
+    async fn came(&self) {
+        let came = within(LIMIT, "a request", self.came.acquire()).await;
+        came.unwrap().forget();
+    }
+
+    fn let_go(&self) {
+        self.let_go.add_permits(1);
+    }
+}
+
+/// What happened, in its order.
+#[derive(Clone, Default)]
+struct Log(Arc<StdMutex<Vec<String>>>);
+
+impl Log {
+    fn say(&self, what: &str) {
+        self.0.lock().unwrap().push(what.to_owned());
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn same(left: ExitCode, right: ExitCode) -> bool {
+    format!("{left:?}") == format!("{right:?}")
+}
+
+// === signals ===
+
+/// One test at a time: a signal is sent to the whole process.
+static SIGNALS: Mutex<()> = Mutex::const_new(());
+
+fn signal(name: &str) {
+    let kill = format!("kill -{name} {}", std::process::id());
+    let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(status.success(), "{kill}");
+}
+
+#[tokio::test]
+async fn sigterm_runs_the_whole_sequence() {
+    let _alone = SIGNALS.lock().await;
+    let running = Running::start(Shutdown::new().lame_duck(ms(300)), Gate::new().app()).await;
+    let mut client = running.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    signal("TERM");
+    let lame_duck = running.handle.lifecycle().reached(Phase::LameDuck);
+    assert_eq!(
+        within(LIMIT, "the lame duck", lame_duck).await,
+        Phase::LameDuck
+    );
+    let mut late = running.connect().await;
+    assert_eq!(late.ask(GET).await.status, 200, "served on");
+    let report = running.report().await;
+    assert_eq!(report.cause, Cause::Sigterm);
+    assert!(report.lame_duck >= ms(290), "{report}");
+    assert!(report.is_clean() && same(report.exit_code(), ExitCode::SUCCESS));
+    assert!(
+        report
+            .to_string()
+            .starts_with("shutdown (SIGTERM): clean\n"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn sigint_skips_the_lame_duck() {
+    let _alone = SIGNALS.lock().await;
+    let running = Running::start(Shutdown::new(), Gate::new().app()).await;
+    let began = Instant::now();
+    signal("INT");
+    let report = running.report().await;
+    assert!(began.elapsed() < ms(1_000), "{:?}", began.elapsed());
+    assert_eq!(
+        (report.cause, report.lame_duck.as_millis()),
+        (Cause::Sigint, 0)
+    );
+    assert!(report.is_clean(), "{report}");
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_at_once() {
+    let _alone = SIGNALS.lock().await;
+    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "INT")] {
+        let gate = Gate::new();
+        let flushed = Log::default();
+        let flush = flushed.clone();
+        let shutdown = Shutdown::new()
+            .closer("pool", ms(1_000), || async {})
+            .flush("logs", ms(1_000), || async move { flush.say("flushed") });
+        let running = Running::start(shutdown, gate.app()).await;
+        let mut client = running.connect().await;
+        client.send(SLOW).await;
+        gate.came().await;
+        signal(first);
+        let leaving = running.handle.lifecycle().reached(Phase::LameDuck);
+        within(LIMIT, "the first signal", leaving).await;
+        let cut = Instant::now();
+        signal(second);
+        let report = running.report().await;
+        assert!(
+            cut.elapsed() < ms(800),
+            "{first}, {second}: {:?}",
+            cut.elapsed()
+        );
+        assert!(
+            report.at_once && !report.is_clean(),
+            "{first}, {second}: {report}"
+        );
+        assert!(same(report.exit_code(), ExitCode::FAILURE));
+        assert_eq!(report.cut.len(), 1, "{first}, {second}: {report}");
+        assert_eq!(report.cut[0].path, "/slow");
+        assert_eq!(report.steps[0].end, StepEnd::Skipped);
+        assert_eq!(flushed.lines(), ["flushed"]);
+        assert_eq!(client.read_until_close().await.how, How::Reset);
+    }
+}
+
+#[tokio::test]
+async fn signals_can_be_left_to_others() {
+    let _alone = SIGNALS.lock().await;
+    let mut ours =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    let running = Running::start(deaf(), Gate::new().app()).await;
+    signal("TERM");
+    within(LIMIT, "the signal", ours.recv()).await;
+    tokio::time::sleep(ms(30)).await;
+    assert_eq!(running.handle.lifecycle().phase(), Phase::Ready);
+    let mut client = running.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    running.handle.shutdown();
+    assert_eq!(running.report().await.cause, Cause::Called);
+}
+
+// === orders from code ===
+
+#[tokio::test]
+async fn with_nothing_in_flight_it_ends_at_once() {
+    let shutdown = deaf().lame_duck(ms(200));
+    let running = Running::start(shutdown, Gate::new().app()).await;
+    let mut idle = running.connect().await;
+    assert_eq!(idle.ask(GET).await.status, 200);
+    let handle = running.handle.clone();
+    let began = Instant::now();
+    handle.shutdown();
+    let report = running.report().await;
+    assert!(
+        report.lame_duck >= ms(200) && report.lame_duck < ms(400),
+        "{report}"
+    );
+    assert!(report.drain < ms(100), "{report}");
+    assert!(began.elapsed() < ms(600), "{:?}", began.elapsed());
+    assert_eq!(handle.lifecycle().phase(), Phase::Closed);
+    assert_eq!((report.requests, report.connections), (1, 1));
+}
+
+#[tokio::test]
+async fn it_ends_with_the_last_byte() {
+    let gate = Gate::new();
+    let running = Running::start(deaf(), gate.app()).await;
+    let mut client = running.connect().await;
+    client.send(SLOW).await;
+    gate.came().await;
+    running.handle.drain_now();
+    tokio::time::sleep(ms(100)).await;
+    gate.let_go();
+    let let_go = Instant::now();
+    let report = running.report().await;
+    assert!(let_go.elapsed() < ms(150), "{:?}", let_go.elapsed());
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(client.read_response().await.text(), "done");
+}
+
+#[tokio::test]
+async fn cut_from_code_ends_everything() {
+    let gate = Gate::new();
+    let running = Running::start(deaf(), gate.app()).await;
+    let mut client = running.connect().await;
+    client.send(SLOW).await;
+    gate.came().await;
+    let began = Instant::now();
+    running.handle.cut();
+    let report = running.report().await;
+    assert!(began.elapsed() < ms(800), "{:?}", began.elapsed());
+    assert!(report.at_once && report.cut.len() == 1, "{report}");
+    assert_eq!(client.read_until_close().await.how, How::Reset);
+}
+
+#[tokio::test]
+async fn starting_it_serves_and_is_not_ready_until_it_is_told() {
+    let running = Running::begin(deaf().starting(), Gate::new().app()).await;
+    let mut client = running.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    assert_eq!(running.handle.lifecycle().phase(), Phase::Starting);
+    assert!(!running.handle.lifecycle().is_ready());
+    running.handle.ready();
+    assert!(running.handle.lifecycle().is_ready());
+    running.handle.drain_now();
+    assert!(running.report().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_shutdown_may_come_before_it_is_ready() {
+    let running = Running::begin(deaf().starting(), Gate::new().app()).await;
+    let mut client = running.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    running.handle.shutdown();
+    assert!(running.report().await.is_clean());
+}
+
+#[tokio::test]
+async fn an_order_before_the_start_is_obeyed() {
+    let shutdown = deaf();
+    shutdown.handle().drain_now();
+    let running = Running::begin(shutdown, Gate::new().app()).await;
+    let report = running.report().await;
+    assert!(report.is_clean() && report.total < ms(500), "{report}");
+}
+
+// === workers and closers ===
+
+#[tokio::test]
+async fn a_request_in_flight_can_use_workers_and_pools_to_its_end() {
+    let log = Log::default();
+    let (jobs, mut queue) = mpsc::unbounded_channel::<oneshot::Sender<&'static str>>();
+    let gate = Gate::new();
+    let (hold, served) = (gate.clone(), log.clone());
+    let app = app(move |_| {
+        let (jobs, hold, served) = (jobs.clone(), hold.clone(), served.clone());
+        async move {
+            hold.came.add_permits(1);
+            hold.let_go.acquire().await.unwrap().forget();
+            let (answer, answered) = oneshot::channel();
+            jobs.send(answer).unwrap();
+            let text = answered.await.expect("the worker works");
+            served.say("served");
+            reply(200, text)
+        }
+    });
+    let (pool, cache, traces) = (log.clone(), log.clone(), log.clone());
+    let shutdown = deaf()
+        .closer("pool", ms(1_000), || async move { pool.say("pool closed") })
+        .closer("cache", ms(1_000), || async move {
+            cache.say("cache closed");
+            Err::<(), _>("it was not there")
+        })
+        .flush("traces", ms(1_000), || async move { traces.say("flushed") });
+    let running = Running::start(shutdown, app).await;
+    let worker = log.clone();
+    running.handle.spawn_worker("mailer", |stop| async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(job) = queue.recv() => job.send("by the worker").unwrap(),
+            }
+        }
+        worker.say("worker stopped");
+    });
+    running.handle.spawn_worker("broken", |stop| async move {
+        stop.cancelled().await;
+        panic!("a worker's panic, as it should");
+    });
+    let mut client = running.connect().await;
+    client.send(GET).await;
+    gate.came().await;
+    running.handle.drain_now();
+    running.handle.lifecycle().reached(Phase::Draining).await;
+    tokio::time::sleep(ms(50)).await;
+    assert!(!running.handle.stop_token().is_cancelled());
+    gate.let_go();
+    assert_eq!(client.read_response().await.text(), "by the worker");
+    let report = running.report().await;
+    assert_eq!(
+        log.lines(),
+        [
+            "served",
+            "worker stopped",
+            "pool closed",
+            "cache closed",
+            "flushed"
+        ]
+    );
+    let mut workers: Vec<_> = report.steps[..2]
+        .iter()
+        .map(|step| (step.name.as_str(), step.end.clone()))
+        .collect();
+    workers.sort_by_key(|(name, _)| *name);
+    let done = StepEnd::Done;
+    assert_eq!(
+        workers,
+        [("broken", StepEnd::Panicked), ("mailer", done.clone())]
+    );
+    let closers: Vec<_> = report.steps[2..]
+        .iter()
+        .map(|step| (step.name.as_str(), step.end.clone()))
+        .collect();
+    let failed = StepEnd::Failed("it was not there".to_owned());
+    assert_eq!(
+        closers,
+        [("pool", done.clone()), ("cache", failed), ("traces", done)]
+    );
+    assert!(!report.is_clean() && report.cut.is_empty());
+    let text = report.to_string();
+    for line in [
+        "shutdown (called from code): NOT CLEAN\n",
+        "nothing was cut\n",
+        "worker broken: PANICKED (",
+        "closer cache: FAILED: it was not there (",
+        "flush traces: done (",
+        "1 requests on 1 connections were served",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hangs_is_aborted_at_its_budget() {
+    let shutdown = deaf()
+        .workers(ms(150))
+        .closer("hangs", ms(150), std::future::pending::<()>)
+        .closer("good", ms(150), || async {})
+        .flush("hangs too", ms(150), std::future::pending::<()>);
+    let running = Running::start(shutdown, Gate::new().app()).await;
+    running
+        .handle
+        .spawn_worker("deaf", |_| std::future::pending::<()>());
+    running.handle.drain_now();
+    let report = running.report().await;
+    let ends: Vec<_> = report.steps.iter().map(|step| step.end.clone()).collect();
+    let late = StepEnd::TimedOut;
+    assert_eq!(ends, [late.clone(), late.clone(), StepEnd::Done, late]);
+    assert!(
+        report.total >= ms(440) && report.total < ms(1_200),
+        "{report}"
+    );
+    for step in &report.steps {
+        assert!(step.took < ms(500), "{report}");
+    }
+}
+
+// === a second server ===
+
+struct Two {
+    app: Running,
+    admin_addr: SocketAddr,
+    admin: JoinHandle<Result<Report, ServeError>>,
+}
+
+async fn two(shutdown: Shutdown, app: &Gate, admin: &Gate) -> Two {
+    let app = Running::start(shutdown, app.app()).await;
+    let (listener, admin_addr) = listener().await;
+    let serve = lameduck::serve(listener, admin.app()).follow(&app.handle);
+    let admin = tokio::spawn(async move { serve.await });
+    Two {
+        app,
+        admin_addr,
+        admin,
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_drains_with_the_first() {
+    let (gate, admin_gate) = (Gate::new(), Gate::new());
+    let two = two(deaf().lame_duck(ms(250)), &gate, &admin_gate).await;
+    let mut admin = Raw::connect(two.admin_addr).await;
+    assert_eq!(admin.ask(GET).await.status, 200);
+    let mut client = two.app.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    two.app.handle.shutdown();
+    two.app.handle.lifecycle().reached(Phase::LameDuck).await;
+    let mut late = Raw::connect(two.admin_addr).await;
+    assert_eq!(
+        late.ask(GET).await.status,
+        200,
+        "served in the lame-duck phase"
+    );
+    late.send(SLOW).await;
+    admin_gate.came().await;
+    two.app.handle.lifecycle().reached(Phase::Draining).await;
+    tokio::time::sleep(ms(150)).await;
+    assert!(
+        !two.app.report.is_finished(),
+        "it waits for the other's requests"
+    );
+    admin_gate.let_go();
+    assert_eq!(late.read_response().await.status, 200);
+    let admin_report = within(LIMIT, "the follower's report", two.admin).await;
+    let admin_report = admin_report.unwrap().unwrap();
+    assert_eq!((admin_report.requests, admin_report.connections), (3, 2));
+    let report = two.app.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.requests, report.connections), (4, 3), "of both");
+}
+
+#[tokio::test]
+async fn what_a_second_server_has_in_flight_is_cut_and_named_by_the_first() {
+    let (gate, admin_gate) = (Gate::new(), Gate::new());
+    let two = two(deaf().drain(ms(200)), &gate, &admin_gate).await;
+    let mut admin = Raw::connect(two.admin_addr).await;
+    admin.send(SLOW).await;
+    admin_gate.came().await;
+    let mut client = two.app.connect().await;
+    client
+        .send("GET /slow?app HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    gate.came().await;
+    two.app.handle.drain_now();
+    let report = two.app.report().await;
+    let peers: Vec<_> = report.cut.iter().map(|cut| cut.peer).collect();
+    let expected = [admin.stream(), client.stream()].map(|s| s.local_addr().ok());
+    assert_eq!(peers, expected, "the oldest first: {report}");
+    within(LIMIT, "the follower's end", two.admin)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+// === what does not start ===
+
+#[tokio::test]
+async fn what_cannot_be_meant_does_not_start_and_says_what_to_change() {
+    let refused = |change: fn(Shutdown) -> Shutdown, timeouts: Timeouts, limits: Limits| async move {
+        let (listener, _) = listener().await;
+        let serve = lameduck::serve(listener, Gate::new().app())
+            .shutdown(change(deaf()))
+            .timeouts(timeouts)
+            .limits(limits);
+        let serve = async move { serve.await };
+        within(LIMIT, "the refusal", serve).await.unwrap_err()
+    };
+    let (timeouts, limits) = (Timeouts::default(), Limits::default());
+
+    let error = refused(|s| s.termination_grace(ms(10_000)), timeouts, limits).await;
+    assert!(matches!(error, ServeError::Shutdown(_)));
+    let text = error.to_string();
+    assert!(
+        text.contains("needs 21s") && text.contains("stopTimeout"),
+        "{text}"
+    );
+
+    let error = refused(|s| s, timeouts.read(Duration::ZERO), limits).await;
+    assert!(matches!(error, ServeError::Timeout(_)));
+    assert!(error.to_string().contains("`read` is zero"), "{error}");
+
+    let error = refused(|s| s, timeouts, limits.max_connections(0)).await;
+    assert!(matches!(error, ServeError::Limit(_)));
+    assert!(error.to_string().contains("`max_connections`"), "{error}");
+}

@@ -1,0 +1,565 @@
+//! Upgraded connections: they are told, waited for, and cut; and they count until their IO is dropped.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use lameduck::serve::{RequestBody, ServeIo};
+use lameduck::{InFlightLayer, Timeouts};
+use support::{App, Body, How, LIMIT, Raw, Server, Setup, app, empty, ms, reply, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tower::Layer;
+
+const UPGRADE: &str =
+    "GET /up?token=secret HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+
+fn switching() -> Response<Body> {
+    Response::builder()
+        .status(101)
+        .header("connection", "upgrade")
+        .header("upgrade", "echo")
+        .body(empty())
+        .unwrap()
+}
+
+/// Upgrades whoever asks for it, and runs `then` with the connection.
+fn upgrading<R>(then: impl Fn(TokioIo<Upgraded>) -> R + Clone + Send + Sync + 'static) -> App
+where
+    R: Future<Output = ()> + Send + 'static,
+{
+    app(move |mut request: Request<RequestBody>| {
+        let then = then.clone();
+        async move {
+            if !request.headers().contains_key("upgrade") && request.method() != "CONNECT" {
+                return reply(200, "no upgrade");
+            }
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let upgraded = upgrade.await.expect("the upgrade");
+                then(TokioIo::new(upgraded)).await;
+            });
+            match request.method().as_str() {
+                "CONNECT" => reply(200, ""),
+                _ => switching(),
+            }
+        }
+    })
+}
+
+/// Sends back what it reads, and says how reading ended.
+fn echo() -> (App, mpsc::UnboundedReceiver<Result<(), ErrorKind>>) {
+    let (ended, ends) = mpsc::unbounded_channel();
+    let app = upgrading(move |mut io| {
+        let ended = ended.clone();
+        async move {
+            let mut buffer = [0; 1024];
+            let end = loop {
+                match io.read(&mut buffer).await {
+                    Ok(0) => break Ok(()),
+                    Ok(length) => {
+                        if let Err(error) = io.write_all(&buffer[..length]).await {
+                            break Err(error.kind());
+                        }
+                    }
+                    Err(error) => break Err(error.kind()),
+                }
+            };
+            ended.send(end).unwrap();
+        }
+    });
+    (app, ends)
+}
+
+/// An upgraded connection, of the client's side.
+async fn upgrade(server: &Server) -> TcpStream {
+    let mut client = server.connect().await;
+    let answer = client.ask(UPGRADE).await;
+    assert_eq!(answer.status, 101, "{answer:?}");
+    assert_eq!(answer.header("connection"), Some("upgrade"));
+    client.into_stream()
+}
+
+async fn echoes(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut came = vec![0; text.len()];
+    let read = within(LIMIT, "the echo", stream.read_exact(&mut came)).await;
+    read.unwrap();
+    assert_eq!(came, text.as_bytes());
+}
+
+/// How the server ended the connection.
+async fn ending(stream: &mut TcpStream) -> How {
+    let mut rest = Vec::new();
+    match within(LIMIT, "the end", stream.read_to_end(&mut rest)).await {
+        Ok(_) => How::Fin,
+        Err(_) => How::Reset,
+    }
+}
+
+async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
+    within(LIMIT, "word from the server's side", receiver.recv())
+        .await
+        .expect("a word")
+}
+
+// === life ===
+
+#[tokio::test]
+async fn an_upgraded_connection_is_a_stream_and_counts_until_it_is_dropped() {
+    let (app, mut ends) = echo();
+    let server = Setup::new().start(app).await;
+    let mut stream = upgrade(&server).await;
+    for text in ["one", "two", "three"] {
+        echoes(&mut stream, text).await;
+    }
+    assert_eq!(server.open(), 1);
+    drop(stream);
+    assert_eq!(next(&mut ends).await, Ok(()));
+    server.until_open(0).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn bytes_that_came_with_the_request_are_the_streams() {
+    let (app, _ends) = echo();
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    client.send(UPGRADE.to_owned() + "early, ").await;
+    client.stream().readable().await.unwrap();
+    client.send("late").await;
+    client.finish_sending().await;
+    let ending = client.read_until_close().await;
+    assert_eq!(ending.how, How::Fin);
+    let text = ending.text();
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    assert!(text.ends_with("\r\n\r\nearly, late"), "{text}");
+    drop(client);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn no_deadline_of_http_touches_an_upgraded_connection() {
+    let (app, _ends) = echo();
+    let timeouts = Timeouts::none()
+        .read_header(ms(150))
+        .read(ms(150))
+        .write(ms(150))
+        .idle(ms(150))
+        .read_stall(ms(150))
+        .write_stall(ms(150));
+    let server = Server::start(timeouts, app).await;
+    let mut stream = upgrade(&server).await;
+    tokio::time::sleep(ms(500)).await;
+    echoes(&mut stream, "still there").await;
+    drop(stream);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn the_transport_can_be_had_back() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let app = upgrading(move |io| {
+        let tell = tell.clone();
+        async move {
+            let upgraded = io.into_inner();
+            let parts = upgraded.downcast::<TokioIo<ServeIo<TcpStream>>>().unwrap();
+            let mut io = parts.io.into_inner();
+            let peer = io.get_ref().peer_addr().unwrap();
+            io.write_all(b"from the transport").await.unwrap();
+            tell.send(peer).unwrap();
+        }
+    });
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    client.send(UPGRADE).await;
+    let ending = client.read_until_close().await;
+    assert_eq!(ending.how, How::Fin);
+    let text = ending.text();
+    assert!(text.ends_with("\r\n\r\nfrom the transport"), "{text}");
+    assert_eq!(next(&mut told).await, client.stream().local_addr().unwrap());
+    drop(client);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn closing_the_write_side_first_loses_nothing_of_what_comes() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let sent = Arc::new(Notify::new());
+    let wait = sent.clone();
+    let app = upgrading(move |mut io| {
+        let (tell, wait) = (tell.clone(), wait.clone());
+        async move {
+            wait.notified().await;
+            io.shutdown().await.unwrap();
+            let mut came = String::new();
+            io.read_to_string(&mut came).await.unwrap();
+            tell.send(came).unwrap();
+        }
+    });
+    let server = Setup::new().start(app).await;
+    let mut stream = upgrade(&server).await;
+    // In the socket when the write side is closed, which is the first that is done with it.
+    stream.write_all(b"a long ").await.unwrap();
+    tokio::time::sleep(ms(20)).await;
+    sent.notify_one();
+    assert_eq!(ending(&mut stream).await, How::Fin);
+    stream.write_all(b"good-bye").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(next(&mut told).await, "a long good-bye");
+    drop(stream);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_that_nobody_takes_is_a_closed_connection() {
+    let layer = InFlightLayer::new();
+    let in_flight = layer.handle();
+    let app = layer.layer(app(|request: Request<RequestBody>| async move {
+        match request.headers().contains_key("upgrade") {
+            true => switching(),
+            false => reply(200, "no upgrade"),
+        }
+    }));
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    client.send(UPGRADE).await;
+    let ending = client.read_until_close().await;
+    assert_ne!(ending.how, How::StillOpen);
+    server.until_open(0).await;
+    assert_eq!(in_flight.count(), 0);
+    server.finish().await;
+}
+
+// === the drain ===
+
+#[tokio::test]
+async fn an_upgraded_connection_is_waited_for() {
+    let (app, mut ends) = echo();
+    let mut server = Setup::new().start(app).await;
+    let mut stream = upgrade(&server).await;
+    server.handle.drain_now();
+    for text in ["one", "two", "three", "four"] {
+        tokio::time::sleep(ms(60)).await;
+        echoes(&mut stream, text).await;
+    }
+    drop(stream);
+    let report = server.report().await;
+    assert_eq!(next(&mut ends).await, Ok(()));
+    assert!(report.is_clean(), "{report}");
+    assert!(
+        report.drain >= ms(200) && report.drain < ms(1_200),
+        "{report}"
+    );
+}
+
+/// Cut at the deadline: its reads fail, and the report names it.
+async fn is_cut_and_named(connections: usize) {
+    let (app, mut ends) = echo();
+    let mut server = Setup::new().drain(ms(300)).start(app).await;
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let mut stream = upgrade(&server).await;
+        // Half of them have never read or written.
+        if streams.len() % 2 == 0 {
+            echoes(&mut stream, "hello").await;
+        }
+        streams.push(stream);
+    }
+    let report = server.drain().await;
+    assert!(report.drain >= ms(290), "{report}");
+    assert!(report.drain < ms(390), "they fell at once: {report}");
+    assert_eq!(report.cut.len(), connections, "{report}");
+    for cut in &report.cut {
+        assert_eq!((cut.method.as_str(), cut.path.as_str()), ("GET", "/up"));
+        assert_eq!(cut.state, "upgraded");
+        assert!(
+            cut.age >= ms(290) && cut.age < Duration::from_secs(5),
+            "{cut}"
+        );
+    }
+    let mut named: Vec<_> = report.cut.iter().filter_map(|cut| cut.peer).collect();
+    let mut peers: Vec<_> = streams.iter().map(|s| s.local_addr().unwrap()).collect();
+    named.sort_unstable();
+    peers.sort_unstable();
+    assert_eq!(named, peers);
+    for stream in &mut streams {
+        assert_eq!(next(&mut ends).await, Err(ErrorKind::ConnectionAborted));
+        ending(stream).await;
+    }
+    server.until_open(0).await;
+    let told = server.told();
+    let cut = told
+        .iter()
+        .filter(|told| told.starts_with("connection closed") && told.ends_with(": cut"));
+    assert_eq!(cut.count(), connections, "told as such");
+    assert!(!report.is_clean());
+}
+
+#[tokio::test]
+async fn at_the_deadline_it_is_cut_and_named() {
+    is_cut_and_named(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_deadline_they_all_are_cut_and_named() {
+    is_cut_and_named(60).await;
+}
+
+#[tokio::test]
+async fn both_halves_of_a_cut_connection_fail() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let app = upgrading(move |io| {
+        let tell = tell.clone();
+        async move {
+            let (mut reader, mut writer) = tokio::io::split(io);
+            let tell_of_read = tell.clone();
+            tokio::spawn(async move {
+                let error = reader.read(&mut [0; 64]).await.unwrap_err();
+                tell_of_read.send(("read", error.kind())).unwrap();
+            });
+            // The client reads nothing: the writer is stuck before long.
+            let error = loop {
+                if let Err(error) = writer.write_all(&[7; 64 * 1024]).await {
+                    break error;
+                }
+            };
+            tell.send(("write", error.kind())).unwrap();
+        }
+    });
+    let mut server = Setup::new().drain(ms(300)).start(app).await;
+    let stream = upgrade(&server).await;
+    let report = server.drain().await;
+    let mut both = [next(&mut told).await, next(&mut told).await];
+    both.sort_unstable_by_key(|(half, _)| *half);
+    let aborted = ErrorKind::ConnectionAborted;
+    assert_eq!(both, [("read", aborted), ("write", aborted)]);
+    assert_eq!(report.cut.len(), 1, "{report}");
+    drop(stream);
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_that_its_owner_forgot_holds_nobody_up() {
+    let (keep, mut kept) = mpsc::unbounded_channel();
+    let app = upgrading(move |io| {
+        let keep = keep.clone();
+        async move { keep.send(io).unwrap() }
+    });
+    let mut server = Setup::new().drain(ms(200)).start(app).await;
+    let stream = upgrade(&server).await;
+    let io = next(&mut kept).await;
+    let report = server.drain().await;
+    assert!(report.drain < ms(900), "{report}");
+    assert_eq!(report.cut.len(), 1, "{report}");
+    drop((io, stream));
+}
+
+#[tokio::test]
+async fn a_tunnel_is_named_by_where_it_leads() {
+    let app = upgrading(|mut io| async move {
+        let _ = io.read(&mut [0; 64]).await;
+    });
+    let mut server = Setup::new().drain(ms(200)).start(app).await;
+    let mut client = server.connect().await;
+    let connect = "CONNECT db.internal:5432 HTTP/1.1\r\nhost: db.internal:5432\r\n\r\n";
+    client.send(connect).await;
+    client.stream().readable().await.unwrap();
+    let report = server.drain().await;
+    assert_eq!(report.cut.len(), 1, "{report}");
+    let ending = client.read_until_close().await;
+    assert!(ending.text().starts_with("HTTP/1.1 200 "), "{ending:?}");
+    let cut = &report.cut[0];
+    assert_eq!(
+        (cut.method.as_str(), cut.path.as_str()),
+        ("CONNECT", "db.internal:5432")
+    );
+    assert_eq!(cut.state, "upgraded");
+}
+
+// === websockets ===
+
+#[cfg(feature = "axum")]
+mod websocket {
+    use super::*;
+    use axum::Router;
+    use axum::extract::Extension;
+    use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+    use axum::routing::get;
+    use lameduck::drain::Draining;
+    use lameduck::shutdown::Handle;
+    use lameduck::{DrainLayer, Phase, Report, Shutdown};
+    use std::net::SocketAddr;
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// Echoes; with `heed` it says good-bye when the process begins to leave.
+    async fn talk(
+        mut socket: WebSocket,
+        draining: Option<Draining>,
+        ended: mpsc::UnboundedSender<bool>,
+    ) {
+        let told = async {
+            match draining {
+                Some(draining) => draining.draining().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut told = std::pin::pin!(told);
+        let failed = loop {
+            tokio::select! {
+                message = socket.recv() => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        if socket.send(Message::Text(text)).await.is_err() {
+                            break true;
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => break true,
+                    None => break false,
+                },
+                () = &mut told => {
+                    let _ = socket.send(Message::Close(None)).await;
+                    break false;
+                }
+            }
+        };
+        let _ = ended.send(failed);
+    }
+
+    struct Service {
+        addr: SocketAddr,
+        handle: Handle,
+        report: JoinHandle<Report>,
+        ended: mpsc::UnboundedReceiver<bool>,
+    }
+
+    async fn start(heed: bool, lame_duck: Duration, drain: Duration) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new()
+            .signals(false)
+            .lame_duck(lame_duck)
+            .drain(drain);
+        let handle = shutdown.handle();
+        let (tell, ended) = mpsc::unbounded_channel();
+        let on_ws = move |ws: WebSocketUpgrade, Extension(draining): Extension<Draining>| {
+            let tell = tell.clone();
+            async move { ws.on_upgrade(move |socket| talk(socket, heed.then_some(draining), tell)) }
+        };
+        let app = Router::new()
+            .route("/ws", get(on_ws))
+            .layer(DrainLayer::new(handle.lifecycle()));
+        let serve = lameduck::serve(listener, app).shutdown(shutdown);
+        let report = tokio::spawn(async move { serve.await.unwrap() });
+        handle.lifecycle().reached(Phase::Ready).await;
+        Service {
+            addr,
+            handle,
+            report,
+            ended,
+        }
+    }
+
+    impl Service {
+        async fn connect(&self) -> TcpStream {
+            let mut client = Raw::connect(self.addr).await;
+            let answer = client.ask(HANDSHAKE).await;
+            assert_eq!(answer.status, 101, "{answer:?}");
+            let accept = answer.header("sec-websocket-accept");
+            assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+            let mut stream = client.into_stream();
+            // A text of two letters, masked with zeros; it comes back unmasked.
+            stream
+                .write_all(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i'])
+                .await
+                .unwrap();
+            let mut echo = [0; 4];
+            let read = within(LIMIT, "the echo", stream.read_exact(&mut echo)).await;
+            read.unwrap();
+            assert_eq!(&echo, b"\x81\x02hi");
+            stream
+        }
+
+        async fn report(self) -> Report {
+            let report = within(LIMIT, "the report", self.report).await;
+            report.expect("no panic")
+        }
+    }
+
+    #[tokio::test]
+    async fn told_it_says_good_bye() {
+        for lame_duck in [ms(300), Duration::ZERO] {
+            let mut service = start(true, lame_duck, ms(5_000)).await;
+            let mut stream = service.connect().await;
+            service.handle.shutdown();
+            let mut close = [0; 2];
+            let read = within(ms(2_000), "a close frame", stream.read_exact(&mut close)).await;
+            read.unwrap();
+            assert_eq!(close, [0x88, 0]);
+            assert!(!next(&mut service.ended).await);
+            drop(stream);
+            let report = service.report().await;
+            assert!(report.is_clean(), "{report}");
+            assert!(report.drain < ms(400), "{report}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_waited_for() {
+        let mut service = start(false, Duration::ZERO, ms(5_000)).await;
+        let stream = service.connect().await;
+        service.handle.drain_now();
+        tokio::time::sleep(ms(250)).await;
+        assert!(service.ended.try_recv().is_err(), "not yet");
+        drop(stream);
+        let report = service.report().await;
+        assert!(report.is_clean(), "{report}");
+        assert!(
+            report.drain >= ms(240) && report.drain < ms(1_200),
+            "{report}"
+        );
+    }
+
+    #[tokio::test]
+    async fn deaf_it_is_cut_and_named() {
+        let mut service = start(false, Duration::ZERO, ms(300)).await;
+        let mut stream = service.connect().await;
+        service.handle.drain_now();
+        assert!(next(&mut service.ended).await, "its read fails");
+        ending(&mut stream).await;
+        let report = service.report().await;
+        assert_eq!(report.cut.len(), 1, "{report}");
+        let cut = &report.cut[0];
+        assert_eq!((cut.method.as_str(), cut.path.as_str()), ("GET", "/ws"));
+        assert_eq!(cut.state, "upgraded");
+        assert_eq!(cut.peer, Some(stream.local_addr().unwrap()));
+        assert!(
+            report.to_string().contains("upgraded, from 127.0.0.1:"),
+            "{report}"
+        );
+    }
+
+    #[tokio::test]
+    async fn many_are_told_at_once() {
+        let service = start(true, ms(200), ms(300)).await;
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            streams.push(service.connect().await);
+        }
+        service.handle.shutdown();
+        let report = service.report().await;
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(report.connections, 20);
+        drop(streams);
+    }
+}
