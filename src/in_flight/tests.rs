@@ -19,7 +19,7 @@ fn get(path: &str) -> Request<()> {
 }
 
 /// Answers at once, with this body.
-fn answering<B: Body + Clone>(
+fn answering<B>(
     layer: &InFlightLayer,
     status: StatusCode,
     body: B,
@@ -31,7 +31,7 @@ fn answering<B: Body + Clone>(
 > + Clone
 + use<B>
 where
-    B: Send + 'static,
+    B: Body + Clone + Send + 'static,
 {
     layer.layer(service_fn(move |_: Request<()>| {
         let mut response = Response::new(body.clone());

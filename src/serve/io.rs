@@ -308,38 +308,45 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
             State::Responding => exchange.body_open(),
             State::Head | State::Handler | State::Discarding | State::Lingering => true,
         };
-        let now = exchange.now();
         if unread && linger.until.is_none() {
-            let timed_out = exchange.read_expired() || exchange.write_expired();
-            let most = if timed_out {
-                LINGER_AFTER_TIMEOUT
-            } else {
-                LINGER
-            };
-            let until = now.after(Some(most));
-            linger.until = Some(until);
-            exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
+            linger.begin(exchange);
         }
         let mut scrap = [0; 4096];
         loop {
             let mut scrap = ReadBuf::new(&mut scrap);
             match Pin::new(&mut this.io).poll_read(cx, &mut scrap) {
-                Poll::Pending if unread => return Poll::Pending,
+                Poll::Pending if linger.until.is_some() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Ok(())),
                 // The peer is gone: there is nobody left to read the answer.
                 Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if scrap.filled().is_empty() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {
                     linger.read += scrap.filled().len();
-                    if let Some(until) = linger.until {
-                        exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
-                    }
                     if linger.read > LINGER_BYTES {
                         return Poll::Ready(Ok(()));
                     }
+                    // Also where everything seemed to be read: these are requests that were sent behind
+                    // the last one that is answered (RFC 9112, 9.6).
+                    linger.begin(exchange);
                 }
             }
         }
+    }
+}
+
+impl Linger {
+    /// Something came, or is still to come: reads it away for some time, which a silence shortens.
+    fn begin(&mut self, exchange: &Exchange) {
+        let now = exchange.now();
+        let until = *self.until.get_or_insert_with(|| {
+            let timed_out = exchange.read_expired() || exchange.write_expired();
+            now.after(Some(if timed_out {
+                LINGER_AFTER_TIMEOUT
+            } else {
+                LINGER
+            }))
+        });
+        exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
     }
 }
 

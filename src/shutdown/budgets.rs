@@ -85,7 +85,7 @@ impl fmt::Display for InvalidShutdown {
             let plus = if index > 0 { " + " } else { "" };
             write!(f, "{plus}{name} {}", Say(*part))?;
         }
-        if *sum > LONGEST {
+        if sum <= grace {
             return f.write_str("), longer than a week: a mistake of units");
         }
         write!(
