@@ -1,5 +1,60 @@
-//! lib
+//! Serving HTTP and gRPC so that it is safe to put on the internet and safe to replace under load.
+//!
+//! > Swap `axum::serve(listener, app)` for `lameduck::serve(listener, app)` and no deploy loses a request,
+//! > no slow client holds a connection, and when something is cut you are told what it was.
+//!
+//! *Lame duck* is the operations term for a server that is still serving but asks everyone to go
+//! elsewhere.
+//!
+//! ```no_run
+//! # #[cfg(feature = "serve")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//!
+//! let app = Router::new().route("/", get(|| async { "hello\n" }));
+//! let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
+//!
+//! let report = lameduck::serve(listener, app).await?; // until SIGTERM or Ctrl-C, and the drain after it
+//! println!("{report}");
+//! Ok(report.exit_code())
+//! # }
+//! # #[cfg(not(feature = "serve"))]
+//! # fn main() {}
+//! ```
+//!
+//! # The rooms
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`serve`](mod@serve) | the server: connections, deadlines, the drain of connections (feature `serve`) |
+//! | [`shutdown`] | from the signal to the end of the process: phases, workers, closers, the report (feature `serve`) |
+//! | [`drain`] | the layer that refuses new requests while the process drains |
+//! | [`in_flight`] | the layer that counts and names what is running |
+//! | [`phase`] | the process's phase, which all of them ask |
+//! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
+//! | [`track`] | counters and bodies that end exactly once |
+//! | [`events`] | what happened, told once, to whoever listens |
+//!
+//! # The order of a stack
+//!
+//! From the outside in: health routes, [`InFlightLayer`], [`DrainLayer`], then what is your own. The
+//! layers are tower layers over `http` requests, for axum, tonic or a plain `service_fn`; they need no
+//! `serve`, but only `serve` sees the socket.
+//!
+//! # Features
+//!
+//! | feature | what it adds | what it needs |
+//! |---|---|---|
+//! | (none) | `drain`, `in_flight`, `phase`, `reply`, `track`, `events` | core crates, tokio's `sync` |
+//! | `serve` | `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
+//! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight` | axum, without its defaults |
+//! | `full` | all of them | |
+//!
+//! The crate has no unsafe code. MSRV: 1.85.
+
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod conn_info;
 pub mod drain;
@@ -21,3 +76,8 @@ pub use phase::{Lifecycle, Phase};
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "serve"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

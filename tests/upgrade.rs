@@ -12,7 +12,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use lameduck::serve::{RequestBody, ServeIo};
 use lameduck::{InFlightLayer, Timeouts};
-use support::{App, Body, How, LIMIT, Raw, Server, Setup, app, empty, ms, reply, within};
+use support::{App, Body, How, LIMIT, Server, Setup, app, empty, ms, reply, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -387,6 +387,7 @@ async fn a_tunnel_is_named_by_where_it_leads() {
 
 #[cfg(feature = "axum")]
 mod websocket {
+    use super::support::Raw;
     use super::*;
     use axum::Router;
     use axum::extract::Extension;

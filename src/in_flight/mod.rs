@@ -10,10 +10,10 @@
 //!
 //! The path named is the request's; with feature `axum` the matched route (`/users/{id}`) is named
 //! too, when the layer was added by `Router::layer`. The peer is that of
-//! [`ConnInfo`](crate::ConnInfo), which [`serve`](crate::serve) puts into every request.
+//! [`ConnInfo`](crate::ConnInfo), which [`serve`](crate::serve()) puts into every request.
 //!
 //! What a layer cannot see is the socket: the last bytes of a body may still wait to be written when
-//! its guard ends. [`serve`](crate::serve) counts to the last byte; use its report for the drain, and
+//! its guard ends. [`serve`](crate::serve()) counts to the last byte; use its report for the drain, and
 //! this layer for gauges and for other servers.
 //!
 //! ```

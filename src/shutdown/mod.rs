@@ -1,4 +1,47 @@
 //! The coordinator of a process's end: signals, phases, workers, closers, and a report.
+//!
+//! A [`Shutdown`] says what is to happen and how long each part may take; the server that it is given to
+//! drives it. The [`Handle`] is for the rest of the process: it reads the phase, runs workers, and can
+//! begin the shutdown from code.
+//!
+//! | | what happens | at most |
+//! |---|---|---|
+//! | SIGTERM | readiness fails; requests are served, and asked to go elsewhere | [`lame_duck`](Shutdown::lame_duck), always whole |
+//! | drain | no more accepting; what is in flight is finished; at the deadline it is cut and named | [`drain`](Shutdown::drain) |
+//! | workers | are told to stop | [`workers`](Shutdown::workers) |
+//! | closers | one after the other, as they were added | each its own budget |
+//! | flush | logs and traces | each its own budget |
+//!
+//! SIGINT (a person at a terminal) skips the lame-duck wait. A second signal ends everything at once: what
+//! is in flight is cut, workers are aborted, closers are skipped, and only the flushes still run. All
+//! budgets together must fit into the orchestrator's [`termination_grace`](Shutdown::termination_grace);
+//! if they do not, the server does not start, and says which number to change. Waiting is by
+//! notification: when nothing is left to wait for, the next part begins at once.
+//!
+//! ```
+//! use lameduck::{Phase, Shutdown};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let shutdown = Shutdown::new()
+//!     .lame_duck(Duration::from_millis(20))
+//!     .closer("database", Duration::from_secs(2), || async { /* pool.close().await */ });
+//! let handle = shutdown.handle();
+//! handle.spawn_worker("ticker", |stop| async move { stop.cancelled().await });
+//!
+//! let app = axum::Router::new();
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! let server = tokio::spawn(lameduck::serve(listener, app).shutdown(shutdown).into_future());
+//!
+//! handle.lifecycle().reached(Phase::Ready).await;
+//! handle.shutdown(); // what SIGTERM does
+//! let report = server.await.unwrap().unwrap();
+//! assert!(report.is_clean());
+//! assert_eq!(report.steps.len(), 2); // the worker and the closer
+//! # }
+//! ```
+
 mod budgets;
 mod handle;
 mod order;

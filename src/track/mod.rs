@@ -6,6 +6,7 @@
 //!
 //! ```
 //! use lameduck::track::{End, Guard, TrackedBody};
+//! use bytes::Bytes;
 //! use http_body_util::{BodyExt, Full};
 //! use std::sync::mpsc;
 //!
@@ -19,11 +20,11 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let (tell, told) = mpsc::channel();
-//! let body = TrackedBody::new(Full::from("hello"), Tell(tell.clone()));
+//! let body = TrackedBody::new(Full::<Bytes>::from("hello"), Tell(tell.clone()));
 //! body.collect().await.unwrap();
 //! assert_eq!(told.recv(), Ok(End::Complete));
 //!
-//! drop(TrackedBody::new(Full::from("nobody reads me"), Tell(tell)));
+//! drop(TrackedBody::new(Full::<Bytes>::from("nobody reads me"), Tell(tell)));
 //! assert_eq!(told.recv(), Ok(End::Cancelled));
 //! # }
 //! ```

@@ -12,9 +12,10 @@ use lameduck_benches::{
 use tokio::time;
 
 const USAGE: &str =
-    "idle_memory [--waves 16] [--wave-size 500] [--wave-gap 50ms] [--idle 1300ms] [--server PATH] [--baseline PATH]
+    "idle_memory [--waves 16] [--wave-size 500] [--wave-gap 50ms] [--idle 1300ms] [--server PATH] [--baseline PATH] [--most BYTES]
 
-Every connection makes one request, then all are idle for --idle; the growth of the server's memory, per connection.";
+Every connection makes one request, then all are idle for --idle; the growth of the server's memory, per connection.
+With --most, fails when --server uses more than that.";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -27,6 +28,7 @@ async fn main() -> Result<()> {
     let idle = args.duration("--idle", Duration::from_millis(1300))?;
     let server = args.server("--server", "plain")?;
     let baseline = args.server("--baseline", "bare_auto")?;
+    let most: f64 = args.value("--most", f64::INFINITY)?;
     args.finish()?;
     nofile::raise()?;
     println!(
@@ -35,13 +37,16 @@ async fn main() -> Result<()> {
         waves.count,
         waves.gap,
     );
-    for program in [&server, &baseline] {
-        measure(program, waves, idle).await?;
-    }
+    let bytes = measure(&server, waves, idle).await?;
+    measure(&baseline, waves, idle).await?;
+    anyhow::ensure!(
+        bytes <= most,
+        "{bytes:.0} bytes per connection, more than {most:.0}"
+    );
     Ok(())
 }
 
-async fn measure(program: &Path, waves: Waves, idle: Duration) -> Result<()> {
+async fn measure(program: &Path, waves: Waves, idle: Duration) -> Result<f64> {
     // Long deadlines: no connection may be closed while it is being counted.
     let command = ServerCommand::new(program)?.env("IDLE_TIMEOUT", "120s");
     let server = command.start().await?;
@@ -67,5 +72,5 @@ async fn measure(program: &Path, waves: Waves, idle: Duration) -> Result<()> {
         per_connection(busy),
         crowd.len(),
     );
-    Ok(())
+    Ok(per_connection(after))
 }
