@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -280,8 +281,8 @@ async fn the_default_limit_of_a_head_is_64_kib() {
 #[tokio::test]
 async fn too_many_headers_are_answered_with_431() {
     let head = |count| {
-        let headers = "x: y\r\n".repeat(count);
-        format!("GET / HTTP/1.1\r\n{headers}\r\n")
+        let headers = "x: y\r\n".repeat(count - 1);
+        format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")
     };
     let bed = Bed::with(Timeouts::default()).await;
     assert_refused(&bed.tell(head(101)).await, 431, "101, by default");
@@ -1416,5 +1417,35 @@ async fn a_budget_without_measure_is_refused_or_served() {
     match ended {
         Ok(report) => assert!(report.is_clean(), "{report}"),
         Err(error) => assert!(error.to_string().contains("drain"), "{error}"),
+    }
+}
+
+/// RFC 9112, 3.2: no `Host`, or two of them, is 400, and the service is not called.
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "400 "),
+        ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400 "),
+        ("GET / HTTP/1.1\r\nhost: \r\n\r\n", "200 "),
+        ("GET / HTTP/1.0\r\n\r\n", "200 "),
+    ] {
+        let called = Arc::new(AtomicUsize::new(0));
+        let count = called.clone();
+        let app = axum::Router::new().fallback(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            async { "hello" }
+        });
+        let (mut client, io) = tokio::io::duplex(1024);
+        let connection =
+            lameduck::serve_connection_with_timeouts(io, app, lameduck::Timeouts::default())
+                .unwrap();
+        tokio::spawn(connection);
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = [0; 13];
+        client.read_exact(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains(status), "{request:?}: {answer}");
+        let served = usize::from(status == "200 ");
+        assert_eq!(called.load(Ordering::Relaxed), served, "{request:?}");
     }
 }

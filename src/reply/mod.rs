@@ -6,6 +6,7 @@
 //! | [`HandlerTimeout`](Reason::HandlerTimeout) | 503 | DEADLINE_EXCEEDED 4 | `Connection: close` |
 //! | [`BodyTooSlow`](Reason::BodyTooSlow) | 408 | DEADLINE_EXCEEDED 4 | `Connection: close` |
 //! | [`HeadTooSlow`](Reason::HeadTooSlow) | 408 | - | `Connection: close` |
+//! | [`NoHost`](Reason::NoHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
 //!
 //! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it

@@ -13,6 +13,8 @@ pub enum Reason {
     BodyTooSlow,
     /// The request's head did not arrive in time.
     HeadTooSlow,
+    /// The request does not say, or says more than once, which host it is for (RFC 9112, 3.2).
+    NoHost,
     /// The service failed instead of answering.
     Internal,
 }
@@ -72,6 +74,10 @@ impl Reason {
                 row!("head_too_slow", REQUEST_TIMEOUT 408 "Request Timeout", grpc "4", close true,
                      "the request did not arrive in time")
             }
+            Reason::NoHost => {
+                row!("no_host", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the request must name its host once")
+            }
             Reason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
@@ -85,11 +91,12 @@ impl Reason {
     }
 
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 5] = [
+    pub(super) const ALL: [Reason; 6] = [
         Reason::Draining,
         Reason::HandlerTimeout,
         Reason::BodyTooSlow,
         Reason::HeadTooSlow,
+        Reason::NoHost,
         Reason::Internal,
     ];
 }

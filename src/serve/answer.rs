@@ -26,9 +26,8 @@ pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 /// The answer to one request.
 #[pin_project]
 pub(super) struct AnswerFuture<A: App> {
-    /// `None` once it has come or was cancelled.
     #[pin]
-    answer: Option<A::Future>,
+    answer: Answer<A::Future>,
     /// `None` once the answer has been given.
     exchange: Option<Arc<Exchange>>,
     /// HTTP/2: the stream, which is open until the last of its response is written.
@@ -40,6 +39,15 @@ pub(super) struct AnswerFuture<A: App> {
 }
 
 type Held<B> = (Response<ReplyBody<B>>, Discard);
+
+/// Where the answer comes from.
+#[pin_project(project = Projected)]
+pub(super) enum Answer<F> {
+    Service(#[pin] F),
+    Refusal(Reason),
+    /// It has come, or was cancelled.
+    Given,
+}
 
 /// What is to be known of a request when its answer comes.
 pub(super) struct Asker {
@@ -82,13 +90,13 @@ impl Asker {
 
 impl<A: App> AnswerFuture<A> {
     pub fn new(
-        answer: A::Future,
+        answer: Answer<A::Future>,
         exchange: Arc<Exchange>,
         open: Option<Arc<OpenStream>>,
         asker: Asker,
     ) -> Self {
         AnswerFuture {
-            answer: Some(answer),
+            answer,
             exchange: Some(exchange),
             open,
             asker,
@@ -106,25 +114,25 @@ impl<A: App> Future for AnswerFuture<A> {
             return Poll::Pending;
         };
         if this.held.is_none() {
-            let polled = match this.answer.as_mut().as_pin_mut() {
-                Some(answer) => answer.poll(cx),
-                None => Poll::Pending,
-            };
-            let response = match polled {
-                Poll::Ready(Ok(response)) => ReplyBody::service(response),
-                Poll::Ready(Err(error)) => {
-                    let event = || Event::ServiceError { error: &*error };
-                    exchange.server.events.tell(event);
-                    refuse(exchange, Reason::Internal, this.asker)
-                }
-                Poll::Pending if exchange.write_expired() => {
-                    refuse(exchange, Reason::HandlerTimeout, this.asker)
-                }
-                Poll::Pending => return Poll::Pending,
+            let response = match this.answer.as_mut().project() {
+                Projected::Service(answer) => match answer.poll(cx) {
+                    Poll::Ready(Ok(response)) => ReplyBody::service(response),
+                    Poll::Ready(Err(error)) => {
+                        let event = || Event::ServiceError { error: &*error };
+                        exchange.server.events.tell(event);
+                        refuse(exchange, Reason::Internal, this.asker)
+                    }
+                    Poll::Pending if exchange.write_expired() => {
+                        refuse(exchange, Reason::HandlerTimeout, this.asker)
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
+                Projected::Given => return Poll::Pending,
             };
             // The handler and all it held is dropped before its answer is sent: a request body among
             // it decides whether the connection can be used again.
-            this.answer.set(None);
+            this.answer.set(Answer::Given);
             exchange.set_state(State::Responding);
             let Some(leftover) = exchange.take_leftover() else {
                 return finish(this.exchange, this.open, response, this.asker);

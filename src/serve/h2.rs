@@ -192,7 +192,7 @@ where
         let timer = Timer::new(&self.streams.server.clock);
         let open = self.streams.inner().begun.take();
         tokio::spawn(StreamTask {
-            future,
+            future: Some(future),
             timer,
             open,
         });
@@ -201,8 +201,9 @@ where
 
 #[pin_project]
 struct StreamTask<F> {
+    /// `None` once it is done.
     #[pin]
-    future: F,
+    future: Option<F>,
     #[pin]
     timer: Timer,
     open: Option<Arc<OpenStream>>,
@@ -213,8 +214,11 @@ impl<F: Future> Future for StreamTask<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        let Some(open) = this.open.as_deref() else {
-            return this.future.poll(cx).map(drop);
+        let Some(open) = this.open else {
+            return match this.future.as_pin_mut() {
+                Some(future) => future.poll(cx).map(drop),
+                None => Poll::Ready(()),
+            };
         };
         let exchange = &open.exchange;
         let server = &exchange.server;
@@ -224,9 +228,17 @@ impl<F: Future> Future for StreamTask<F> {
                 return Poll::Ready(());
             }
             exchange.begin_poll();
-            if this.future.as_mut().poll(cx).is_ready() {
+            let polled = match this.future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(cx),
+                None => return Poll::Ready(()),
+            };
+            if polled.is_ready() {
                 open.tunnel_has_begun();
-                open.leave_tail();
+                this.future.set(None);
+                // Whoever else holds it now is a piece of the response that h2 has not written.
+                if Arc::strong_count(open) > 1 {
+                    open.leave_tail();
+                }
                 return Poll::Ready(());
             }
             if exchange.upgraded() {

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use http::header::EXPECT;
-use http::{Extensions, Request, Response};
+use http::header::{EXPECT, HOST};
+use http::request::Parts;
+use http::{Extensions, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::answer::{AnswerFuture, Asker, ServeBody};
+use super::answer::{Answer, AnswerFuture, Asker, ServeBody};
 use super::app::App;
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::h2::Streams;
 use super::request_body::RequestBody;
+use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {
@@ -83,7 +85,22 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             head.extensions
                 .insert(Deadlines::new(exchange.clone(), epoch));
         }
-        let answer = self.app.oneshot(Request::from_parts(head, body));
+        let answer = if names_its_host(&head) {
+            Answer::Service(self.app.oneshot(Request::from_parts(head, body)))
+        } else {
+            exchange.close_after_this();
+            Answer::Refusal(Reason::NoHost)
+        };
         AnswerFuture::new(answer, exchange, open, asker)
     }
+}
+
+/// RFC 9112, 3.2: a server must refuse an HTTP/1.1 request that has no `Host`, or more than one. Two
+/// servers on the way that choose differently are a way around the first one's rules.
+fn names_its_host(head: &Parts) -> bool {
+    if head.version != Version::HTTP_11 {
+        return true;
+    }
+    let mut hosts = head.headers.get_all(HOST).iter();
+    hosts.next().is_some() && hosts.next().is_none()
 }

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// | [`read_stall`](Self::read_stall) | off | last byte received, while the handler waits for the body | next byte | as `read` |
 /// | [`write_stall`](Self::write_stall) | 30 s | last byte taken by the peer, while there is more to write | next byte | as `write` |
 ///
+/// On HTTP/2 a client may keep its window shut until only the last piece of a response (16 KiB at most)
+/// is left, which h2 holds and cannot take back: its `write` deadline then closes the connection.
+///
 /// `None` switches one off. As in Go, a `read_header` or `idle` that was set to `None` falls back to
 /// `read`. A handler moves its own `read` and `write` by [`Deadlines`](super::Deadlines).
 ///

@@ -1,0 +1,205 @@
+//! Accepting: what goes wrong there, and what must not follow from it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use lameduck::events::{Event, Events};
+use lameduck::serve::Listener;
+use lameduck::{ConnInfo, Shutdown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::timeout;
+
+const EMFILE: i32 = 24;
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
+
+/// Gives what it was told to give, and then nothing more.
+struct Scripted(VecDeque<io::Result<DuplexStream>>);
+
+impl Listener for Scripted {
+    type Io = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, ConnInfo)> {
+        match self.0.pop_front() {
+            Some(next) => next.map(|io| (io, ConnInfo::default())),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn emfile() -> io::Result<DuplexStream> {
+    Err(io::Error::from_raw_os_error(EMFILE))
+}
+
+fn app() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// The accept errors that were told, with their pauses.
+fn told() -> (Events, Arc<Mutex<Vec<Option<Duration>>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let into = told.clone();
+    let events = Events::to(move |event| {
+        if let Event::AcceptError { pause, .. } = event {
+            into.lock().unwrap().push(*pause);
+        }
+    });
+    (events, told)
+}
+
+async fn answer(mut client: DuplexStream) -> String {
+    client.write_all(REQUEST).await.unwrap();
+    let mut answer = String::new();
+    let read = client.read_to_string(&mut answer);
+    timeout(Duration::from_secs(5), read)
+        .await
+        .unwrap()
+        .unwrap();
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn out_of_files_it_pauses_longer_and_longer_and_says_so_once() {
+    let (client, io) = tokio::io::duplex(1024);
+    let mut script: VecDeque<_> = (0..6).map(|_| emfile()).collect();
+    script.push_back(Ok(io));
+    let (events, told) = told();
+    let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
+    let handle = shutdown.handle();
+    let server = lameduck::serve(Scripted(script), app())
+        .events(events)
+        .shutdown(shutdown);
+    let server = tokio::spawn(server.into_future());
+    let began = tokio::time::Instant::now();
+    assert!(answer(client).await.starts_with("HTTP/1.1 200"));
+    // 5 + 10 + 20 + 40 + 80 + 160 ms
+    let paused = began.elapsed();
+    assert!((315..400).contains(&paused.as_millis()), "{paused:?}");
+    assert_eq!(*told.lock().unwrap(), [Some(Duration::from_millis(5))]);
+    handle.shutdown();
+    assert!(server.await.unwrap().unwrap().is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_ends_with_the_drain() {
+    let script = (0..1000).map(|_| emfile()).collect();
+    let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
+    let handle = shutdown.handle();
+    let server = lameduck::serve(Scripted(script), app()).shutdown(shutdown);
+    let server = tokio::spawn(server.into_future());
+    // By now the pauses are a second long.
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    let began = tokio::time::Instant::now();
+    handle.shutdown();
+    assert!(server.await.unwrap().unwrap().is_clean());
+    assert!(began.elapsed() < Duration::from_millis(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_broke_in_the_queue_costs_no_pause() {
+    let (client, io) = tokio::io::duplex(1024);
+    let broke = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+    let script = VecDeque::from([broke(), broke(), Ok(io)]);
+    let (events, told) = told();
+    let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
+    let handle = shutdown.handle();
+    let server = lameduck::serve(Scripted(script), app())
+        .events(events)
+        .shutdown(shutdown);
+    let server = tokio::spawn(server.into_future());
+    let began = tokio::time::Instant::now();
+    assert!(answer(client).await.starts_with("HTTP/1.1 200"));
+    assert!(began.elapsed() < Duration::from_millis(5));
+    assert_eq!(*told.lock().unwrap(), [None, None]);
+    handle.shutdown();
+    assert!(server.await.unwrap().unwrap().is_clean());
+}
+
+/// The real thing, in a process of its own: with a handful of file descriptors, more connections than
+/// that. Those that do not fit wait, and are served when others have gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_out_of_files_serves_who_waited() {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    const SERVE: &str = "LAMEDUCK_TEST_SERVE";
+    if std::env::var_os(SERVE).is_some() {
+        return serve_for_the_parent();
+    }
+    let test = std::env::current_exe().unwrap();
+    let mut server = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
+        .arg(test)
+        .args([
+            "a_process_out_of_files_serves_who_waited",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(SERVE, "1")
+        .stdout(std::process::Stdio::piped())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = io::BufReader::new(server.stdout.take().unwrap());
+    let addr = loop {
+        let mut line = String::new();
+        assert!(
+            io::BufRead::read_line(&mut out, &mut line).unwrap() > 0,
+            "no address"
+        );
+        if let Some((_, addr)) = line.trim().split_once("listening on ") {
+            break addr.to_owned();
+        }
+    };
+    let mut clients: Vec<_> = (0..80)
+        .map(|_| TcpStream::connect(&addr).unwrap())
+        .collect();
+    // Served in the order of their coming: each that ends makes room for one that waits.
+    for client in &mut clients {
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        client.write_all(REQUEST).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    drop(server.stdin.take());
+    let ended = Instant::now();
+    loop {
+        if let Some(status) = server.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        assert!(ended.elapsed() < Duration::from_secs(10), "it does not end");
+        std::thread::yield_now();
+    }
+}
+
+/// Serves until standard input closes.
+#[cfg(target_os = "linux")]
+fn serve_for_the_parent() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("listening on {}", listener.local_addr().unwrap());
+        let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
+        let handle = shutdown.handle();
+        std::thread::spawn(move || {
+            io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
+            handle.shutdown();
+        });
+        let report = lameduck::serve(listener, app())
+            .shutdown(shutdown)
+            .await
+            .unwrap();
+        assert!(report.is_clean(), "{report}");
+    });
+}
