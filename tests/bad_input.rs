@@ -280,7 +280,7 @@ async fn the_default_limit_of_a_head_is_64_kib() {
 
 #[tokio::test]
 async fn too_many_headers_are_answered_with_431() {
-    let head = |count| {
+    let head = |count: usize| {
         let headers = "x: y\r\n".repeat(count - 1);
         format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")
     };

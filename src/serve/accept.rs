@@ -28,7 +28,7 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
     listener.prepare();
     let lifecycle = server.lifecycle.clone();
     let mut draining = pin!(lifecycle.reached(Phase::Draining));
-    let mut pause = Duration::ZERO;
+    let mut pauses = Pauses::default();
     loop {
         let next = async {
             let permit = permit(&server).await;
@@ -41,7 +41,7 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
         };
         match accepted {
             Ok((io, info)) => {
-                pause = Duration::ZERO;
+                pauses.over();
                 open::<L, A>(&server, &app, io, info, permit);
             }
             Err(error) if is_of_one_connection(&error) => {
@@ -51,18 +51,8 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
                 };
                 server.events.tell(event);
             }
-            // Out of file descriptors or memory: wait for connections to end. Told once for a run of
-            // failures, because a loop that logs each one fills the disk as well.
             Err(error) => {
-                let first = pause.is_zero();
-                pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                if first {
-                    let event = || Event::AcceptError {
-                        error: &error,
-                        pause: Some(pause),
-                    };
-                    server.events.tell(event);
-                }
+                let pause = pauses.next(&server, &error);
                 tokio::select! {
                     biased;
                     _ = &mut draining => break,
@@ -71,9 +61,58 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
             }
         }
     }
-    // Over `max_connections` if need be: these have been accepted for us and would be reset.
-    for (io, info) in listener.close() {
-        open::<L, A>(&server, &app, io, info, None);
+    empty(&mut listener, app, &server, &mut pauses).await;
+}
+
+/// Takes what the system has accepted for us, over `max_connections` if need be: closing the listener
+/// would reset it. A server that has run out of file descriptors is one that somebody restarts, so it
+/// waits for some to come free, to the end of the shutdown.
+async fn empty<L: Listener, A: App>(
+    listener: &mut L,
+    app: A,
+    server: &Arc<Server>,
+    pauses: &mut Pauses,
+) {
+    let mut closed = pin!(server.lifecycle.reached(Phase::Closed));
+    // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
+    for _ in 0..65_536 {
+        match listener.accept_queued() {
+            Ok(Some((io, info))) => open::<L, A>(server, &app, io, info, None),
+            Ok(None) => return,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                let pause = pauses.next(server, &error).min(FIRST_PAUSE * 10);
+                tokio::select! {
+                    biased;
+                    _ = &mut closed => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                if server.cutting() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The pauses of a run of failures: out of file descriptors or memory, wait for connections to end. Told
+/// once for a run, because a loop that logs each one fills the disk as well.
+#[derive(Default)]
+struct Pauses(Duration);
+
+impl Pauses {
+    fn over(&mut self) {
+        self.0 = Duration::ZERO;
+    }
+
+    fn next(&mut self, server: &Server, error: &io::Error) -> Duration {
+        let first = self.0.is_zero();
+        self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        if first {
+            let pause = Some(self.0);
+            server.events.tell(|| Event::AcceptError { error, pause });
+        }
+        self.0
     }
 }
 

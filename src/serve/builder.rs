@@ -164,7 +164,11 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                     handle.enlist(server.clone());
                     accept(self.listener, self.app, server.clone()).await;
                     server.lifecycle.reached(Phase::Draining).await;
-                    server.all.idle().await;
+                    // Its own end, or that of the shutdown: what was cut may linger with its owner.
+                    tokio::select! {
+                        () = server.all.idle() => {}
+                        _ = server.lifecycle.reached(Phase::Closed) => {}
+                    }
                     Ok(Report::of_follower(&*server))
                 }
             }

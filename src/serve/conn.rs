@@ -25,6 +25,8 @@ pub(super) struct Conn {
     seed: u64,
     /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
     write_blocked: AtomicU64,
+    /// When the peer last began to take something again.
+    write_resumed: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -52,6 +54,7 @@ impl Conn {
             seed,
             requests: AtomicU32::new(0),
             write_blocked: AtomicU64::new(Tick::NEVER.0),
+            write_resumed: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 reader: None,
                 writer: None,
@@ -94,8 +97,24 @@ impl Conn {
         }
     }
 
-    pub fn write_progressed(&self) {
-        self.write_blocked.store(Tick::NEVER.0, Relaxed);
+    pub fn write_progressed(&self, clock: &Clock) {
+        if self.write_blocked.load(Relaxed) != Tick::NEVER.0 {
+            self.write_blocked.store(Tick::NEVER.0, Relaxed);
+            self.write_resumed.store(clock.now().0, Relaxed);
+        }
+    }
+
+    fn write_is_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed) != Tick::NEVER.0
+    }
+
+    /// Since when the connection has been quiet, if nothing has been open since `idle_since`: not while
+    /// there is something that the peer does not take.
+    pub fn quiet_since(&self, idle_since: Tick) -> Tick {
+        if self.write_is_blocked() {
+            return Tick::NEVER;
+        }
+        idle_since.max(Tick(self.write_resumed.load(Relaxed)))
     }
 
     pub fn write_stall_deadline(&self, timeouts: &Timeouts) -> Tick {
@@ -161,7 +180,12 @@ impl Conn {
                 state => push(exchange.name(), exchange.began(), state.as_str()),
             },
             Doing::Http2(streams) => {
-                for exchange in streams.open() {
+                let open = streams.open();
+                if open.is_empty() && self.write_is_blocked() {
+                    let since = Tick(self.write_blocked.load(Relaxed));
+                    push(String::new(), since, State::Responding.as_str());
+                }
+                for exchange in open {
                     let state = if exchange.upgraded() {
                         UPGRADED
                     } else {

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::clock::Tick;
+use super::conn::Conn;
 use super::exchange::{Exchange, State};
 use super::io::{Mode, ServeIo};
 use super::timer::Timer;
@@ -16,8 +17,9 @@ use crate::events::{Closed, Event};
 use crate::reply::{Asked, Reason, Reply};
 use http::{HeaderMap, Version};
 
-/// How long the peer may take to take the last word.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the peer may take to take the last word: what refuses it, or stands in for the answer of a
+/// handler that was cancelled.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 pub(super) struct Farewell<T> {
     io: ServeIo<T>,
@@ -56,6 +58,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
             exchange,
             deadline,
         }
+    }
+
+    pub fn conn(&self) -> &Conn {
+        &self.exchange.conn
     }
 
     pub fn why(&self) -> Closed {

@@ -15,6 +15,7 @@ use super::clock::Tick;
 use super::conn::Doing;
 use super::discard::Discard;
 use super::exchange::{Exchange, State};
+use super::farewell::LAST_WORDS;
 use super::io::{Mode, ServeIo, only_newlines};
 use super::service::{ConnService, Source};
 use super::timer::Timer;
@@ -27,9 +28,6 @@ use crate::reply::Reason;
 /// parked at once, so that thousands of connections with a request each never hold hyper's buffers at
 /// the same time; if it turns out to be a busy one it has paid for that once, some two microseconds.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
-/// How long the answer that stands in for a cancelled handler's may take to be sent.
-const LAST_WORDS: Duration = Duration::from_millis(500);
-
 /// A connection in hyper's hands.
 pub(super) struct Http1<T, A: App> {
     /// `None` only while it is taken apart.

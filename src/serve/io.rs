@@ -4,26 +4,15 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::clock::Tick;
 use super::conn::{Conn, ConnGuard};
 use super::exchange::{Exchange, State};
-use super::h2::{NOTICE, Streams};
-
-/// How long a peer that is still sending is given to read an early answer.
-const LINGER: Duration = Duration::from_secs(5);
-/// The same after a timeout: the peer has had its time.
-const LINGER_AFTER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long it may send nothing meanwhile.
-const LINGER_STALL: Duration = Duration::from_secs(1);
-/// How much of what it sends is read away.
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
+use super::h2::{Notice, Streams};
+use super::linger::Linger;
 
 /// What is written as one piece rather than as several.
 const SMALL: usize = 1024;
@@ -47,27 +36,8 @@ pub struct ServeIo<T> {
 pub(super) enum Mode {
     Parked,
     Http1(Arc<Exchange>, Linger),
-    Http2(Arc<Streams>, Between),
+    Http2(Arc<Streams>, Notice),
     Upgraded,
-}
-
-/// Where the stream of bytes of an HTTP/2 connection stands.
-#[derive(Default)]
-pub(super) struct Between {
-    /// h2 has written something, and so its SETTINGS first.
-    begun: bool,
-    /// h2 has written since it last flushed: this may be the middle of a frame.
-    dirty: bool,
-    /// How much of the notice has been written.
-    noticed: usize,
-}
-
-/// A lingering close: the write side is shut, what still comes is read away.
-#[derive(Default)]
-pub(super) struct Linger {
-    until: Option<Tick>,
-    read: usize,
-    saw_end: bool,
 }
 
 impl Mode {
@@ -135,43 +105,16 @@ impl<T> ServeIo<T> {
         Ok(())
     }
 
-    /// Writes the notice to leave, between two frames: h2 flushes the transport when it has handed over
-    /// all it had, so after a flush and before the next write nothing is half written.
-    fn poll_notice(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
-    where
-        T: AsyncWrite + Unpin,
-    {
-        let Mode::Http2(streams, between) = &mut self.mode else {
-            return Poll::Ready(Ok(()));
-        };
-        let under_way = between.noticed > 0;
-        if !streams.notice.load(Relaxed) || (!under_way && (between.dirty || !between.begun)) {
-            return Poll::Ready(Ok(()));
-        }
-        while between.noticed < NOTICE.len() {
-            let rest = &NOTICE[between.noticed..];
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                length => between.noticed += length,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// h2 is about to write.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         T: AsyncWrite + Unpin,
     {
         self.check_cut()?;
-        if let Mode::Http2(_, Between { noticed: 1.., .. }) = self.mode {
-            ready!(self.poll_notice(cx))?;
+        match &mut self.mode {
+            Mode::Http2(_, notice) => notice.poll_turn(&mut self.io, cx),
+            _ => Poll::Ready(Ok(())),
         }
-        if let Mode::Http2(_, between) = &mut self.mode {
-            between.begun = true;
-            between.dirty = true;
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn wrote<R>(&self, cx: &Context<'_>, poll: &Poll<io::Result<R>>) {
@@ -182,7 +125,7 @@ impl<T> ServeIo<T> {
                     self.guard.conn.set_writer(cx.waker());
                 }
             }
-            Poll::Ready(_) => self.guard.conn.write_progressed(),
+            Poll::Ready(_) => self.guard.conn.write_progressed(&self.guard.server.clock),
         }
     }
 }
@@ -208,8 +151,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
         }
         // The connection's task is awake: if it has been told to give notice and nothing else is to be
         // written, this is where it passes. A notice that cannot be written now is written later.
-        if let Poll::Ready(Err(error)) = this.poll_notice(cx) {
-            return Poll::Ready(Err(error));
+        if let Mode::Http2(streams, notice) = &mut this.mode {
+            if let Poll::Ready(Err(error)) = notice.poll(streams, &mut this.io, cx) {
+                return Poll::Ready(Err(error));
+            }
         }
         let before = buf.filled().len();
         let poll = Pin::new(&mut this.io).poll_read(cx, buf);
@@ -217,7 +162,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
             (Mode::Http1(exchange, linger), Poll::Ready(Ok(()))) => {
                 let came = &buf.filled()[before..];
                 if came.is_empty() {
-                    linger.saw_end = true;
+                    linger.saw_end();
                 } else if exchange.state() == State::Idle && !only_newlines(came) {
                     exchange.begin_head(exchange.now());
                 }
@@ -273,9 +218,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Mode::Http2(_, between) = &mut this.mode {
-            between.dirty = false;
-            ready!(this.poll_notice(cx))?;
+        if let Mode::Http2(streams, notice) = &mut this.mode {
+            ready!(notice.poll_flushed(streams, &mut this.io, cx))?;
         }
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         // hyper flushes the transport only when its own buffer is empty: the response's last byte
@@ -300,53 +244,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let Mode::Http1(exchange, linger) = &mut this.mode else {
             return Poll::Ready(Ok(()));
         };
-        if linger.saw_end {
-            return Poll::Ready(Ok(()));
-        }
-        let unread = match exchange.state() {
-            State::Idle => false,
-            State::Responding => exchange.body_open(),
-            State::Head | State::Handler | State::Discarding | State::Lingering => true,
-        };
-        if unread && linger.until.is_none() {
-            linger.begin(exchange);
-        }
-        let mut scrap = [0; 4096];
-        loop {
-            let mut scrap = ReadBuf::new(&mut scrap);
-            match Pin::new(&mut this.io).poll_read(cx, &mut scrap) {
-                Poll::Pending if linger.until.is_some() => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(Ok(())),
-                // The peer is gone: there is nobody left to read the answer.
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) if scrap.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => {
-                    linger.read += scrap.filled().len();
-                    if linger.read > LINGER_BYTES {
-                        return Poll::Ready(Ok(()));
-                    }
-                    // Also where everything seemed to be read: these are requests that were sent behind
-                    // the last one that is answered (RFC 9112, 9.6).
-                    linger.begin(exchange);
-                }
-            }
-        }
-    }
-}
-
-impl Linger {
-    /// Something came, or is still to come: reads it away for some time, which a silence shortens.
-    fn begin(&mut self, exchange: &Exchange) {
-        let now = exchange.now();
-        let until = *self.until.get_or_insert_with(|| {
-            let timed_out = exchange.read_expired() || exchange.write_expired();
-            now.after(Some(if timed_out {
-                LINGER_AFTER_TIMEOUT
-            } else {
-                LINGER
-            }))
-        });
-        exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
+        linger.poll(exchange, &mut this.io, cx)
     }
 }
 

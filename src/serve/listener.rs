@@ -2,6 +2,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -21,13 +22,15 @@ pub trait Listener: Send + 'static {
     /// Waits for a connection. Must be cancel safe: dropped before it is ready, no connection is lost.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, ConnInfo)>> + Send;
 
-    /// Stops listening, and gives every connection that the system has accepted already: a socket that
-    /// is closed with connections in its queue resets them. Default: none.
-    fn close(self) -> Vec<(Self::Io, ConnInfo)>
-    where
-        Self: Sized,
-    {
-        Vec::new()
+    /// Gives a connection that the system has accepted already, without waiting: asked when the drain
+    /// begins, until there is none, because a socket that is closed with connections in its queue resets
+    /// them. Default: there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    fn accept_queued(&mut self) -> io::Result<Option<(Self::Io, ConnInfo)>> {
+        Ok(None)
     }
 
     /// Makes the drop of a connection tell the peer that it was cut short, rather than ended. Default:
@@ -49,7 +52,7 @@ impl Listener for TcpListener {
     fn prepare(&mut self) {
         // Accepted sockets inherit it. Best effort: an older kernel serves as well without.
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = socket2::SockRef::from(&*self).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+        let _ = SockRef::from(&*self).set_tcp_notsent_lowat(NOTSENT_LOWAT);
     }
 
     async fn accept(&mut self) -> io::Result<(TcpStream, ConnInfo)> {
@@ -57,14 +60,19 @@ impl Listener for TcpListener {
         Ok(set_up(stream, peer))
     }
 
-    fn close(self) -> Vec<(TcpStream, ConnInfo)> {
-        // Through the standard library's listener: tokio's accept goes by its last notice of
-        // readiness, and may say "nothing there" of a queue that it has not looked into.
-        drain(self.into_std(), |listener| {
-            let (stream, peer) = listener.accept()?;
-            stream.set_nonblocking(true)?;
-            Ok(set_up(TcpStream::from_std(stream)?, peer))
-        })
+    fn accept_queued(&mut self) -> io::Result<Option<(TcpStream, ConnInfo)>> {
+        // Past tokio, whose accept goes by its last notice of readiness, and may say "nothing there" of a
+        // queue that it has not looked into.
+        let Some((socket, peer)) = queued(SockRef::from(&*self).accept())? else {
+            return Ok(None);
+        };
+        socket.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(socket.into())?;
+        let peer = match peer.as_socket() {
+            Some(peer) => peer,
+            None => stream.peer_addr()?,
+        };
+        Ok(Some(set_up(stream, peer)))
     }
 
     fn reset(stream: &TcpStream) {
@@ -89,31 +97,21 @@ impl Listener for tokio::net::UnixListener {
         Ok((stream, ConnInfo::default()))
     }
 
-    fn close(self) -> Vec<(Self::Io, ConnInfo)> {
-        drain(self.into_std(), |listener| {
-            let (stream, _) = listener.accept()?;
-            stream.set_nonblocking(true)?;
-            let stream = tokio::net::UnixStream::from_std(stream)?;
-            Ok((stream, ConnInfo::default()))
-        })
+    fn accept_queued(&mut self) -> io::Result<Option<(Self::Io, ConnInfo)>> {
+        let Some((socket, _)) = queued(SockRef::from(&*self).accept())? else {
+            return Ok(None);
+        };
+        socket.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(socket.into())?;
+        Ok(Some((stream, ConnInfo::default())))
     }
 }
 
-/// Accepts until the queue is empty.
-fn drain<L, C>(listener: io::Result<L>, accept: impl Fn(&L) -> io::Result<C>) -> Vec<C> {
-    let Ok(listener) = listener else {
-        return Vec::new();
-    };
-    let mut queued = Vec::new();
-    // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
-    let mut failures = 0;
-    while queued.len() < 65_536 && failures < 64 {
-        match accept(&listener) {
-            Ok(connection) => queued.push(connection),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // A connection that broke while it was queued; the next one may be whole.
-            Err(_) => failures += 1,
-        }
+/// `None` when the queue is empty.
+fn queued<C>(accepted: io::Result<C>) -> io::Result<Option<C>> {
+    match accepted {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
-    queued
 }

@@ -105,6 +105,7 @@ mod h1;
 mod h2;
 mod io;
 mod limits;
+mod linger;
 mod listener;
 mod one;
 mod parked;

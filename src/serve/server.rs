@@ -19,6 +19,9 @@ use crate::phase::Lifecycle;
 use crate::shutdown::{CutRequest, Drains};
 use crate::track::Tally;
 
+/// hyper reads a head of this size at most, unless it is told otherwise.
+const HYPERS_BUFFER: usize = 408 * 1024;
+
 pub(super) type OnConnection = Arc<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
 
 pub(super) struct Server {
@@ -54,6 +57,9 @@ impl Server {
             // A client that has said all it wants to say may still be listening.
             .half_close(true)
             .max_header_size(limits.max_header_bytes);
+        if limits.max_header_bytes > HYPERS_BUFFER {
+            http1.max_buf_size(limits.max_header_bytes);
+        }
         if let Some(most) = limits.max_headers {
             http1.max_headers(most);
         }
@@ -150,9 +156,8 @@ impl Drains for Server {
             }
         }
         self.cut.store(true, Ordering::Release);
-        for conn in conns {
-            conn.wake();
-        }
+        // Not only those above: another may have been accepted since.
+        self.wake_all();
         cut
     }
 

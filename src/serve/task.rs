@@ -11,7 +11,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +35,8 @@ pub(super) struct ConnTask<T, A: App> {
     #[pin]
     timer: Timer,
     stage: Stage<T, A>,
-    enrolled: bool,
+    /// Whom the server wakes when it has something to say: who polled last.
+    waker: Option<Waker>,
 }
 
 enum Stage<T, A: App> {
@@ -43,6 +44,24 @@ enum Stage<T, A: App> {
     Http1(Box<Http1<T, A>>),
     Http2(Box<Http2<T, A>>),
     Farewell(Box<Farewell<T>>),
+}
+
+impl<T, A> Stage<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    fn enrol(&self, waker: &Waker) {
+        match self {
+            Stage::Parked(parked) => parked.enrol(waker),
+            Stage::Http1(http1) => {
+                http1.exchange().conn.set_reader(waker);
+                http1.exchange().set_owner(waker);
+            }
+            Stage::Http2(http2) => http2.conn().set_reader(waker),
+            Stage::Farewell(farewell) => farewell.conn().set_reader(waker),
+        }
+    }
 }
 
 impl<T, A> ConnTask<T, A>
@@ -57,7 +76,7 @@ where
             timer: Timer::new(&server.clock),
             server,
             stage: Stage::Parked(Parked::fresh(io)),
-            enrolled: false,
+            waker: None,
         }
     }
 }
@@ -72,29 +91,26 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let mut this = self.project();
+        let same = |waker: &Waker| waker.will_wake(cx.waker());
+        if !this.waker.as_ref().is_some_and(same) {
+            *this.waker = Some(cx.waker().clone());
+            this.stage.enrol(cx.waker());
+        }
         loop {
             let timer = this.timer.as_mut();
             let next = match this.stage {
-                Stage::Parked(parked) => {
-                    if !*this.enrolled {
-                        parked.enrol(cx.waker());
-                        *this.enrolled = true;
+                Stage::Parked(parked) => match std::task::ready!(parked.poll(cx, timer)) {
+                    Woken::Http1 { io, since, warm } => {
+                        let http1 = Http1::new(io, this.app.clone(), since, warm, cx);
+                        Stage::Http1(Box::new(http1))
                     }
-                    match std::task::ready!(parked.poll(cx, timer)) {
-                        Woken::Http1 { io, since, warm } => {
-                            let http1 = Http1::new(io, this.app.clone(), since, warm, cx);
-                            Stage::Http1(Box::new(http1))
-                        }
-                        Woken::Http2(io) => {
-                            Stage::Http2(Box::new(Http2::new(io, this.app.clone())))
-                        }
-                        Woken::TooSlow { io, since } => {
-                            let reason = Some(Reason::HeadTooSlow);
-                            Stage::Farewell(Box::new(Farewell::parked(io, since, reason)))
-                        }
-                        Woken::Over(why) => return Poll::Ready(parked.end(why)),
+                    Woken::Http2(io) => Stage::Http2(Box::new(Http2::new(io, this.app.clone()))),
+                    Woken::TooSlow { io, since } => {
+                        let reason = Some(Reason::HeadTooSlow);
+                        Stage::Farewell(Box::new(Farewell::parked(io, since, reason)))
                     }
-                }
+                    Woken::Over(why) => return Poll::Ready(parked.end(why)),
+                },
                 Stage::Http1(http1) => match std::task::ready!(http1.poll(cx, timer)) {
                     Next::Park { io, since } => Stage::Parked(Parked::idle(io, since)),
                     Next::Resume {

@@ -44,15 +44,18 @@ impl Signals {
 
     /// Turns signals into orders, for as long as it is polled: the first leaves, a second cuts.
     pub async fn obey(mut self, handle: Handle) -> std::convert::Infallible {
+        let mut first = true;
         loop {
             let signal = self.next().await;
-            let orders = handle.orders();
-            let order = match (orders.current(), signal) {
-                (Order::Serve, Cause::Sigint) => Order::LeaveNow,
-                (Order::Serve, _) => Order::Leave,
-                _ => Order::Cut,
+            // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
+            // the orchestrator's SIGTERM, and that is no second signal.
+            let order = match (first, signal) {
+                (true, Cause::Sigint) => Order::LeaveNow,
+                (true, _) => Order::Leave,
+                (false, _) => Order::Cut,
             };
-            orders.give(order, signal);
+            first = false;
+            handle.orders().give(order, signal);
         }
     }
 }

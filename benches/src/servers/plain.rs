@@ -9,25 +9,32 @@ use crate::{app::App, settings};
 /// The same service through `lameduck::serve`, with the in-flight and drain layers around it.
 ///
 /// Set by `LAME_DUCK`, `DRAIN_TIMEOUT`, `READ_HEADER_TIMEOUT`, `READ_TIMEOUT`, `WRITE_TIMEOUT`, `IDLE_TIMEOUT` and
-/// `TERMINATION_GRACE`; what is not set keeps the crate's default.
+/// `TERMINATION_GRACE`; what is not set keeps the crate's default. `EXTENSIONS=1` leaves peer, deadlines and drain in the
+/// requests' extensions.
 pub fn plain() -> Result<ExitCode> {
     super::runtime()?.block_on(async {
+        // Off by default, because the bare server gives a request none either.
+        let extensions = std::env::var_os("EXTENSIONS").is_some();
         let shutdown = shutdown()?;
         let lifecycle = shutdown.handle().lifecycle().clone();
         let app = App::new({
             let lifecycle = lifecycle.clone();
             move || lifecycle.is_ready()
         });
-        let drain = DrainLayer::new(&lifecycle)
-            .without_extension()
+        let mut drain = DrainLayer::new(&lifecycle)
             .exempt(|request| matches!(request.uri.path(), "/healthz" | "/readyz"));
+        if !extensions {
+            drain = drain.without_extension();
+        }
         let service = service_fn(move |request| app.call(request));
         let service = InFlightLayer::new().layer(drain.layer(service));
-        let report = lameduck::serve(super::listen().await?, service)
+        let mut server = lameduck::serve(super::listen().await?, service)
             .timeouts(timeouts()?)
-            .without_extensions()
-            .shutdown(shutdown)
-            .await?;
+            .shutdown(shutdown);
+        if !extensions {
+            server = server.without_extensions();
+        }
+        let report = server.await?;
         println!("{report}");
         Ok(report.exit_code())
     })

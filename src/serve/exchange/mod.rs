@@ -1,21 +1,21 @@
 //! One request and its response, as the parts that serve it share it.
 
+mod body;
+mod deadlines;
+
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
 use http::{Method, Uri};
-use hyper::body::Incoming;
 
 use super::clock::Tick;
 use super::conn::Conn;
 use super::discard::Discard;
 use super::server::Server;
-use crate::events::{Event, Timeout};
 
 /// The deadlines, flags and wakers of one request.
 ///
@@ -312,220 +312,5 @@ impl Exchange {
 
     pub fn body_open(&self) -> bool {
         self.body_open.load(Relaxed)
-    }
-
-    // === deadlines ===
-
-    pub fn header_deadline(&self) -> Tick {
-        Tick(self.header_deadline.load(Relaxed))
-    }
-
-    /// Brings the head's deadline forward (the drain has a shorter one).
-    pub fn hasten_head(&self, deadline: Tick) {
-        self.header_deadline.fetch_min(deadline.0, Relaxed);
-    }
-
-    /// The write side is closed and the peer is read away until `until`.
-    pub fn linger_until(&self, until: Tick) {
-        self.set_state(State::Lingering);
-        self.header_deadline.store(until.0, Relaxed);
-    }
-
-    /// The earliest deadline of a request that is with its handler or being answered.
-    pub fn deadline(&self) -> Tick {
-        let mut deadline = Tick(self.write_deadline.load(Relaxed));
-        if self.reading() {
-            deadline = deadline.min(Tick(self.read_deadline.load(Relaxed)));
-            deadline = deadline.min(self.read_stall_deadline());
-        }
-        deadline.min(self.conn.write_stall_deadline(&self.server.timeouts))
-    }
-
-    fn reading(&self) -> bool {
-        self.body_open.load(Relaxed) && !self.read_expired.load(Relaxed)
-    }
-
-    fn read_stall_deadline(&self) -> Tick {
-        match (
-            Tick(self.read_blocked.load(Relaxed)),
-            self.server.timeouts.effective_read_stall(),
-        ) {
-            (Tick::NEVER, _) | (_, None) => Tick::NEVER,
-            (since, stall) => since.after(stall),
-        }
-    }
-
-    /// Which deadline has passed, if one has.
-    pub fn expired(&self, now: Tick) -> Option<Timeout> {
-        if Tick(self.write_deadline.load(Relaxed)) <= now {
-            Some(Timeout::Write)
-        } else if self.conn.write_stall_deadline(&self.server.timeouts) <= now {
-            Some(Timeout::WriteStall)
-        } else if self.reading() && Tick(self.read_deadline.load(Relaxed)) <= now {
-            Some(Timeout::Read)
-        } else if self.reading() && self.read_stall_deadline() <= now {
-            Some(Timeout::ReadStall)
-        } else {
-            None
-        }
-    }
-
-    /// The request body took too long: its reader is told, and the connection will close.
-    pub fn expire_read(&self, kind: Timeout) {
-        self.tell_timeout(kind);
-        self.read_expired.store(true, Relaxed);
-        self.close_after_this();
-        let reader = self.cross().reader.take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
-    /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
-    /// what is answered in its stead has `grace` to be sent.
-    pub fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
-        self.tell_timeout(kind);
-        self.write_expired.store(true, Relaxed);
-        self.close_after_this();
-        self.write_deadline.store(now.after(Some(grace)).0, Relaxed);
-    }
-
-    pub fn tell_timeout(&self, kind: Timeout) {
-        self.server.events.tell(|| Event::Timeout {
-            peer: self.conn.info.peer,
-            kind,
-        });
-    }
-
-    pub fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
-        self.move_deadline(epoch, &self.read_deadline, wait);
-    }
-
-    pub fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
-        self.move_deadline(epoch, &self.write_deadline, wait);
-    }
-
-    fn move_deadline(&self, epoch: u64, deadline: &AtomicU64, wait: Option<Duration>) {
-        let cross = self.cross();
-        // Under the lock that numbers requests: the deadline that is moved is this request's.
-        if cross.epoch != epoch {
-            return;
-        }
-        deadline.store(self.server.clock.now().after(wait).0, Relaxed);
-        let owner = cross.owner.clone();
-        drop(cross);
-        if let Some(owner) = owner {
-            owner.wake();
-        }
-    }
-
-    // === the owner and the request body ===
-
-    /// HTTP/2: the task of the stream, known from its first poll on.
-    pub fn set_owner(&self, waker: &Waker) {
-        let mut cross = self.cross();
-        match &mut cross.owner {
-            Some(owner) => owner.clone_from(waker),
-            owner => *owner = Some(waker.clone()),
-        }
-    }
-
-    /// The reader waits for more of the body of request `epoch`. `false` when it need not, because
-    /// the body has expired.
-    pub fn wait_for_body(&self, epoch: u64, waker: &Waker) -> bool {
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
-            return true;
-        }
-        // Under the lock under which `expire_read` takes the waker, so that one of the two sees the other.
-        if self.read_expired.load(Relaxed) {
-            return false;
-        }
-        match &mut cross.reader {
-            Some(reader) => reader.clone_from(waker),
-            reader => *reader = Some(waker.clone()),
-        }
-        if self.server.timeouts.effective_read_stall().is_some()
-            && Tick(self.read_blocked.load(Relaxed)) == Tick::NEVER
-        {
-            self.read_blocked.store(self.server.clock.now().0, Relaxed);
-            let owner = cross.owner.clone();
-            drop(cross);
-            // The reader may be on another task than the one that holds the timer.
-            if let Some(owner) = owner {
-                owner.wake();
-            }
-        }
-        true
-    }
-
-    pub fn body_progressed(&self) {
-        self.read_blocked.store(Tick::NEVER.0, Relaxed);
-    }
-
-    /// The body of request `epoch` was read to its end.
-    pub fn body_complete(&self, epoch: u64) {
-        self.end_body(epoch, false);
-    }
-
-    /// The body of request `epoch` broke, timed out, or will not be asked for: what follows it on the
-    /// wire is no request.
-    pub fn body_broken(&self, epoch: u64) {
-        self.end_body(epoch, true);
-    }
-
-    fn end_body(&self, epoch: u64, broken: bool) {
-        let cross = self.cross();
-        if cross.epoch != epoch {
-            return;
-        }
-        if broken {
-            // The body stays open: it was not read to its end, so the close must linger.
-            self.close_after_this();
-        } else {
-            self.body_open.store(false, Relaxed);
-        }
-        let owner = cross.owner.clone();
-        drop(cross);
-        // It may be that only this was waited for before the next request.
-        if self.state() == State::Discarding {
-            if let Some(owner) = owner {
-                owner.wake();
-            }
-        }
-    }
-
-    /// The body of request `epoch` was dropped unread: the owner decides what becomes of the rest. On
-    /// HTTP/2 dropping it tells the client to stop.
-    pub fn leave_body(&self, epoch: u64, body: Incoming) {
-        if self.http2 {
-            return;
-        }
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
-            return;
-        }
-        cross.leftover = Some(Discard::new(body, self.server.limits.discard, epoch));
-        let owner = cross.owner.clone();
-        drop(cross);
-        if let Some(owner) = owner {
-            owner.wake();
-        }
-    }
-
-    pub fn has_leftover(&self) -> bool {
-        self.body_open() && self.cross().leftover.is_some()
-    }
-
-    pub fn take_leftover(&self) -> Option<Discard> {
-        if !self.body_open() {
-            return None;
-        }
-        self.cross().leftover.take()
-    }
-
-    /// The owner reads the rest away when the answer is out.
-    pub fn discard_later(&self, leftover: Discard) {
-        self.cross().leftover = Some(leftover);
     }
 }

@@ -1,0 +1,121 @@
+//! The task of each stream, with the stream's deadlines.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::rt::Executor;
+use pin_project::pin_project;
+
+use super::streams::{OpenStream, Streams};
+use crate::events::Timeout;
+use crate::serve::timer::Timer;
+
+/// Runs the streams of one connection, each as a task with its deadlines.
+#[derive(Clone)]
+pub(super) struct StreamExecutor {
+    streams: Arc<Streams>,
+}
+
+impl StreamExecutor {
+    pub(super) fn new(streams: Arc<Streams>) -> Self {
+        StreamExecutor { streams }
+    }
+}
+
+impl<F> Executor<F> for StreamExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        let timer = Timer::new(&self.streams.server.clock);
+        let open = self.streams.take_begun();
+        tokio::spawn(StreamTask {
+            future: Some(future),
+            timer,
+            open,
+        });
+    }
+}
+
+#[pin_project]
+struct StreamTask<F> {
+    /// `None` once it is done.
+    #[pin]
+    future: Option<F>,
+    #[pin]
+    timer: Timer,
+    open: Option<Arc<OpenStream>>,
+}
+
+impl<F: Future> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(open) = this.open else {
+            return match this.future.as_pin_mut() {
+                Some(future) => future.poll(cx).map(drop),
+                None => Poll::Ready(()),
+            };
+        };
+        let exchange = &open.exchange;
+        let server = &exchange.server;
+        exchange.set_owner(cx.waker());
+        loop {
+            if server.cutting() {
+                return Poll::Ready(());
+            }
+            exchange.begin_poll();
+            let polled = match this.future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(cx),
+                None => return Poll::Ready(()),
+            };
+            if polled.is_ready() {
+                open.tunnel_has_begun();
+                this.future.set(None);
+                // Whoever else holds it now is a piece of the response that h2 has not written.
+                if Arc::strong_count(open) > 1 {
+                    open.leave_tail();
+                }
+                return Poll::Ready(());
+            }
+            if exchange.upgraded() {
+                open.tunnel_has_begun();
+                // A tunnel is its user's: no deadlines.
+                return Poll::Pending;
+            }
+            let fired = this.timer.as_mut().fired();
+            let deadline = exchange.deadline();
+            if !fired
+                && this
+                    .timer
+                    .as_mut()
+                    .arm(cx, &server.clock, deadline)
+                    .is_pending()
+            {
+                return Poll::Pending;
+            }
+            match exchange.expired(server.clock.now()) {
+                // Dropping hyper's future cancels the handler and resets the stream.
+                Some(kind @ (Timeout::Write | Timeout::WriteStall)) => {
+                    exchange.tell_timeout(kind);
+                    return Poll::Ready(());
+                }
+                Some(kind) => exchange.expire_read(kind),
+                // It was armed for a deadline that has moved since: arm it for the one in force.
+                None => {
+                    if this
+                        .timer
+                        .as_mut()
+                        .arm(cx, &server.clock, deadline)
+                        .is_pending()
+                    {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+}

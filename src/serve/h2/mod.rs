@@ -1,0 +1,219 @@
+//! HTTP/2: the connection's streams, each with deadlines of its own.
+
+mod executor;
+mod notice;
+mod streams;
+
+pub(super) use notice::Notice;
+pub(super) use streams::{OpenStream, Streams};
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::app::App;
+use super::clock::Tick;
+use super::conn::{Conn, Doing};
+use super::io::{Mode, ServeIo};
+use super::service::{ConnService, Source};
+use super::timer::Timer;
+use crate::events::{Closed, Event, Timeout};
+use crate::phase::Phase;
+use executor::StreamExecutor;
+
+/// How long a connection without streams may take to acknowledge the GOAWAY (hyper waits for a PING
+/// to come back, for ever).
+const GOAWAY_WAIT: Duration = Duration::from_secs(1);
+
+/// How long before the GOAWAY that counts a first one announces it (RFC 9113, 6.8: at least a round
+/// trip).
+const GOAWAY_NOTICE: Duration = Duration::from_millis(100);
+
+type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
+
+/// An HTTP/2 connection.
+pub(super) struct Http2<T, A: App> {
+    connection: Pin<Box<Connection<T, A>>>,
+    streams: Arc<Streams>,
+    /// When it is asked to leave, within the lame-duck window.
+    leave_at: Tick,
+    /// Since when it has been told to open no more streams.
+    announced: Option<Tick>,
+    /// Since when it has been asked to leave.
+    goaway_since: Option<Tick>,
+}
+
+impl<T, A: App> Drop for Http2<T, A> {
+    fn drop(&mut self) {
+        // What was begun and never executed (a panic in between) points back at the streams.
+        drop(self.streams.take_begun());
+    }
+}
+
+impl<T, A> Http2<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    pub fn new(mut io: ServeIo<T>, app: A) -> Self {
+        let server = io.guard.server.clone();
+        let streams = Arc::new(Streams::new(server.clone(), io.conn().clone()));
+        io.set_mode(Mode::Http2(streams.clone(), Notice::default()));
+        io.conn().set_doing(Doing::Http2(streams.clone()));
+        let executor = StreamExecutor::new(streams.clone());
+        let limits = &server.limits;
+        let connection = http2::Builder::new(executor)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.max_concurrent_streams)
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(limits.ping_interval)
+            .keep_alive_timeout(limits.ping_timeout)
+            .serve_connection(
+                TokioIo::new(io),
+                ConnService::new(app, Source::Http2(streams.clone())),
+            );
+        Http2 {
+            connection: Box::pin(connection),
+            streams,
+            leave_at: Tick::NEVER,
+            announced: None,
+            goaway_since: None,
+        }
+    }
+
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.streams.conn
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Closed> {
+        let streams = self.streams.clone();
+        let server = &streams.server;
+        loop {
+            if server.cutting() {
+                return Poll::Ready(Closed::Cut);
+            }
+            self.follow_phase();
+            match self.connection.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Closed::Ended),
+                Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
+                Poll::Pending => {}
+            }
+            let fired = timer.as_mut().fired();
+            let (deadline, due) = self.deadline();
+            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                return Poll::Pending;
+            }
+            let now = server.clock.now();
+            if now < deadline {
+                if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            match due {
+                Due::Leave if self.announced.is_none() => self.announce(now),
+                Due::Leave => self.go_away(now),
+                Due::Idle => {
+                    self.tell_timeout(Timeout::Idle);
+                    self.go_away(now);
+                }
+                Due::Unacknowledged => return Poll::Ready(Closed::Ended),
+                Due::TakesNothing(kind) => {
+                    self.tell_timeout(kind);
+                    return Poll::Ready(Closed::Timeout(kind));
+                }
+            }
+        }
+    }
+
+    fn follow_phase(&mut self) {
+        if self.goaway_since.is_some() {
+            return;
+        }
+        let server = &self.streams.server;
+        match server.lifecycle.phase() {
+            Phase::Starting | Phase::Ready => {}
+            // At a random moment in the third quarter of the window: clients that have many
+            // connections do not lose them all at once, and have left before the drain begins.
+            Phase::LameDuck if self.leave_at == Tick::NEVER => {
+                let half = server.lifecycle.lame_duck_left() / 2;
+                let wait = half + half.mul_f64(self.streams.conn.dice() * 0.5);
+                self.leave_at = server.clock.now().after(Some(wait));
+            }
+            Phase::LameDuck => {}
+            Phase::Draining | Phase::Closed => self.go_away(server.clock.now()),
+        }
+    }
+
+    /// Tells the client to open no more streams, some time before the last stream that counts is
+    /// fixed. hyper says both within one round trip, and a client may have requests on their way by
+    /// then, which are refused.
+    fn announce(&mut self, now: Tick) {
+        self.announced = Some(now);
+        self.leave_at = now.after(Some(GOAWAY_NOTICE));
+        self.streams.notice.store(true, Ordering::Relaxed);
+    }
+
+    fn go_away(&mut self, now: Tick) {
+        if self.goaway_since.is_none() {
+            self.goaway_since = Some(now);
+            self.connection.as_mut().graceful_shutdown();
+        }
+    }
+
+    fn tell_timeout(&self, kind: Timeout) {
+        let peer = self.streams.conn.info.peer;
+        let event = || Event::Timeout { peer, kind };
+        self.streams.server.events.tell(event);
+    }
+
+    /// The next deadline and what is to be done when it comes.
+    fn deadline(&self) -> (Tick, Due) {
+        let timeouts = &self.streams.server.timeouts;
+        // What h2 could not write yet belongs to streams that are over by their own account.
+        let idle_since = self.streams.conn.quiet_since(self.streams.idle_since());
+        let leaving = match (self.goaway_since, idle_since) {
+            (Some(_), Tick::NEVER) | (None, Tick::NEVER) => Tick::NEVER,
+            (Some(since), idle) => since.max(idle).after(Some(GOAWAY_WAIT)),
+            (None, idle) => idle.after(timeouts.effective_idle()),
+        };
+        let what = match self.goaway_since {
+            Some(_) => Due::Unacknowledged,
+            None => Due::Idle,
+        };
+        let leave_at = match self.goaway_since {
+            Some(_) => Tick::NEVER,
+            None => self.leave_at,
+        };
+        [
+            (leaving, what),
+            (leave_at, Due::Leave),
+            (
+                self.streams.conn.write_stall_deadline(timeouts),
+                Due::TakesNothing(Timeout::WriteStall),
+            ),
+            (
+                self.streams.tail_deadline(),
+                Due::TakesNothing(Timeout::Write),
+            ),
+        ]
+        .into_iter()
+        .min_by_key(|(tick, _)| *tick)
+        .unwrap_or((Tick::NEVER, Due::Leave))
+    }
+}
+
+/// What a deadline of an HTTP/2 connection is for.
+#[derive(Clone, Copy)]
+enum Due {
+    Idle,
+    Leave,
+    Unacknowledged,
+    TakesNothing(Timeout),
+}

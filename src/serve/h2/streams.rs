@@ -1,0 +1,155 @@
+//! The streams of an HTTP/2 connection, and until when each is open.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use slab::Slab;
+
+use crate::serve::clock::Tick;
+use crate::serve::conn::Conn;
+use crate::serve::exchange::Exchange;
+use crate::serve::server::Server;
+
+/// The streams of a connection.
+pub(in crate::serve) struct Streams {
+    pub server: Arc<Server>,
+    pub conn: Arc<Conn>,
+    count: AtomicUsize,
+    /// How many streams there are of which only the end is left.
+    tails: AtomicUsize,
+    /// Since when there has been none.
+    idle_since: AtomicU64,
+    /// The transport is to write [`NOTICE`] when it next stands between two frames.
+    pub notice: AtomicBool,
+    named: Mutex<Slab<Arc<Exchange>>>,
+}
+
+thread_local! {
+    /// hyper calls the service and then hands the stream's future to the executor, on one thread and in
+    /// one poll: what the first began waits here for the second. (Not with the streams: another thread
+    /// may be executing a tunnel of theirs meanwhile.)
+    static BEGUN: RefCell<Option<Arc<OpenStream>>> = const { RefCell::new(None) };
+}
+
+fn set_begun(open: Option<Arc<OpenStream>>) -> Option<Arc<OpenStream>> {
+    BEGUN.with(|begun| begun.replace(open))
+}
+
+impl Streams {
+    pub fn new(server: Arc<Server>, conn: Arc<Conn>) -> Self {
+        let now = server.clock.now();
+        Streams {
+            server,
+            conn,
+            count: AtomicUsize::new(0),
+            tails: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(now.0),
+            notice: AtomicBool::new(false),
+            named: Mutex::default(),
+        }
+    }
+
+    fn named(&self) -> MutexGuard<'_, Slab<Arc<Exchange>>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request came; its stream's future is about to be executed.
+    pub fn begin(this: &Arc<Self>) -> Arc<OpenStream> {
+        let (server, conn) = (this.server.clone(), this.conn.clone());
+        let exchange = Arc::new(Exchange::new(server, conn, None, true));
+        this.count.fetch_add(1, Ordering::Relaxed);
+        let slot = this.named().insert(exchange.clone());
+        let open = Arc::new(OpenStream {
+            streams: this.clone(),
+            exchange,
+            slot,
+        });
+        drop(set_begun(Some(open.clone())));
+        open
+    }
+
+    /// The earliest deadline of a stream of which only the end is left: its last piece is in h2's
+    /// hands, and the client's window is shut.
+    pub(super) fn tail_deadline(&self) -> Tick {
+        if self.tails.load(Ordering::Acquire) == 0 {
+            return Tick::NEVER;
+        }
+        let named = self.named();
+        let tails = named.iter().filter(|(_, open)| open.is_tail());
+        let deadlines = tails.map(|(_, open)| open.write_deadline());
+        deadlines.min().unwrap_or(Tick::NEVER)
+    }
+
+    /// What was begun last on this thread, if it is one of these.
+    pub(super) fn take_begun(&self) -> Option<Arc<OpenStream>> {
+        set_begun(None).filter(|open| std::ptr::eq(&*open.streams, self))
+    }
+
+    /// The requests that are open.
+    pub fn open(&self) -> Vec<Arc<Exchange>> {
+        self.named().iter().map(|(_, open)| open.clone()).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Since when no stream has been open; `NEVER` while one is.
+    pub(super) fn idle_since(&self) -> Tick {
+        if self.count() == 0 {
+            Tick(self.idle_since.load(Ordering::Relaxed))
+        } else {
+            Tick::NEVER
+        }
+    }
+}
+
+/// A stream is open until the last of these is dropped: with its task, or with the last piece of its
+/// response if that is later.
+pub(in crate::serve) struct OpenStream {
+    streams: Arc<Streams>,
+    pub exchange: Arc<Exchange>,
+    slot: usize,
+}
+
+impl OpenStream {
+    /// The stream's task is done; what it left with h2 is not.
+    pub(super) fn leave_tail(&self) {
+        if !self.exchange.upgraded() && self.exchange.become_tail() {
+            self.streams.tails.fetch_add(1, Ordering::Release);
+            // The connection's task has its deadline to keep.
+            self.streams.conn.wake();
+        }
+    }
+
+    /// The answer was to a CONNECT: hyper is about to execute the sending half as a task of its own.
+    pub fn goes_on_as_a_tunnel(self: &Arc<Self>) {
+        drop(set_begun(Some(self.clone())));
+    }
+
+    /// The sending half has been executed by now, or never will be.
+    pub(super) fn tunnel_has_begun(&self) {
+        if self.exchange.upgraded() {
+            drop(self.streams.take_begun());
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        let named = streams.named().try_remove(self.slot);
+        drop(named);
+        if self.exchange.is_tail() {
+            streams.tails.fetch_sub(1, Ordering::Relaxed);
+        }
+        let now = streams.server.clock.now();
+        streams.idle_since.store(now.0, Ordering::Relaxed);
+        // Release: who sees no stream sees since when.
+        if streams.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The connection's task has the idle deadline to arm.
+            streams.conn.wake();
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A lingering close: the write side is shut, what still comes is read away.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::clock::Tick;
+use super::exchange::{Exchange, State};
+
+/// How long a peer that is still sending is given to read an early answer.
+const LINGER: Duration = Duration::from_secs(5);
+/// The same after a timeout: the peer has had its time.
+const LINGER_AFTER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long it may send nothing meanwhile.
+const LINGER_STALL: Duration = Duration::from_secs(1);
+/// How much of what it sends is read away.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How a close lingers.
+#[derive(Default)]
+pub(super) struct Linger {
+    until: Option<Tick>,
+    read: usize,
+    saw_end: bool,
+}
+
+impl Linger {
+    /// The peer has shut its sending side: there is nothing to wait for.
+    pub fn saw_end(&mut self) {
+        self.saw_end = true;
+    }
+
+    /// After the write side is shut: reads away what is there; if the request was not read to its end,
+    /// what still comes too.
+    pub fn poll<T: AsyncRead + Unpin>(
+        &mut self,
+        exchange: &Exchange,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.saw_end {
+            return Poll::Ready(Ok(()));
+        }
+        let unread = match exchange.state() {
+            State::Idle => false,
+            State::Responding => exchange.body_open(),
+            State::Head | State::Handler | State::Discarding | State::Lingering => true,
+        };
+        if unread && self.until.is_none() {
+            self.begin(exchange);
+        }
+        let mut scrap = [0; 4096];
+        loop {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut *io).poll_read(cx, &mut scrap) {
+                Poll::Pending if self.until.is_some() => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(Ok(())),
+                // The peer is gone: there is nobody left to read the answer.
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if scrap.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {
+                    self.read += scrap.filled().len();
+                    if self.read > LINGER_BYTES {
+                        return Poll::Ready(Ok(()));
+                    }
+                    // Also where everything seemed to be read: these are requests that were sent behind
+                    // the last one that is answered (RFC 9112, 9.6).
+                    self.begin(exchange);
+                }
+            }
+        }
+    }
+
+    /// Something came, or is still to come: reads it away for some time, which a silence shortens.
+    fn begin(&mut self, exchange: &Exchange) {
+        let now = exchange.now();
+        let until = *self.until.get_or_insert_with(|| {
+            let timed_out = exchange.read_expired() || exchange.write_expired();
+            now.after(Some(if timed_out {
+                LINGER_AFTER_TIMEOUT
+            } else {
+                LINGER
+            }))
+        });
+        exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
+    }
+}
