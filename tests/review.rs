@@ -4,19 +4,24 @@
 mod support;
 
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
+use lameduck::events::Events;
 use lameduck::serve::{Deadlines, RequestBody, serve_connection_with_timeouts};
-use lameduck::{Limits, Shutdown, Timeouts};
+use lameduck::{Lifecycle, Limits, Phase, Shutdown, Timeouts};
 use support::{How, LIMIT, Raw, Server, Setup, app, empty, h2_connect, kind, ms, reply, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -150,6 +155,8 @@ async fn deadlines_that_outlive_their_request_do_not_touch_the_head_behind_it() 
     let timeouts = Timeouts::none().read(ms(300));
     let server = Server::start(timeouts, app).await;
     let mut client = server.connect().await;
+    // The second time the connection is warm, and stays as it is.
+    assert_eq!(client.ask(GET).await.status, 200);
     assert_eq!(client.ask(GET).await.status, 200);
     client.send("POST /second HTTP/1.1\r\nhost: a\r\n").await;
     tokio::time::sleep(ms(50)).await;
@@ -159,49 +166,21 @@ async fn deadlines_that_outlive_their_request_do_not_touch_the_head_behind_it() 
     assert_ne!(ending.how, How::StillOpen, "{}", ending.text());
 }
 
-/// The answer goes out while another task reads the end of the body.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_ends_as_its_answer_goes_out_leaves_an_idle_connection() {
-    let app = app(|request: Request<RequestBody>| async {
-        tokio::spawn(request.into_body().collect());
-        tokio::task::yield_now().await;
-        reply(200, "taken")
-    });
-    let idle = ms(150);
-    let timeouts = Timeouts::none().idle(idle).read_header(idle);
-    let server = Server::start(timeouts, app).await;
-    for _ in 0..20 {
-        let mut clients = Vec::new();
-        for _ in 0..100 {
-            let mut client = server.connect().await;
-            client
-                .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
-                .await;
-            clients.push(client);
-        }
-        for client in &mut clients {
-            let ending = client.read_until_close_for(ms(2_000)).await;
-            assert_eq!(ending.how, How::Fin, "{}", ending.text());
-        }
-    }
-}
-
-fn hello() -> impl lameduck::serve::App {
-    tower::service_fn(|_: Request<RequestBody>| async {
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello")))
-    })
-}
-
 #[tokio::test]
 async fn a_connection_that_has_ended_is_closed_though_its_future_lives() {
-    let (mut client, io) = tokio::io::duplex(1024);
+    let app = app(|_| async { reply(200, "") });
     let timeouts = Timeouts::none().idle(ms(50)).read_header(ms(50));
-    let connection = serve_connection_with_timeouts(io, hello(), timeouts).unwrap();
-    let mut connection = std::pin::pin!(connection);
-    within(LIMIT, "its end", connection.as_mut()).await;
-    let mut rest = Vec::new();
-    let end = within(ms(500), "the close", client.read_to_end(&mut rest)).await;
-    assert_eq!(end.unwrap(), 0);
+    let hello = [&b""[..], b"GET", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+    for said in hello {
+        let (mut client, io) = tokio::io::duplex(1024);
+        let connection = serve_connection_with_timeouts(io, app.clone(), timeouts).unwrap();
+        let mut connection = std::pin::pin!(connection);
+        client.write_all(said).await.unwrap();
+        within(LIMIT, "its end", connection.as_mut()).await;
+        let mut rest = Vec::new();
+        let end = client.read_to_end(&mut rest);
+        within(ms(500), "the close", end).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -232,6 +211,130 @@ async fn a_connection_may_move_to_another_task() {
     tokio::task::yield_now().await;
     moved.send(()).unwrap();
     within(ms(2_000), "the deadline", task).await.unwrap();
+}
+
+/// A transport whose write side does not close at once, as that of TLS.
+struct SlowToClose {
+    io: tokio::io::DuplexStream,
+    closing: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl AsyncRead for SlowToClose {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SlowToClose {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closing = self
+            .closing
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(ms(30))));
+        ready!(closing.as_mut().poll(cx));
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn a_transport_that_closes_slowly_is_closed() {
+    let (mut client, io) = tokio::io::duplex(4096);
+    let io = SlowToClose { io, closing: None };
+    let app = app(|_| async { reply(200, "done") });
+    let connection = serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap();
+    tokio::spawn(connection);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let end = client.read_to_end(&mut answer);
+    within(ms(1_000), "the close", end).await.unwrap();
+    assert!(answer.ends_with(b"done"));
+}
+
+/// A body that moves the process to its drain when it is read.
+struct Drains(Option<Lifecycle>);
+
+impl http_body::Body for Drains {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        if let Some(lifecycle) = self.0.take() {
+            lifecycle.advance(Phase::Draining);
+        }
+        Poll::Ready(None)
+    }
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_not_lost_when_the_drain_begins_between_them() {
+    for last in 28..38 {
+        let count = Arc::new(AtomicUsize::new(0));
+        let lifecycle = Arc::new(Mutex::new(None::<Lifecycle>));
+        let (counts, leaves) = (count.clone(), lifecycle.clone());
+        let app = tower::service_fn(move |_: Request<RequestBody>| {
+            let number = counts.fetch_add(1, Relaxed) + 1;
+            let lifecycle = leaves.lock().unwrap().clone();
+            let body = Drains(lifecycle.filter(|_| number == last));
+            async move { Ok::<_, Infallible>(Response::new(body)) }
+        });
+        let server = Setup::new().start(app).await;
+        *lifecycle.lock().unwrap() = Some(server.handle.lifecycle().clone());
+        let mut client = server.connect().await;
+        let long = "x".repeat(18_000);
+        let mut requests = format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n");
+        (0..2_000).for_each(|_| requests.push_str(GET));
+        client.send(requests).await;
+        let ending = client.read_until_close().await;
+        let answers = ending.answers();
+        assert_eq!(answers.len(), last + 1, "{last}");
+        assert!(answers[last].closes(), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn to_move_a_deadline_in_each_poll_is_no_busy_loop() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let count = polls.clone();
+    let app = app(move |request: Request<RequestBody>| {
+        let polls = count.clone();
+        async move {
+            let deadlines = request.extensions().get::<Deadlines>().unwrap().clone();
+            let mut answer = std::pin::pin!(tokio::time::sleep(ms(100)));
+            std::future::poll_fn(|cx| {
+                polls.fetch_add(1, Relaxed);
+                deadlines.set_write(ms(1_000));
+                answer.as_mut().poll(cx)
+            })
+            .await;
+            reply(200, "done")
+        }
+    });
+    let server = Server::start(Timeouts::none(), app).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    let polls = polls.load(Relaxed);
+    assert!(polls < 20, "{polls}");
 }
 
 // === the shutdown ===
@@ -321,50 +424,173 @@ async fn a_follower_ends_with_the_shutdown_it_follows() {
         .unwrap();
 }
 
-#[tokio::test]
-async fn what_waits_in_the_queue_for_want_of_descriptors_is_answered() {
-    let server_app = app(|_| async {
-        tokio::time::sleep(ms(300)).await;
-        reply(200, "done")
-    });
-    let mut server = Setup::new().start(server_app).await;
-    let mut first = server.connect().await;
-    assert_eq!(first.ask(GET).await.status, 200);
-    // The clients have their descriptors; the server is to have none.
-    let sockets: Vec<_> = (0..8)
-        .map(|_| tokio::net::TcpSocket::new_v4().unwrap())
-        .collect();
-    let used = std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let limit = format!("--nofile={used}:");
-    let mut held = Vec::new();
-    let pid = std::process::id().to_string();
-    let status = Command::new("prlimit")
-        .args(["--pid", &pid, &limit])
-        .status();
-    assert!(status.unwrap().success());
-    while let Ok(file) = std::fs::File::open("/dev/null") {
-        held.push(file);
+/// In a process of its own: the limit is the whole process's.
+fn alone(name: &str, test: impl Future<Output = ()>) {
+    const ALONE: &str = "LAMEDUCK_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1");
+        assert!(alone.status().unwrap().success());
+        return;
     }
-    first.send(GET).await;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(test);
+}
+
+/// Takes every file descriptor that this process may have.
+fn take_descriptors() -> Vec<std::fs::File> {
+    let used = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let pid = std::process::id().to_string();
+    let mut limit = Command::new("prlimit");
+    limit.args(["--pid", &pid, &format!("--nofile={used}:")]);
+    assert!(limit.status().unwrap().success());
+    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}
+
+/// Clients whose requests wait in the accept queue.
+async fn queued(
+    sockets: Vec<tokio::net::TcpSocket>,
+    server: &Server,
+) -> Vec<tokio::net::TcpStream> {
     let mut clients = Vec::new();
     for socket in sockets {
         let mut stream = socket.connect(server.addr).await.unwrap();
         stream.write_all(GET.as_bytes()).await.unwrap();
         clients.push(stream);
     }
-    tokio::time::sleep(ms(50)).await;
-    server.handle.drain_now();
-    tokio::time::sleep(ms(100)).await;
-    drop(held);
-    for client in &mut clients {
+    clients
+}
+
+async fn all_are_answered(clients: Vec<tokio::net::TcpStream>) {
+    for mut client in clients {
         let mut answer = Vec::new();
         let read = within(LIMIT, "an answer", client.read_to_end(&mut answer)).await;
-        assert!(
-            read.is_ok() && answer.starts_with(b"HTTP/1.1 200"),
-            "{read:?}"
-        );
+        assert!(read.is_ok(), "{read:?}");
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
     }
-    assert!(server.report().await.is_clean());
+}
+
+#[test]
+fn what_waits_in_the_queue_for_want_of_descriptors_is_answered() {
+    let name = "what_waits_in_the_queue_for_want_of_descriptors_is_answered";
+    alone(name, async {
+        let app = app(|_| async { reply(200, "done") });
+        let mut server = Setup::new().start(app).await;
+        let sockets = (0..8).map(|_| tokio::net::TcpSocket::new_v4().unwrap());
+        let sockets = sockets.collect();
+        let held = take_descriptors();
+        let clients = queued(sockets, &server).await;
+        server.handle.drain_now();
+        tokio::time::sleep(ms(100)).await;
+        drop(held);
+        all_are_answered(clients).await;
+        assert!(server.report().await.is_clean());
+    });
+}
+
+#[test]
+fn idle_connections_make_room_for_what_waits_in_the_queue() {
+    let name = "idle_connections_make_room_for_what_waits_in_the_queue";
+    alone(name, async {
+        let app = app(|_| async { reply(200, "done") });
+        let mut server = Setup::new().start(app).await;
+        let mut idle = Vec::new();
+        for _ in 0..8 {
+            let mut client = server.connect().await;
+            assert_eq!(client.ask(GET).await.status, 200);
+            idle.push(client);
+        }
+        let sockets = (0..4).map(|_| tokio::net::TcpSocket::new_v4().unwrap());
+        let sockets = sockets.collect();
+        let held = take_descriptors();
+        let clients = queued(sockets, &server).await;
+        server.handle.drain_now();
+        all_are_answered(clients).await;
+        let report = server.report().await;
+        assert!(report.is_clean() && report.drain < ms(2_000), "{report}");
+        drop((held, idle));
+    });
+}
+
+// === what is left ===
+
+/// The server's parts point at each other; the listener of its events is dropped with the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_of_a_server() {
+    let app = app(|mut request: Request<RequestBody>| async move {
+        let upgrades = request.headers().contains_key("upgrade");
+        if upgrades || request.method() == Method::CONNECT {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let mut io = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+                let _ = io.write_all(b"hello").await;
+                let _ = io.read(&mut [0; 16]).await;
+            });
+        }
+        match request.uri().path() {
+            "/panics" => panic!("as it should"),
+            "/hangs" => std::future::pending().await,
+            "/later" => drop(tokio::spawn(request.into_body().collect())),
+            _ => {}
+        }
+        let mut response = reply(if upgrades { 101 } else { 200 }, "");
+        if upgrades {
+            let headers = response.headers_mut();
+            headers.insert("connection", "upgrade".parse().unwrap());
+            headers.insert("upgrade", "echo".parse().unwrap());
+        }
+        response
+    });
+    let (token, mut left) = mpsc::channel::<()>(1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let shutdown = Shutdown::new()
+        .signals(false)
+        .lame_duck(Duration::ZERO)
+        .drain(ms(200));
+    let handle = shutdown.handle();
+    let serve = lameduck::serve(listener, app)
+        .events(Events::to(move |_| {
+            let _ = &token;
+        }))
+        .shutdown(shutdown);
+    let served = tokio::spawn(serve.into_future());
+    let mut clients = Vec::new();
+    for (path, header) in [
+        ("/", ""),
+        ("/hangs", ""),
+        ("/panics", ""),
+        ("/up", "connection: upgrade\r\nupgrade: echo\r\n"),
+        ("/", "content-length: 9\r\n"),
+        ("/later", "content-length: 9\r\n"),
+        ("/hangs", "transfer-encoding: chunked\r\n"),
+    ] {
+        let mut client = Raw::connect(addr).await;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{header}\r\n");
+        client.send(head).await;
+        clients.push(client);
+    }
+    let mut answers = Vec::new();
+    for (method, uri) in [
+        (Method::GET, "http://a/"),
+        (Method::GET, "http://a/hangs"),
+        (Method::GET, "http://a/panics"),
+        (Method::POST, "http://a/later"),
+        (Method::CONNECT, "db.internal:5432"),
+    ] {
+        let (mut sender, connection, _) = h2_connect(addr).await;
+        tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.body(()).unwrap();
+        let sent = sender.send_request(request, false).unwrap();
+        answers.push((sender, sent));
+    }
+    // Each has been told of its request, or hangs.
+    tokio::time::sleep(ms(100)).await;
+    handle.drain_now();
+    within(LIMIT, "the report", served).await.unwrap().unwrap();
+    drop(handle);
+    assert_eq!(within(LIMIT, "the end of all", left.recv()).await, None);
 }
 
 // === limits ===

@@ -83,7 +83,7 @@ impl Asker {
     }
 
     fn upgrades(&self, status: StatusCode) -> bool {
-        status == StatusCode::SWITCHING_PROTOCOLS
+        (status == StatusCode::SWITCHING_PROTOCOLS && self.version < Version::HTTP_2)
             || (self.method == Kind::Connect && status.is_success())
     }
 }

@@ -169,7 +169,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                         () = server.all.idle() => {}
                         _ = server.lifecycle.reached(Phase::Closed) => {}
                     }
-                    Ok(Report::of_follower(&*server))
+                    Ok(Report::of_follower(&*server, handle.cause()))
                 }
             }
         })

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::conn::{Conn, ConnGuard};
@@ -69,8 +69,15 @@ impl<T> ServeIo<T> {
 
     /// Puts bytes back in front of what is to be read.
     pub(super) fn rewind(&mut self, bytes: Bytes) {
-        debug_assert!(self.ahead.is_empty());
-        self.ahead = bytes;
+        if self.ahead.is_empty() {
+            self.ahead = bytes;
+            return;
+        }
+        // Taken apart twice in a row: hyper had taken only a part of what was ahead.
+        let mut both = BytesMut::with_capacity(bytes.len() + self.ahead.len());
+        both.extend_from_slice(&bytes);
+        both.extend_from_slice(&self.ahead);
+        self.ahead = both.freeze();
     }
 
     pub(super) fn conn(&self) -> &Arc<Conn> {
@@ -236,11 +243,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
     /// with unread bytes in it resets, and the reset eats the answer.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.note_upgrade();
+        if let Mode::Http1(exchange, linger) = &mut this.mode {
+            linger.start(exchange);
+        }
         if !this.fin_sent {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.fin_sent = true;
         }
-        this.note_upgrade();
         let Mode::Http1(exchange, linger) = &mut this.mode else {
             return Poll::Ready(Ok(()));
         };

@@ -25,12 +25,28 @@ pub(super) struct Linger {
     until: Option<Tick>,
     read: usize,
     saw_end: bool,
+    /// Whether the request was not read to its end; known when the close begins.
+    unread: Option<bool>,
 }
 
 impl Linger {
     /// The peer has shut its sending side: there is nothing to wait for.
     pub fn saw_end(&mut self) {
         self.saw_end = true;
+    }
+
+    /// The close begins: from here on the connection is lingering, also while the transport takes its
+    /// time to shut the write side (TLS), and has a deadline for that.
+    pub fn start(&mut self, exchange: &Exchange) {
+        if self.unread.is_some() {
+            return;
+        }
+        self.unread = Some(match exchange.state() {
+            State::Idle => false,
+            State::Responding => exchange.body_open(),
+            State::Head | State::Handler | State::Discarding | State::Lingering => true,
+        });
+        exchange.linger_until(exchange.now().after(Some(LINGER_STALL)));
     }
 
     /// After the write side is shut: reads away what is there; if the request was not read to its end,
@@ -44,12 +60,7 @@ impl Linger {
         if self.saw_end {
             return Poll::Ready(Ok(()));
         }
-        let unread = match exchange.state() {
-            State::Idle => false,
-            State::Responding => exchange.body_open(),
-            State::Head | State::Handler | State::Discarding | State::Lingering => true,
-        };
-        if unread && self.until.is_none() {
+        if self.unread == Some(true) && self.until.is_none() {
             self.begin(exchange);
         }
         let mut scrap = [0; 4096];

@@ -44,6 +44,8 @@ enum Stage<T, A: App> {
     Http1(Box<Http1<T, A>>),
     Http2(Box<Http2<T, A>>),
     Farewell(Box<Farewell<T>>),
+    /// It has ended, and nothing of it is left.
+    Over(Closed),
 }
 
 impl<T, A> Stage<T, A>
@@ -60,6 +62,7 @@ where
             }
             Stage::Http2(http2) => http2.conn().set_reader(waker),
             Stage::Farewell(farewell) => farewell.conn().set_reader(waker),
+            Stage::Over(_) => {}
         }
     }
 }
@@ -109,7 +112,7 @@ where
                         let reason = Some(Reason::HeadTooSlow);
                         Stage::Farewell(Box::new(Farewell::parked(io, since, reason)))
                     }
-                    Woken::Over(why) => return Poll::Ready(parked.end(why)),
+                    Woken::Over(why) => Stage::Over(parked.end(why)),
                 },
                 Stage::Http1(http1) => match std::task::ready!(http1.poll(cx, timer)) {
                     Next::Park { io, since } => Stage::Parked(Parked::idle(io, since)),
@@ -128,18 +131,19 @@ where
                     }
                     Next::Over(why) => {
                         http1.exchange().conn.will_end(why);
-                        return Poll::Ready(why);
+                        Stage::Over(why)
                     }
                 },
                 Stage::Http2(http2) => {
                     let why = std::task::ready!(http2.poll(cx, timer));
                     http2.conn().will_end(why);
-                    return Poll::Ready(why);
+                    Stage::Over(why)
                 }
                 Stage::Farewell(farewell) => {
                     std::task::ready!(farewell.poll(cx, timer));
-                    return Poll::Ready(farewell.why());
+                    Stage::Over(farewell.why())
                 }
+                Stage::Over(why) => return Poll::Ready(*why),
             };
             *this.stage = next;
         }

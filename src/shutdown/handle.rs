@@ -115,6 +115,11 @@ impl Handle {
         }
     }
 
+    /// What began the shutdown; a phase that was moved by hand counts as a call.
+    pub(crate) fn cause(&self) -> Cause {
+        self.orders().cause().unwrap_or(Cause::Called)
+    }
+
     pub(super) fn orders(&self) -> &Orders {
         &self.shared.orders
     }

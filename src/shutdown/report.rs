@@ -212,11 +212,11 @@ impl Report {
 
     /// The part of a server that follows another's shutdown; what was cut of it stands in the other's
     /// report.
-    pub(crate) fn of_follower(server: &dyn Drains) -> Self {
+    pub(crate) fn of_follower(server: &dyn Drains, cause: Cause) -> Self {
         Report {
             requests: server.requests(),
             connections: server.connections(),
-            ..Report::new(Cause::Called)
+            ..Report::new(cause)
         }
     }
 

@@ -10,7 +10,7 @@ use super::order::Order;
 use super::report::{CutRequest, Report, StepKind};
 use super::signals::Signals;
 use super::steps::Planned;
-use super::{Budgets, Cause, Handle};
+use super::{Budgets, Handle};
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::track::Tally;
@@ -72,7 +72,7 @@ impl Sequence {
         let orders = handle.orders();
         orders.at_least(Order::Leave).await;
         let began = Instant::now();
-        let mut report = Report::new(orders.cause().unwrap_or(Cause::Called));
+        let mut report = Report::new(handle.cause());
 
         if orders.current() == Order::Leave && !self.budgets.lame_duck.is_zero() {
             handle.lifecycle().lame_duck(self.budgets.lame_duck);

@@ -82,8 +82,11 @@ impl Workers {
             work.await;
             place.finished = true;
         });
-        if let Some(worker) = self.shared().named.get_mut(&number) {
-            worker.abort = Some(task.abort_handle());
+        let mut shared = self.shared();
+        match shared.named.get_mut(&number) {
+            Some(worker) => worker.abort = Some(task.abort_handle()),
+            // It has ended already, or its time was up while it was being spawned.
+            None => task.abort(),
         }
     }
 

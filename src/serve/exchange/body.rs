@@ -74,13 +74,12 @@ impl Exchange {
         } else {
             self.body_open.store(false, Relaxed);
         }
-        let owner = cross.owner.clone();
-        drop(cross);
         // It may be that only this was waited for before the next request.
-        if self.state() == State::Discarding {
-            if let Some(owner) = owner {
-                owner.wake();
-            }
+        let waiting = self.state() == State::Discarding;
+        let owner = cross.owner.clone().filter(|_| waiting);
+        drop(cross);
+        if let Some(owner) = owner {
+            owner.wake();
         }
     }
 

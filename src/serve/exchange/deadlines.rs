@@ -100,11 +100,13 @@ impl Exchange {
     fn move_deadline(&self, epoch: u64, deadline: &AtomicU64, wait: Option<Duration>) {
         let cross = self.cross();
         // Under the lock that numbers requests: the deadline that is moved is this request's.
-        if cross.epoch != epoch {
+        if cross.epoch != epoch || self.write_expired.load(Relaxed) {
             return;
         }
-        deadline.store(self.server.clock.now().after(wait).0, Relaxed);
-        let owner = cross.owner.clone();
+        let moved = self.server.clock.now().after(wait);
+        let before = deadline.swap(moved.0, Relaxed);
+        // A timer that is armed too early looks again by itself: only an earlier deadline needs a wake.
+        let owner = cross.owner.clone().filter(|_| moved.0 < before);
         drop(cross);
         if let Some(owner) = owner {
             owner.wake();

@@ -183,8 +183,6 @@ impl Exchange {
         self.began.store(at.0, Relaxed);
         let header = at.after(timeouts.effective_read_header());
         self.header_deadline.store(header.0, Relaxed);
-        let read = at.after(timeouts.effective_read());
-        self.read_deadline.store(read.0, Relaxed);
     }
 
     /// The head is parsed and the handler is about to be called. Gives the request its number.
@@ -194,12 +192,16 @@ impl Exchange {
         if self.state() != State::Head {
             // HTTP/2, or a pipelined request that was in hyper's buffer: its head took no time.
             self.began.store(now.0, Relaxed);
-            let read = now.after(timeouts.effective_read());
-            self.read_deadline.store(read.0, Relaxed);
         }
-        self.set_state(State::Handler);
+        // The number first, and all that a handle of the request before could still move under the same
+        // lock: from here on such a handle does nothing.
+        let mut cross = self.cross();
+        cross.epoch += 1;
+        let read = self.began().after(timeouts.effective_read());
+        self.read_deadline.store(read.0, Relaxed);
         let write = now.after(timeouts.effective_write());
         self.write_deadline.store(write.0, Relaxed);
+        self.set_state(State::Handler);
         self.read_blocked.store(Tick::NEVER.0, Relaxed);
         self.body_open.store(has_body, Relaxed);
         self.response_over.store(false, Relaxed);
@@ -208,8 +210,6 @@ impl Exchange {
         self.upgraded.store(false, Relaxed);
         self.looked.store(false, Relaxed);
         self.conn.count_request();
-        let mut cross = self.cross();
-        cross.epoch += 1;
         cross.reader = None;
         cross.leftover = None;
         let name = &mut cross.name;
@@ -239,12 +239,18 @@ impl Exchange {
         if !self.response_over.load(Relaxed) || self.state() != State::Responding {
             return false;
         }
-        if self.body_open.load(Relaxed) {
-            self.set_state(State::Discarding);
-            self.write_deadline.store(Tick::NEVER.0, Relaxed);
-        } else {
-            self.become_idle();
+        if self.body_open() {
+            // Under the lock under which another task may end the body, so that one of the two sees the
+            // other: it wakes us if it finds us discarding.
+            let cross = self.cross();
+            if self.body_open() {
+                self.set_state(State::Discarding);
+                self.write_deadline.store(Tick::NEVER.0, Relaxed);
+                return true;
+            }
+            drop(cross);
         }
+        self.become_idle();
         true
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Http2<T, A: App> {
     announced: Option<Tick>,
     /// Since when it has been asked to leave.
     goaway_since: Option<Tick>,
+    /// Why it ends, if it ends as it was asked to.
+    why: Closed,
 }
 
 impl<T, A: App> Drop for Http2<T, A> {
@@ -84,6 +86,7 @@ where
             leave_at: Tick::NEVER,
             announced: None,
             goaway_since: None,
+            why: Closed::Ended,
         }
     }
 
@@ -100,7 +103,7 @@ where
             }
             self.follow_phase();
             match self.connection.as_mut().poll(cx) {
-                Poll::Ready(Ok(())) => return Poll::Ready(Closed::Ended),
+                Poll::Ready(Ok(())) => return Poll::Ready(self.why),
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
                 Poll::Pending => {}
             }
@@ -121,9 +124,10 @@ where
                 Due::Leave => self.go_away(now),
                 Due::Idle => {
                     self.tell_timeout(Timeout::Idle);
+                    self.why = Closed::Timeout(Timeout::Idle);
                     self.go_away(now);
                 }
-                Due::Unacknowledged => return Poll::Ready(Closed::Ended),
+                Due::Unacknowledged => return Poll::Ready(self.why),
                 Due::TakesNothing(kind) => {
                     self.tell_timeout(kind);
                     return Poll::Ready(Closed::Timeout(kind));
@@ -147,7 +151,13 @@ where
                 self.leave_at = server.clock.now().after(Some(wait));
             }
             Phase::LameDuck => {}
-            Phase::Draining | Phase::Closed => self.go_away(server.clock.now()),
+            Phase::Draining | Phase::Closed => {
+                let now = server.clock.now();
+                if self.streams.idle_since() != Tick::NEVER {
+                    self.why = Closed::Drained;
+                }
+                self.go_away(now);
+            }
         }
     }
 
