@@ -203,3 +203,86 @@ fn serve_for_the_parent() {
         assert!(report.is_clean(), "{report}");
     });
 }
+
+/// An accept loop of one's own, whose connections follow a shutdown that no server of `serve` drives.
+#[tokio::test]
+async fn the_connections_of_ones_own_loop_are_drained_and_named() {
+    use lameduck::serve::Connections;
+    use lameduck::{Limits, Phase, Timeouts};
+
+    let shutdown = Shutdown::new()
+        .signals(false)
+        .lame_duck(Duration::ZERO)
+        .drain(Duration::from_millis(600));
+    let handle = shutdown.handle();
+    let layer = lameduck::InFlightLayer::new();
+    let in_flight = layer.handle();
+    let app = Router::new()
+        .route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                "done"
+            }),
+        )
+        .route("/hangs", get(std::future::pending::<()>))
+        .layer(layer);
+    let connections = Connections::new(Timeouts::default(), Limits::default())
+        .unwrap()
+        .follow(&handle);
+    let driver = tokio::spawn(shutdown.run());
+    timeout(
+        Duration::from_secs(5),
+        handle.lifecycle().reached(Phase::Ready),
+    )
+    .await
+    .unwrap();
+    let peer = ([127, 0, 0, 1], 4711).into();
+    let open = |path: &str| {
+        let (client, io) = tokio::io::duplex(1024);
+        let info = ConnInfo::new(Some(peer), None);
+        tokio::spawn(connections.serve(io, info, app.clone()));
+        let request = format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n");
+        async move {
+            let mut client = client;
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            String::from_utf8(answer).unwrap()
+        }
+    };
+    let slow = tokio::spawn(open("/slow"));
+    let hangs = tokio::spawn(open("/hangs"));
+    let arrived = async {
+        while in_flight.count() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(5), arrived).await.unwrap();
+    handle.shutdown();
+    let answer = timeout(Duration::from_secs(5), slow)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("done"),
+        "{answer}"
+    );
+    let report = timeout(Duration::from_secs(5), driver)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.cut.len(), 1, "{report}");
+    assert_eq!(
+        (report.cut[0].path.as_str(), report.cut[0].peer),
+        ("/hangs", Some(peer))
+    );
+    assert_eq!(
+        timeout(Duration::from_secs(5), hangs)
+            .await
+            .unwrap()
+            .unwrap(),
+        ""
+    );
+}

@@ -16,6 +16,7 @@ use super::task::ConnTask;
 use crate::conn_info::ConnInfo;
 use crate::events::Event;
 use crate::phase::Phase;
+use crate::shutdown::Drains;
 use crate::track::Tally;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -81,6 +82,9 @@ async fn empty<L: Listener, A: App>(
             Ok(None) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                // Who holds the descriptors is mostly idle, and would be closed at the end of the drain:
+                // now it is what a request waits for.
+                server.close_idle();
                 let pause = pauses.next(server, &error).min(FIRST_PAUSE * 10);
                 tokio::select! {
                     biased;

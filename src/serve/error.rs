@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::limits::InvalidLimit;
 use super::timeouts::InvalidTimeout;
-use crate::shutdown::InvalidShutdown;
+use crate::shutdown::StartError;
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -12,10 +12,8 @@ pub enum ServeError {
     Timeout(InvalidTimeout),
     /// A limit that cannot be meant.
     Limit(InvalidLimit),
-    /// A shutdown that does not fit its budgets.
-    Shutdown(InvalidShutdown),
-    /// The system's signals could not be listened to.
-    Signals(std::io::Error),
+    /// The shutdown that it drives: its budgets, or its signals.
+    Shutdown(StartError),
 }
 
 impl fmt::Display for ServeError {
@@ -24,7 +22,6 @@ impl fmt::Display for ServeError {
             ServeError::Timeout(error) => error.fmt(f),
             ServeError::Limit(error) => error.fmt(f),
             ServeError::Shutdown(error) => error.fmt(f),
-            ServeError::Signals(error) => write!(f, "the signals cannot be listened to: {error}"),
         }
     }
 }
@@ -32,8 +29,8 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ServeError::Signals(error) => Some(error),
-            _ => None,
+            ServeError::Timeout(_) | ServeError::Limit(_) => None,
+            ServeError::Shutdown(error) => error.source(),
         }
     }
 }
@@ -50,8 +47,8 @@ impl From<InvalidLimit> for ServeError {
     }
 }
 
-impl From<InvalidShutdown> for ServeError {
-    fn from(error: InvalidShutdown) -> Self {
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
         ServeError::Shutdown(error)
     }
 }

@@ -96,6 +96,7 @@ mod app;
 mod builder;
 mod clock;
 mod conn;
+mod connections;
 mod deadlines;
 mod discard;
 mod error;
@@ -107,7 +108,6 @@ mod io;
 mod limits;
 mod linger;
 mod listener;
-mod one;
 mod parked;
 mod request_body;
 mod response_body;
@@ -119,12 +119,13 @@ mod timer;
 
 pub use app::App;
 pub use builder::Serve;
+pub use connections::{Connections, ServeConnection, serve_connection_with_timeouts};
 pub use deadlines::Deadlines;
 pub use error::ServeError;
 pub use io::ServeIo;
 pub use limits::{InvalidLimit, Limits};
 pub use listener::Listener;
-pub use one::{ServeConnection, serve_connection_with_timeouts};
+
 pub use request_body::{BodyError, RequestBody};
 pub use timeouts::{InvalidTimeout, Timeouts};
 

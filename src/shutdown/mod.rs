@@ -43,6 +43,7 @@
 //! ```
 
 mod budgets;
+mod error;
 mod handle;
 mod order;
 mod report;
@@ -54,6 +55,7 @@ mod tests;
 mod workers;
 
 pub use budgets::{Budgets, InvalidShutdown};
+pub use error::StartError;
 pub use handle::Handle;
 pub use report::{Cause, CutRequest, Report, Step, StepEnd, StepKind};
 pub use steps::StepOutput;
@@ -65,7 +67,6 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::events::Events;
-use crate::serve::ServeError;
 use sequence::Sequence;
 use signals::Signals;
 use steps::Planned;
@@ -196,11 +197,41 @@ impl Shutdown {
         self.budgets.check(closers, self.grace)
     }
 
+    /// Drives it without a server of [`serve`](crate::serve()): for a process that has workers only, or
+    /// an accept loop of its own whose connections follow by
+    /// [`Connections`](crate::serve::Connections).
+    ///
+    /// # Errors
+    ///
+    /// The budgets do not fit, or signals cannot be listened to.
+    ///
+    /// ```
+    /// # use lameduck::Shutdown;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let shutdown = Shutdown::new().lame_duck(Duration::ZERO);
+    /// let handle = shutdown.handle();
+    /// handle.spawn_worker("queue", |stop| async move { stop.cancelled().await });
+    /// # handle.shutdown();
+    /// let report = shutdown.run().await.unwrap(); // until SIGTERM
+    /// assert!(report.is_clean());
+    /// # }
+    /// ```
+    pub async fn run(self) -> Result<Report, StartError> {
+        let handle = self.handle.clone();
+        let sequence = self.start(Events::none())?;
+        if !sequence.waits_for_ready() {
+            handle.ready();
+        }
+        Ok(sequence.run().await)
+    }
+
     /// Checks the budgets and begins to listen for signals.
-    pub(crate) fn start(self, events: Events) -> Result<Sequence, ServeError> {
+    pub(crate) fn start(self, events: Events) -> Result<Sequence, StartError> {
         self.check()?;
         let signals = match self.signals {
-            true => Some(Signals::listen().map_err(ServeError::Signals)?),
+            true => Some(Signals::listen().map_err(StartError::Signals)?),
             false => None,
         };
         self.handle.listen(events);

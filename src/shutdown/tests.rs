@@ -661,7 +661,7 @@ fn absurd_budgets_are_an_error_and_no_overflow() {
 fn a_shutdown_that_does_not_fit_does_not_start() {
     let shutdown = quiet().termination_grace(SECOND);
     let error = shutdown.start(Events::none()).err().unwrap();
-    assert!(matches!(error, ServeError::Shutdown(_)), "{error}");
+    assert!(matches!(error, StartError::Budgets(_)), "{error}");
 }
 
 // === the report ===

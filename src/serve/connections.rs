@@ -1,0 +1,185 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::app::App;
+use super::conn::ConnGuard;
+use super::error::ServeError;
+use super::io::ServeIo;
+use super::limits::Limits;
+use super::server::Server;
+use super::task::ConnTask;
+use super::timeouts::{InvalidTimeout, Timeouts};
+use crate::conn_info::ConnInfo;
+use crate::events::{Closed, Events};
+use crate::phase::{Lifecycle, Phase};
+use crate::shutdown::Handle;
+
+/// Serves one connection of an accept loop of your own.
+///
+/// The future is ready when the connection has ended, and says why. Dropping it ends the connection.
+/// It takes part in no drain; connections that do are served by [`Connections`].
+///
+/// # Errors
+///
+/// A timeout that cannot be meant ([`Timeouts::check`]).
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use lameduck::serve::{RequestBody, serve_connection_with_timeouts};
+/// use lameduck::Timeouts;
+/// use std::convert::Infallible;
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let service = tower::service_fn(|_: Request<RequestBody>| async {
+///     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("hello")))
+/// });
+/// let (mut client, io) = tokio::io::duplex(1024);
+/// let connection = serve_connection_with_timeouts(io, service, Timeouts::default()).unwrap();
+/// tokio::spawn(connection);
+///
+/// client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+/// let mut answer = String::new();
+/// client.read_to_string(&mut answer).await.unwrap();
+/// assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+/// assert!(answer.ends_with("hello"));
+/// # }
+/// ```
+pub fn serve_connection_with_timeouts<T, A>(
+    io: T,
+    service: A,
+    timeouts: Timeouts,
+) -> Result<ServeConnection<T, A>, InvalidTimeout>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    timeouts.check()?;
+    let lifecycle = Lifecycle::new();
+    lifecycle.advance(Phase::Ready);
+    let connections = Connections::of(timeouts, Limits::default(), lifecycle);
+    Ok(connections.serve(io, ConnInfo::default(), service))
+}
+
+/// The connections of an accept loop of your own.
+///
+/// They share timeouts, limits and, with [`follow`](Self::follow), the drain: it waits for them, and
+/// names what of them it cuts. `max_connections` and the accept queue stay the loop's own business.
+///
+/// ```no_run
+/// use lameduck::serve::Connections;
+/// use lameduck::{ConnInfo, Limits, Phase, Shutdown, Timeouts};
+/// use tokio::net::TcpListener;
+///
+/// # async fn run(listener: TcpListener, app: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+/// let shutdown = Shutdown::new();
+/// let handle = shutdown.handle();
+/// let connections = Connections::new(Timeouts::default(), Limits::default())?.follow(&handle);
+/// tokio::spawn(async move {
+///     loop {
+///         let (stream, peer) = tokio::select! {
+///             accepted = listener.accept() => accepted?,
+///             _ = handle.lifecycle().reached(Phase::Draining) => return std::io::Result::Ok(()),
+///         };
+///         let info = ConnInfo::new(Some(peer), stream.local_addr().ok());
+///         tokio::spawn(connections.serve(stream, info, app.clone()));
+///     }
+/// });
+/// let report = shutdown.run().await?;
+/// println!("{report}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connections {
+    server: Arc<Server>,
+}
+
+impl Connections {
+    /// Connections that take part in no drain.
+    ///
+    /// # Errors
+    ///
+    /// A timeout or a limit that cannot be meant.
+    pub fn new(timeouts: Timeouts, limits: Limits) -> Result<Self, ServeError> {
+        timeouts.check()?;
+        limits.check()?;
+        let lifecycle = Lifecycle::new();
+        lifecycle.advance(Phase::Ready);
+        Ok(Connections::of(timeouts, limits, lifecycle))
+    }
+
+    fn of(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle) -> Self {
+        let server = Server::new(timeouts, limits, lifecycle, Events::none());
+        Connections {
+            server: Arc::new(server),
+        }
+    }
+
+    /// Takes part in this shutdown. Connections that were served before do not.
+    #[must_use]
+    pub fn follow(self, handle: &Handle) -> Self {
+        let Server {
+            timeouts, limits, ..
+        } = *self.server;
+        let connections = Connections::of(timeouts, limits, handle.lifecycle().clone());
+        handle.enlist(connections.server.clone());
+        connections
+    }
+
+    /// Serves one connection, from the moment of this call. The future is ready when it has ended, and
+    /// says why; dropping it ends the connection.
+    pub fn serve<T, A>(&self, io: T, info: ConnInfo, service: A) -> ServeConnection<T, A>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        A: App,
+    {
+        let guard = ConnGuard::open(&self.server, info, None);
+        ServeConnection {
+            task: ConnTask::new(ServeIo::new(io, |_| {}, guard), service),
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("timeouts", &self.server.timeouts)
+            .field("limits", &self.server.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One served connection; see [`serve_connection_with_timeouts`].
+#[pin_project]
+#[must_use = "a connection is not served until it is awaited"]
+pub struct ServeConnection<T, A: App> {
+    #[pin]
+    task: ConnTask<T, A>,
+}
+
+impl<T, A> Future for ServeConnection<T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    type Output = Closed;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+        self.project().task.poll(cx)
+    }
+}
+
+impl<T, A: App> fmt::Debug for ServeConnection<T, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeConnection").finish_non_exhaustive()
+    }
+}
