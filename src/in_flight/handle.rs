@@ -60,7 +60,7 @@ impl From<&Entry> for InFlightRequest {
     fn from(entry: &Entry) -> Self {
         InFlightRequest {
             method: entry.method.clone(),
-            path: entry.uri.path().to_owned(),
+            path: entry.target.as_ref().map_or("", |to| to.path()).to_owned(),
             #[cfg(feature = "axum")]
             route: entry.route.as_ref().map(|route| route.as_str().to_owned()),
             #[cfg(not(feature = "axum"))]

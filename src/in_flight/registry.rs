@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use http::{Extensions, Method, Request, Uri};
+use http::uri::PathAndQuery;
+use http::{Extensions, Method, Request};
 use slab::Slab;
 
 use crate::conn_info::ConnInfo;
@@ -20,7 +21,8 @@ pub(super) struct Registry {
 
 pub(super) struct Entry {
     pub method: Method,
-    pub uri: Uri,
+    /// Shared with the request, not copied.
+    pub target: Option<PathAndQuery>,
     pub route: Option<Route>,
     pub peer: Option<SocketAddr>,
     pub started: Instant,
@@ -61,7 +63,7 @@ impl Registry {
     pub fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
         let entry = Entry {
             method: request.method().clone(),
-            uri: request.uri().clone(),
+            target: request.uri().path_and_query().cloned(),
             route: route(request.extensions()),
             peer: request
                 .extensions()

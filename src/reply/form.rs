@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Request, Version, header};
 pub struct Asked {
     pub(super) form: Form,
     pub(super) below_http2: bool,
+    hosts: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -22,31 +23,34 @@ impl Asked {
 
     /// As [`of`](Self::of), from a head in parts.
     pub fn head(version: Version, headers: &HeaderMap) -> Self {
-        Asked {
-            form: Form::of(headers),
+        let mut asked = Asked {
+            form: Form::Text,
             below_http2: version < Version::HTTP_2,
-        }
-    }
-}
-
-impl Form {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut form = Form::Text;
-        // One pass instead of two look-ups: a request has few headers, and to compare two names that
-        // are in the standard is to compare two small numbers.
+            hosts: 0,
+        };
+        // One pass instead of a look-up each: a request has few headers, and to compare two names that are
+        // in the standard is to compare two small numbers.
         for (name, value) in headers {
-            if name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
-                // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else
-                // that a Trailers-Only answer shows. The clone shares the bytes.
-                return Form::Grpc {
-                    content_type: value.clone(),
-                };
-            }
-            if name == header::ACCEPT && wants_json(value) {
-                form = Form::Problem;
+            if name == header::HOST {
+                asked.hosts = asked.hosts.saturating_add(1);
+            } else if name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
+                // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else that
+                // a Trailers-Only answer shows. The clone shares the bytes.
+                let content_type = value.clone();
+                asked.form = Form::Grpc { content_type };
+            } else if name == header::ACCEPT && wants_json(value) {
+                if let Form::Text = asked.form {
+                    asked.form = Form::Problem;
+                }
             }
         }
-        form
+        asked
+    }
+
+    /// How many `Host` headers there are.
+    #[cfg(feature = "serve")]
+    pub(crate) fn hosts(&self) -> u8 {
+        self.hosts
     }
 }
 

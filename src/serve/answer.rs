@@ -7,8 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project::pin_project;
 
@@ -64,16 +63,22 @@ enum Kind {
 }
 
 impl Asker {
-    pub fn of(head: &Parts) -> Self {
+    pub fn of<B>(request: &Request<B>) -> Self {
         Asker {
-            asked: Asked::head(head.version, &head.headers),
-            version: head.version,
-            method: match head.method {
+            asked: Asked::of(request),
+            version: request.version(),
+            method: match *request.method() {
                 Method::HEAD => Kind::Head,
                 Method::CONNECT => Kind::Connect,
                 _ => Kind::Other,
             },
         }
+    }
+
+    /// RFC 9112, 3.2: a server must refuse an HTTP/1.1 request that has no `Host`, or more than one.
+    /// Two servers on the way that choose differently are a way around the first one's rules.
+    pub fn names_its_host(&self) -> bool {
+        self.version != Version::HTTP_11 || self.asked.hosts() == 1
     }
 
     /// Whether the server drops the body of this answer unread, because it has none by definition.

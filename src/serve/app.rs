@@ -22,8 +22,9 @@ pub trait App: Clone + Send + 'static {
     /// The answer to come; a service's error is answered with 500.
     type Future: Future<Output = Result<Response<Self::ResBody>, BoxError>> + Send + 'static;
 
-    /// Calls a clone of the service, once it is ready.
-    fn oneshot(&self, request: Request<RequestBody>) -> Self::Future;
+    /// Calls the service, once it is ready. A request is answered by this instance or, when it is not
+    /// ready at once, by what it was until then; either way it is left fit for the next one.
+    fn start(&mut self, request: Request<RequestBody>) -> Self::Future;
 }
 
 impl<S, B> App for S
@@ -38,15 +39,20 @@ where
     type ResBody = B;
     type Future = Oneshot<S>;
 
-    fn oneshot(&self, request: Request<RequestBody>) -> Oneshot<S> {
-        let mut service = self.clone();
-        // Most services are always ready, and a request is large to carry about: ask at once. Whoever
-        // is not ready is asked again with a waker that wakes somebody.
+    fn start(&mut self, request: Request<RequestBody>) -> Oneshot<S> {
+        // Most services are always ready, and a request is large to carry about: ask at once, with a waker
+        // that wakes nobody.
         let mut nobody = Context::from_waker(Waker::noop());
-        let step = match service.poll_ready(&mut nobody) {
-            Poll::Ready(Ok(())) => Step::Answering(service.call(request)),
+        let step = match self.poll_ready(&mut nobody) {
+            Poll::Ready(Ok(())) => Step::Answering(self.call(request)),
             Poll::Ready(Err(error)) => Step::Failed(Some(error.into())),
-            Poll::Pending => Step::Readying(Box::new((service, Some(request)))),
+            Poll::Pending => {
+                // It may have taken its place in a queue (a concurrency limit does): it waits there for
+                // this request, and a clone, which has taken none, for the next.
+                let fresh = self.clone();
+                let waiting = std::mem::replace(self, fresh);
+                Step::Readying(Box::new((waiting, Some(request))))
+            }
         };
         Oneshot { step }
     }

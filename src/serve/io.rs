@@ -29,6 +29,8 @@ pub struct ServeIo<T> {
     /// Bytes that were read before there was somebody to take them; they are read first.
     ahead: Bytes,
     mode: Mode,
+    /// Where a head and a short body are put together.
+    small: Vec<u8>,
     fin_sent: bool,
     pub(super) guard: ConnGuard,
 }
@@ -53,6 +55,7 @@ impl<T> ServeIo<T> {
             reset,
             ahead: Bytes::new(),
             mode: Mode::Parked,
+            small: Vec::new(),
             fin_sent: false,
             guard,
         }
@@ -64,6 +67,8 @@ impl<T> ServeIo<T> {
     }
 
     pub(super) fn set_mode(&mut self, mode: Mode) {
+        // A parked connection holds no buffers.
+        self.small = Vec::new();
         self.mode = mode;
     }
 
@@ -205,13 +210,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let poll = if bufs.len() > 1 && length <= SMALL {
             // A head and a short body: copied together they go by `send`, which costs the kernel less
             // than `writev` by more than the copy does.
-            let mut small = [0; SMALL];
-            let mut end = 0;
-            for buf in bufs {
-                small[end..end + buf.len()].copy_from_slice(buf);
-                end += buf.len();
-            }
-            Pin::new(&mut this.io).poll_write(cx, &small[..end])
+            this.small.clear();
+            bufs.iter()
+                .for_each(|buf| this.small.extend_from_slice(buf));
+            Pin::new(&mut this.io).poll_write(cx, &this.small)
         } else {
             Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
         };

@@ -87,8 +87,8 @@
 //!
 //! The request's body is a [`RequestBody`]; the response's may be any body of `Bytes`. The request's
 //! extensions hold [`ConnInfo`](crate::ConnInfo) and [`Deadlines`], what
-//! [`on_connection`](Serve::on_connection) adds, and hyper's `OnUpgrade`. They cost four small allocations
-//! a request; [`without_extensions`](Serve::without_extensions) leaves them out.
+//! [`on_connection`](Serve::on_connection) adds, and hyper's `OnUpgrade`. They cost four small allocations a
+//! request; [`without_extensions`](Serve::without_extensions) leaves them out.
 
 mod accept;
 mod answer;

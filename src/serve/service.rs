@@ -1,10 +1,10 @@
 //! From hyper's request to the user's service.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use http::header::{EXPECT, HOST};
-use http::request::Parts;
-use http::{Extensions, Request, Response, Version};
+use http::header::EXPECT;
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -18,7 +18,8 @@ use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {
-    app: A,
+    /// One instance for all requests of the connection, which are called one after the other.
+    app: RefCell<A>,
     source: Source,
     /// What every request of this connection carries.
     extensions: Extensions,
@@ -44,7 +45,7 @@ impl<A> ConnService<A> {
             add(&conn.info, &mut extensions);
         }
         ConnService {
-            app,
+            app: RefCell::new(app),
             source,
             extensions,
         }
@@ -56,7 +57,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Error = std::convert::Infallible;
     type Future = AnswerFuture<A>;
 
-    fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
+    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture<A> {
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
             Source::Http2(streams) => {
@@ -64,43 +65,37 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                 (open.exchange.clone(), Some(open))
             }
         };
-        let (mut head, incoming) = request.into_parts();
-        let has_body = !incoming.is_end_stream();
-        let epoch = exchange.begin_request(&head.method, &head.uri, has_body);
-        let asker = Asker::of(&head);
-        let body = if has_body {
-            let expects = head.headers.contains_key(EXPECT);
-            RequestBody::new(incoming, exchange.clone(), epoch, expects)
-        } else {
-            RequestBody::empty()
-        };
+        let has_body = !request.body().is_end_stream();
+        let epoch = exchange.begin_request(request.method(), request.uri(), has_body);
+        let asker = Asker::of(&request);
         if !self.extensions.is_empty() {
-            if head.extensions.is_empty() {
-                head.extensions = self.extensions.clone();
+            let extensions = request.extensions_mut();
+            if extensions.is_empty() {
+                *extensions = self.extensions.clone();
             } else {
-                head.extensions.extend(self.extensions.clone());
+                extensions.extend(self.extensions.clone());
             }
         }
         if exchange.server.extensions {
-            head.extensions
-                .insert(Deadlines::new(exchange.clone(), epoch));
+            let deadlines = Deadlines::new(exchange.clone(), epoch);
+            request.extensions_mut().insert(deadlines);
         }
-        let answer = if names_its_host(&head) {
-            Answer::Service(self.app.oneshot(Request::from_parts(head, body)))
+        let expects = has_body && request.headers().contains_key(EXPECT);
+        // In place, and mapped once: a request is large to take apart and to put together.
+        let request = request.map(|incoming| match has_body {
+            true => RequestBody::new(incoming, exchange.clone(), epoch, expects),
+            false => RequestBody::empty(),
+        });
+        let answer = if asker.names_its_host() {
+            // Not borrowed twice: a service has no way back here from within its call.
+            match self.app.try_borrow_mut() {
+                Ok(mut app) => Answer::Service(app.start(request)),
+                Err(_) => Answer::Refusal(Reason::Internal),
+            }
         } else {
             exchange.close_after_this();
             Answer::Refusal(Reason::NoHost)
         };
         AnswerFuture::new(answer, exchange, open, asker)
     }
-}
-
-/// RFC 9112, 3.2: a server must refuse an HTTP/1.1 request that has no `Host`, or more than one. Two
-/// servers on the way that choose differently are a way around the first one's rules.
-fn names_its_host(head: &Parts) -> bool {
-    if head.version != Version::HTTP_11 {
-        return true;
-    }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    hosts.next().is_some() && hosts.next().is_none()
 }

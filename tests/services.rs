@@ -1,0 +1,54 @@
+//! Services of other kinds than "always ready".
+
+mod support;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use lameduck::serve::RequestBody;
+use support::*;
+use tokio::time::timeout;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, service_fn};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+
+/// Each request waits for its turn, and a permit that was waited for is used and given back: were one lost,
+/// the last would wait for ever.
+#[tokio::test]
+async fn a_service_that_is_not_ready_at_once_is_waited_for() {
+    let slow = service_fn(|_: Request<RequestBody>| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+    });
+    let one_at_a_time = ConcurrencyLimitLayer::new(1).layer(slow);
+    let server = Setup::new().start(one_at_a_time).await;
+    let clients = (0..8).map(|_| {
+        let client = server.connect();
+        async move {
+            let mut client = client.await;
+            for _ in 0..5 {
+                assert_eq!(client.ask(GET).await.status, 200);
+            }
+        }
+    });
+    let all = all_of(clients);
+    timeout(Duration::from_secs(5), all).await.unwrap();
+    assert!(server.finish().await.is_clean());
+}
+
+/// Waits for all of them at once.
+async fn all_of(all: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        all.retain_mut(|one| one.as_mut().poll(cx).is_pending());
+        match all.is_empty() {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+}
