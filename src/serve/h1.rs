@@ -26,8 +26,9 @@ use crate::reply::Reason;
 /// How long a warm connection stays with hyper after a response, before it is parked. A connection is
 /// warm when its last pause was shorter than this: clients do again what they just did. A cold one is
 /// parked at once, so that thousands of connections with a request each never hold hyper's buffers at
-/// the same time; if it turns out to be a busy one it has paid for that once, some two microseconds.
+/// the same time; if it turns out to be a busy one it has paid for that once.
 pub(super) const PARK_AFTER: Duration = Duration::from_secs(1);
+
 /// A connection in hyper's hands.
 pub(super) struct Http1<T, A: App> {
     /// `None` only while it is taken apart.

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -261,7 +262,7 @@ impl fmt::Display for Report {
         match self.cut.len() {
             0 => writeln!(f, "   nothing was cut")?,
             1 => writeln!(f, "   1 request was CUT:")?,
-            cut => writeln!(f, "   {cut} requests were CUT:")?,
+            cut => writeln!(f, "   {cut} requests were CUT ({}):", ByState(&self.cut))?,
         }
         for cut in self.cut.iter().take(NAMED) {
             writeln!(f, "             {cut}")?;
@@ -299,6 +300,23 @@ impl Report {
                 "             {kind} {name}: {end} ({})",
                 Seconds(step.took)
             )?;
+        }
+        Ok(())
+    }
+}
+
+/// `2 in the handler, 1 upgraded`
+struct ByState<'a>(&'a [CutRequest]);
+
+impl fmt::Display for ByState<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+        for cut in self.0 {
+            *states.entry(cut.state).or_default() += 1;
+        }
+        for (index, (state, count)) in states.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} {state}")?;
         }
         Ok(())
     }

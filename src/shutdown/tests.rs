@@ -744,7 +744,7 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
         report.to_string(),
         "shutdown (SIGTERM): NOT CLEAN, ended at once by a second order\n\
          \x20 lame duck     5.0 s\n\
-         \x20 drain        15.0 s   3 requests were CUT:\n\
+         \x20 drain        15.0 s   3 requests were CUT (1 reading the head, 1 sending the response, 1 upgraded):\n\
          \x20            GET /events, 75.0 s old, sending the response, from 192.0.2.1:4711\n\
          \x20            GET /ws, 20.0 s old, upgraded\n\
          \x20            (no complete head), 480 ms old, reading the head\n\
@@ -767,7 +767,10 @@ fn a_long_list_of_cut_requests_is_cut_short() {
         ..report()
     };
     let text = report.to_string();
-    assert!(text.contains("23 requests were CUT:"), "{text}");
+    assert!(
+        text.contains("23 requests were CUT (23 in the handler):"),
+        "{text}"
+    );
     assert_eq!(text.matches("GET /, 1.0 s old, in the handler").count(), 20);
     assert!(text.contains("             and 3 more\n"), "{text}");
 }
