@@ -1,0 +1,70 @@
+//! What a request costs of the heap: nothing in the layers, and nothing for a refusal.
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
+use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
+
+fn answer(request: Request<()>) -> Answer {
+    drop(request);
+    ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
+}
+
+/// The allocations of one call from request to the end of its body, on a thread of its own count; the
+/// request's own are made before.
+fn allocations<S, B>(service: &mut S) -> usize
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error = Infallible>,
+{
+    // Its bytes are shared already, as those of a head that was read from a socket are.
+    let request = Request::get(Uri::from_static("/a/path"))
+        .header("host", "here")
+        .header("user-agent", "test")
+        .header("accept", "application/json")
+        .header("accept-encoding", "identity")
+        .body(())
+        .unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let region = Region::new(GLOBAL);
+    let mut call = std::pin::pin!(service.call(request));
+    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
+        panic!("it is ready at once");
+    };
+    let mut body = std::pin::pin!(response.into_body());
+    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
+    region.change().allocations
+}
+
+/// One test, because the count is the process's.
+#[test]
+fn the_layers_and_their_refusals_allocate_nothing() {
+    let lifecycle = Lifecycle::new();
+    let drain = DrainLayer::new(&lifecycle).without_extension();
+    let mut service = InFlightLayer::new().layer(drain.layer(service_fn(answer)));
+    // The first request makes the registry's room.
+    allocations(&mut service);
+    assert_eq!(allocations(&mut service), 0, "a request that passes");
+
+    lifecycle.advance(Phase::Draining);
+    assert_eq!(allocations(&mut service), 0, "a request that is refused");
+
+    let mut control = service_fn(|request: Request<()>| {
+        drop(vec![0u8; 64]);
+        answer(request)
+    });
+    assert_eq!(allocations(&mut control), 1, "the counter counts");
+}
