@@ -29,22 +29,28 @@ pub struct ServeIo<T> {
     /// Bytes that were read before there was somebody to take them; they are read first.
     ahead: Bytes,
     mode: Mode,
-    /// Where a head and a short body are put together.
-    small: Vec<u8>,
     fin_sent: bool,
     pub(super) guard: ConnGuard,
 }
 
 pub(super) enum Mode {
     Parked,
-    Http1(Arc<Exchange>, Linger),
+    Http1(Arc<Exchange>, Box<Kept>),
     Http2(Arc<Streams>, Notice),
     Upgraded,
 }
 
+/// What is kept for an HTTP/1 connection while hyper has it; boxed, because a parked one has none of it.
+#[derive(Default)]
+pub(super) struct Kept {
+    linger: Linger,
+    /// Where a head and a short body are put together.
+    small: Vec<u8>,
+}
+
 impl Mode {
     pub fn http1(exchange: Arc<Exchange>) -> Self {
-        Mode::Http1(exchange, Linger::default())
+        Mode::Http1(exchange, Box::default())
     }
 }
 
@@ -55,7 +61,6 @@ impl<T> ServeIo<T> {
             reset,
             ahead: Bytes::new(),
             mode: Mode::Parked,
-            small: Vec::new(),
             fin_sent: false,
             guard,
         }
@@ -67,8 +72,6 @@ impl<T> ServeIo<T> {
     }
 
     pub(super) fn set_mode(&mut self, mode: Mode) {
-        // A parked connection holds no buffers.
-        self.small = Vec::new();
         self.mode = mode;
     }
 
@@ -171,10 +174,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut this.io).poll_read(cx, buf);
         match (&mut this.mode, &poll) {
-            (Mode::Http1(exchange, linger), Poll::Ready(Ok(()))) => {
+            (Mode::Http1(exchange, kept), Poll::Ready(Ok(()))) => {
                 let came = &buf.filled()[before..];
                 if came.is_empty() {
-                    linger.saw_end();
+                    kept.linger.saw_end();
                 } else if exchange.state() == State::Idle && !only_newlines(came) {
                     exchange.begin_head(exchange.now());
                 }
@@ -207,15 +210,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let this = self.get_mut();
         ready!(this.poll_turn(cx))?;
         let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let poll = if bufs.len() > 1 && length <= SMALL {
+        let poll = match &mut this.mode {
             // A head and a short body: copied together they go by `send`, which costs the kernel less
             // than `writev` by more than the copy does.
-            this.small.clear();
-            bufs.iter()
-                .for_each(|buf| this.small.extend_from_slice(buf));
-            Pin::new(&mut this.io).poll_write(cx, &this.small)
-        } else {
-            Pin::new(&mut this.io).poll_write_vectored(cx, bufs)
+            Mode::Http1(_, kept) if bufs.len() > 1 && length <= SMALL => {
+                kept.small.clear();
+                bufs.iter()
+                    .for_each(|buf| kept.small.extend_from_slice(buf));
+                Pin::new(&mut this.io).poll_write(cx, &kept.small)
+            }
+            _ => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
         };
         this.wrote(cx, &poll);
         poll
@@ -246,17 +250,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.note_upgrade();
-        if let Mode::Http1(exchange, linger) = &mut this.mode {
-            linger.start(exchange);
+        if let Mode::Http1(exchange, kept) = &mut this.mode {
+            kept.linger.start(exchange);
         }
         if !this.fin_sent {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.fin_sent = true;
         }
-        let Mode::Http1(exchange, linger) = &mut this.mode else {
+        let Mode::Http1(exchange, kept) = &mut this.mode else {
             return Poll::Ready(Ok(()));
         };
-        linger.poll(exchange, &mut this.io, cx)
+        kept.linger.poll(exchange, &mut this.io, cx)
     }
 }
 

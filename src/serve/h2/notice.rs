@@ -25,7 +25,7 @@ pub(in crate::serve) struct Notice {
     /// h2 has written since it last flushed: this may be the middle of a frame.
     dirty: bool,
     /// How much of the notice has been written.
-    written: usize,
+    written: u8,
 }
 
 impl Notice {
@@ -70,7 +70,7 @@ impl Notice {
     }
 
     fn under_way(&self) -> bool {
-        (1..NOTICE.len()).contains(&self.written)
+        (1..NOTICE.len()).contains(&usize::from(self.written))
     }
 
     fn write<T: AsyncWrite + Unpin>(
@@ -78,10 +78,10 @@ impl Notice {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.written < NOTICE.len() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, &NOTICE[self.written..]))? {
+        while let Some(rest @ [_, ..]) = NOTICE.get(usize::from(self.written)..) {
+            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                length => self.written += length,
+                length => self.written += u8::try_from(length).unwrap_or(u8::MAX),
             }
         }
         Poll::Ready(Ok(()))
