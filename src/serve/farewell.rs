@@ -68,30 +68,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
         self.exchange.conn.why()
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Timer>) -> Poll<()> {
         let exchange = self.exchange.clone();
         let server = &exchange.server;
-        loop {
-            exchange.begin_poll();
-            if server.cutting() || self.close(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            let deadline = match exchange.state() {
-                State::Lingering if self.refused => exchange.header_deadline().min(self.deadline),
-                State::Lingering => exchange.header_deadline(),
-                _ => self.deadline,
-            };
-            let fired = timer.as_mut().fired();
-            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
-            if server.clock.now() >= deadline {
-                return Poll::Ready(());
-            }
-            if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
+        exchange.begin_poll();
+        if server.cutting() || self.close(cx).is_ready() {
+            return Poll::Ready(());
         }
+        let deadline = match exchange.state() {
+            State::Lingering if self.refused => exchange.header_deadline().min(self.deadline),
+            State::Lingering => exchange.header_deadline(),
+            _ => self.deadline,
+        };
+        timer.poll_due(cx, &server.clock, deadline).map(drop)
     }
 
     /// Says the last word, shuts the write side, reads away what comes.

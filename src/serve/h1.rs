@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,16 +114,8 @@ where
                 return Poll::Ready(next);
             }
             let clock = &self.exchange.server.clock;
-            let deadline = self.deadline();
-            if !timer.as_mut().fired() && timer.as_mut().arm(cx, clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
-            let now = clock.now();
-            if now < deadline {
-                if timer.as_mut().arm(cx, clock, deadline).is_pending() {
-                    return Poll::Pending;
-                }
-            } else if let Some(next) = self.due(now) {
+            let now = ready!(timer.as_mut().poll_due(cx, clock, self.deadline()));
+            if let Some(next) = self.due(now) {
                 return Poll::Ready(next);
             }
         }

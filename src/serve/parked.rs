@@ -2,7 +2,7 @@
 //! only the transport, 24 bytes and a deadline.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -134,25 +134,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
                     self.deadline = self.deadline.min(server.clock.now().after(window));
                 }
             }
-            if timer.as_mut().fired()
-                || timer
-                    .as_mut()
-                    .arm(cx, &server.clock, self.deadline)
-                    .is_ready()
-            {
-                if server.clock.now() >= self.deadline {
-                    return Poll::Ready(self.expire());
-                }
-                if timer
-                    .as_mut()
-                    .arm(cx, &server.clock, self.deadline)
-                    .is_pending()
-                {
-                    return Poll::Pending;
-                }
-                continue;
-            }
-            return Poll::Pending;
+            ready!(timer.as_mut().poll_due(cx, &server.clock, self.deadline));
+            return Poll::Ready(self.expire());
         }
     }
 

@@ -1,5 +1,5 @@
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -27,8 +27,28 @@ impl Timer {
         }
     }
 
-    /// Whether what was armed has come. The owner then looks at its deadlines.
-    pub fn fired(self: Pin<&mut Self>) -> bool {
+    /// `Ready`, with the time, when `deadline` has come; else the task is woken at it or earlier, to ask
+    /// again. The clock is read only when what was armed has fired.
+    pub fn poll_due(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        clock: &Clock,
+        deadline: Tick,
+    ) -> Poll<Tick> {
+        if !self.as_mut().fired() {
+            ready!(self.as_mut().arm(cx, clock, deadline));
+        }
+        loop {
+            let now = clock.now();
+            if now >= deadline {
+                return Poll::Ready(now);
+            }
+            ready!(self.as_mut().arm(cx, clock, deadline));
+        }
+    }
+
+    /// Whether what was armed has come.
+    fn fired(self: Pin<&mut Self>) -> bool {
         let this = self.project();
         let fired = *this.armed != Tick::NEVER && this.sleep.is_elapsed();
         if fired {
@@ -38,12 +58,7 @@ impl Timer {
     }
 
     /// Sees to it that the task is woken at `deadline` or earlier. `Ready` when it has come already.
-    pub fn arm(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        clock: &Clock,
-        deadline: Tick,
-    ) -> Poll<()> {
+    fn arm(self: Pin<&mut Self>, cx: &mut Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
         let mut this = self.project();
         if deadline >= *this.armed {
             return Poll::Pending;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::Executor;
 use pin_project::pin_project;
@@ -86,35 +86,17 @@ impl<F: Future> Future for StreamTask<F> {
                 // A tunnel is its user's: no deadlines.
                 return Poll::Pending;
             }
-            let fired = this.timer.as_mut().fired();
-            let deadline = exchange.deadline();
-            if !fired
-                && this
-                    .timer
-                    .as_mut()
-                    .arm(cx, &server.clock, deadline)
-                    .is_pending()
-            {
-                return Poll::Pending;
-            }
-            match exchange.expired(server.clock.now()) {
+            let timer = this.timer.as_mut();
+            let now = ready!(timer.poll_due(cx, &server.clock, exchange.deadline()));
+            match exchange.expired(now) {
                 // Dropping hyper's future cancels the handler and resets the stream.
                 Some(kind @ (Timeout::Write | Timeout::WriteStall)) => {
                     exchange.tell_timeout(kind);
                     return Poll::Ready(());
                 }
                 Some(kind) => exchange.expire_read(kind),
-                // It was armed for a deadline that has moved since: arm it for the one in force.
-                None => {
-                    if this
-                        .timer
-                        .as_mut()
-                        .arm(cx, &server.clock, deadline)
-                        .is_pending()
-                    {
-                        return Poll::Pending;
-                    }
-                }
+                // It has been moved meanwhile, from another task.
+                None => {}
             }
         }
     }

@@ -10,7 +10,7 @@ pub(super) use streams::{OpenStream, Streams};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -107,18 +107,8 @@ where
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
                 Poll::Pending => {}
             }
-            let fired = timer.as_mut().fired();
             let (deadline, due) = self.deadline();
-            if !fired && timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                return Poll::Pending;
-            }
-            let now = server.clock.now();
-            if now < deadline {
-                if timer.as_mut().arm(cx, &server.clock, deadline).is_pending() {
-                    return Poll::Pending;
-                }
-                continue;
-            }
+            let now = ready!(timer.as_mut().poll_due(cx, &server.clock, deadline));
             match due {
                 Due::Leave if self.announced.is_none() => self.announce(now),
                 Due::Leave => self.go_away(now),

@@ -20,7 +20,7 @@ pub(in crate::serve) struct Streams {
     tails: AtomicUsize,
     /// Since when there has been none.
     idle_since: AtomicU64,
-    /// The transport is to write [`NOTICE`] when it next stands between two frames.
+    /// The transport is to write its [`Notice`](super::Notice) when it next stands between two frames.
     pub notice: AtomicBool,
     named: Mutex<Slab<Arc<Exchange>>>,
 }
