@@ -56,26 +56,39 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod body_limit;
 mod conn_info;
 pub mod drain;
 pub mod events;
 pub mod in_flight;
 pub mod phase;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
+pub mod real_ip;
 pub mod reply;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]
 pub mod shutdown;
+pub mod timeout;
 pub mod track;
 
-pub use conn_info::ConnInfo;
+pub use body_limit::BodyLimitLayer;
+pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
 pub use in_flight::InFlightLayer;
 pub use phase::{Lifecycle, Phase};
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::RateLimitLayer;
+pub use real_ip::RealIpLayer;
 #[cfg(feature = "serve")]
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
+pub use timeout::TimeoutLayer;
+
+/// An error of a service or of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "serve"))]

@@ -2,6 +2,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::conn_info::Verdict;
 use crate::phase::Phase;
 use crate::reply::Reason;
 
@@ -35,6 +36,24 @@ pub enum Event<'a> {
         /// Why.
         reason: Reason,
     },
+    /// The client's address was looked for.
+    ClientAddress {
+        /// What was found, and why.
+        verdict: Verdict,
+    },
+    /// A `grpc-timeout` that is none: it was ignored.
+    MalformedGrpcTimeout,
+    /// The rate limiter had no room for one more key: one that still counted was forgotten, or the new
+    /// one refused.
+    RateLimitFull,
+    /// The limit that instances share could not be asked, and the local one took over: told once for a run
+    /// of failures.
+    RateLimitFallback {
+        /// What went wrong.
+        error: &'a (dyn std::error::Error + 'static),
+    },
+    /// The limit that instances share is asked again.
+    RateLimitRestored,
     /// The service failed instead of answering; the client got a 500.
     ServiceError {
         /// What it said.
@@ -136,6 +155,16 @@ impl fmt::Display for Event<'_> {
             }
             Event::Timeout { peer, kind } => write!(f, "timeout {kind}{}", Of(*peer)),
             Event::Refused { reason } => write!(f, "refused: {reason}"),
+            Event::ClientAddress { verdict } => write!(f, "client address: {verdict}"),
+            Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
+            Event::RateLimitFull => f.write_str("the rate limiter has no room for one more key"),
+            Event::RateLimitFallback { error } => {
+                write!(
+                    f,
+                    "the shared rate limit fell back to the local one: {error}"
+                )
+            }
+            Event::RateLimitRestored => f.write_str("the shared rate limit is asked again"),
             Event::ServiceError { error } => write!(f, "the service failed: {error}"),
             Event::AcceptError { error, pause: None } => write!(f, "accept failed: {error}"),
             Event::AcceptError {

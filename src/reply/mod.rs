@@ -8,6 +8,11 @@
 //! | [`HeadTooSlow`](Reason::HeadTooSlow) | 408 | - | `Connection: close` |
 //! | [`NoHost`](Reason::NoHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
+//! | [`RequestTimeout`](Reason::RequestTimeout) | 503 | DEADLINE_EXCEEDED 4 | |
+//! | [`GatewayTimeout`](Reason::GatewayTimeout) | 504 | DEADLINE_EXCEEDED 4 | |
+//! | [`BodyTooLarge`](Reason::BodyTooLarge) | 413 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
+//! | [`RateLimited`](Reason::RateLimited) | 429 | RESOURCE_EXHAUSTED 8 | `Retry-After` |
+//! | [`ClientUnknown`](Reason::ClientUnknown) | 400 | INVALID_ARGUMENT 3 | |
 //!
 //! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it
 //!   (RFC 9113, 8.2.2).
@@ -34,6 +39,7 @@
 //! ```
 
 mod body;
+mod digits;
 mod form;
 mod table;
 #[cfg(test)]
@@ -74,12 +80,17 @@ impl Reply {
 
     /// Adds `Retry-After` (RFC 9110, 10.2.3): whole seconds, rounded up and never 0; for gRPC
     /// `grpc-retry-pushback-ms` in milliseconds.
+    ///
+    /// A number of more than three digits is rounded up to three that count (1234 s are told as 1240), so
+    /// that it can be said without allocating.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        // Rounded up in both units: a client that comes back a moment too early is refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let millis = wait.as_nanos().div_ceil(1_000_000);
         self.retry_after = Some(RetryAfter {
-            seconds: HeaderValue::from(millis.div_ceil(1000)),
-            millis: HeaderValue::from(millis),
+            seconds: digits::at_least(seconds.max(1)),
+            millis: digits::at_least(u64::try_from(millis).unwrap_or(u64::MAX).max(1)),
         });
         self
     }

@@ -17,6 +17,16 @@ pub enum Reason {
     NoHost,
     /// The service failed instead of answering.
     Internal,
+    /// The request took longer than the time it was given; 503.
+    RequestTimeout,
+    /// The same, told as a gateway tells it; 504.
+    GatewayTimeout,
+    /// The request's body is larger than what is taken.
+    BodyTooLarge,
+    /// More requests came than the quota has.
+    RateLimited,
+    /// Nothing that can be trusted says where the request comes from.
+    ClientUnknown,
 }
 
 /// One row of the table: the same refusal in each form.
@@ -82,6 +92,26 @@ impl Reason {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
             }
+            Reason::RequestTimeout => {
+                row!("request_timeout", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "4", close false,
+                     "the request took too long")
+            }
+            Reason::GatewayTimeout => {
+                row!("gateway_timeout", GATEWAY_TIMEOUT 504 "Gateway Timeout", grpc "4", close false,
+                     "the request took too long")
+            }
+            Reason::BodyTooLarge => {
+                row!("body_too_large", PAYLOAD_TOO_LARGE 413 "Payload Too Large", grpc "8", close true,
+                     "the request body is too large")
+            }
+            Reason::RateLimited => {
+                row!("rate_limited", TOO_MANY_REQUESTS 429 "Too Many Requests", grpc "8", close false,
+                     "too many requests, please slow down")
+            }
+            Reason::ClientUnknown => {
+                row!("client_unknown", BAD_REQUEST 400 "Bad Request", grpc "3", close false,
+                     "the address of the client is not known")
+            }
         }
     }
 
@@ -91,13 +121,18 @@ impl Reason {
     }
 
     #[cfg(test)]
-    pub(super) const ALL: [Reason; 6] = [
+    pub(super) const ALL: [Reason; 11] = [
         Reason::Draining,
         Reason::HandlerTimeout,
         Reason::BodyTooSlow,
         Reason::HeadTooSlow,
         Reason::NoHost,
         Reason::Internal,
+        Reason::RequestTimeout,
+        Reason::GatewayTimeout,
+        Reason::BodyTooLarge,
+        Reason::RateLimited,
+        Reason::ClientUnknown,
     ];
 }
 

@@ -93,7 +93,7 @@ fn retry_after_is_rounded_up_and_never_nothing() {
         (0, "1", "1"),
         (1, "1", "1"),
         (1000, "1", "1000"),
-        (1001, "2", "1001"),
+        (1001, "2", "1010"),
     ] {
         let reply = Reply::new(Reason::Draining).retry_after(Duration::from_millis(wait));
         let retry = reply.retry_after.unwrap();

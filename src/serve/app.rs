@@ -10,9 +10,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::RequestBody;
-
-/// An error of a service or of a body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::BoxError;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a
 /// `tonic::service::Routes`, a `tower::service_fn`. Never implemented by hand.

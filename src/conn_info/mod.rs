@@ -1,0 +1,62 @@
+//! Who is at the other end.
+
+mod client;
+#[cfg(feature = "axum")]
+mod extract;
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Extensions;
+
+pub use client::{ClientIp, Verdict};
+
+/// The two ends of the connection that a request came over, and the client behind the proxies once
+/// [`real_ip`](crate::real_ip) has looked for it. `serve` puts it into every request's extensions.
+///
+/// `peer` and `local` are the socket's addresses, and no layer changes them: behind a proxy the peer is the
+/// proxy.
+///
+/// One extension for both, which [`real_ip`](crate::real_ip) fills in its place, because each extension
+/// of a request is an allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ConnInfo {
+    /// The other end; `None` where the transport has no such address (a Unix socket).
+    pub peer: Option<SocketAddr>,
+    /// This end; `None` where the transport has no such address.
+    pub local: Option<SocketAddr>,
+    /// Who sent the request, as far as that can be trusted; `None` until
+    /// [`RealIpLayer`](crate::RealIpLayer) has looked.
+    pub client: Option<ClientIp>,
+}
+
+impl ConnInfo {
+    /// The two ends of a connection.
+    pub const fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+        ConnInfo {
+            peer,
+            local,
+            client: None,
+        }
+    }
+}
+
+/// The socket's peer, from `serve`, or with feature `axum` from axum's `ConnectInfo`.
+pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
+    if let Some(info) = extensions.get::<ConnInfo>() {
+        return info.peer;
+    }
+    #[cfg(feature = "axum")]
+    if let Some(info) = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>() {
+        return Some(info.0);
+    }
+    None
+}
+
+/// The client's address: what [`real_ip`](crate::real_ip) found; without that layer the peer's.
+pub(crate) fn client_of(extensions: &Extensions) -> Option<IpAddr> {
+    match ClientIp::of(extensions) {
+        Some(client) => client.ip,
+        None => peer_of(extensions).map(|peer| peer.ip().to_canonical()),
+    }
+}

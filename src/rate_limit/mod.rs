@@ -1,0 +1,11 @@
+//! Limits how many requests a client may make.
+
+mod key;
+mod quota;
+
+pub use key::Key;
+pub use quota::{InvalidQuota, Quota};
+
+/// Refuses requests over a quota; see the [module](self).
+#[derive(Clone, Debug)]
+pub struct RateLimitLayer {}

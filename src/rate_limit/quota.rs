@@ -1,0 +1,253 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// So many requests in so much time, and how many of them may come at once.
+///
+/// ```
+/// use lameduck::rate_limit::Quota;
+///
+/// let quota = Quota::per_second(100).burst(200);
+/// assert_eq!(quota, "100/s burst 200".parse().unwrap());
+/// let a_day = Quota::per_day(10_000); // all of them may come at once
+/// ```
+///
+/// The quota is refilled evenly (GCRA): `per_second(100)` gives one back every 10 ms, and not a hundred at the
+/// beginning of each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    requests: u32,
+    period: Duration,
+    burst: u32,
+}
+
+impl Quota {
+    /// `requests` a second.
+    pub const fn per_second(requests: u32) -> Self {
+        Self::per(requests, Duration::from_secs(1))
+    }
+
+    /// `requests` a minute.
+    pub const fn per_minute(requests: u32) -> Self {
+        Self::per(requests, Duration::from_secs(60))
+    }
+
+    /// `requests` an hour.
+    pub const fn per_hour(requests: u32) -> Self {
+        Self::per(requests, Duration::from_secs(3600))
+    }
+
+    /// `requests` a day.
+    pub const fn per_day(requests: u32) -> Self {
+        Self::per(requests, Duration::from_secs(86_400))
+    }
+
+    /// `requests` in each `period`; all of them may come at once, unless [`burst`](Self::burst) says otherwise.
+    ///
+    /// What makes no sense (no requests, no time, more than one request a nanosecond, a period over a year)
+    /// is refused where the quota is used, with [`InvalidQuota`].
+    pub const fn per(requests: u32, period: Duration) -> Self {
+        Quota {
+            requests,
+            period,
+            burst: requests,
+        }
+    }
+
+    /// How many may come at once, when none came for long enough. Default: as many as in one period.
+    #[must_use]
+    pub const fn burst(mut self, burst: u32) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// How many requests a period has.
+    pub const fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// How long a period is.
+    pub const fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// How many may come at once.
+    pub const fn largest_burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// How long it takes until one request is given back.
+    pub(crate) fn interval(&self) -> Duration {
+        self.period / self.requests.max(1)
+    }
+
+    /// Whether the quota can be kept.
+    pub(crate) fn check(self) -> Result<Self, InvalidQuota> {
+        const YEAR: Duration = Duration::from_secs(366 * 86_400);
+        let wrong = if self.requests == 0 {
+            "it lets nothing pass; leave the layer out, or refuse the requests where they are routed"
+        } else if self.burst == 0 {
+            "a burst of 0 lets nothing pass; the least is 1"
+        } else if self.period.is_zero() {
+            "a period of no time has no end; the least is a nanosecond a request"
+        } else if self.period > YEAR {
+            "the period is longer than a year"
+        } else if self.interval().is_zero() {
+            "more than one request a nanosecond is no limit"
+        } else if self
+            .interval()
+            .checked_mul(self.burst)
+            .is_none_or(|full| full > 10 * YEAR)
+        {
+            "a burst of that size is refilled in more than ten years"
+        } else {
+            return Ok(self);
+        };
+        Err(InvalidQuota {
+            what: self.to_string(),
+            wrong,
+        })
+    }
+}
+
+/// One quota, where several could be.
+impl IntoIterator for Quota {
+    type Item = Quota;
+    type IntoIter = std::iter::Once<Quota>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self)
+    }
+}
+
+/// As [`FromStr`] reads it: `100/s burst 200`.
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.requests)?;
+        match UNITS
+            .iter()
+            .find(|(_, seconds)| self.period == Duration::from_secs(*seconds))
+        {
+            Some((unit, _)) => f.write_str(unit)?,
+            None => write!(f, "{:?}", self.period)?,
+        }
+        if self.burst != self.requests {
+            write!(f, " burst {}", self.burst)?;
+        }
+        Ok(())
+    }
+}
+
+const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+
+/// `100/s`, `100/s burst 200`; the units are `s`, `m`, `h` and `d`.
+impl FromStr for Quota {
+    type Err = InvalidQuota;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuota> {
+        let wrong = |wrong| InvalidQuota {
+            what: text.to_owned(),
+            wrong,
+        };
+        let mut words = text.split_ascii_whitespace();
+        let rate = words.next().unwrap_or_default();
+        let (requests, unit) = rate
+            .split_once('/')
+            .ok_or(wrong("it has to be as \"100/s\" or \"100/s burst 200\""))?;
+        let requests = number(requests).ok_or(wrong(
+            "what stands before \"/\" is no whole number of requests",
+        ))?;
+        let (_, seconds) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or(wrong("the unit after \"/\" has to be s, m, h or d"))?;
+        let mut quota = Quota::per(requests, Duration::from_secs(*seconds));
+        match (words.next(), words.next(), words.next()) {
+            (None, ..) => {}
+            (Some("burst"), Some(burst), None) => {
+                quota = quota.burst(
+                    number(burst).ok_or(wrong("what stands after \"burst\" is no whole number"))?,
+                );
+            }
+            _ => {
+                return Err(wrong(
+                    "after the rate there can only be \"burst\" and a number",
+                ));
+            }
+        }
+        quota.check()
+    }
+}
+
+/// Digits only: `parse` alone would take a sign.
+fn number(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+/// A quota that cannot be kept, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidQuota {
+    what: String,
+    wrong: &'static str,
+}
+
+impl fmt::Display for InvalidQuota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the quota \"{}\" cannot be kept: {}",
+            self.what, self.wrong
+        )
+    }
+}
+
+impl std::error::Error for InvalidQuota {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_written_again() {
+        for text in ["100/s", "100/s burst 200", "1/m", "5/h burst 1", "10000/d"] {
+            assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
+        }
+        assert_eq!("100/s  burst 100".parse(), Ok(Quota::per_second(100)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_to_change() {
+        for (text, told) in [
+            ("", "as \"100/s\""),
+            ("100", "as \"100/s\""),
+            ("+1/s", "whole number"),
+            ("/s", "whole number"),
+            ("1.5/s", "whole number"),
+            ("99999999999/s", "whole number"),
+            ("100/sec", "s, m, h or d"),
+            ("100/s 200", "only be \"burst\""),
+            ("100/s burst", "only be \"burst\""),
+            ("100/s burst x", "no whole number"),
+            ("100/s burst 1 2", "only be \"burst\""),
+            ("0/s", "lets nothing pass"),
+            ("1/s burst 0", "the least is 1"),
+            ("1/d burst 4000000000", "ten years"),
+        ] {
+            let error = text.parse::<Quota>().unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+        assert!(Quota::per(1, Duration::ZERO).check().is_err());
+        assert!(
+            Quota::per(u32::MAX, Duration::from_secs(1))
+                .check()
+                .is_err()
+        );
+        assert!(
+            Quota::per(1, Duration::from_secs(400 * 86_400))
+                .check()
+                .is_err()
+        );
+    }
+}
