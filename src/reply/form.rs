@@ -47,6 +47,11 @@ impl Asked {
         asked
     }
 
+    /// Whether it is a gRPC request, by its content type (gRPC-Web too).
+    pub(crate) fn is_grpc(&self) -> bool {
+        matches!(self.form, Form::Grpc { .. })
+    }
+
     /// How many `Host` headers there are.
     #[cfg(feature = "serve")]
     pub(crate) fn hosts(&self) -> u8 {

@@ -1,0 +1,83 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::TimeoutBody;
+use super::terms::Terms;
+
+/// The answer of a [`Timeout`](super::Timeout) service: the inner service's, or the refusal when the time is
+/// over.
+#[pin_project]
+pub struct TimeoutFuture<F> {
+    /// `None` once there is an answer.
+    #[pin]
+    inner: Option<F>,
+    /// `None` if the request has all the time it wants.
+    terms: Option<Terms>,
+    #[pin]
+    sleep: Option<Sleep>,
+}
+
+impl<F> TimeoutFuture<F> {
+    pub(super) fn new(inner: F, terms: Option<Terms>) -> Self {
+        TimeoutFuture {
+            inner: Some(inner),
+            terms,
+            sleep: None,
+        }
+    }
+}
+
+impl<F, B, E> Future for TimeoutFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+{
+    type Output = Result<Response<TimeoutBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(inner) = this.inner.as_mut().as_pin_mut() {
+            if let Poll::Ready(answer) = inner.poll(cx) {
+                this.inner.set(None);
+                this.sleep.set(None);
+                let terms = this.terms.take();
+                return Poll::Ready(answer.map(|response| TimeoutBody::of(response, terms)));
+            }
+        }
+        let Some(terms) = this.terms.as_ref() else {
+            return Poll::Pending;
+        };
+        // The clock, and not only the timer: a service that uses up tokio's cooperative budget in each of
+        // its polls would leave none for the timer, and so outlive every deadline.
+        if Instant::now() < terms.limit.deadline {
+            if this.sleep.is_none() {
+                this.sleep.set(Some(sleep_until(terms.limit.deadline)));
+            }
+            if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                ready!(sleep.poll(cx));
+            }
+        }
+        // Before the answer is out: the client may send its next request when what this one held is free.
+        this.inner.set(None);
+        this.sleep.set(None);
+        match this.terms.take() {
+            Some(terms) => Poll::Ready(Ok(terms.refuse().map(TimeoutBody::unlimited))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<F> fmt::Debug for TimeoutFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutFuture")
+            .field("limited", &self.terms.is_some())
+            .finish_non_exhaustive()
+    }
+}

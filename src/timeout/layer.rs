@@ -1,0 +1,155 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use tower_layer::Layer;
+
+use super::{RouteTimeout, Timeout};
+use crate::events::Events;
+use crate::reply::Reason;
+
+/// Answers a request that takes too long; see the [module](super).
+#[derive(Clone)]
+pub struct TimeoutLayer {
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
+}
+
+type PerRequest = dyn Fn(&Parts) -> Option<RouteTimeout> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub after: Duration,
+    pub reason: Reason,
+    pub grpc_timeout: bool,
+    pub whole: bool,
+    pub per_request: Option<Arc<PerRequest>>,
+    pub events: Events,
+}
+
+impl TimeoutLayer {
+    /// A request has `time` from the call of the service to the head of the answer.
+    ///
+    /// A time longer than a clock can count (`Duration::MAX`) never passes: then only a route's time and
+    /// `grpc-timeout` are in force.
+    pub fn new(time: Duration) -> Self {
+        TimeoutLayer {
+            shared: Some(Arc::new(Shared {
+                after: time,
+                reason: Reason::RequestTimeout,
+                grpc_timeout: true,
+                whole: false,
+                per_request: None,
+                events: Events::none(),
+            })),
+        }
+    }
+
+    /// A layer of the same type that does nothing at all: it reads no extension, no function is asked, and
+    /// `grpc-timeout` is left to the service. What is set on it afterwards changes nothing.
+    pub fn off() -> Self {
+        TimeoutLayer { shared: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        if let Some(shared) = &mut self.shared {
+            change(Arc::make_mut(shared));
+        }
+        self
+    }
+
+    /// Answers 504 instead of 503: for a service whose time is spent waiting for another one. gRPC's
+    /// answer stays DEADLINE_EXCEEDED.
+    #[must_use]
+    pub fn gateway(self) -> Self {
+        self.with(|shared| shared.reason = Reason::GatewayTimeout)
+    }
+
+    /// Ignores `grpc-timeout`. Default: the shorter of the server's time and the client's is in force.
+    #[must_use]
+    pub fn without_grpc_timeout(self) -> Self {
+        self.with(|shared| shared.grpc_timeout = false)
+    }
+
+    /// The time runs to the end of the response's body. Default: to its head.
+    ///
+    /// Not for a route that streams without an end: switch it off there by [`RouteTimeout::off`].
+    #[must_use]
+    pub fn whole_response(self) -> Self {
+        self.with(|shared| shared.whole = true)
+    }
+
+    /// Asks for the time of each request by its head; `None` leaves it to the extension or the layer. It
+    /// is called on the request's path and must not block.
+    ///
+    /// With axum, in `Router::layer`, the route is there:
+    ///
+    /// ```
+    /// # use lameduck::{TimeoutLayer, timeout::RouteTimeout};
+    /// # use std::time::Duration;
+    /// use axum::extract::MatchedPath;
+    ///
+    /// let timeout = TimeoutLayer::new(Duration::from_secs(10)).per_request(|head| {
+    ///     match head.extensions.get::<MatchedPath>()?.as_str() {
+    ///         "/export/{id}" => Some(RouteTimeout::after(Duration::from_secs(120))),
+    ///         "/events" => Some(RouteTimeout::off()),
+    ///         _ => None,
+    ///     }
+    /// });
+    /// # let app: axum::Router = axum::Router::new().layer(timeout);
+    /// ```
+    #[must_use]
+    pub fn per_request(
+        self,
+        time: impl Fn(&Parts) -> Option<RouteTimeout> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.per_request = Some(Arc::new(time)))
+    }
+
+    /// Tells each expiry once, [`Event::Refused`](crate::events::Event::Refused), be it in the head or in the
+    /// body, and each `grpc-timeout` that was ignored,
+    /// [`Event::MalformedGrpcTimeout`](crate::events::Event::MalformedGrpcTimeout).
+    #[must_use]
+    pub fn events(self, events: Events) -> Self {
+        self.with(|shared| shared.events = events)
+    }
+}
+
+impl<S> Layer<S> for TimeoutLayer {
+    type Service = Timeout<S>;
+
+    fn layer(&self, inner: S) -> Timeout<S> {
+        Timeout {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for TimeoutLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shared {
+            None => f.write_str("TimeoutLayer(off)"),
+            Some(shared) => shared.fmt_as("TimeoutLayer", f),
+        }
+    }
+}
+
+impl Shared {
+    fn fmt_as(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(name)
+            .field("after", &self.after)
+            .field("reason", &self.reason)
+            .field("grpc_timeout", &self.grpc_timeout)
+            .field("whole_response", &self.whole)
+            .field("per_request", &self.per_request.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_as("Shared", f)
+    }
+}

@@ -1,0 +1,103 @@
+//! What is in force for one request.
+
+use http::{HeaderMap, HeaderValue, Response, Version, header};
+use tokio::time::Instant;
+
+use super::RouteTimeout;
+use super::grpc::{Said, said};
+use super::layer::Shared;
+use crate::events::{Event, Events};
+use crate::reply::{Asked, Reason, Reply, ReplyBody};
+
+/// A request's deadline, and what is to be known when it passes.
+pub(super) struct Terms {
+    pub limit: Limit,
+    pub asked: Asked,
+    /// The deadline is for the body too.
+    pub whole: bool,
+    /// The protocol has trailers that every client reads.
+    trailers: bool,
+}
+
+/// What the body goes on with.
+pub(super) struct Limit {
+    pub deadline: Instant,
+    reason: Reason,
+    // Not the layer's whole state: without a listener there is no counter that all requests share.
+    events: Events,
+}
+
+impl Terms {
+    /// `None` if the request has all the time it wants. The time runs from now.
+    pub fn of(
+        shared: &Shared,
+        route: Option<RouteTimeout>,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Option<Self> {
+        let mut time = match route {
+            Some(route) => route.after,
+            None => Some(shared.after),
+        };
+        if time.is_none() && !shared.grpc_timeout {
+            return None;
+        }
+        let asked = Asked::head(version, headers);
+        if shared.grpc_timeout && asked.is_grpc() {
+            match said(headers) {
+                Said::Nothing => {}
+                Said::Within(client) => time = Some(time.map_or(client, |own| own.min(client))),
+                Said::Malformed => shared.events.tell(|| Event::MalformedGrpcTimeout),
+            }
+        }
+        Some(Terms {
+            limit: Limit {
+                deadline: Instant::now().checked_add(time?)?,
+                reason: shared.reason,
+                events: shared.events.clone(),
+            },
+            asked,
+            whole: shared.whole,
+            trailers: version >= Version::HTTP_2,
+        })
+    }
+
+    /// The refusal.
+    pub fn refuse<B>(self) -> Response<ReplyBody<B>> {
+        self.limit.tell();
+        // The request's own header map went in with the request.
+        let reply = Reply::new(self.limit.reason);
+        ReplyBody::refusal(reply.answer(self.asked, HeaderMap::new()))
+    }
+
+    /// Whether an answer of this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
+    /// status in the data, and below HTTP/2 a body that ends is complete, whatever its trailers say.
+    pub fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
+        let grpc = |value: &HeaderValue| {
+            let name = value.as_bytes().get(..b"application/grpc".len());
+            let rest = value.as_bytes().get(b"application/grpc".len());
+            name.is_some_and(|name| name.eq_ignore_ascii_case(b"application/grpc"))
+                && matches!(rest, None | Some(b'+' | b';'))
+        };
+        self.trailers && answer.get(header::CONTENT_TYPE).is_some_and(grpc)
+    }
+}
+
+impl Limit {
+    /// Tells that it has passed.
+    pub fn tell(&self) {
+        let reason = self.reason;
+        self.events.tell(|| Event::Refused { reason });
+    }
+
+    /// The refusal as the trailers of a gRPC answer.
+    pub fn grpc_trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::with_capacity(2);
+        trailers.insert("grpc-status", HeaderValue::from_static("4"));
+        trailers.insert(
+            "grpc-message",
+            HeaderValue::from_static("the request took too long"),
+        );
+        trailers
+    }
+}
