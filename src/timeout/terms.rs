@@ -92,12 +92,14 @@ impl Limit {
 
     /// The refusal as the trailers of a gRPC answer.
     pub fn grpc_trailers(&self) -> HeaderMap {
-        let mut trailers = HeaderMap::with_capacity(2);
-        trailers.insert("grpc-status", HeaderValue::from_static("4"));
-        trailers.insert(
-            "grpc-message",
-            HeaderValue::from_static("the request took too long"),
-        );
+        // From the one table: what a Trailers-Only answer says beside its content type.
+        let mut headers = HeaderMap::with_capacity(3);
+        let grpc = HeaderValue::from_static("application/grpc");
+        headers.insert(header::CONTENT_TYPE, grpc);
+        let asked = Asked::head(Version::HTTP_2, &headers);
+        let refusal = Reply::new(self.reason).answer(asked, headers);
+        let mut trailers = refusal.into_parts().0.headers;
+        trailers.remove(header::CONTENT_TYPE);
         trailers
     }
 }
