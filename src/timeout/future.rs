@@ -21,7 +21,7 @@ pub struct TimeoutFuture<F> {
     /// `None` if the request has all the time it wants.
     terms: Option<Terms>,
     // In its place and not in a box: a handler that waits is the usual one, and must not cost an allocation.
-    // The 96 bytes are there only while a request runs; to move them costs no more time than the box did.
+    // Its 100 bytes or so are there only while a request runs; to move them costs no more time than the box did.
     #[pin]
     sleep: Option<Sleep>,
 }
