@@ -68,7 +68,7 @@ impl Body for Frames {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.hint.clone()
+        self.hint
     }
 }
 
@@ -376,7 +376,7 @@ async fn grpc_is_refused_in_its_own_form() {
                 .header("content-type", "application/grpc+proto")
                 .body(Frames {
                     frames: frames.frames.iter().map(data_again).collect(),
-                    hint: frames.hint.clone(),
+                    hint: frames.hint,
                     ..Frames::default()
                 })
                 .unwrap();
