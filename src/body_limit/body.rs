@@ -1,0 +1,131 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use super::error::too_large;
+use crate::BoxError;
+
+/// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
+/// bytes, then an error for which [`is_too_large`](super::is_too_large) is true.
+///
+/// Trailers are not counted. A body that is over its limit is dropped as soon as that is known.
+#[pin_project]
+pub struct BodyLimitBody<B> {
+    /// `None` once it has been cut.
+    #[pin]
+    body: Option<B>,
+    /// How many bytes may still come; `None` without a limit.
+    left: Option<u64>,
+    /// Cut, and the error not told yet.
+    owes_error: bool,
+    over: Option<Over>,
+}
+
+/// Tells the answer that the body was over its limit.
+#[derive(Clone, Default)]
+pub(super) struct Over(Arc<AtomicBool>);
+
+impl Over {
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<B> BodyLimitBody<B> {
+    pub(super) fn new(body: B, limit: Option<u64>, over: Option<Over>) -> Self {
+        BodyLimitBody {
+            body: Some(body),
+            left: limit,
+            owes_error: false,
+            over,
+        }
+    }
+}
+
+impl<B> Body for BodyLimitBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        if let Some(body) = this.body.as_mut().as_pin_mut() {
+            let Some(frame) = ready!(body.poll_frame(cx))
+                .transpose()
+                .map_err(Into::into)?
+            else {
+                return Poll::Ready(None);
+            };
+            let Some(left) = this.left else {
+                return Poll::Ready(Some(Ok(frame)));
+            };
+            let mut data = match frame.into_data() {
+                Ok(data) => data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            if let Some(rest) = left.checked_sub(data.len() as u64) {
+                *left = rest;
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            this.body.set(None);
+            *this.owes_error = true;
+            // Less than the length of what is in memory.
+            data.truncate(std::mem::take(left) as usize);
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+        }
+        if !std::mem::take(this.owes_error) {
+            return Poll::Ready(None);
+        }
+        // Not earlier: whether a handler that never reads so far has its answer sent must not depend on
+        // how the bytes were cut into frames.
+        if let Some(Over(flag)) = this.over.take() {
+            flag.store(true, Ordering::Release);
+        }
+        Poll::Ready(Some(Err(too_large())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => !self.owes_error,
+        }
+    }
+
+    /// The inner body's, and no more than may still come.
+    fn size_hint(&self) -> SizeHint {
+        let Some(body) = &self.body else {
+            return SizeHint::with_exact(0);
+        };
+        let inner = body.size_hint();
+        let Some(left) = self.left else {
+            return inner;
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().min(left));
+        hint.set_upper(inner.upper().map_or(left, |upper| upper.min(left)));
+        hint
+    }
+}
+
+impl<B> fmt::Debug for BodyLimitBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyLimitBody")
+            .field("left", &self.left)
+            .field("cut", &self.body.is_none())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use pin_project::pin_project;
+
+use super::body::Over;
+use super::layer::Shared;
+use crate::reply::{Asked, Reason, Reply, ReplyBody};
+
+/// The answer of a [`BodyLimit`](super::BodyLimit) service: the inner service's, or the refusal.
+#[pin_project]
+pub struct BodyLimitFuture<F> {
+    #[pin]
+    answer: Answer<F>,
+}
+
+#[pin_project(project = Projected)]
+enum Answer<F> {
+    Passed {
+        #[pin]
+        future: F,
+        watch: Option<Watch>,
+    },
+    Refused(Response<Bytes>),
+    Given,
+}
+
+/// What there is to know if the body runs over its limit.
+pub(super) struct Watch {
+    pub over: Over,
+    pub asked: Asked,
+    pub shared: Arc<Shared>,
+}
+
+impl<F> BodyLimitFuture<F> {
+    pub(super) fn passed(future: F, watch: Option<Watch>) -> Self {
+        BodyLimitFuture {
+            answer: Answer::Passed { future, watch },
+        }
+    }
+
+    pub(super) fn refused(refusal: Response<Bytes>) -> Self {
+        BodyLimitFuture {
+            answer: Answer::Refused(refusal),
+        }
+    }
+}
+
+impl<F, B, E> Future for BodyLimitFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ReplyBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut answer = self.project().answer;
+        let given = match answer.as_mut().project() {
+            Projected::Passed { future, watch } => {
+                let given = ready!(future.poll(cx));
+                match watch.take() {
+                    Some(watch) if watch.over.is_set() => watch.answer(given),
+                    _ => given.map(ReplyBody::service),
+                }
+            }
+            Projected::Refused(refusal) => Ok(ReplyBody::refusal(std::mem::take(refusal))),
+            Projected::Given => panic!("polled after it was ready"),
+        };
+        answer.set(Answer::Given);
+        Poll::Ready(given)
+    }
+}
+
+impl Watch {
+    /// What the client gets whose body was over the limit, instead of what was `given`.
+    fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
+        self.shared.tell_refused();
+        let reply = Reply::new(Reason::BodyTooLarge);
+        let refusal = match given {
+            Ok(own) if own.status() == Reason::BodyTooLarge.status() => {
+                let refusal = reply.answer(self.asked, HeaderMap::new());
+                // The handler's own is as good; to a gRPC client, who is refused with 200, it says nothing.
+                if own.status() == refusal.status() {
+                    return Ok(ReplyBody::service(own));
+                }
+                refusal
+            }
+            Ok(other) => reply.answer(self.asked, other.into_parts().0.headers),
+            Err(_) => reply.answer(self.asked, HeaderMap::new()),
+        };
+        Ok(ReplyBody::refusal(refusal))
+    }
+}
+
+impl<F> fmt::Debug for BodyLimitFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyLimitFuture").finish_non_exhaustive()
+    }
+}
