@@ -81,10 +81,14 @@ mod future;
 mod header;
 mod layer;
 mod resolver;
+#[cfg(test)]
+mod resolver_tests;
 mod service;
 #[cfg(test)]
 mod tests;
 mod trusted;
+#[cfg(test)]
+mod trusted_tests;
 
 pub use future::RealIpFuture;
 pub use header::ClientIpHeader;

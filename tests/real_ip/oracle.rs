@@ -81,7 +81,9 @@ fn what_they_differ_about_is_decided() {
         .map(|row| (text(&row["id"]), row))
         .collect();
     for row in rows("disputed", 44) {
-        let decision = decisions.remove(text(&row["id"])).expect(text(&row["id"]));
+        let Some(decision) = decisions.remove(text(&row["id"])) else {
+            panic!("undecided: {row}");
+        };
         let expected = (decision["ip"].as_str().map(ip), text(&decision["verdict"]));
         assert_eq!(resolve(row, &row["config"]), expected, "{row}");
         assert!(text(&decision["why"]).len() > 10);
