@@ -10,6 +10,9 @@ mod cost;
 mod oracle;
 #[path = "real_ip/properties.rs"]
 mod properties;
+mod support;
+#[path = "real_ip/wire.rs"]
+mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 
