@@ -1,5 +1,98 @@
 //! Finds the client's address behind trusted proxies.
+//!
+//! Behind a proxy the socket's peer is the proxy, and the client's address is in a header, which a client
+//! can send as well. So what is believed is said explicitly: whose word is taken ([`TrustedProxies`], or a
+//! number of proxies), and in which one header ([`ClientIpHeader`]).
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::{BodyExt, Full};
+//! use lameduck::{ClientIp, ConnInfo, RealIpLayer};
+//! use std::convert::Infallible;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let service = ServiceBuilder::new()
+//!     .layer(RealIpLayer::new("loopback, private".parse().unwrap()))
+//!     .service(service_fn(|request: Request<()>| async move {
+//!         let client = ClientIp::of(request.extensions()).unwrap();
+//!         let text = format!("{} ({})", client.ip.unwrap(), client.verdict);
+//!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+//!     }));
+//!
+//! let request = Request::get("/")
+//!     .header("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.0.0.7") // 6.6.6.6 is the client's own
+//!     .extension(ConnInfo::new(Some("127.0.0.1:4000".parse().unwrap()), None)) // `serve` does this
+//!     .body(())
+//!     .unwrap();
+//! let answer = service.oneshot(request).await.unwrap();
+//! let text = answer.into_body().collect().await.unwrap().to_bytes();
+//! assert_eq!(text, "203.0.113.9 (forwarded)");
+//! # }
+//! ```
+//!
+//! # What is found
+//!
+//! A [`ClientIp`](crate::ClientIp) with the reason, [`Verdict`](crate::Verdict), written into the
+//! [`ConnInfo`](crate::ConnInfo) of the request; where there is none, one is inserted, which is the only
+//! allocation. A second layer further in overwrites what the first one found.
+//!
+//! With trusted proxies:
+//!
+//! | the peer | the header | address | verdict |
+//! |---|---|---|---|
+//! | is no trusted proxy | is ignored | the peer's | `peer` |
+//! | has no address (a Unix socket) | is ignored | none | `unknown` |
+//! | is trusted | is missing, or has no entry | the peer's | `no_header` |
+//! | is trusted | right to left past trusted proxies, ends at another address | that one | `forwarded` |
+//! | is trusted | names trusted proxies only | the leftmost | `all_trusted` |
+//! | is trusted | has an entry that cannot be read before another address | the one to its right, or the peer's | `unreadable` |
+//! | is trusted | has more than 32 entries before another address | the 32nd from the right | `too_many` |
+//!
+//! With a number of proxies, [`RealIpLayer::hops`], the peer is not asked (it may have no address). The
+//! client is that entry from the right: `forwarded`; with fewer entries `too_few`, and if it cannot be read
+//! `unreadable`, both without an address, for the next best would be a proxy's. Empty entries count.
+//!
+//! # How headers are read
+//!
+//! * All lines of the header are one list, in their order. The name is compared exactly: `X_Forwarded_For`
+//!   is another header.
+//! * `X-Forwarded-For`: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Ports
+//!   and zones (`fe80::1%eth0`) are cut off, IPv4-mapped addresses folded to IPv4. Spaces and tabs around an
+//!   entry, and empty entries, are skipped. Nothing else can be read: names, octets with leading
+//!   zeros, whole numbers, hexadecimal, quotes, bytes beyond ASCII.
+//! * `Forwarded`: strictly as RFC 7239 has it. IPv6 addresses and ports need quotes, IPv6 brackets as
+//!   well; no white space around `;`; `for` in any case. What cannot be read: `unknown`, `_obfuscated`, an
+//!   element without `for`, with two of a parameter, or malformed anywhere.
+//! * Quotes in `Forwarded` are matched from the right, and never beyond a line. A client that sends
+//!   `for="1.1.1.1` cannot swallow the `, for=203.0.113.9` that a proxy appends, on the same line or on
+//!   another.
+//! * Any other header, [`ClientIpHeader::Named`]: one line with one address, as in `X-Forwarded-For`; a
+//!   number of proxies is not counted there. An address of a trusted proxy is flagged as `all_trusted`.
+//!
+//! The work is linear in the size of the header, and allocates nothing.
 
-/// Finds the client's address; see the [module](self).
-#[derive(Clone, Debug)]
-pub struct RealIpLayer {}
+mod address;
+mod entries;
+mod forwarded;
+mod future;
+mod header;
+mod layer;
+mod resolver;
+#[cfg(test)]
+mod resolver_tests;
+mod service;
+#[cfg(test)]
+mod tests;
+mod trusted;
+#[cfg(test)]
+mod trusted_tests;
+
+pub use future::RealIpFuture;
+pub use header::ClientIpHeader;
+pub use layer::RealIpLayer;
+pub use resolver::Resolver;
+pub use service::RealIp;
+pub use trusted::{InvalidTrustedProxies, TrustedProxies};

@@ -1,0 +1,55 @@
+//! One entry of `X-Forwarded-For`, and what it has in common with a node of `Forwarded`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Longer than any address with its zone and port; what is longer is not looked at.
+pub(super) const LONGEST: usize = 96;
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, with a zone behind an
+/// IPv6 address; IPv4-mapped addresses folded. `None` for anything else: the parsers of the standard
+/// library are strict, they know no octal, no hexadecimal and no short form.
+pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
+    if entry.len() > LONGEST {
+        return None;
+    }
+    let entry = std::str::from_utf8(entry).ok()?;
+    let ip: IpAddr = if let Some(inside) = entry.strip_prefix('[') {
+        let (ip, after) = inside.split_once(']')?;
+        if !after.is_empty() && !after.strip_prefix(':').is_some_and(is_port) {
+            return None;
+        }
+        zoned(ip)?.into()
+    } else if let Some((ip, port)) = entry.split_once(':') {
+        // One colon is IPv4's port, and two are IPv6: the port there needs brackets.
+        if port.contains(':') {
+            zoned(entry)?.into()
+        } else if is_port(port) {
+            ip.parse::<Ipv4Addr>().ok()?.into()
+        } else {
+            return None;
+        }
+    } else {
+        entry.parse::<Ipv4Addr>().ok()?.into()
+    };
+    Some(ip.to_canonical())
+}
+
+/// An IPv6 address, its zone cut off: it has a meaning only on the host that wrote it.
+fn zoned(ip: &str) -> Option<Ipv6Addr> {
+    let ip = match ip.split_once('%') {
+        Some((ip, zone)) if is_zone(zone) => ip,
+        Some(_) => return None,
+        None => ip,
+    };
+    ip.parse().ok()
+}
+
+fn is_zone(zone: &str) -> bool {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'~');
+    !zone.is_empty() && zone.bytes().all(unreserved)
+}
+
+pub(super) fn is_port(port: &str) -> bool {
+    // `parse` alone takes a sign.
+    port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}

@@ -1,0 +1,154 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Extensions;
+use tower_layer::Layer;
+
+use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
+use crate::conn_info::{Verdict, peer_of};
+use crate::events::{Event, Events};
+use crate::reply::{Reason, Reply};
+
+/// Finds the client's address; see the [module](super).
+#[derive(Clone)]
+pub struct RealIpLayer {
+    /// `None`: does nothing.
+    shared: Option<Arc<Shared>>,
+}
+
+type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    resolver: Resolver,
+    refusal: Option<Reply>,
+    peer: Option<Arc<Peer>>,
+    events: Events,
+}
+
+impl RealIpLayer {
+    /// Takes the word of these proxies, in `X-Forwarded-For`; see [`Resolver::new`].
+    pub fn new(trusted: TrustedProxies) -> Self {
+        Resolver::new(trusted).into()
+    }
+
+    /// Takes the word of whoever connects, with so many proxies always in front; see [`Resolver::hops`].
+    pub fn hops(proxies: usize) -> Self {
+        Resolver::hops(proxies).into()
+    }
+
+    /// Does nothing: no request is touched, and the client is the peer to whoever asks.
+    pub fn off() -> Self {
+        RealIpLayer { shared: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        if let Some(shared) = &mut self.shared {
+            change(Arc::make_mut(shared));
+        }
+        self
+    }
+
+    /// The header that the proxies write. Default: `X-Forwarded-For`.
+    #[must_use]
+    pub fn header(self, header: ClientIpHeader) -> Self {
+        self.with(|shared| shared.resolver = shared.resolver.clone().header(header))
+    }
+
+    /// Refuses requests whose client has no address, [`Reason::ClientUnknown`]: 400, for gRPC
+    /// INVALID_ARGUMENT. Default: they pass, without one.
+    #[must_use]
+    pub fn refuse_unknown(self) -> Self {
+        self.with(|shared| shared.refusal = Some(Reply::new(Reason::ClientUnknown)))
+    }
+
+    /// Where the socket's peer is found on a server other than this crate's. Default: in
+    /// [`ConnInfo`](crate::ConnInfo), or with feature `axum` in axum's `ConnectInfo<SocketAddr>`.
+    ///
+    /// ```
+    /// # use lameduck::{RealIpLayer, real_ip::TrustedProxies};
+    /// use tonic::transport::server::TcpConnectInfo;
+    ///
+    /// let layer = RealIpLayer::new("private".parse()?)
+    ///     .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr());
+    /// # Ok::<_, lameduck::real_ip::InvalidTrustedProxies>(())
+    /// ```
+    #[must_use]
+    pub fn peer(
+        self,
+        peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.peer = Some(Arc::new(peer)))
+    }
+
+    /// Tells the verdict on each request, [`Event::ClientAddress`], and each refusal, [`Event::Refused`].
+    #[must_use]
+    pub fn events(self, events: Events) -> Self {
+        self.with(|shared| shared.events = events)
+    }
+}
+
+impl From<Resolver> for RealIpLayer {
+    fn from(resolver: Resolver) -> Self {
+        RealIpLayer {
+            shared: Some(Arc::new(Shared {
+                resolver,
+                refusal: None,
+                peer: None,
+                events: Events::none(),
+            })),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(super) fn peer_of(&self, extensions: &Extensions) -> Option<SocketAddr> {
+        match &self.peer {
+            Some(peer) => peer(extensions),
+            None => peer_of(extensions),
+        }
+    }
+
+    pub(super) fn refusal(&self) -> Option<&Reply> {
+        self.refusal.as_ref()
+    }
+
+    pub(super) fn tell(&self, verdict: Verdict) {
+        self.events.tell(|| Event::ClientAddress { verdict });
+    }
+
+    pub(super) fn tell_refused(&self, reason: Reason) {
+        self.events.tell(|| Event::Refused { reason });
+    }
+}
+
+impl<S> Layer<S> for RealIpLayer {
+    type Service = RealIp<S>;
+
+    fn layer(&self, inner: S) -> RealIp<S> {
+        RealIp {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for RealIpLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RealIpLayer").field(&self.shared).finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("resolver", &self.resolver)
+            .field("refuse_unknown", &self.refusal.is_some())
+            .finish_non_exhaustive()
+    }
+}

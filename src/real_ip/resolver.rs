@@ -1,0 +1,172 @@
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+
+use super::{ClientIpHeader, TrustedProxies, address, entries, forwarded};
+use crate::conn_info::{ClientIp, Verdict};
+
+/// As many hops are walked; behind so many proxies stands nobody.
+pub(super) const MOST_HOPS: usize = 32;
+
+/// The rules alone, without a service around them: a pure function of the peer and the headers.
+///
+/// Allocates nothing, and its work is linear in the size of the headers.
+///
+/// ```
+/// use http::HeaderMap;
+/// use lameduck::{Verdict, real_ip::Resolver};
+///
+/// let resolver = Resolver::new("private".parse().unwrap());
+/// let mut headers = HeaderMap::new();
+/// headers.insert("x-forwarded-for", "6.6.6.6, 203.0.113.9, 10.0.0.2".parse().unwrap());
+///
+/// let client = resolver.resolve(Some("10.0.0.1:4000".parse().unwrap()), &headers);
+/// assert_eq!(client.ip, Some("203.0.113.9".parse().unwrap()));
+/// assert_eq!(client.verdict, Verdict::Forwarded);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    trust: Trust,
+    header: ClientIpHeader,
+}
+
+#[derive(Clone, Debug)]
+enum Trust {
+    Proxies(TrustedProxies),
+    Hops(usize),
+}
+
+impl Resolver {
+    /// Takes the word of these proxies, in `X-Forwarded-For`.
+    pub fn new(trusted: TrustedProxies) -> Self {
+        Resolver {
+            trust: Trust::Proxies(trusted),
+            header: ClientIpHeader::default(),
+        }
+    }
+
+    /// Takes the word of whoever connects, because there are always `proxies` proxies in front, each of
+    /// which appends one entry: the client is that entry from the right. With 0 it is the peer.
+    ///
+    /// To be used only where nobody can connect past the proxies: such a client would choose its address.
+    pub fn hops(proxies: usize) -> Self {
+        Resolver {
+            trust: Trust::Hops(proxies),
+            header: ClientIpHeader::default(),
+        }
+    }
+
+    /// The header that the proxies write. Default: `X-Forwarded-For`.
+    #[must_use]
+    pub fn header(mut self, header: ClientIpHeader) -> Self {
+        self.header = header;
+        self
+    }
+
+    /// Who sent the request with these headers, that came from this peer.
+    pub fn resolve(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> ClientIp {
+        let peer_ip = peer.map(|peer| peer.ip().to_canonical());
+        let (ip, verdict) = match (&self.trust, peer_ip) {
+            (Trust::Hops(0), Some(ip)) => (Some(ip), Verdict::Peer),
+            (Trust::Hops(0), None) | (Trust::Proxies(_), None) => (None, Verdict::Unknown),
+            (Trust::Hops(n), _) => self.count(*n, headers),
+            (Trust::Proxies(trusted), Some(ip)) if !trusted.contains(ip) => {
+                (Some(ip), Verdict::Peer)
+            }
+            (Trust::Proxies(trusted), Some(ip)) => {
+                let (ip, verdict) = self.walk(trusted, ip, headers);
+                (Some(ip), verdict)
+            }
+        };
+        ClientIp::new(ip, peer, verdict)
+    }
+
+    /// From the peer, which is trusted, from proxy to proxy to the first address that is none.
+    fn walk(
+        &self,
+        trusted: &TrustedProxies,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> (IpAddr, Verdict) {
+        let lines = headers.get_all(self.header.name());
+        let read = match self.header {
+            ClientIpHeader::XForwardedFor => address::read,
+            ClientIpHeader::Forwarded => forwarded::read,
+            ClientIpHeader::Named(_) => {
+                return match single(lines.iter()) {
+                    Single::None => (peer, Verdict::NoHeader),
+                    Single::Unreadable => (peer, Verdict::Unreadable),
+                    Single::Ip(ip) if trusted.contains(ip) => (ip, Verdict::AllTrusted),
+                    Single::Ip(ip) => (ip, Verdict::Forwarded),
+                };
+            }
+        };
+        let mut last = peer;
+        let mut hops = 0;
+        // RFC 9110, 5.6.1.2: empty entries do not count.
+        for entry in entries::rev(&lines, self.quotes()).filter(|entry| !entry.is_empty()) {
+            if hops == MOST_HOPS {
+                return (last, Verdict::TooMany);
+            }
+            let Some(ip) = read(entry) else {
+                return (last, Verdict::Unreadable);
+            };
+            if !trusted.contains(ip) {
+                return (ip, Verdict::Forwarded);
+            }
+            last = ip;
+            hops += 1;
+        }
+        match hops {
+            0 => (last, Verdict::NoHeader),
+            _ => (last, Verdict::AllTrusted),
+        }
+    }
+
+    /// The entry so many places from the right.
+    fn count(&self, proxies: usize, headers: &HeaderMap) -> (Option<IpAddr>, Verdict) {
+        let lines = headers.get_all(self.header.name());
+        let read = match self.header {
+            ClientIpHeader::XForwardedFor => address::read,
+            ClientIpHeader::Forwarded => forwarded::read,
+            ClientIpHeader::Named(_) => {
+                return match single(lines.iter()) {
+                    Single::None => (None, Verdict::TooFew),
+                    Single::Unreadable => (None, Verdict::Unreadable),
+                    Single::Ip(ip) => (Some(ip), Verdict::Forwarded),
+                };
+            }
+        };
+        // Empty entries count here: if a proxy writes one for a peer without an address, to skip it would
+        // be to take what the client wrote instead.
+        match entries::rev(&lines, self.quotes()).nth(proxies - 1) {
+            None => (None, Verdict::TooFew),
+            Some(entry) => match read(entry) {
+                None => (None, Verdict::Unreadable),
+                Some(ip) => (Some(ip), Verdict::Forwarded),
+            },
+        }
+    }
+
+    fn quotes(&self) -> bool {
+        self.header == ClientIpHeader::Forwarded
+    }
+}
+
+enum Single {
+    None,
+    Unreadable,
+    Ip(IpAddr),
+}
+
+/// The address of a header that has exactly one line with exactly one.
+fn single<'a>(mut lines: impl Iterator<Item = &'a http::HeaderValue>) -> Single {
+    match (lines.next(), lines.next()) {
+        (None, _) => Single::None,
+        (Some(line), None) => match address::read(entries::trim(line.as_bytes())) {
+            Some(ip) => Single::Ip(ip),
+            None => Single::Unreadable,
+        },
+        (Some(_), Some(_)) => Single::Unreadable,
+    }
+}

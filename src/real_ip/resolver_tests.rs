@@ -1,0 +1,235 @@
+use super::*;
+use crate::conn_info::Verdict;
+use http::HeaderMap;
+use std::net::IpAddr;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn resolves(
+    resolver: &Resolver,
+    lines: &[(&'static str, &str)],
+    expected: Option<&str>,
+    why: Verdict,
+) {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(*name, value.parse().unwrap());
+    }
+    let found = resolver.resolve(Some("10.0.0.1:4000".parse().unwrap()), &headers);
+    assert_eq!(
+        (found.ip, found.verdict),
+        (expected.map(ip), why),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn hops_are_counted_from_the_right() {
+    let xff = "x-forwarded-for";
+    let two = Resolver::hops(2);
+    resolves(
+        &two,
+        &[(xff, "6.6.6.6, 1.1.1.1, 2.2.2.2")],
+        Some("1.1.1.1"),
+        Verdict::Forwarded,
+    );
+    resolves(
+        &two,
+        &[(xff, "1.1.1.1"), (xff, "2.2.2.2")],
+        Some("1.1.1.1"),
+        Verdict::Forwarded,
+    );
+    resolves(&two, &[(xff, "2.2.2.2")], None, Verdict::TooFew);
+    resolves(&two, &[], None, Verdict::TooFew);
+    resolves(
+        &two,
+        &[(xff, "6.6.6.6, unknown, 2.2.2.2")],
+        None,
+        Verdict::Unreadable,
+    );
+    // An empty entry of a proxy counts: else what the client sent moves into its place.
+    resolves(
+        &two,
+        &[(xff, "6.6.6.6, , 2.2.2.2")],
+        None,
+        Verdict::Unreadable,
+    );
+    resolves(
+        &Resolver::hops(0),
+        &[(xff, "6.6.6.6")],
+        Some("10.0.0.1"),
+        Verdict::Peer,
+    );
+    resolves(
+        &Resolver::hops(usize::MAX),
+        &[(xff, "6.6.6.6")],
+        None,
+        Verdict::TooFew,
+    );
+
+    let unix = Resolver::hops(0).resolve(None, &HeaderMap::new());
+    assert_eq!((unix.ip, unix.verdict), (None, Verdict::Unknown));
+}
+
+#[test]
+fn a_named_header_holds_one_address() {
+    let name = "cf-connecting-ip";
+    let resolver =
+        Resolver::new("private".parse().unwrap()).header("CF-Connecting-IP".parse().unwrap());
+    let counted = Resolver::hops(3).header(resolver_header(name));
+    let proxy = Some("10.0.0.1");
+    resolves(
+        &resolver,
+        &[(name, " 1.1.1.1\t")],
+        Some("1.1.1.1"),
+        Verdict::Forwarded,
+    );
+    resolves(
+        &resolver,
+        &[(name, "10.0.0.7")],
+        Some("10.0.0.7"),
+        Verdict::AllTrusted,
+    );
+    resolves(
+        &resolver,
+        &[("x-forwarded-for", "1.1.1.1")],
+        proxy,
+        Verdict::NoHeader,
+    );
+    for odd in ["", "1.1.1.1, 2.2.2.2", "1.1.1.1,", "for=1.1.1.1"] {
+        resolves(&resolver, &[(name, odd)], proxy, Verdict::Unreadable);
+        resolves(&counted, &[(name, odd)], None, Verdict::Unreadable);
+    }
+    resolves(
+        &resolver,
+        &[(name, "1.1.1.1"), (name, "1.1.1.1")],
+        proxy,
+        Verdict::Unreadable,
+    );
+    resolves(
+        &counted,
+        &[(name, "1.1.1.1")],
+        Some("1.1.1.1"),
+        Verdict::Forwarded,
+    );
+    resolves(&counted, &[], None, Verdict::TooFew);
+}
+
+fn resolver_header(name: &str) -> ClientIpHeader {
+    let header: ClientIpHeader = name.parse().unwrap();
+    assert_eq!(header.to_string(), name);
+    header
+}
+
+#[test]
+fn the_names_of_headers() {
+    assert_eq!(
+        resolver_header("x-forwarded-for"),
+        ClientIpHeader::XForwardedFor
+    );
+    let mixed: ClientIpHeader = "X-Forwarded-For".parse().unwrap();
+    assert_eq!(mixed, ClientIpHeader::XForwardedFor);
+    assert_eq!(resolver_header("forwarded"), ClientIpHeader::Forwarded);
+    assert!(matches!(
+        resolver_header("x_forwarded_for"),
+        ClientIpHeader::Named(_)
+    ));
+    assert!("a b".parse::<ClientIpHeader>().is_err());
+    assert!("".parse::<ClientIpHeader>().is_err());
+}
+
+#[test]
+fn thirty_two_hops_are_walked() {
+    let resolver = Resolver::new("private".parse().unwrap());
+    let hops = |n: u8| {
+        (1..=n)
+            .map(|i| format!("10.0.1.{i}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    let chain = |n| format!("1.1.1.1,{}", hops(n));
+    let xff = "x-forwarded-for";
+    resolves(
+        &resolver,
+        &[(xff, &chain(31))],
+        Some("1.1.1.1"),
+        Verdict::Forwarded,
+    );
+    resolves(
+        &resolver,
+        &[(xff, &hops(32))],
+        Some("10.0.1.1"),
+        Verdict::AllTrusted,
+    );
+    resolves(
+        &resolver,
+        &[(xff, &chain(32))],
+        Some("10.0.1.1"),
+        Verdict::TooMany,
+    );
+}
+
+#[test]
+fn forwarded_elements() {
+    let resolver = Resolver::new("private".parse().unwrap()).header(ClientIpHeader::Forwarded);
+    let name = "forwarded";
+    for good in [
+        "for=1.1.1.1",
+        r#"for="1.1.1.1:80""#,
+        r#"FOR="1.1.1.1:_port""#,
+        r#"for="[::ffff:1.1.1.1]:80";proto=https"#,
+        r#"by=_x;for=1.1.1.1;host="a, b;for=6.6.6.6""#,
+        ";;for=1.1.1.1;",
+        "for=1.1.1.1,, ,",
+        r#"for="1.1.1.1";secret="\"\\""#,
+        r#"for="6.6.6.6, for=1.1.1.1"#,
+        r#"for="6.6.6.6\, for="\1.1.1.1""#,
+        r#"for=6.6.6.6;by=", for=1.1.1.1;by="10.0.0.2""#,
+    ] {
+        resolves(
+            &resolver,
+            &[(name, good)],
+            Some("1.1.1.1"),
+            Verdict::Forwarded,
+        );
+    }
+    for bad in [
+        "for=unknown",
+        "for=_hidden",
+        "for=1.1.1.1:80",
+        "for=1.1.1.1;for=1.1.1.1",
+        "for=1.1.1.1;proto=a;PROTO=a",
+        "for=1.1.1.1; proto=http",
+        "for = 1.1.1.1",
+        "for=[::1]",
+        r#"for="::1""#,
+        r#"for="[1.1.1.1]""#,
+        r#"for="[2001:db8::1%eth0]""#,
+        r#"for="1.1.1.1:""#,
+        r#"for="1.1.1.1:123456""#,
+        r#"for="1.1.1.1"x"#,
+        r#"for=1.1.1.1;by="unmatched"#,
+        r#"for="1.1.1.1\"#,
+        "for=",
+        "=1.1.1.1",
+        "for",
+        "by=1.1.1.1",
+        ";",
+        "1.1.1.1",
+    ] {
+        resolves(
+            &resolver,
+            &[(name, bad)],
+            Some("10.0.0.1"),
+            Verdict::Unreadable,
+        );
+    }
+    // A quote ends with its line.
+    let lines = [(name, r#"for="6.6.6.6"#), (name, "for=1.1.1.1")];
+    resolves(&resolver, &lines, Some("1.1.1.1"), Verdict::Forwarded);
+    let lines = [(name, r#"for="6.6.6.6"#), (name, "for=10.0.0.2")];
+    resolves(&resolver, &lines, Some("10.0.0.2"), Verdict::Unreadable);
+}

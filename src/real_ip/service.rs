@@ -1,0 +1,59 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::RealIpFuture;
+use super::layer::Shared;
+use crate::conn_info::ConnInfo;
+use crate::reply::{Asked, ReplyBody};
+
+/// The service that [`RealIpLayer`](super::RealIpLayer) makes.
+#[derive(Clone, Debug)]
+pub struct RealIp<S> {
+    pub(super) inner: S,
+    pub(super) shared: Option<Arc<Shared>>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for RealIp<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body<Data = Bytes>,
+{
+    type Response = Response<ReplyBody<ResB>>;
+    type Error = S::Error;
+    type Future = RealIpFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let Some(shared) = &self.shared else {
+            return RealIpFuture::passed(self.inner.call(request));
+        };
+        let peer = shared.peer_of(request.extensions());
+        let client = shared.resolver().resolve(peer, request.headers());
+        shared.tell(client.verdict);
+        if let (None, Some(reply)) = (client.ip, shared.refusal()) {
+            shared.tell_refused(reply.reason());
+            let (head, _) = request.into_parts();
+            let asked = Asked::head(head.version, &head.headers);
+            return RealIpFuture::refused(reply.answer(asked, head.headers));
+        }
+        let extensions = request.extensions_mut();
+        match extensions.get_mut::<ConnInfo>() {
+            Some(info) => info.client = Some(client),
+            // The one allocation, and only on servers other than this crate's.
+            None => {
+                let mut info = ConnInfo::new(peer, None);
+                info.client = Some(client);
+                extensions.insert(info);
+            }
+        }
+        RealIpFuture::passed(self.inner.call(request))
+    }
+}

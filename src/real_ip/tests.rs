@@ -1,0 +1,138 @@
+use super::*;
+use crate::conn_info::{ClientIp, ConnInfo, Verdict, client_of};
+use crate::events::{Event, Events};
+use crate::reply::ReplyBody;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use tower::{Layer, ServiceExt, service_fn};
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn private() -> RealIpLayer {
+    RealIpLayer::new("private".parse().unwrap())
+}
+
+fn from(peer: &str) -> Request<()> {
+    Request::get("/")
+        .header("x-forwarded-for", "203.0.113.9")
+        .extension(ConnInfo::new(Some(addr(peer)), Some(addr("10.9.9.9:80"))))
+        .body(())
+        .unwrap()
+}
+
+/// The answer, and the extensions that the inner service saw.
+async fn call(
+    layer: &RealIpLayer,
+    request: Request<()>,
+) -> (Response<ReplyBody<Full<Bytes>>>, Option<http::Extensions>) {
+    let seen = Arc::new(Mutex::new(None));
+    let see = seen.clone();
+    let service = layer.layer(service_fn(move |request: Request<()>| {
+        *see.lock().unwrap() = Some(request.extensions().clone());
+        async { Ok::<_, Infallible>(Response::new(Full::default())) }
+    }));
+    let answer = service.oneshot(request).await.unwrap();
+    let seen = seen.lock().unwrap().take();
+    (answer, seen)
+}
+
+async fn found(layer: &RealIpLayer, request: Request<()>) -> ClientIp {
+    let (_, seen) = call(layer, request).await;
+    ClientIp::of(&seen.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_client_is_written_into_the_connections_extension() {
+    let (_, seen) = call(&private(), from("10.0.0.1:4000")).await;
+    let seen = seen.unwrap();
+    let info = seen.get::<ConnInfo>().unwrap();
+    assert_eq!(info.peer, Some(addr("10.0.0.1:4000")), "unchanged");
+    assert_eq!(info.local, Some(addr("10.9.9.9:80")));
+    let client = ClientIp::new(Some(ip("203.0.113.9")), info.peer, Verdict::Forwarded);
+    assert_eq!(info.client, Some(client));
+    assert_eq!(client_of(&seen), client.ip);
+}
+
+#[tokio::test]
+async fn where_there_is_no_extension_one_is_inserted() {
+    let found = found(&private(), Request::default()).await;
+    assert_eq!(found, ClientIp::new(None, None, Verdict::Unknown));
+}
+
+#[tokio::test]
+async fn off_touches_nothing() {
+    let off = RealIpLayer::off()
+        .refuse_unknown()
+        .header(ClientIpHeader::Forwarded);
+    let (answer, seen) = call(&off, Request::default()).await;
+    assert_eq!(answer.status(), 200);
+    assert!(seen.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_peer_of_another_server() {
+    #[derive(Clone)]
+    struct Theirs(SocketAddr);
+    let layer = private().peer(|extensions| Some(extensions.get::<Theirs>()?.0));
+    let mut request = from("192.0.2.1:4000");
+    request
+        .extensions_mut()
+        .insert(Theirs(addr("10.0.0.1:4000")));
+    let found = found(&layer, request).await;
+    assert_eq!(found.verdict, Verdict::Forwarded);
+    assert_eq!(found.peer, Some(addr("10.0.0.1:4000")));
+}
+
+#[tokio::test]
+async fn the_inner_of_two_layers_has_the_last_word() {
+    let inner = RealIpLayer::hops(0).layer(service_fn(|request: Request<()>| async move {
+        assert_eq!(
+            ClientIp::of(request.extensions()).unwrap().verdict,
+            Verdict::Peer
+        );
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    private()
+        .layer(inner)
+        .oneshot(from("10.0.0.1:4000"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_client_without_an_address_passes_or_is_refused() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let events = Events::to(move |event: &Event<'_>| tell.lock().unwrap().push(event.to_string()));
+    let layer = RealIpLayer::hops(2).events(events);
+
+    let (answer, seen) = call(&layer, from("10.0.0.1:4000")).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(client_of(&seen.unwrap()), None, "not the proxy's address");
+
+    let layer = layer.refuse_unknown();
+    let (answer, seen) = call(&layer, from("10.0.0.1:4000")).await;
+    assert_eq!(answer.status(), 400);
+    assert!(seen.is_none());
+    let mut grpc = from("10.0.0.1:4000");
+    *grpc.version_mut() = Version::HTTP_2;
+    grpc.headers_mut()
+        .insert("content-type", "application/grpc".parse().unwrap());
+    let (answer, _) = call(&layer, grpc).await;
+    assert_eq!(answer.headers()["grpc-status"], "3");
+
+    let verdict = "client address: too_few";
+    let refused = format!("refused: {}", crate::reply::Reason::ClientUnknown);
+    let expected = [verdict, verdict, &refused, verdict, &refused];
+    assert_eq!(*told.lock().unwrap(), expected);
+}
