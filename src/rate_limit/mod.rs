@@ -44,7 +44,7 @@
 //! # Memory
 //!
 //! At most [`max_keys`](RateLimitLayer::max_keys) keys are kept. A key takes less than 100 bytes with one quota
-//! and 8 more for each further one: 6 MB for the default of 100,000. It is taken as keys come, and kept.
+//! and 8 more for each further one: 7 MB for the default of 100,000. It is taken as keys come, and kept.
 //!
 //! A key whose quotas are full again is as if it had never come: such keys are forgotten a few at a time as
 //! new ones come, without loss and without a background task. Only when all keys still count does
