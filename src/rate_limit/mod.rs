@@ -68,6 +68,8 @@ mod handle;
 mod key;
 mod layer;
 mod limits;
+#[cfg(test)]
+mod properties;
 mod quota;
 mod service;
 mod shard;
