@@ -73,6 +73,8 @@ impl RateLimitLayer {
                 fields: Fields::default(),
                 exempt: None,
                 events: Events::none(),
+                #[cfg(feature = "redis")]
+                redis: None,
             })),
         })
     }
@@ -154,6 +156,15 @@ impl RateLimitLayer {
             shared.clock = Clock::Given(Arc::new(now));
             shared.store = Arc::new(Store::new(&shared.spelt, shared.store.max_keys()));
         })
+    }
+
+    /// Shares the limit with all instances that ask the same Redis or Valkey. While it is slow or away, each
+    /// decides by what it has counted itself since.
+    #[cfg(feature = "redis")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+    #[must_use]
+    pub fn redis(self, redis: super::RedisLimiter) -> Self {
+        self.with(|shared| shared.redis = Some(redis))
     }
 
     /// The limiter's numbers. To be taken after the settings: [`max_keys`](Self::max_keys) and

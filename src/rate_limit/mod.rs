@@ -71,6 +71,8 @@ mod limits;
 #[cfg(test)]
 mod properties;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod service;
 mod shard;
 mod shared;
@@ -84,4 +86,7 @@ pub use handle::RateLimitHandle;
 pub use key::Key;
 pub use layer::{RateLimitLayer, WhenFull};
 pub use quota::{InvalidQuota, Quota};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::RedisLimiter;
 pub use service::RateLimit;

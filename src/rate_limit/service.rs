@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::RateLimitFuture;
 use super::shared::Shared;
-use crate::reply::{Asked, ReplyBody};
+use crate::reply::ReplyBody;
 
 /// The service that [`RateLimitLayer`](super::RateLimitLayer) makes.
 ///
@@ -48,14 +48,25 @@ where
         let Some(key) = key else {
             return RateLimitFuture::passed(self.inner.call(request), None);
         };
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &shared.redis {
+            let check = redis.check(&key, &shared.quotas);
+            // The service that was made ready goes with the request; its clone stays to be made ready.
+            let clone = self.inner.clone();
+            return RateLimitFuture::asking(super::future::Asking {
+                check,
+                key,
+                shared: shared.clone(),
+                service: std::mem::replace(&mut self.inner, clone),
+                request,
+            });
+        }
         let decision = shared.decide(&key);
         if decision.admitted {
             let told = shared.told(decision);
             RateLimitFuture::passed(self.inner.call(request), told)
         } else {
-            let asked = Asked::of(&request);
-            let headers = std::mem::take(request.headers_mut());
-            RateLimitFuture::refused(shared.refuse(&decision, asked, headers))
+            RateLimitFuture::refused(shared.refuse(&decision, request))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, Response};
+use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 
 use super::clock::Clock;
 use super::decision::Decision;
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub fields: Fields,
     pub exempt: Option<Arc<Exempt>>,
     pub events: Events,
+    #[cfg(feature = "redis")]
+    pub redis: Option<super::redis::RedisLimiter>,
 }
 
 /// Who is counted together.
@@ -81,12 +83,9 @@ impl Shared {
     }
 
     /// The refusal, in the refused request's own header map.
-    pub(super) fn refuse(
-        &self,
-        decision: &Decision,
-        asked: Asked,
-        headers: HeaderMap,
-    ) -> Response<Bytes> {
+    pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
+        let asked = Asked::of(&request);
+        let headers = request.into_parts().0.headers;
         let reason = Reason::RateLimited;
         self.store.refused.fetch_add(1, Ordering::Relaxed);
         self.events.tell(|| Event::Refused { reason });
