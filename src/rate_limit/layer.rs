@@ -163,7 +163,7 @@ impl RateLimitLayer {
     #[cfg(feature = "redis")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
     #[must_use]
-    pub fn redis(self, redis: super::RedisLimiter) -> Self {
+    pub fn redis(self, redis: super::redis::RedisLimiter) -> Self {
         self.with(|shared| shared.redis = Some(redis))
     }
 

@@ -54,6 +54,9 @@
 //! nine tenths of the total are used. So let `max_keys` be a tenth larger than the keys that are to count at
 //! once.
 //!
+//! Where several instances serve the same clients, each lets the quota pass once. With feature `redis`
+//! `RateLimitLayer::redis` shares one count between them.
+//!
 //! # Costs
 //!
 //! A request that passes and one that is refused cost the same: one look into the table under the lock of
@@ -72,7 +75,8 @@ mod limits;
 mod properties;
 mod quota;
 #[cfg(feature = "redis")]
-mod redis;
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub mod redis;
 mod service;
 mod shard;
 mod shared;
@@ -86,7 +90,4 @@ pub use handle::RateLimitHandle;
 pub use key::Key;
 pub use layer::{RateLimitLayer, WhenFull};
 pub use quota::{InvalidQuota, Quota};
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use redis::RedisLimiter;
 pub use service::RateLimit;
