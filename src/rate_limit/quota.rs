@@ -1,4 +1,5 @@
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -81,6 +82,24 @@ impl Quota {
         self.period / self.requests.max(1)
     }
 
+    /// As governor spells it.
+    pub(super) fn spelt(&self) -> Result<governor::Quota, InvalidQuota> {
+        let burst = NonZeroU32::new(self.burst);
+        let spelt = governor::Quota::with_period(self.interval());
+        match (spelt, burst) {
+            (Some(quota), Some(burst)) => Ok(quota.allow_burst(burst)),
+            // `check` says this better, and before.
+            _ => Err(self.cannot("it lets nothing pass")),
+        }
+    }
+
+    fn cannot(&self, wrong: &'static str) -> InvalidQuota {
+        InvalidQuota {
+            what: Some(self.to_string()),
+            wrong,
+        }
+    }
+
     /// Whether the quota can be kept.
     pub(crate) fn check(self) -> Result<Self, InvalidQuota> {
         const YEAR: Duration = Duration::from_secs(366 * 86_400);
@@ -103,10 +122,7 @@ impl Quota {
         } else {
             return Ok(self);
         };
-        Err(InvalidQuota {
-            what: self.to_string(),
-            wrong,
-        })
+        Err(self.cannot(wrong))
     }
 }
 
@@ -146,7 +162,7 @@ impl FromStr for Quota {
 
     fn from_str(text: &str) -> Result<Self, InvalidQuota> {
         let wrong = |wrong| InvalidQuota {
-            what: text.to_owned(),
+            what: Some(text.to_owned()),
             wrong,
         };
         let mut words = text.split_ascii_whitespace();
@@ -186,20 +202,30 @@ fn number(text: &str) -> Option<u32> {
         .then(|| text.parse().ok())?
 }
 
-/// A quota that cannot be kept, and why.
+/// A quota that cannot be kept, or no quota, or too many; and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidQuota {
-    what: String,
+    /// `None`: the number of quotas is wrong.
+    what: Option<String>,
     wrong: &'static str,
+}
+
+impl InvalidQuota {
+    /// None, or too many.
+    pub(super) fn number() -> Self {
+        InvalidQuota {
+            what: None,
+            wrong: "a rate limit has at least 1 quota and at most 4; `RateLimitLayer::off()` limits nothing",
+        }
+    }
 }
 
 impl fmt::Display for InvalidQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the quota \"{}\" cannot be kept: {}",
-            self.what, self.wrong
-        )
+        match &self.what {
+            Some(what) => write!(f, "the quota \"{what}\" cannot be kept: {}", self.wrong),
+            None => f.write_str(self.wrong),
+        }
     }
 }
 

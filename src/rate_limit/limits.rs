@@ -1,0 +1,124 @@
+//! The arithmetic is governor's: one limiter for each quota, whose "store" is the state that we hand it.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use governor::RateLimiter;
+use governor::clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+
+use super::decision::Decision;
+
+/// How many quotas a limiter may have.
+pub(super) const MOST: usize = 4;
+
+/// For each quota the time at which it is full again (GCRA's theoretical arrival time). A time that has passed
+/// is as good as none: this is why a key may be forgotten without loss once all its times have passed.
+pub(super) type Times = [u64; MOST];
+
+type Limiter = RateLimiter<State, Inside, Now, StateInformationMiddleware>;
+
+/// One limiter for each quota. They belong to one shard and are asked under its lock, so that a cell can tell
+/// them the time: the clock is read once for a request, however many quotas there are.
+#[derive(Debug)]
+pub(super) struct Limits(Vec<Limiter>);
+
+impl Limits {
+    pub(super) fn new(quotas: &[governor::Quota]) -> Self {
+        let limiter = |quota: &governor::Quota| Limiter::new(*quota, Inside, Now(Cell::new(0)));
+        Limits(quotas.iter().map(limiter).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes one request from every quota, or says which one has none left. `times` are to be stored only if
+    /// the request is admitted: so a refused one uses up nothing of any quota.
+    ///
+    /// `now` never goes backwards, `read` is what the clock said: they differ only if it went backwards, and
+    /// then the wait is told as that clock will count it.
+    pub(super) fn take(&self, now: u64, read: u64, times: &mut Times) -> Decision {
+        let mut tightest = Decision {
+            admitted: true,
+            wait: Duration::ZERO,
+            quota: 0,
+            remaining: u32::MAX,
+            reset: Duration::ZERO,
+        };
+        for (quota, (limiter, time)) in self.0.iter().zip(times).enumerate() {
+            limiter.clock().0.set(now);
+            let state = State(Cell::new(Nanos::new(*time)));
+            match limiter.check_key(&state) {
+                Ok(snapshot) => {
+                    *time = state.0.get().as_u64();
+                    let remaining = snapshot.remaining_burst_capacity();
+                    if tightest.admitted && remaining < tightest.remaining {
+                        tightest.quota = quota;
+                        tightest.remaining = remaining;
+                        tightest.reset = until(*time, read);
+                    }
+                }
+                Err(refused) => {
+                    // All are asked even so: the wait is the longest of all, or who waited would be refused again.
+                    let wait = refused.wait_time_from(Nanos::new(read));
+                    if tightest.admitted || wait > tightest.wait {
+                        tightest = Decision {
+                            admitted: false,
+                            wait,
+                            quota,
+                            remaining: 0,
+                            reset: until(*time, read),
+                        };
+                    }
+                }
+            }
+        }
+        tightest
+    }
+}
+
+pub(super) fn until(time: u64, now: u64) -> Duration {
+    Duration::from_nanos(time.saturating_sub(now))
+}
+
+/// What governor takes for the key carries the key's state in and out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State(Cell<Nanos>);
+
+/// governor wants to be able to hash a key; nobody does.
+impl std::hash::Hash for State {
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0.get().as_u64());
+    }
+}
+
+#[derive(Debug)]
+struct Inside;
+
+impl StateStore for Inside {
+    type Key = State;
+
+    fn measure_and_replace<T, F, E>(&self, state: &State, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let (outcome, next) = decide(Some(state.0.get()))?;
+        state.0.set(next);
+        Ok(outcome)
+    }
+}
+
+/// The time that was read already; 0 while the limiter is built, which makes 0 its beginning.
+#[derive(Debug)]
+struct Now(Cell<u64>);
+
+impl clock::Clock for Now {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::new(self.0.get())
+    }
+}

@@ -1,0 +1,202 @@
+use std::hash::RandomState;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
+
+use super::decision::Decision;
+use super::limits::{Limits, MOST, Times, until};
+use super::store::Outcome;
+use super::{Key, WhenFull};
+
+/// A part of the keys, under one lock.
+///
+/// A key is dead when all its quotas are full again: to forget it loses nothing. Dead keys are swept a few at a
+/// time when a new key comes, so that no request pays for many and nothing runs in the background.
+pub(super) struct Shard {
+    limits: Limits,
+    room: usize,
+    /// The latest time seen. A clock that goes backwards stands still here; otherwise a key that was forgotten
+    /// as dead would get a fresh quota in its own past.
+    latest: u64,
+    /// No key is dead before this time: until then nothing is looked for.
+    none_dead_before: u64,
+    /// Where the sweep goes on.
+    hand: usize,
+    keys: IndexMap<Key, (), RandomState>,
+    /// Of each key, at its index in `keys`, one time for each quota: side by side, so that a look at all of
+    /// them reads little memory.
+    times: Vec<u64>,
+}
+
+/// How many keys are looked at when a new one comes: more than one, so that the sweep gains on what comes.
+const SWEPT: usize = 4;
+/// Of how many live keys the one that is nearest to being dead gives way.
+const SAMPLE: usize = 16;
+
+impl Shard {
+    pub(super) fn new(quotas: &[governor::Quota], room: usize, hasher: RandomState) -> Self {
+        Shard {
+            limits: Limits::new(quotas),
+            room,
+            latest: 0,
+            none_dead_before: u64::MAX,
+            hand: 0,
+            keys: IndexMap::with_hasher(hasher),
+            times: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn take(&mut self, hash: u64, key: &Key, read: u64, when_full: WhenFull) -> Outcome {
+        let now = read.max(self.latest);
+        self.latest = now;
+        let known = self
+            .keys
+            .raw_entry_v1()
+            .index_from_hash(hash, |known| known == key);
+        let mut times: Times = [0; MOST];
+        let stride = self.limits.len();
+        let Some(index) = known else {
+            let full = match self.make_room(now, when_full) {
+                Room::Free => false,
+                Room::Forgot => true,
+                Room::None => return Outcome::no_room(until(self.none_dead_before, read)),
+            };
+            let decision = self.limits.take(now, read, &mut times);
+            self.insert(hash, *key, &times[..stride]);
+            return Outcome { decision, full };
+        };
+        let kept = &mut self.times[index * stride..][..stride];
+        times[..stride].copy_from_slice(kept);
+        let decision = self.limits.take(now, read, &mut times);
+        if decision.admitted {
+            kept.copy_from_slice(&times[..stride]);
+        }
+        Outcome {
+            decision,
+            full: false,
+        }
+    }
+
+    fn insert(&mut self, hash: u64, key: Key, times: &[u64]) {
+        if self.keys.len() == self.keys.capacity() {
+            // Never more than there is room for: doubling alone could take twice of it.
+            let more = self.keys.len().max(8).min(self.room - self.keys.len());
+            self.keys.reserve_exact(more);
+            self.times.reserve_exact(more * times.len());
+        }
+        let entry = self.keys.raw_entry_mut_v1();
+        if let RawEntryMut::Vacant(entry) = entry.from_hash(hash, |known| *known == key) {
+            entry.insert_hashed_nocheck(hash, key, ());
+            self.times.extend_from_slice(times);
+            let dead_at = times.iter().copied().max().unwrap_or(0);
+            self.none_dead_before = self.none_dead_before.min(dead_at);
+        }
+    }
+
+    /// When the key at this index will be dead.
+    fn dead_at(&self, index: usize) -> u64 {
+        let stride = self.limits.len();
+        let times = &self.times[index * stride..][..stride];
+        times.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The last key takes the place of the one that goes.
+    fn remove(&mut self, index: usize) {
+        let stride = self.limits.len();
+        if self.keys.swap_remove_index(index).is_some() {
+            let last = self.keys.len() * stride;
+            self.times.copy_within(last..last + stride, index * stride);
+            self.times.truncate(last);
+        }
+    }
+
+    fn make_room(&mut self, now: u64, when_full: WhenFull) -> Room {
+        self.sweep(now);
+        if self.keys.len() < self.room {
+            return Room::Free;
+        }
+        self.look_at_all(now);
+        if self.keys.len() < self.room {
+            return Room::Free;
+        }
+        match when_full {
+            WhenFull::Refuse => Room::None,
+            WhenFull::Forget => {
+                self.forget_one();
+                Room::Forgot
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: u64) {
+        for _ in 0..SWEPT {
+            if now < self.none_dead_before || self.keys.is_empty() {
+                return;
+            }
+            if self.hand >= self.keys.len() {
+                self.hand = 0;
+            }
+            if self.dead_at(self.hand) <= now {
+                self.remove(self.hand);
+            } else {
+                self.hand += 1;
+            }
+        }
+    }
+
+    /// Forgets all that are dead. If none is, the next look is not before one can be: a flood of new keys does
+    /// not pay for a look each.
+    fn look_at_all(&mut self, now: u64) {
+        if now < self.none_dead_before {
+            return;
+        }
+        let mut first = u64::MAX;
+        // From the end, where what takes the place of a dead one has been looked at already.
+        for index in (0..self.keys.len()).rev() {
+            let dead_at = self.dead_at(index);
+            if dead_at <= now {
+                self.remove(index);
+            } else {
+                first = first.min(dead_at);
+            }
+        }
+        self.none_dead_before = first;
+    }
+
+    /// All are live. Not the first that is found: who has used much of the quota must not get it back because
+    /// others come.
+    fn forget_one(&mut self) {
+        let keys = self.keys.len();
+        let sample = (0..SAMPLE.min(keys)).map(|step| (self.hand + step) % keys);
+        if let Some(index) = sample.min_by_key(|index| self.dead_at(*index)) {
+            self.hand = (self.hand + SAMPLE) % keys;
+            self.remove(index);
+        }
+    }
+}
+
+enum Room {
+    Free,
+    Forgot,
+    None,
+}
+
+impl Outcome {
+    fn no_room(wait: Duration) -> Self {
+        Outcome {
+            decision: Decision {
+                admitted: false,
+                wait,
+                quota: 0,
+                remaining: 0,
+                reset: wait,
+            },
+            full: true,
+        }
+    }
+}

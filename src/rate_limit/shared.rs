@@ -1,0 +1,129 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderName, Request, Response};
+
+use super::clock::Clock;
+use super::decision::Decision;
+use super::future::Told;
+use super::store::Store;
+use super::{Fields, Key, Quota, WhenFull};
+use crate::conn_info::client_of;
+use crate::events::{Event, Events};
+use crate::reply::{Asked, Reason, Reply};
+
+type KeyOf = dyn Fn(&Parts) -> Option<Key> + Send + Sync;
+type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// What all services of a layer have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub quotas: Arc<[Quota]>,
+    pub spelt: Arc<[governor::Quota]>,
+    pub store: Arc<Store>,
+    pub clock: Clock,
+    pub by: By,
+    pub ipv6_prefix: u8,
+    pub when_full: WhenFull,
+    pub fields: Fields,
+    pub exempt: Option<Arc<Exempt>>,
+    pub events: Events,
+    #[cfg(feature = "redis")]
+    pub redis: Option<super::redis::RedisLimiter>,
+}
+
+/// Who is counted together.
+#[derive(Clone)]
+pub(super) enum By {
+    Client,
+    Header(HeaderName),
+    Function(Arc<KeyOf>),
+}
+
+impl Shared {
+    /// Whether a function of the user's wants to see the whole head.
+    pub(super) fn needs_parts(&self) -> bool {
+        self.exempt.is_some() || matches!(self.by, By::Function(_))
+    }
+
+    /// The key of a request; `None` if it is not limited.
+    pub(super) fn key_of(&self, parts: &Parts) -> Option<Key> {
+        if self.exempt.as_ref().is_some_and(|exempt| exempt(parts)) {
+            return None;
+        }
+        match &self.by {
+            By::Function(key_of) => key_of(parts),
+            _ => Some(self.plain_key(&parts.headers, &parts.extensions)),
+        }
+    }
+
+    /// The key where no function is asked.
+    pub(super) fn plain_key(&self, headers: &HeaderMap, extensions: &Extensions) -> Key {
+        if let By::Header(name) = &self.by {
+            if let Some(value) = headers.get(name) {
+                return Key::bytes(value.as_bytes());
+            }
+        }
+        match client_of(extensions) {
+            Some(address) => Key::ip(address, self.ipv6_prefix),
+            None => Key::UNKNOWN,
+        }
+    }
+
+    /// Decides here, by what this process has counted.
+    pub(super) fn decide(&self, key: &Key) -> Decision {
+        let outcome = self.store.take(key, self.clock.now(), self.when_full);
+        if outcome.full {
+            self.events.tell(|| Event::RateLimitFull);
+        }
+        outcome.decision
+    }
+
+    /// The refusal, in the refused request's own header map.
+    pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
+        let asked = Asked::of(&request);
+        let headers = request.into_parts().0.headers;
+        let reason = Reason::RateLimited;
+        self.store.refused.fetch_add(1, Ordering::Relaxed);
+        self.events.tell(|| Event::Refused { reason });
+        let reply = Reply::new(reason).retry_after(decision.wait);
+        let mut response = reply.answer(asked, headers);
+        self.tell(response.headers_mut(), decision);
+        response
+    }
+
+    /// What an answer that is still to come is to be told; nothing by default, which costs nothing.
+    pub(super) fn told(self: &Arc<Self>, decision: Decision) -> Option<Told> {
+        (self.fields != Fields::None).then(|| (self.clone(), decision))
+    }
+
+    pub(super) fn tell(&self, head: &mut HeaderMap, decision: &Decision) {
+        self.fields.tell(head, decision, &self.quotas);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("quotas", &self.quotas)
+            .field("by", &self.by)
+            .field("max_keys", &self.store.max_keys())
+            .field("when_full", &self.when_full)
+            .field("fields", &self.fields)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            By::Client => f.write_str("client"),
+            By::Header(name) => write!(f, "header {name}"),
+            By::Function(_) => f.write_str("function"),
+        }
+    }
+}

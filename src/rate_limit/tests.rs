@@ -1,0 +1,338 @@
+use super::*;
+use crate::events::{Event, Events};
+use crate::reply::{Reason, ReplyBody};
+use crate::{ClientIp, ConnInfo, Verdict};
+use bytes::Bytes;
+use http::{HeaderName, Request, Response};
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+
+type Answer = Response<ReplyBody<Full<Bytes>>>;
+
+/// A clock that moves when it is told to.
+#[derive(Clone, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Hand {
+    fn set(&self, to: Duration) {
+        self.0.store(to.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_nanos() as u64, Ordering::SeqCst);
+    }
+
+    fn layer(&self, quotas: impl IntoIterator<Item = Quota>) -> RateLimitLayer {
+        let now = self.0.clone();
+        RateLimitLayer::new(quotas)
+            .unwrap()
+            .clock(move || Duration::from_nanos(now.load(Ordering::SeqCst)))
+    }
+}
+
+async fn ask(layer: &RateLimitLayer, request: Request<()>) -> Answer {
+    let service = service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::from("hello")))
+    });
+    layer.layer(service).oneshot(request).await.unwrap()
+}
+
+async fn status(layer: &RateLimitLayer, request: Request<()>) -> u16 {
+    ask(layer, request).await.status().as_u16()
+}
+
+fn from(address: &str) -> Request<()> {
+    let mut request = Request::new(());
+    let peer = std::net::SocketAddr::new(address.parse().unwrap(), 1234);
+    request
+        .extensions_mut()
+        .insert(ConnInfo::new(Some(peer), None));
+    request
+}
+
+fn with_header(request: Request<()>, name: &'static str, value: &str) -> Request<()> {
+    let mut request = request;
+    request
+        .headers_mut()
+        .insert(HeaderName::from_static(name), value.parse().unwrap());
+    request
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_burst_passes_then_429_and_coming_back_as_told_is_admitted() {
+    let hand = Hand::default();
+    let layer = hand.layer(Quota::per_minute(6).burst(3)); // one in 10 s
+    for _ in 0..3 {
+        assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    }
+    hand.pass(Duration::from_millis(500));
+    let refused = ask(&layer, from("192.0.2.1")).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "10", "9.5 s, rounded up");
+    assert!(!refused.headers().contains_key("connection"));
+    assert_eq!(status(&layer, from("192.0.2.2")).await, 200, "another one");
+    hand.pass(10 * SECOND);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 429);
+    assert_eq!(layer.handle().refused(), 2);
+    assert_eq!(layer.handle().keys(), 2);
+    assert_eq!(layer.handle().forgotten(), 0);
+}
+
+#[tokio::test]
+async fn so_many_a_second_is_so_many_a_second() {
+    for (a_second, every) in [(10, 7), (100, 1), (7, 3), (1, 50)] {
+        let hand = Hand::default();
+        let layer = hand.layer(Quota::per_second(a_second).burst(1));
+        let mut passed = 0;
+        for millis in (0..10_000).step_by(every) {
+            hand.set(Duration::from_millis(millis));
+            passed += u32::from(status(&layer, from("192.0.2.1")).await == 200);
+        }
+        assert!(passed <= 10 * a_second + 1, "{a_second}/s: {passed}");
+        // Who comes only every so often misses a little of what is given back.
+        let missed = passed as f64 / f64::from(10 * a_second);
+        assert!(missed > 0.90, "{a_second}/s: {passed}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_uses_up_nothing_of_any_quota() {
+    let hand = Hand::default();
+    let layer = hand.layer([Quota::per_second(2), Quota::per_hour(4)]);
+    for _ in 0..2 {
+        assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    }
+    for _ in 0..100 {
+        let refused = ask(&layer, from("192.0.2.1")).await;
+        assert_eq!(refused.status(), 429);
+        assert_eq!(refused.headers()["retry-after"], "1");
+    }
+    hand.pass(SECOND);
+    for _ in 0..2 {
+        assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    }
+    // Both refuse: the longer wait is told.
+    let refused = ask(&layer, from("192.0.2.1")).await;
+    assert_eq!(refused.headers()["retry-after"], "899");
+    hand.pass(SECOND);
+    assert_eq!(
+        status(&layer, from("192.0.2.1")).await,
+        429,
+        "the hour's four"
+    );
+    hand.pass(898 * SECOND);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+}
+
+#[tokio::test]
+async fn who_is_counted_together() {
+    let hand = Hand::default();
+    let layer = hand.layer(Quota::per_hour(1));
+    assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
+    assert_eq!(status(&layer, from("2001:db8:0:1:ffff::2")).await, 429);
+    assert_eq!(status(&layer, from("2001:db8:0:2::1")).await, 200);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    assert_eq!(status(&layer, from("::ffff:192.0.2.1")).await, 429);
+    assert_eq!(status(&layer, Request::new(())).await, 200, "unknown");
+    assert_eq!(status(&layer, Request::new(())).await, 429, "unknown");
+
+    // What real_ip found is asked before the peer.
+    let mut request = from("192.0.2.9");
+    let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
+    let client = "198.51.100.1".parse().unwrap();
+    info.client = Some(ClientIp::new(Some(client), info.peer, Verdict::Forwarded));
+    assert_eq!(status(&layer, request).await, 200);
+    assert_eq!(status(&layer, from("198.51.100.1")).await, 429);
+    assert_eq!(status(&layer, from("192.0.2.9")).await, 200);
+
+    let layer = hand.layer(Quota::per_hour(1)).ipv6_prefix(48);
+    assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
+    assert_eq!(status(&layer, from("2001:db8:0:2::1")).await, 429);
+
+    let header = HeaderName::from_static("x-tenant");
+    let layer = hand.layer(Quota::per_hour(1)).by_header(header);
+    let tenant = |name| with_header(from("192.0.2.1"), "x-tenant", name);
+    assert_eq!(status(&layer, tenant("a")).await, 200);
+    assert_eq!(status(&layer, tenant("a")).await, 429);
+    assert_eq!(status(&layer, tenant("b")).await, 200);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 429);
+
+    let layer = hand
+        .layer(Quota::per_hour(1))
+        .by(|head| head.uri.path().strip_prefix("/for/").map(Key::from));
+    let get = |path: &str| Request::get(path).body(()).unwrap();
+    for (path, expected) in [("/for/a", 200), ("/for/a", 429), ("/for/b", 200)] {
+        assert_eq!(status(&layer, get(path)).await, expected);
+    }
+    for _ in 0..3 {
+        assert_eq!(status(&layer, get("/")).await, 200, "not limited");
+    }
+}
+
+#[tokio::test]
+async fn exempt_and_off() {
+    let hand = Hand::default();
+    let layer = hand
+        .layer(Quota::per_hour(1))
+        .exempt(|head| head.method == http::Method::OPTIONS);
+    let options = || Request::options("/").body(()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(status(&layer, options()).await, 200);
+    }
+    assert_eq!(layer.handle().keys(), 0);
+    assert_eq!(status(&layer, Request::new(())).await, 200);
+    assert_eq!(status(&layer, Request::new(())).await, 429);
+
+    let off = RateLimitLayer::off().fields(Fields::RateLimit).max_keys(1);
+    for _ in 0..3 {
+        let answer = ask(&off, Request::new(())).await;
+        assert_eq!((answer.status().as_u16(), answer.headers().len()), (200, 0));
+    }
+    let handle = off.handle();
+    assert_eq!(
+        (handle.keys(), handle.forgotten(), handle.refused()),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn no_quota_and_too_many_are_refused() {
+    let one = Quota::per_second(1);
+    assert!(RateLimitLayer::new(one).is_ok());
+    assert!(RateLimitLayer::new([one; 4]).is_ok());
+    for quotas in [vec![], vec![one; 5]] {
+        let error = RateLimitLayer::new(quotas).unwrap_err().to_string();
+        assert!(error.contains("at most 4"), "{error}");
+    }
+    assert!(RateLimitLayer::new(std::iter::repeat(one)).is_err());
+    let error = RateLimitLayer::new([one, one.burst(0)]).unwrap_err();
+    assert!(error.to_string().contains("the least is 1"), "{error}");
+}
+
+#[tokio::test]
+async fn grpc_is_refused_in_its_own_form_and_told_no_fields() {
+    let hand = Hand::default();
+    let layer = hand
+        .layer(Quota::per_second(4).burst(1))
+        .fields(Fields::RateLimit);
+    let call = || with_header(Request::new(()), "content-type", "application/grpc");
+    ask(&layer, call()).await;
+    let refused = ask(&layer, call()).await;
+    assert_eq!(refused.status(), 200);
+    assert_eq!(refused.headers()["grpc-status"], "8");
+    assert_eq!(refused.headers()["grpc-retry-pushback-ms"], "250");
+    assert!(!refused.headers().contains_key("ratelimit"));
+    assert!(!refused.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn fields_tell_what_is_left() {
+    let hand = Hand::default();
+    let quotas = [Quota::per_second(100), Quota::per_minute(60).burst(3)];
+    let layer = hand.layer(quotas).fields(Fields::RateLimit);
+    for expected in ["r=2;t=1", "r=1;t=2", "r=0;t=3", "r=0;t=1"] {
+        let answer = ask(&layer, Request::new(())).await;
+        let head = answer.headers();
+        assert_eq!(
+            head["ratelimit-policy"],
+            "\"100/s\";q=100;w=1, \"60/m burst 3\";q=60;w=60"
+        );
+        let expected = format!("\"60/m burst 3\";{expected}");
+        assert_eq!(head["ratelimit"], expected.as_str());
+    }
+
+    let odd = Quota::per(3, Duration::from_micros(1500));
+    let layer = hand.layer(odd).fields(Fields::RateLimit);
+    let answer = ask(&layer, Request::new(())).await;
+    assert_eq!(answer.headers()["ratelimit-policy"], "\"3/1.5ms\";q=3");
+
+    let layer = hand.layer(quotas).fields(Fields::XRateLimit);
+    for (remaining, reset) in [("2", "1"), ("1", "2"), ("0", "3"), ("0", "1")] {
+        let answer = ask(&layer, Request::new(())).await;
+        assert_eq!(answer.headers()["x-ratelimit-limit"], "3");
+        assert_eq!(answer.headers()["x-ratelimit-remaining"], remaining);
+        assert_eq!(answer.headers()["x-ratelimit-reset"], reset);
+        assert_eq!(
+            answer.status() == 429,
+            answer.headers().contains_key("retry-after")
+        );
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_and_each_time_that_it_is_full_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let events = {
+        let told = told.clone();
+        Events::to(move |event| told.lock().unwrap().push(event.to_string()))
+    };
+    let hand = Hand::default();
+    let layer = hand.layer(Quota::per_hour(1)).max_keys(1).events(events);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 429);
+    assert_eq!(status(&layer, from("192.0.2.2")).await, 200);
+    let reason = Reason::RateLimited;
+    let expected = [
+        Event::Refused { reason }.to_string(),
+        Event::RateLimitFull.to_string(),
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!((layer.handle().forgotten(), layer.handle().keys()), (1, 1));
+}
+
+#[tokio::test]
+async fn when_full_the_new_key_is_refused_if_that_is_wanted() {
+    let hand = Hand::default();
+    let layer = hand
+        .layer(Quota::per_minute(1))
+        .max_keys(2)
+        .when_full(WhenFull::Refuse);
+    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
+    hand.pass(10 * SECOND);
+    assert_eq!(status(&layer, from("192.0.2.2")).await, 200);
+    let refused = ask(&layer, from("192.0.2.3")).await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "50");
+    hand.pass(50 * SECOND);
+    assert_eq!(status(&layer, from("192.0.2.3")).await, 200);
+    assert_eq!(status(&layer, from("192.0.2.2")).await, 429, "it is kept");
+    assert_eq!(layer.handle().forgotten(), 0);
+    assert_eq!(layer.handle().refused(), 2);
+}
+
+#[test]
+fn threads_on_one_key_get_the_burst_and_no_more() {
+    let hand = Hand::default();
+    let layer = hand.layer([Quota::per_second(1000), Quota::per_hour(500)]);
+    let passed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let shared = layer.shared.as_ref().unwrap();
+                for _ in 0..1000 {
+                    let decision = shared.decide(&Key::from("one"));
+                    passed.fetch_add(usize::from(decision.admitted), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(passed.into_inner(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_holds_here_too() {
+    let layer = RateLimitLayer::new(Quota::per_day(1)).unwrap();
+    assert_eq!(status(&layer, Request::new(())).await, 200);
+    assert_eq!(status(&layer, Request::new(())).await, 429);
+    tokio::time::advance(Duration::from_secs(86_400)).await;
+    assert_eq!(status(&layer, Request::new(())).await, 200);
+}

@@ -1,0 +1,102 @@
+//! The memory of a rate limiter that a crowd of keys runs over: bounded, whatever comes.
+#![cfg(feature = "rate-limit")]
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use lameduck::RateLimitLayer;
+use lameduck::rate_limit::{Key, Quota};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const MAX_KEYS: usize = 100_000;
+
+fn held(stats: &Stats) -> isize {
+    stats.bytes_allocated as isize - stats.bytes_deallocated as isize
+}
+
+fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    drop(request);
+    ready(Ok(Response::new(Full::default())))
+}
+
+/// How many keys come: a hundred times as many as there is room for where the code is optimized.
+const CROWD: u64 = if cfg!(debug_assertions) {
+    1_000_000
+} else {
+    10_000_000
+};
+
+/// A crowd of new keys, `a_second` of them a second: how much was held at most, in bytes a key, and how many
+/// were forgotten that still counted.
+fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
+    let requests = Arc::new(AtomicU64::new(0));
+    let now = requests.clone();
+    let region = Region::new(GLOBAL);
+    let layer = RateLimitLayer::new(quotas.iter().copied())
+        .unwrap()
+        .max_keys(max_keys)
+        .clock(move || Duration::from_secs(1) * now.load(Relaxed) as u32 / a_second as u32)
+        .by({
+            let requests = requests.clone();
+            move |_| Some(Key::from(requests.fetch_add(1, Relaxed)))
+        });
+    let handle = layer.handle();
+    let mut service = layer.layer(service_fn(answer));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut most = 0;
+    for request in 0..CROWD {
+        let future = std::pin::pin!(service.call(Request::new(())));
+        let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+            panic!("it is ready at once");
+        };
+        assert_eq!(response.status(), 200, "a new key is admitted");
+        if request % 1024 == 0 {
+            most = most.max(held(&region.change()));
+        }
+        if request % 65_536 == 0 {
+            assert!(handle.keys() <= max_keys);
+        }
+    }
+    assert_eq!(requests.load(Relaxed), CROWD);
+    let a_key = most as f64 / max_keys as f64;
+    println!(
+        "{} quotas, {CROWD} keys, {a_second} a second: {a_key:.1} bytes a key, {} kept, {} forgotten",
+        quotas.len(),
+        handle.keys(),
+        handle.forgotten(),
+    );
+    (a_key, handle.forgotten())
+}
+
+/// One test, because the count is the process's.
+#[test]
+fn a_crowd_of_keys_stays_within_the_stated_bound() {
+    // All of them still count: the live give way.
+    let (a_key, forgotten) = crowd(MAX_KEYS, &[Quota::per_hour(100)], 1_000_000);
+    assert!(a_key < 100.0, "{a_key} bytes a key");
+    assert!(forgotten >= CROWD - MAX_KEYS as u64, "{forgotten}");
+    let (a_key, _) = crowd(MAX_KEYS, &[Quota::per_hour(100); 4], 1_000_000);
+    assert!(a_key < 124.0, "{a_key} bytes a key with four quotas");
+
+    // The number of keys for which the table is largest.
+    let (a_key, _) = crowd(1793, &[Quota::per_hour(100)], 1_000_000);
+    assert!(a_key < 100.0, "{a_key} bytes a key");
+
+    // A second's worth of keys counts at a time, and there is room for more: nothing is lost.
+    let (a_key, forgotten) = crowd(MAX_KEYS, &[Quota::per_second(1)], 80_000);
+    assert!(a_key < 100.0, "{a_key} bytes a key");
+    assert_eq!(forgotten, 0);
+}
