@@ -1,7 +1,10 @@
 //! Limits how many requests a client may make.
 
+mod decision;
 mod key;
 mod quota;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 pub use key::Key;
 pub use quota::{InvalidQuota, Quota};
