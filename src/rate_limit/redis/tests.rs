@@ -115,13 +115,10 @@ fn a_wrong_url_is_refused_without_its_password() {
 
 #[tokio::test]
 async fn a_password_and_the_rights_that_the_guide_names_are_enough() {
-    let redis = Redis::with(&[
-        "--requirepass",
-        "secret",
-        "--user",
-        "limit on >secret ~lameduck:* +evalsha +script|load +time +get +set",
-    ])
-    .await;
+    let options = "--requirepass secret \
+                   --user limit on >secret ~lameduck:* +evalsha +script|load +time +get +set";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let redis = Redis::with(&options).await;
     for who in [":secret", "limit:secret"] {
         let limiter = limiter(&redis.url_as(who));
         let answer = ask(&limiter, who, Quota::per_second(5)).await.unwrap();
