@@ -1,19 +1,18 @@
 //! The one connection, and the breaker: up, or away with one task that looks for it.
 
 use std::error::Error;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use redis::Client;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::error::Slow;
 use super::script::Gcra;
+use super::search::{LONGEST_PAUSE, SHORTEST_PAUSE, Unfinished, longer, search};
 use crate::events::{Event, Events};
 
 /// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
@@ -21,10 +20,6 @@ use crate::events::{Event, Events};
 pub(super) const IN_FLIGHT: usize = 1024;
 /// So many slow answers or refusals in a row, and Redis is away. A lost connection is one at once.
 pub(super) const IN_A_ROW: u32 = 5;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// To connect, or to authenticate. Nobody waits for that long: questions have their deadline.
-const CONNECT: Duration = Duration::from_secs(1);
 
 /// What is set.
 #[derive(Clone)]
@@ -42,6 +37,8 @@ pub(super) struct Link {
     state: watch::Sender<State>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) fallbacks: AtomicU64,
+    /// That it is away: told once, whatever happens until it is back.
+    told: AtomicBool,
     /// Of the one task that connects.
     search: Mutex<Option<AbortHandle>>,
 }
@@ -73,6 +70,7 @@ impl Link {
             state: watch::Sender::new(State::Idle),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             fallbacks: AtomicU64::new(0),
+            told: AtomicBool::new(false),
             search: Mutex::new(None),
         })
     }
@@ -144,9 +142,7 @@ impl Link {
         });
         if opened {
             // Before the search, which tells of its end.
-            self.settings
-                .events
-                .tell(|| Event::RateLimitFallback { error });
+            self.tell_away(error);
             // Lost again at once: the pauses go on growing.
             let flapping = connected.since.elapsed() < 2 * LONGEST_PAUSE;
             self.search(match flapping {
@@ -162,7 +158,7 @@ impl Link {
             self.state.send_replace(State::Idle);
             return;
         };
-        let unfinished = Unfinished(Arc::downgrade(self));
+        let unfinished = Unfinished::of(self);
         let task = runtime.spawn(search(unfinished, self.settings_of_search(), pause));
         let mut slot = self.search.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = Some(task.abort_handle());
@@ -176,7 +172,8 @@ impl Link {
         }
     }
 
-    fn away(&self, error: &(dyn Error + 'static)) {
+    /// There was no first connection in time.
+    pub(super) fn away(&self, error: &(dyn Error + 'static)) {
         let opened = self.state.send_if_modified(|state| {
             let opened = matches!(state, State::Connecting);
             if opened {
@@ -185,23 +182,40 @@ impl Link {
             opened
         });
         if opened {
-            self.settings
-                .events
-                .tell(|| Event::RateLimitFallback { error });
+            self.tell_away(error);
         }
     }
 
-    fn up(&self, redis: MultiplexedConnection, pause: Duration) {
+    pub(super) fn up(&self, redis: MultiplexedConnection, pause: Duration) {
         let connected = Arc::new(Connected {
             redis,
             failures: AtomicU32::new(0),
             since: Instant::now(),
             pause,
         });
-        let before = self.state.send_replace(State::Up(connected));
-        if matches!(before, State::Away) {
+        self.state.send_replace(State::Up(connected));
+        if self.told.swap(false, Ordering::Relaxed) {
             self.settings.events.tell(|| Event::RateLimitRestored);
         }
+    }
+
+    fn tell_away(&self, error: &(dyn Error + 'static)) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.settings
+                .events
+                .tell(|| Event::RateLimitFallback { error });
+        }
+    }
+
+    /// Nobody searches any longer: the next question begins again.
+    pub(super) fn unfinished(&self) {
+        self.state.send_if_modified(|state| {
+            let unfinished = matches!(state, State::Connecting | State::Away);
+            if unfinished {
+                *state = State::Idle;
+            }
+            unfinished
+        });
     }
 }
 
@@ -216,92 +230,4 @@ impl Drop for Link {
             task.abort();
         }
     }
-}
-
-/// The search, as long as it has found nothing. When its runtime ends before that, the next question (on
-/// another runtime) starts another.
-struct Unfinished(Weak<Link>);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(link) = self.0.upgrade() {
-            link.state.send_if_modified(|state| {
-                let unfinished = matches!(state, State::Connecting | State::Away);
-                if unfinished {
-                    *state = State::Idle;
-                }
-                unfinished
-            });
-        }
-    }
-}
-
-async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Duration) {
-    loop {
-        let link = &unfinished.0;
-        if !pause.is_zero() {
-            tokio::time::sleep(jittered(pause)).await;
-        }
-        let mut attempt = std::pin::pin!(connect(&settings));
-        let outcome = match timeout(settings.deadline, &mut attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // Nobody waits any longer, from now on not even for the deadline.
-                let Some(link) = link.upgrade() else { return };
-                link.away(&Slow(settings.deadline));
-                drop(link);
-                attempt.await
-            }
-        };
-        let Some(link) = link.upgrade() else { return };
-        match outcome {
-            Ok(redis) => {
-                // Done before it shows: the next search may begin at once.
-                unfinished.0 = Weak::new();
-                link.up(redis, pause);
-                return;
-            }
-            Err(error) => link.away(&*error),
-        }
-        pause = longer(pause);
-    }
-}
-
-/// A connection that has answered a question as quickly as it has to.
-async fn connect(
-    settings: &Settings,
-) -> Result<MultiplexedConnection, Box<dyn Error + Send + Sync>> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT.max(settings.deadline)))
-        .set_response_timeout(Some(CONNECT.max(settings.deadline)))
-        .set_pipeline_buffer_size(IN_FLIGHT);
-    let mut redis = settings
-        .client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
-    settings.gcra.load(&mut redis).await?;
-    let probe = settings.gcra.probe(&settings.prefix);
-    match timeout(settings.deadline, settings.gcra.ask(&probe, &mut redis)).await {
-        Ok(answer) => answer.map(drop).or_else(well)?,
-        Err(_) => return Err(Slow(settings.deadline).into()),
-    }
-    Ok(redis)
-}
-
-/// Somebody's value under the probe's key is no reason to stay away.
-fn well(error: RedisError) -> Result<(), RedisError> {
-    match super::script::only_this_key(&error) {
-        true => Ok(()),
-        false => Err(error),
-    }
-}
-
-fn longer(pause: Duration) -> Duration {
-    (2 * pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
-}
-
-/// Between half of it and all of it: instances that lost Redis together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    let random = RandomState::new().hash_one(0_u8) % 1024;
-    pause / 2 + (pause / 2) * u32::try_from(random).unwrap_or(0) / 1024
 }

@@ -53,6 +53,7 @@ mod check;
 mod error;
 mod link;
 mod script;
+mod search;
 #[cfg(test)]
 mod tests;
 

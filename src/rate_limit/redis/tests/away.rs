@@ -157,7 +157,7 @@ async fn cancelled_questions_leave_nothing_and_hide_nothing() {
     let limiter = limiter(&redis.url()).deadline(ms(300));
     until_there(&limiter).await;
     for polls in 0..20 {
-        let mut check = tokio_test_poll(limiter.check(&Key::from("x"), &[QUOTA])).await;
+        let mut check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
         for _ in 0..polls {
             tokio::task::yield_now().await;
         }
@@ -172,7 +172,7 @@ async fn cancelled_questions_leave_nothing_and_hide_nothing() {
     // All clients give up before the deadline; that Redis hangs is found out all the same.
     redis.pause();
     for _ in 0..IN_A_ROW {
-        let check = tokio_test_poll(limiter.check(&Key::from("x"), &[QUOTA])).await;
+        let check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
         drop(check);
     }
     until("away", || limiter.is_away()).await;
@@ -185,7 +185,7 @@ async fn cancelled_questions_leave_nothing_and_hide_nothing() {
 }
 
 /// Polled once.
-async fn tokio_test_poll<F: Future + Unpin>(mut future: F) -> Option<F> {
+async fn begun<F: Future + Unpin>(mut future: F) -> Option<F> {
     std::future::poll_fn(|cx| {
         std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx).is_pending())
     })
@@ -261,7 +261,8 @@ fn when_its_runtime_ends_another_one_is_used() {
     };
     let first = run();
     let mut redis = first.block_on(Redis::absent(&[]));
-    let limiter = limiter(&redis.url());
+    let told = Told::default();
+    let limiter = limiter(&redis.url()).events(told.events());
     assert_eq!(first.block_on(ask(&limiter, "x", QUOTA)), None);
     assert!(limiter.is_away());
     drop(first);
@@ -270,6 +271,7 @@ fn when_its_runtime_ends_another_one_is_used() {
     let second = run();
     second.block_on(redis.run());
     assert!(second.block_on(ask(&limiter, "x", QUOTA)).is_some());
+    assert_eq!(told.pairs(), 1);
     drop(second);
 
     // The connection was the second's.
