@@ -29,6 +29,30 @@ async fn who_is_not_there_is_not_waited_for_and_found_once_there() {
 }
 
 #[tokio::test]
+async fn one_that_hangs_from_the_start_costs_one_deadline() {
+    let redis = Redis::start().await;
+    redis.pause();
+    let told = Told::default();
+    let limiter = RedisLimiter::new(&redis.url()).unwrap();
+    let limiter = limiter.deadline(ms(100)).events(told.events());
+    let begin = Instant::now();
+    // All of them wait for the same connection.
+    let key = Key::from("x");
+    let asked: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(limiter.check(&key, &[QUOTA])))
+        .collect();
+    for task in asked {
+        assert_eq!(task.await.unwrap(), None);
+    }
+    assert!(begin.elapsed() < ms(100) + MARGIN, "{:?}", begin.elapsed());
+    until("away", || limiter.is_away()).await;
+    assert_eq!(told.all().len(), 1);
+    redis.resume();
+    until("back", || !limiter.is_away()).await;
+    assert_eq!(told.pairs(), 1);
+}
+
+#[tokio::test]
 async fn stopped_or_killed_it_is_away_at_once_and_back_by_itself() {
     let mut redis = Redis::start().await;
     let told = Told::default();
