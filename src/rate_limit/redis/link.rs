@@ -1,0 +1,233 @@
+//! The one connection, and the breaker: up, or away with one task that looks for it.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::Client;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::script::Gcra;
+use super::search::{LONGEST_PAUSE, SHORTEST_PAUSE, Unfinished, longer, search};
+use crate::events::{Event, Events};
+
+/// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
+/// that hangs piles up no memory.
+pub(super) const IN_FLIGHT: usize = 1024;
+/// So many slow answers or refusals in a row, and Redis is away. A lost connection is one at once.
+pub(super) const IN_A_ROW: u32 = 5;
+
+/// What is set.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) client: Client,
+    pub(super) deadline: Duration,
+    pub(super) prefix: Arc<str>,
+    pub(super) events: Events,
+    pub(super) gcra: Arc<Gcra>,
+}
+
+/// What the clones of a limiter share.
+pub(super) struct Link {
+    pub(super) settings: Settings,
+    state: watch::Sender<State>,
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) fallbacks: AtomicU64,
+    /// That it is away: told once, whatever happens until it is back.
+    told: AtomicBool,
+    /// Of the one task that connects.
+    search: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Clone)]
+pub(super) enum State {
+    /// Nothing was asked yet.
+    Idle,
+    /// Questions wait for the first connection.
+    Connecting,
+    Up(Arc<Connected>),
+    /// A task looks for Redis; questions are for the local limiter.
+    Away,
+}
+
+pub(super) struct Connected {
+    pub(super) redis: MultiplexedConnection,
+    /// In a row.
+    failures: AtomicU32,
+    since: Instant,
+    /// How long was waited before it.
+    pause: Duration,
+}
+
+impl Link {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Link {
+            settings,
+            state: watch::Sender::new(State::Idle),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
+            fallbacks: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+            search: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        matches!(*self.state.borrow(), State::Away)
+    }
+
+    pub(super) fn fell_back(&self) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection, once there is one; `None` when Redis is away.
+    pub(super) async fn connection(self: &Arc<Self>) -> Option<Arc<Connected>> {
+        let now = self.state.borrow().clone();
+        match now {
+            State::Up(connected) => return Some(connected),
+            State::Away => return None,
+            State::Connecting => {}
+            State::Idle => {
+                let first = self.state.send_if_modified(|state| {
+                    let first = matches!(state, State::Idle);
+                    if first {
+                        *state = State::Connecting;
+                    }
+                    first
+                });
+                if first {
+                    self.search(Duration::ZERO);
+                }
+            }
+        }
+        let mut changes = self.state.subscribe();
+        let settled = changes
+            .wait_for(|state| matches!(state, State::Up(_) | State::Away))
+            .await;
+        match settled.as_deref() {
+            Ok(State::Up(connected)) => Some(connected.clone()),
+            _ => None,
+        }
+    }
+
+    /// An answer came.
+    pub(super) fn answered(connected: &Connected) {
+        // Nearly always it is 0 already: no write that all threads would share.
+        if connected.failures.load(Ordering::Relaxed) != 0 {
+            connected.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// No answer came over this connection. `lost`: and none will.
+    pub(super) fn failed(
+        self: &Arc<Self>,
+        connected: &Arc<Connected>,
+        lost: bool,
+        error: &(dyn Error + 'static),
+    ) {
+        let in_a_row = connected.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if !lost && in_a_row < IN_A_ROW {
+            return;
+        }
+        // Only of this connection: a late answer says nothing about the next one.
+        let opened = self.state.send_if_modified(|state| {
+            let ours = matches!(state, State::Up(now) if Arc::ptr_eq(now, connected));
+            if ours {
+                *state = State::Away;
+            }
+            ours
+        });
+        if opened {
+            // Before the search, which tells of its end.
+            self.tell_away(error);
+            // Lost again at once: the pauses go on growing.
+            let flapping = connected.since.elapsed() < 2 * LONGEST_PAUSE;
+            self.search(match flapping {
+                true => longer(connected.pause),
+                false => SHORTEST_PAUSE,
+            });
+        }
+    }
+
+    /// Starts the one task that connects.
+    fn search(self: &Arc<Self>, pause: Duration) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.state.send_replace(State::Idle);
+            return;
+        };
+        let unfinished = Unfinished::of(self);
+        let task = runtime.spawn(search(unfinished, self.settings_of_search(), pause));
+        let mut slot = self.search.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(task.abort_handle());
+    }
+
+    /// A copy, without the listener, that does not keep the link alive.
+    fn settings_of_search(&self) -> Settings {
+        Settings {
+            events: Events::none(),
+            ..self.settings.clone()
+        }
+    }
+
+    /// There was no first connection in time.
+    pub(super) fn away(&self, error: &(dyn Error + 'static)) {
+        let opened = self.state.send_if_modified(|state| {
+            let opened = matches!(state, State::Connecting);
+            if opened {
+                *state = State::Away;
+            }
+            opened
+        });
+        if opened {
+            self.tell_away(error);
+        }
+    }
+
+    pub(super) fn up(&self, redis: MultiplexedConnection, pause: Duration) {
+        let connected = Arc::new(Connected {
+            redis,
+            failures: AtomicU32::new(0),
+            since: Instant::now(),
+            pause,
+        });
+        self.state.send_replace(State::Up(connected));
+        if self.told.swap(false, Ordering::Relaxed) {
+            self.settings.events.tell(|| Event::RateLimitRestored);
+        }
+    }
+
+    fn tell_away(&self, error: &(dyn Error + 'static)) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.settings
+                .events
+                .tell(|| Event::RateLimitFallback { error });
+        }
+    }
+
+    /// Nobody searches any longer: the next question begins again.
+    pub(super) fn unfinished(&self) {
+        self.state.send_if_modified(|state| {
+            let unfinished = matches!(state, State::Connecting | State::Away);
+            if unfinished {
+                *state = State::Idle;
+            }
+            unfinished
+        });
+    }
+}
+
+/// With the last limiter the search ends, in the middle of a pause too.
+impl Drop for Link {
+    fn drop(&mut self) {
+        let slot = self
+            .search
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = slot.take() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Redis that is not there, goes, hangs and comes back.
+
+use super::*;
+use crate::rate_limit::redis::link::{IN_A_ROW, IN_FLIGHT};
+
+const QUOTA: Quota = Quota::per_hour(1_000_000);
+/// For a machine that is busy.
+const MARGIN: Duration = ms(400);
+
+#[tokio::test]
+async fn who_is_not_there_is_not_waited_for_and_found_once_there() {
+    let mut redis = Redis::absent(&[]).await;
+    let told = Told::default();
+    let limiter = RedisLimiter::new(&redis.url())
+        .unwrap()
+        .events(told.events());
+    assert!(!limiter.is_away());
+    assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+    until("away", || limiter.is_away()).await;
+    let begin = Instant::now();
+    for _ in 0..10_000 {
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+    }
+    assert!(begin.elapsed() < ms(1000), "{:?}", begin.elapsed());
+    assert_eq!(limiter.fallbacks(), 10_001);
+    redis.run().await;
+    until("back", || !limiter.is_away()).await;
+    assert_eq!(told.pairs(), 1);
+}
+
+#[tokio::test]
+async fn one_that_hangs_from_the_start_costs_one_deadline() {
+    let redis = Redis::start().await;
+    redis.pause();
+    let told = Told::default();
+    let limiter = RedisLimiter::new(&redis.url()).unwrap();
+    let limiter = limiter.deadline(ms(100)).events(told.events());
+    let begin = Instant::now();
+    // All of them wait for the same connection.
+    let key = Key::from("x");
+    let asked: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(limiter.check(&key, &[QUOTA])))
+        .collect();
+    for task in asked {
+        assert_eq!(task.await.unwrap(), None);
+    }
+    assert!(begin.elapsed() < ms(100) + MARGIN, "{:?}", begin.elapsed());
+    until("away", || limiter.is_away()).await;
+    assert_eq!(told.all().len(), 1);
+    redis.resume();
+    until("back", || !limiter.is_away()).await;
+    assert_eq!(told.pairs(), 1);
+}
+
+#[tokio::test]
+async fn stopped_or_killed_it_is_away_at_once_and_back_by_itself() {
+    let mut redis = Redis::start().await;
+    let told = Told::default();
+    let limiter = limiter(&redis.url()).events(told.events());
+    for (round, signal) in ["KILL", "TERM"].into_iter().enumerate() {
+        assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+        redis.stop(signal);
+        let begin = Instant::now();
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+        assert!(begin.elapsed() < MARGIN, "{:?}", begin.elapsed());
+        assert!(
+            limiter.is_away(),
+            "a lost connection opens the breaker at once"
+        );
+        redis.run().await;
+        until("back", || !limiter.is_away()).await;
+        assert_eq!(told.pairs(), round + 1);
+    }
+    assert_eq!(limiter.fallbacks(), 2);
+    assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+}
+
+#[tokio::test]
+async fn one_that_hangs_costs_a_deadline_five_times_and_then_nothing() {
+    let redis = Redis::start().await;
+    let told = Told::default();
+    let limiter = RedisLimiter::new(&redis.url())
+        .unwrap()
+        .deadline(ms(100))
+        .events(told.events());
+    // The first one may take longer than its deadline on a busy machine.
+    ask(&limiter, "x", QUOTA).await;
+    until("there", || !limiter.is_away()).await;
+    let before = (told.all().len(), limiter.fallbacks());
+    redis.pause();
+    for number in 1..=IN_A_ROW {
+        assert!(!limiter.is_away(), "after {number}");
+        let begin = Instant::now();
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+        let took = begin.elapsed();
+        assert!(took >= ms(95) && took < ms(100) + MARGIN, "{took:?}");
+    }
+    assert!(limiter.is_away());
+    assert!(
+        told.all().last().unwrap().contains("within 100ms"),
+        "{:?}",
+        told.all()
+    );
+    let begin = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+    }
+    assert!(begin.elapsed() < ms(100), "{:?}", begin.elapsed());
+    // A probe or two that hang, too.
+    tokio::time::sleep(ms(600)).await;
+    assert!(limiter.is_away());
+    assert_eq!(told.all().len(), before.0 + 1, "told once");
+    assert_eq!(limiter.fallbacks(), before.1 + 1000 + u64::from(IN_A_ROW));
+    redis.resume();
+    until("back", || !limiter.is_away()).await;
+    assert!(told.pairs() >= 1);
+    assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+}
+
+#[tokio::test]
+async fn a_single_slow_answer_is_no_reason_to_leave() {
+    let redis = Redis::start().await;
+    let told = Told::default();
+    let limiter = limiter(&redis.url())
+        .deadline(ms(300))
+        .events(told.events());
+    until_there(&limiter).await;
+    let told_before = told.all().len();
+    for _ in 0..2 {
+        redis.pause();
+        for _ in 0..IN_A_ROW - 1 {
+            assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+        }
+        redis.resume();
+        assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+    }
+    assert!(!limiter.is_away());
+    assert_eq!(told.all().len(), told_before);
+}
+
+/// With a short deadline the first question may be too late.
+async fn until_there(limiter: &RedisLimiter) {
+    let begin = Instant::now();
+    while ask(limiter, "first", QUOTA).await.is_none() {
+        assert!(begin.elapsed() < LIMIT);
+        tokio::time::sleep(ms(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_hangs_piles_up_no_more_than_a_bounded_number_of_questions() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url()).deadline(ms(500));
+    until_there(&limiter).await;
+    redis.pause();
+    let key = Key::from("x");
+    let checks: Vec<_> = (0..3 * IN_FLIGHT)
+        .map(|_| limiter.check(&key, &[QUOTA]))
+        .collect();
+    assert_eq!(limiter.link.in_flight.available_permits(), 0);
+    assert!(limiter.fallbacks() >= 2 * IN_FLIGHT as u64);
+    let tasks: Vec<_> = checks.into_iter().map(tokio::spawn).collect();
+    let begin = Instant::now();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), None);
+    }
+    assert!(
+        begin.elapsed() < ms(500) + 2 * MARGIN,
+        "{:?}",
+        begin.elapsed()
+    );
+    assert!(limiter.is_away());
+    assert_eq!(limiter.link.in_flight.available_permits(), IN_FLIGHT);
+    redis.resume();
+    until("back", || !limiter.is_away()).await;
+}
+
+#[tokio::test]
+async fn cancelled_questions_leave_nothing_and_hide_nothing() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url()).deadline(ms(300));
+    until_there(&limiter).await;
+    for polls in 0..20 {
+        let mut check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+        }
+        drop(check.take());
+    }
+    until("permits", || {
+        limiter.link.in_flight.available_permits() == IN_FLIGHT
+    })
+    .await;
+    assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+
+    // All clients give up before the deadline; that Redis hangs is found out all the same.
+    redis.pause();
+    for _ in 0..IN_A_ROW {
+        let check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
+        drop(check);
+    }
+    until("away", || limiter.is_away()).await;
+    until("permits", || {
+        limiter.link.in_flight.available_permits() == IN_FLIGHT
+    })
+    .await;
+    redis.resume();
+    until("back", || !limiter.is_away()).await;
+}
+
+/// Polled once.
+async fn begun<F: Future + Unpin>(mut future: F) -> Option<F> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx).is_pending())
+    })
+    .await
+    .then_some(future)
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_write_is_away_and_is_not_taken_for_well() {
+    let redis = Redis::start().await;
+    let told = Told::default();
+    let limiter = limiter(&redis.url()).events(told.events());
+    assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
+    let mut raw = raw(&redis).await;
+    let mut replicaof = redis::cmd("REPLICAOF");
+    let _: String = replicaof
+        .arg("127.0.0.1")
+        .arg(1)
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    for _ in 0..IN_A_ROW {
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+    }
+    assert!(limiter.is_away());
+    tokio::time::sleep(ms(500)).await;
+    assert!(limiter.is_away());
+    let mut no_one = redis::cmd("REPLICAOF");
+    let _: String = no_one
+        .arg("NO")
+        .arg("ONE")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    until("back", || !limiter.is_away()).await;
+    assert_eq!(told.pairs(), 1);
+}
+
+#[tokio::test]
+async fn with_the_last_limiter_the_search_and_the_connection_end() {
+    let redis = Redis::absent(&[]).await;
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let before = tasks();
+    let away = limiter(&redis.url());
+    assert_eq!(ask(&away, "x", QUOTA).await, None);
+    let clone = away.clone();
+    drop(away);
+    tokio::time::sleep(ms(20)).await;
+    assert_eq!(tasks(), before + 1, "one search");
+    drop(clone);
+    until("no search", || tasks() == before).await;
+
+    let redis = Redis::start().await;
+    let there = limiter(&redis.url());
+    assert!(ask(&there, "x", QUOTA).await.is_some());
+    until("only the connection", || tasks() == before + 1).await;
+    drop(there);
+    until("no connection", || tasks() == before).await;
+}
+
+#[test]
+fn when_its_runtime_ends_another_one_is_used() {
+    let run = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = run();
+    let mut redis = first.block_on(Redis::absent(&[]));
+    let told = Told::default();
+    let limiter = limiter(&redis.url()).events(told.events());
+    assert_eq!(first.block_on(ask(&limiter, "x", QUOTA)), None);
+    assert!(limiter.is_away());
+    drop(first);
+    assert!(!limiter.is_away(), "nobody looks for it any longer");
+
+    let second = run();
+    second.block_on(redis.run());
+    assert!(second.block_on(ask(&limiter, "x", QUOTA)).is_some());
+    assert_eq!(told.pairs(), 1);
+    drop(second);
+
+    // The connection was the second's.
+    let third = run();
+    third.block_on(async {
+        assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+        until("back", || !limiter.is_away()).await;
+        assert!(ask(&limiter, "x", QUOTA).await.is_some());
+    });
+}

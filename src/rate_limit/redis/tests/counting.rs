@@ -1,0 +1,253 @@
+//! What is admitted.
+
+use super::*;
+
+#[tokio::test]
+async fn a_burst_is_admitted_and_a_refusal_says_when_to_come_back() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url());
+    let quota = Quota::per_second(2).burst(3);
+    for left in [2, 1, 0] {
+        let answer = ask(&limiter, "x", quota).await.unwrap();
+        assert!(answer.admitted && answer.wait.is_zero());
+        assert_eq!((answer.remaining, answer.quota), (left, 0));
+        let full = ms(500) * (3 - left);
+        assert!(
+            answer.reset <= full && answer.reset + ms(400) > full,
+            "{answer:?}"
+        );
+    }
+    let refused = ask(&limiter, "x", quota).await.unwrap();
+    assert!(!refused.admitted && refused.remaining == 0);
+    assert!(
+        refused.wait > ms(0) && refused.wait <= ms(500),
+        "{refused:?}"
+    );
+    assert!(
+        refused.reset > ms(1000) && refused.reset <= ms(1500),
+        "{refused:?}"
+    );
+
+    tokio::time::sleep(refused.wait).await;
+    assert!(ask(&limiter, "x", quota).await.unwrap().admitted);
+    assert!(!ask(&limiter, "x", quota).await.unwrap().admitted);
+}
+
+#[tokio::test]
+async fn of_several_quotas_all_admit_or_none_is_used_up() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url());
+    let (wide, narrow) = (Quota::per_day(10), Quota::per_hour(2));
+    let key = Key::from("x");
+    let quotas = [wide, narrow];
+    for left in [1, 0] {
+        let answer = limiter.check(&key, &quotas).await.unwrap();
+        assert_eq!(
+            (answer.admitted, answer.quota, answer.remaining),
+            (true, 1, left)
+        );
+    }
+    for _ in 0..5 {
+        let answer = limiter.check(&key, &quotas).await.unwrap();
+        assert_eq!((answer.admitted, answer.quota), (false, 1));
+        assert!(answer.wait > Duration::from_secs(1790), "{answer:?}");
+    }
+    // Seven questions, of which five were refused: the wide one has lost two, and this one.
+    assert_eq!(ask(&limiter, "x", wide).await.unwrap().remaining, 7);
+    // The same, in another order, or with another burst, or of another key.
+    let answer = limiter.check(&key, &[narrow, wide]).await.unwrap();
+    assert_eq!((answer.admitted, answer.quota), (false, 0));
+    assert!(ask(&limiter, "x", narrow.burst(1)).await.unwrap().admitted);
+    assert!(ask(&limiter, "y", narrow).await.unwrap().admitted);
+    let other = limiter.prefix("other");
+    assert!(ask(&other, "x", narrow).await.unwrap().admitted);
+}
+
+#[tokio::test]
+async fn quotas_are_kept_exactly_even_below_a_microsecond() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url());
+    for (quota, full) in [
+        (Quota::per(3, Duration::from_secs(3600)).burst(3), 3600.0),
+        (
+            Quota::per(7_000_003, Duration::from_secs(7)).burst(40_000_000),
+            0.0,
+        ),
+        (
+            Quota::per(1, Duration::from_secs(366 * 86_400)).burst(10),
+            366.0 * 86_400.0,
+        ),
+    ] {
+        let answer = ask(&limiter, "x", quota).await.unwrap();
+        assert!(answer.admitted);
+        assert_eq!(answer.remaining, quota.largest_burst() - 1, "{quota}");
+        let each = full / f64::from(quota.requests());
+        assert!(
+            (answer.reset.as_secs_f64() - each).abs() < 0.01,
+            "{answer:?}"
+        );
+    }
+
+    // 514285714 and 2/7 microseconds each (2000 of 7000 parts): after seven, an hour, and nothing is lost.
+    let quota = Quota::per_hour(7);
+    let mut raw = raw(&redis).await;
+    let mut stands = Vec::new();
+    for _ in 0..7 {
+        assert!(ask(&limiter, "x", quota).await.unwrap().admitted);
+        let name = "lameduck:{text:x}:7/h";
+        let at: String = redis::cmd("GET")
+            .arg(name)
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+        let (us, parts) = at.split_once(':').unwrap();
+        stands.push((us.parse::<u64>().unwrap(), parts.parse::<u64>().unwrap()));
+    }
+    let parts: Vec<u64> = stands.iter().map(|(_, parts)| *parts).collect();
+    assert_eq!(parts, [2000, 4000, 6000, 1000, 3000, 5000, 0]);
+    assert_eq!(stands[6].0 - stands[0].0, 3_600_000_000 - 514_285_714);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_admit_one_quota() {
+    let redis = Redis::start().await;
+    let quota = Quota::per_second(500).burst(50);
+    let begin = Instant::now();
+    let end = begin + ms(3000);
+    let mut tasks = Vec::new();
+    for instance in [limiter(&redis.url()), limiter(&redis.url())] {
+        for _ in 0..4 {
+            let instance = instance.clone();
+            tasks.push(tokio::spawn(async move {
+                let mut admitted = 0_u32;
+                while Instant::now() < end {
+                    let answer = ask(&instance, "x", quota).await.expect("Redis is there");
+                    admitted += u32::from(answer.admitted);
+                }
+                admitted
+            }));
+        }
+    }
+    let mut admitted = 0;
+    for task in tasks {
+        admitted += task.await.unwrap();
+    }
+    let expected = 500.0 * begin.elapsed().as_secs_f64() + 50.0;
+    let off = f64::from(admitted) / expected - 1.0;
+    println!("{admitted} admitted, {expected:.0} expected");
+    assert!(
+        off.abs() < 0.02,
+        "{admitted} admitted, {expected:.0} expected"
+    );
+}
+
+#[tokio::test]
+async fn no_key_stays_longer_than_it_counts() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url());
+    for key in 0..200_u64 {
+        let quotas = [Quota::per_second(10).burst(5), Quota::per_minute(600)];
+        assert!(
+            limiter
+                .check(&Key::from(key), &quotas)
+                .await
+                .unwrap()
+                .admitted
+        );
+    }
+    ask(&limiter, "day", Quota::per_day(24)).await.unwrap();
+    let mut raw = raw(&redis).await;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    for key in &keys {
+        assert!(key.starts_with("lameduck:{"), "{key}");
+        let left: i64 = redis::cmd("PTTL")
+            .arg(key)
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+        let longest = if key.contains("day") { 3_600_001 } else { 101 };
+        // -2: it is gone.
+        assert!((0..=longest).contains(&left) || left == -2, "{key} {left}");
+    }
+    tokio::time::sleep(ms(150)).await;
+    for _ in 0..3 {
+        // What is expired goes when it is looked at, or at the latest with Redis's own sweep.
+        let _: Vec<String> = redis::cmd("KEYS")
+            .arg("*")
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+        tokio::time::sleep(ms(100)).await;
+    }
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    assert_eq!(keys, ["lameduck:{text:day}:24/d"]);
+}
+
+#[tokio::test]
+async fn the_script_comes_back_after_a_flush() {
+    let redis = Redis::start().await;
+    let limiter = limiter(&redis.url());
+    let mut raw = raw(&redis).await;
+    for left in (0..5).rev() {
+        let answer = ask(&limiter, "x", Quota::per_hour(5)).await.unwrap();
+        assert_eq!((answer.admitted, answer.remaining), (true, left));
+        let _: String = redis::cmd("SCRIPT")
+            .arg("FLUSH")
+            .query_async(&mut raw)
+            .await
+            .unwrap();
+    }
+    assert_eq!(limiter.fallbacks(), 0);
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_ours_concerns_its_key_alone() {
+    let redis = Redis::start().await;
+    let told = Told::default();
+    let limiter = limiter(&redis.url()).events(told.events());
+    let mut raw = raw(&redis).await;
+    let quota = Quota::per_hour(5);
+    let name = |key: &str| format!("lameduck:{{text:{key}}}:{quota}");
+    let _: i64 = redis::cmd("LPUSH")
+        .arg(name("list"))
+        .arg("x")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    let _: String = redis::cmd("SET")
+        .arg(name("text"))
+        .arg("x")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask(&limiter, "list", quota).await, None);
+        assert_eq!(ask(&limiter, "text", quota).await, None);
+    }
+    assert_eq!(limiter.fallbacks(), 20);
+    assert!(!limiter.is_away());
+    assert!(ask(&limiter, "x", quota).await.unwrap().admitted);
+    assert_eq!(told.all(), [""; 0]);
+
+    // A clock that was set back: no more is owed than the burst.
+    let future = "8000000000000000:0";
+    let _: String = redis::cmd("SET")
+        .arg(name("future"))
+        .arg(future)
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    let answer = ask(&limiter, "future", quota).await.unwrap();
+    assert!(
+        !answer.admitted && answer.wait <= Duration::from_secs(720),
+        "{answer:?}"
+    );
+}
