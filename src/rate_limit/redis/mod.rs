@@ -64,7 +64,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use self::check::Check;
+pub(super) use self::check::Check;
 use self::link::{Link, Settings};
 use self::script::Gcra;
 use super::{Key, Quota};
@@ -146,7 +146,6 @@ impl RedisLimiter {
 
     /// Whether `key` may make a request now; `None` when the local limiter has to say it. Nothing happens
     /// until it is polled.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(super) fn check(&self, key: &Key, quotas: &[Quota]) -> Check {
         if quotas.is_empty() || self.is_away() {
             self.link.fell_back();
