@@ -31,6 +31,11 @@
 //! | [`shutdown`] | from the signal to the end of the process: phases, workers, closers, the report (feature `serve`) |
 //! | [`drain`] | the layer that refuses new requests while the process drains |
 //! | [`in_flight`] | the layer that counts and names what is running |
+//! | [`real_ip`] | the layer that finds the client's address behind trusted proxies |
+//! | `rate_limit` | the layer that refuses what is over a quota, in one process or by Redis (features `rate-limit`, `redis`) |
+//! | [`body_limit`] | the layer that refuses bodies that are too large |
+//! | [`timeout`] | the layer that answers for a service that takes too long |
+//! | [`stack`](mod@stack) | all of the layers at once, in their order |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
@@ -38,17 +43,20 @@
 //!
 //! # The order of a stack
 //!
-//! From the outside in: health routes, [`InFlightLayer`], [`DrainLayer`], then what is your own. The
-//! layers are tower layers over `http` requests, for axum, tonic or a plain `service_fn`; they need no
-//! `serve`, but only `serve` sees the socket.
+//! From the outside in: health routes, [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`],
+//! `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`], then what is your own; [`stack()`] composes them.
+//! The layers are tower layers over `http` requests, for axum, tonic, warp or a plain `service_fn`; they need
+//! no `serve`, but only `serve` sees the socket.
 //!
 //! # Features
 //!
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
-//! | (none) | `drain`, `in_flight`, `phase`, `reply`, `track`, `events` | core crates, tokio's `sync` |
+//! | (none) | the layers but `rate_limit`, and what they stand on | core crates, `ipnet`, tokio's `sync` and `time` |
 //! | `serve` | `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
-//! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight` | axum, without its defaults |
+//! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
+//! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
+//! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -70,6 +78,7 @@ pub mod reply;
 pub mod serve;
 #[cfg(feature = "serve")]
 pub mod shutdown;
+pub mod stack;
 pub mod timeout;
 pub mod track;
 
@@ -85,6 +94,7 @@ pub use real_ip::RealIpLayer;
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
+pub use stack::{Stack, stack};
 pub use timeout::TimeoutLayer;
 
 /// An error of a service or of a body.

@@ -42,12 +42,13 @@ pub enum Verdict {
     Peer,
     /// The peer is a trusted proxy that named nobody: it is taken for the client itself.
     NoHeader,
-    /// Told by a chain of trusted proxies.
+    /// Told by the trusted proxies, or by as many proxies as there are.
     Forwarded,
     /// Every address told belongs to a trusted proxy: the leftmost is taken. Flagged, for the true client
     /// is perhaps missing.
     AllTrusted,
-    /// A hop that cannot be read ended the walk: the last address that was verified is taken. Flagged.
+    /// A hop that cannot be read ended the walk: the last address that was verified is taken. Flagged. With a
+    /// number of proxies instead of their addresses: no address.
     Unreadable,
     /// More hops than are walked: the last address that was verified is taken. Flagged.
     TooMany,

@@ -4,7 +4,9 @@ mod client;
 #[cfg(feature = "axum")]
 mod extract;
 
-use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "rate-limit")]
+use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use http::Extensions;
 
@@ -54,6 +56,7 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
 }
 
 /// The client's address: what [`real_ip`](crate::real_ip) found; without that layer the peer's.
+#[cfg(feature = "rate-limit")]
 pub(crate) fn client_of(extensions: &Extensions) -> Option<IpAddr> {
     match ClientIp::of(extensions) {
         Some(client) => client.ip,

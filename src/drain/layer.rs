@@ -13,7 +13,8 @@ use crate::reply::{Reason, Reply};
 /// Refuses requests while the process drains; see the [module](super).
 #[derive(Clone)]
 pub struct DrainLayer {
-    pub(super) shared: Arc<Shared>,
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
 }
 
 type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
@@ -32,18 +33,25 @@ impl DrainLayer {
     /// `Retry-After: 1`, and exempts nothing.
     pub fn new(lifecycle: &Lifecycle) -> Self {
         DrainLayer {
-            shared: Arc::new(Shared {
+            shared: Some(Arc::new(Shared {
                 lifecycle: lifecycle.clone(),
                 reply: Reply::new(Reason::Draining).retry_after(Duration::from_secs(1)),
                 exempt: None,
                 extension: true,
                 events: Events::none(),
-            }),
+            })),
         }
     }
 
+    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    pub const fn off() -> Self {
+        DrainLayer { shared: None }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
-        change(Arc::make_mut(&mut self.shared));
+        if let Some(shared) = &mut self.shared {
+            change(Arc::make_mut(shared));
+        }
         self
     }
 
@@ -96,7 +104,15 @@ impl<S> Layer<S> for DrainLayer {
 impl fmt::Debug for DrainLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainLayer")
-            .field("lifecycle", &self.shared.lifecycle)
+            .field("shared", &self.shared)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("lifecycle", &self.lifecycle)
             .finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use crate::reply::{Asked, ReplyBody};
 #[derive(Clone)]
 pub struct Drain<S> {
     pub(super) inner: S,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Option<Arc<Shared>>,
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for Drain<S>
@@ -33,7 +33,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let shared = &*self.shared;
+        let Some(shared) = &self.shared else {
+            return DrainFuture::passed(self.inner.call(request));
+        };
         if shared.lifecycle.phase() >= Phase::Draining {
             let (head, body) = request.into_parts();
             if !shared.exempt.as_ref().is_some_and(|exempt| exempt(&head)) {
@@ -56,7 +58,7 @@ impl<S: fmt::Debug> fmt::Debug for Drain<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drain")
             .field("inner", &self.inner)
-            .field("lifecycle", &self.shared.lifecycle)
-            .finish_non_exhaustive()
+            .field("shared", &self.shared)
+            .finish()
     }
 }

@@ -12,11 +12,11 @@ use crate::track::TrackedBody;
 #[pin_project]
 pub struct InFlightBody<B: Body> {
     #[pin]
-    body: TrackedBody<B, InFlightGuard>,
+    body: TrackedBody<B, Option<InFlightGuard>>,
 }
 
 impl<B: Body> InFlightBody<B> {
-    pub(super) fn new(body: B, guard: InFlightGuard, unread: bool) -> Self {
+    pub(super) fn new(body: B, guard: Option<InFlightGuard>, unread: bool) -> Self {
         InFlightBody {
             body: if unread {
                 TrackedBody::unread(body, guard)

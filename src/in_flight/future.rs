@@ -14,17 +14,14 @@ use super::registry::InFlightGuard;
 pub struct InFlightFuture<F> {
     #[pin]
     inner: F,
+    /// `None` when the layer is off, and once the guard has gone on into the body.
     guard: Option<InFlightGuard>,
     head: bool,
 }
 
 impl<F> InFlightFuture<F> {
-    pub(super) fn new(inner: F, guard: InFlightGuard, head: bool) -> Self {
-        InFlightFuture {
-            inner,
-            guard: Some(guard),
-            head,
-        }
+    pub(super) fn new(inner: F, guard: Option<InFlightGuard>, head: bool) -> Self {
+        InFlightFuture { inner, guard, head }
     }
 }
 
@@ -39,7 +36,7 @@ where
         let this = self.project();
         let answer = ready!(this.inner.poll(cx));
         // A failed request is over; one that was answered goes on in its body.
-        let guard = this.guard.take().expect("polled after it was ready");
+        let guard = this.guard.take();
         let response = answer?;
         let unread = *this.head
             || matches!(

@@ -10,6 +10,8 @@ use super::{InFlight, InFlightHandle};
 #[derive(Clone)]
 pub struct InFlightLayer {
     registry: Arc<Registry>,
+    /// Not when it is off.
+    counts: bool,
 }
 
 impl InFlightLayer {
@@ -17,6 +19,15 @@ impl InFlightLayer {
     pub fn new() -> Self {
         InFlightLayer {
             registry: Arc::new(Registry::new()),
+            counts: true,
+        }
+    }
+
+    /// A layer of the same type that does nothing: its handle reads 0.
+    pub fn off() -> Self {
+        InFlightLayer {
+            counts: false,
+            ..Self::new()
         }
     }
 
@@ -40,7 +51,7 @@ impl<S> Layer<S> for InFlightLayer {
     fn layer(&self, inner: S) -> InFlight<S> {
         InFlight {
             inner,
-            registry: self.registry.clone(),
+            registry: self.counts.then(|| self.registry.clone()),
         }
     }
 }

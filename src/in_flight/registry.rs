@@ -115,7 +115,8 @@ impl Drop for InFlightGuard {
     }
 }
 
-impl Guard for InFlightGuard {
+/// `None` where nothing is counted.
+impl Guard for Option<InFlightGuard> {
     fn end(self, _: End) {}
 }
 

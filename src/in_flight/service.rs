@@ -13,7 +13,8 @@ use super::{InFlightBody, InFlightFuture};
 #[derive(Clone)]
 pub struct InFlight<S> {
     pub(super) inner: S,
-    pub(super) registry: Arc<Registry>,
+    /// `None`: off.
+    pub(super) registry: Option<Arc<Registry>>,
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for InFlight<S>
@@ -31,7 +32,8 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         // Before the inner call: a service may do its work there.
-        let guard = Registry::enter(&self.registry, &request);
+        let enter = |registry| Registry::enter(registry, &request);
+        let guard = self.registry.as_ref().map(enter);
         let head = request.method() == Method::HEAD;
         InFlightFuture::new(self.inner.call(request), guard, head)
     }

@@ -1,0 +1,94 @@
+use super::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use tower::{ServiceExt, service_fn};
+
+use crate::phase::Phase;
+
+/// Reads its whole request, unless it is asked to wait.
+async fn read<B: Body>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path() == "/wait" {
+        std::future::pending::<()>().await;
+    }
+    let read = request.into_body().collect().await;
+    let answer = if read.is_ok() { "read" } else { "failed" };
+    Ok(Response::new(Full::from(answer)))
+}
+
+fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(path).body(Full::new(body.into())).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_defaults_are_the_documented_ones() {
+    let lifecycle = Lifecycle::new();
+    let stack = stack(&lifecycle);
+    let service = stack.layer(service_fn(read));
+    let status = async |request| service.clone().oneshot(request).await.unwrap().status();
+
+    assert_eq!(status(post("/", vec![0; 1 << 20])).await, 200);
+    assert_eq!(status(post("/", vec![0; (1 << 20) + 1])).await, 413);
+    let began = tokio::time::Instant::now();
+    assert_eq!(status(post("/wait", "")).await, 503);
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+    assert_eq!(stack.in_flight_handle().peak(), 1);
+    lifecycle.advance(Phase::Draining);
+    assert_eq!(status(post("/", "")).await, 503);
+    assert_eq!(stack.in_flight_handle().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_layer_can_be_off() {
+    let lifecycle = Lifecycle::new();
+    let stack = stack(&lifecycle)
+        .in_flight(InFlightLayer::off())
+        .drain(DrainLayer::off())
+        .real_ip(RealIpLayer::off())
+        .body_limit(BodyLimitLayer::off())
+        .timeout(TimeoutLayer::off());
+    lifecycle.advance(Phase::Draining);
+    let service = stack.layer(service_fn(read));
+    let answer = service.clone().oneshot(post("/", vec![0; 2 << 20])).await;
+    assert_eq!(answer.unwrap().status(), 200);
+    let slow = service.oneshot(post("/wait", ""));
+    let day = Duration::from_secs(86_400);
+    assert!(tokio::time::timeout(day, slow).await.is_err());
+    assert_eq!(stack.in_flight_handle().peak(), 0);
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test(start_paused = true)]
+async fn a_request_is_refused_by_the_outermost_layer_that_would() {
+    use crate::rate_limit::Quota;
+
+    let lifecycle = Lifecycle::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = told.clone();
+    let stack = stack(&lifecycle)
+        .rate_limit(RateLimitLayer::new(Quota::per_day(1)).unwrap())
+        .body_limit(BodyLimitLayer::new(4))
+        .events(Events::to(move |event| {
+            listener.lock().unwrap().push(event.to_string());
+        }));
+    let service = stack.layer(service_fn(read));
+    let status = async |request| service.clone().oneshot(request).await.unwrap().status();
+
+    assert_eq!(status(post("/", "too large")).await, 413);
+    assert_eq!(status(post("/", "too large")).await, 429);
+    lifecycle.advance(Phase::Draining);
+    assert_eq!(status(post("/", "too large")).await, 503);
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            "client address: unknown",
+            "refused: body_too_large",
+            "client address: unknown",
+            "refused: rate_limited",
+            "refused: draining",
+        ]
+    );
+}
