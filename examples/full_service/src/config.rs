@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use lameduck::Timeouts;
+use lameduck::{
+    Timeouts,
+    rate_limit::{Quota, redis::RedisLimiter},
+    real_ip::{ClientIpHeader, TrustedProxies},
+};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 pub use self::problems::Problems;
@@ -28,7 +32,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// All settings. `None` for a timeout is `off`.
+/// All settings. `None` for a timeout or a limit is `off`.
 #[derive(Debug)]
 pub struct Config {
     pub address: SocketAddr,
@@ -36,6 +40,12 @@ pub struct Config {
     pub read_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
+    pub request_timeout: Option<Duration>,
+    pub body_limit: Option<u64>,
+    pub trusted_proxies: TrustedProxies,
+    pub client_ip_header: ClientIpHeader,
+    pub rate_limit: Option<Quota>,
+    pub redis: Option<RedisLimiter>,
     pub lame_duck: Duration,
     pub drain_timeout: Duration,
     pub termination_grace: Duration,
@@ -61,6 +71,24 @@ impl Config {
             read_timeout: env.read("READ_TIMEOUT", Some(seconds(15)), values::timeout),
             write_timeout: env.read("WRITE_TIMEOUT", Some(seconds(30)), values::timeout),
             idle_timeout: env.read("IDLE_TIMEOUT", Some(seconds(120)), values::timeout),
+            request_timeout: env.read("REQUEST_TIMEOUT", Some(seconds(10)), values::timeout),
+            body_limit: env.read("BODY_LIMIT", Some(1024 * 1024), values::body_limit),
+            trusted_proxies: env.read(
+                "TRUSTED_PROXIES",
+                TrustedProxies::none(),
+                values::trusted_proxies,
+            ),
+            client_ip_header: env.read(
+                "CLIENT_IP_HEADER",
+                ClientIpHeader::XForwardedFor,
+                values::client_ip_header,
+            ),
+            rate_limit: env.read(
+                "RATE_LIMIT",
+                Some(Quota::per_second(100).burst(200)),
+                values::rate_limit,
+            ),
+            redis: env.read_secret("REDIS_URL", None, values::redis),
             lame_duck: env.read("LAME_DUCK", seconds(5), values::budget),
             drain_timeout: env.read("DRAIN_TIMEOUT", seconds(15), values::budget),
             termination_grace: env.read("TERMINATION_GRACE", seconds(30), values::budget),
@@ -72,7 +100,6 @@ impl Config {
             ),
             log_format: env.read("LOG_FORMAT", default_log_format(), values::log_format),
         };
-        env.read("RATE_LIMIT", (), values::rate_limit);
 
         // Each of them right, and yet too much together: told only of values that were read as they
         // were meant.
@@ -107,14 +134,20 @@ fn default_log_format() -> LogFormat {
     }
 }
 
-/// A timeout as it is written in the environment.
+/// A setting that may be off, as it is written in the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OrOff(pub Option<Duration>);
+pub struct OrOff<T>(pub Option<T>);
 
-impl fmt::Display for OrOff {
+impl OrOff<String> {
+    pub fn timeout(timeout: Option<Duration>) -> Self {
+        Self(timeout.map(|timeout| format!("{timeout:?}")))
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for OrOff<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(timeout) => write!(f, "{timeout:?}"),
+        match &self.0 {
+            Some(setting) => setting.fmt(f),
             None => f.write_str("off"),
         }
     }
@@ -140,6 +173,12 @@ mod tests {
         assert_eq!(config.read_timeout, Some(seconds(15)));
         assert_eq!(config.write_timeout, Some(seconds(30)));
         assert_eq!(config.idle_timeout, Some(seconds(120)));
+        assert_eq!(config.request_timeout, Some(seconds(10)));
+        assert_eq!(config.body_limit, Some(1024 * 1024));
+        assert!(config.trusted_proxies.is_empty());
+        assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
+        assert_eq!(config.rate_limit, "100/s burst 200".parse().ok());
+        assert!(config.redis.is_none());
         assert_eq!(config.lame_duck, seconds(5));
         assert_eq!(config.drain_timeout, seconds(15));
         assert_eq!(config.termination_grace, seconds(30));
@@ -154,11 +193,37 @@ mod tests {
 
     #[test]
     fn timeouts_can_be_off_and_budgets_cannot() {
-        let config = read(&[("WRITE_TIMEOUT", "off"), ("RATE_LIMIT", "off")]).expect("off");
+        let off = [
+            "WRITE_TIMEOUT",
+            "REQUEST_TIMEOUT",
+            "BODY_LIMIT",
+            "RATE_LIMIT",
+        ];
+        let config = read(&off.map(|variable| (variable, "off"))).expect("off");
         assert_eq!(config.write_timeout, None);
+        assert_eq!(config.request_timeout, None);
+        assert_eq!(config.body_limit, None);
+        assert_eq!(config.rate_limit, None);
 
         let problems = read(&[("DRAIN_TIMEOUT", "off")]).expect_err("a drain has an end");
         assert!(problems.to_string().contains("DRAIN_TIMEOUT=off"));
+    }
+
+    #[test]
+    fn sizes_have_units_or_are_bytes() {
+        for (text, bytes) in [("0", 0), ("512", 512), ("1KiB", 1024), ("2MB", 2_000_000)] {
+            let config = read(&[("BODY_LIMIT", text)]).expect(text);
+            assert_eq!(config.body_limit, Some(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_told() {
+        let told = read(&[("REDIS_URL", "http://user:hunter2@redis")])
+            .expect_err("not a Redis URL")
+            .to_string();
+        assert!(told.contains("REDIS_URL="), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
     }
 
     #[test]
@@ -186,7 +251,11 @@ mod tests {
             ("STARTUP_DELAY", "1s1s"),
             ("LOG_LEVEL", "loud"),
             ("LOG_FORMAT", "xml"),
-            ("RATE_LIMIT", "100/s"),
+            ("RATE_LIMIT", "100/sec"),
+            ("REQUEST_TIMEOUT", "10"),
+            ("BODY_LIMIT", "1 MiB"),
+            ("TRUSTED_PROXIES", "10.0.0.1/8"),
+            ("CLIENT_IP_HEADER", "x forwarded for"),
         ];
         let told = read(&wrong).expect_err("nothing is right").to_string();
         for (variable, value) in wrong {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod layers;
 mod routes;
 mod shutdown;
 mod state;
@@ -12,7 +13,6 @@ mod telemetry;
 
 use std::{io::Write, process::ExitCode};
 
-use lameduck::InFlightLayer;
 use tokio::net::TcpListener;
 use tracing::error;
 
@@ -64,10 +64,17 @@ async fn run(config: Config) -> ExitCode {
     let shutdown = shutdown::plan(&config);
     let handle = shutdown.handle();
 
-    let in_flight = InFlightLayer::new();
-    let state = AppState::new(handle.lifecycle(), in_flight.handle());
     let events = telemetry::events();
-    let app = routes::router(state.clone(), in_flight, &events);
+    let stack = match layers::stack(&config, handle.lifecycle(), &events) {
+        Ok(stack) => stack,
+        // The quota has been checked with the rest of the configuration.
+        Err(error) => {
+            error!(%error, "the layers could not be made");
+            return ExitCode::FAILURE;
+        }
+    };
+    let state = AppState::new(handle.lifecycle(), stack.in_flight_handle());
+    let app = routes::router(state.clone(), stack);
 
     shutdown::start_workers(&handle, &state);
     telemetry::log_start(address, &config);

@@ -5,13 +5,14 @@ mod health;
 mod sse;
 mod streams;
 mod websocket;
+mod whoami;
 
 use axum::{
     Router,
     http::StatusCode,
     routing::{get, post},
 };
-use lameduck::{DrainLayer, InFlightLayer, events::Events};
+use lameduck::Stack;
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -21,10 +22,9 @@ use tracing::Level;
 
 use crate::state::AppState;
 
-pub fn router(state: AppState, in_flight: InFlightLayer, events: &Events) -> Router {
+pub fn router(state: AppState, stack: Stack) -> Router {
     let layers = ServiceBuilder::new()
-        .layer(in_flight)
-        .layer(DrainLayer::new(state.lifecycle()).events(events.clone()))
+        .layer(stack)
         .layer(
             // Logs what failed, with the request it was for; with LOG_LEVEL=debug every request.
             TraceLayer::new_for_http()
@@ -41,6 +41,7 @@ pub fn router(state: AppState, in_flight: InFlightLayer, events: &Events) -> Rou
         .route("/big", get(streams::big))
         .route("/stream", get(streams::stream))
         .route("/sse", get(sse::events))
+        .route("/whoami", get(whoami::whoami))
         .route("/ws", get(websocket::upgrade))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such route\n") })
         .layer(layers);

@@ -43,15 +43,21 @@ fn colour() -> bool {
 pub fn log_start(address: SocketAddr, config: &Config) {
     info!(
         %address,
-        read_header_timeout = %OrOff(config.read_header_timeout),
-        read_timeout = %OrOff(config.read_timeout),
-        write_timeout = %OrOff(config.write_timeout),
-        idle_timeout = %OrOff(config.idle_timeout),
+        read_header_timeout = %OrOff::timeout(config.read_header_timeout),
+        read_timeout = %OrOff::timeout(config.read_timeout),
+        write_timeout = %OrOff::timeout(config.write_timeout),
+        idle_timeout = %OrOff::timeout(config.idle_timeout),
+        request_timeout = %OrOff::timeout(config.request_timeout),
+        body_limit = %OrOff(config.body_limit),
+        trusted_proxies = %config.trusted_proxies,
+        client_ip_header = %config.client_ip_header,
+        rate_limit = %OrOff(config.rate_limit),
+        // Its Debug has no password.
+        redis = ?config.redis,
         lame_duck = ?config.lame_duck,
         drain_timeout = ?config.drain_timeout,
         termination_grace = ?config.termination_grace,
-        startup_delay = %OrOff(config.startup_delay),
-        rate_limit = %"off",
+        startup_delay = %OrOff::timeout(config.startup_delay),
         log_level = %config.log_level,
         "listening"
     );
@@ -65,10 +71,16 @@ pub fn events() -> Events {
             warn!(%error, ?pause, "a connection could not be accepted");
         }
         Event::ServiceError { error } => warn!(%error, "the service failed"),
+        Event::RateLimitFallback { error } => {
+            warn!(%error, "Redis is away: the rate limit is each instance's own");
+        }
+        Event::RateLimitRestored => info!("Redis is back: the rate limit is shared again"),
         // Told with the report, which knows more of it.
         Event::Cut { .. } => {}
         // One line for each connection is for those who ask for it.
         Event::Opened { .. } | Event::Closed { .. } => trace!("{event}"),
+        // Nor one for each request that came as expected.
+        Event::ClientAddress { verdict } if !verdict.is_flagged() => trace!("{event}"),
         _ => debug!("{event}"),
     })
 }

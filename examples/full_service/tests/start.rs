@@ -13,7 +13,7 @@ fn every_configuration_error_is_listed_at_once() {
         ("PORT", "http"),
         ("READ_TIMEOUT", "0s"),
         ("LAME_DUCK", "5"),
-        ("RATE_LIMIT", "100/s"),
+        ("RATE_LIMIT", "100/sec"),
     ];
     let (code, told) = refused(&wrong);
 

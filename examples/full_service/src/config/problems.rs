@@ -59,6 +59,21 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// As [`read`](Self::read), of a value that is nobody's to see.
+    pub fn read_secret<T>(
+        &mut self,
+        variable: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+    ) -> T {
+        let known = self.problems.len();
+        let value = self.read(variable, default, parse);
+        if let Some(problem) = self.problems.get_mut(known) {
+            problem.value = "(not shown)".to_owned();
+        }
+        value
+    }
+
     pub fn refused(&self, variable: &str) -> bool {
         let mut problems = self.problems.iter();
         problems.any(|problem| problem.variable == variable)

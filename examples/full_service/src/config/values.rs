@@ -2,7 +2,11 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use lameduck::shutdown::InvalidShutdown;
+use lameduck::{
+    rate_limit::{Quota, redis::RedisLimiter},
+    real_ip::{ClientIpHeader, TrustedProxies},
+    shutdown::InvalidShutdown,
+};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{LogFormat, duration, problems::Refusal};
@@ -93,14 +97,70 @@ pub fn log_format(text: &str) -> Result<LogFormat, Refusal> {
     }
 }
 
-/// There is no rate limit in this service yet. Saying so is better than to accept a limit and
-/// let everything through.
-pub fn rate_limit(text: &str) -> Result<(), Refusal> {
+/// A size that may be switched off.
+pub fn body_limit(text: &str) -> Result<Option<u64>, Refusal> {
+    const RIGHT: &str = "a size like 1MiB, 512KiB, 2MB or 1048576 (bytes), or `off`";
+    if text == "off" {
+        return Ok(None);
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1000 * 1000,
+        "GB" => 1000 * 1000 * 1000,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
+        _ => return refuse("is not a size", RIGHT),
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+    {
+        Some(bytes) => Ok(Some(bytes)),
+        None => refuse("is not a size", RIGHT),
+    }
+}
+
+pub fn trusted_proxies(text: &str) -> Result<TrustedProxies, Refusal> {
+    text.parse::<TrustedProxies>().or_else(|error| {
+        refuse(
+            error.to_string(),
+            "addresses, networks and presets, like `10.0.0.0/8, loopback`; presets are loopback, link_local and private",
+        )
+    })
+}
+
+pub fn client_ip_header(text: &str) -> Result<ClientIpHeader, Refusal> {
+    text.parse::<ClientIpHeader>().or_else(|error| {
+        refuse(
+            error.to_string(),
+            "x-forwarded-for, forwarded, or the name of a header with one address like x-real-ip",
+        )
+    })
+}
+
+pub fn rate_limit(text: &str) -> Result<Option<Quota>, Refusal> {
     match text {
-        "off" => Ok(()),
-        _ => refuse(
-            "is not supported: this service has no rate limit yet",
-            "off",
-        ),
+        "off" => Ok(None),
+        _ => text
+            .parse()
+            .map(Some)
+            .or_else(|error: lameduck::rate_limit::InvalidQuota| {
+                refuse(
+                    error.to_string(),
+                    "a quota like `100/s burst 200` or `5000/h` (s, m, h, d), or `off`",
+                )
+            }),
+    }
+}
+
+pub fn redis(text: &str) -> Result<Option<RedisLimiter>, Refusal> {
+    match RedisLimiter::new(text) {
+        Ok(limiter) => Ok(Some(limiter)),
+        Err(error) => refuse(error.to_string(), "a URL like redis://redis:6379"),
     }
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod redis;
 pub mod service;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,24 @@
+//! Who is asking.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::Json;
+use lameduck::ClientIp;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub struct WhoAmI {
+    client: Option<IpAddr>,
+    /// Why this address was chosen.
+    why: &'static str,
+    /// The other end of the connection: the nearest proxy, if there is one.
+    peer: Option<SocketAddr>,
+}
+
+pub async fn whoami(client: ClientIp) -> Json<WhoAmI> {
+    Json(WhoAmI {
+        client: client.ip,
+        why: client.verdict.as_str(),
+        peer: client.peer,
+    })
+}
