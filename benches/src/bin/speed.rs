@@ -2,7 +2,11 @@
 //!
 //! The server has one core and wrk the other. The runs alternate, so that whatever else the machine does hits both.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use lameduck_benches::{
@@ -10,7 +14,7 @@ use lameduck_benches::{
     http1::Connection,
     nofile,
     process::{ServerCommand, ServerProcess},
-    settings::{Args, sibling},
+    settings::Args,
     statistics::median,
 };
 use tokio::{process::Command, time};
@@ -63,7 +67,7 @@ async fn main() -> Result<ExitCode> {
     nofile::raise()?;
     throughput(&options).await?;
     if options.allocations {
-        allocations().await?;
+        allocations(&options).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,20 +177,38 @@ async fn wrk(server: &ServerProcess, connections: usize, duration: Duration) -> 
         .ok_or_else(|| anyhow!("wrk's answer was not understood:\n{text}"))
 }
 
-async fn allocations() -> Result<()> {
-    let plain = allocations_per_request("plain_counted").await?;
-    let bare = allocations_per_request("bare_auto_counted").await?;
+/// Of the two servers' counting twins, where there are such.
+async fn allocations(options: &Options) -> Result<()> {
+    let (server, baseline) = (
+        counted_twin(&options.server),
+        counted_twin(&options.baseline),
+    );
+    for twin in [&server, &baseline] {
+        if !twin.is_file() {
+            println!("allocations per request: there is no {}", twin.display());
+            return Ok(());
+        }
+    }
+    let of_server = allocations_per_request(&server).await?;
+    let of_baseline = allocations_per_request(&baseline).await?;
     println!(
-        "allocations per request: plain {plain:.4}, bare_auto {bare:.4}, difference {:+.4}",
-        plain - bare
+        "allocations per request: {} {of_server:.4}, {} {of_baseline:.4}, difference {:+.4}",
+        ServerCommand::new(&options.server)?.name(),
+        ServerCommand::new(&options.baseline)?.name(),
+        of_server - of_baseline
     );
     Ok(())
 }
 
+fn counted_twin(server: &Path) -> PathBuf {
+    let name = server.file_name().unwrap_or_default().to_string_lossy();
+    server.with_file_name(format!("{name}_counted"))
+}
+
 /// Heap allocations of one `GET /` on a warm keep-alive connection, by difference over many.
-async fn allocations_per_request(server: &str) -> Result<f64> {
+async fn allocations_per_request(server: &Path) -> Result<f64> {
     const REQUESTS: u32 = 10_000;
-    let server = ServerCommand::new(&sibling(server)?)?.start().await?;
+    let server = ServerCommand::new(server)?.start().await?;
     let limit = Duration::from_secs(10);
     let mut connection = Connection::open(server.addr(), limit).await?;
     for _ in 0..1000 {

@@ -2,11 +2,14 @@
 
 mod axum_serve;
 mod bare_auto;
+mod lameduck_serve;
 mod plain;
+mod stacked;
 
-pub use axum_serve::axum_serve;
+pub use axum_serve::{axum_serve, axum_stacked};
 pub use bare_auto::bare_auto;
 pub use plain::plain;
+pub use stacked::stacked;
 
 use std::net::Ipv4Addr;
 

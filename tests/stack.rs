@@ -1,0 +1,11 @@
+//! The whole stack where it is to be used, asked by real clients: axum, tonic, warp and a plain service
+//! function, on `lameduck::serve` and on the servers of axum and tonic.
+#![cfg(all(feature = "serve", feature = "axum", feature = "rate-limit"))]
+
+#[path = "stack/grpc.rs"]
+mod grpc;
+#[path = "stack/http.rs"]
+mod http;
+#[path = "stack/places.rs"]
+mod places;
+mod support;
