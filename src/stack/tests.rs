@@ -4,7 +4,6 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
 use tower::{ServiceExt, service_fn};
 
 use crate::phase::Phase;
@@ -64,6 +63,7 @@ async fn every_layer_can_be_off() {
 #[tokio::test(start_paused = true)]
 async fn a_request_is_refused_by_the_outermost_layer_that_would() {
     use crate::rate_limit::Quota;
+    use std::sync::{Arc, Mutex};
 
     let lifecycle = Lifecycle::new();
     let told = Arc::new(Mutex::new(Vec::new()));
