@@ -36,6 +36,8 @@ pub enum LogFormat {
 #[derive(Debug)]
 pub struct Config {
     pub address: SocketAddr,
+    /// Metrics, health and the status page; not for everybody.
+    pub admin: Option<SocketAddr>,
     pub read_header_timeout: Option<Duration>,
     pub read_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
@@ -48,6 +50,8 @@ pub struct Config {
     pub redis: Option<RedisLimiter>,
     pub lame_duck: Duration,
     pub drain_timeout: Duration,
+    /// How long to wait, before the end, for what Prometheus has not seen yet.
+    pub last_scrape: Option<Duration>,
     pub termination_grace: Duration,
     pub startup_delay: Option<Duration>,
     pub log_level: Targets,
@@ -65,8 +69,11 @@ impl Config {
 
         let host = env.read("HOST", IpAddr::V4(Ipv4Addr::UNSPECIFIED), values::host);
         let port = env.read("PORT", 8080, values::port);
+        let admin_host = env.read("ADMIN_HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), values::host);
+        let admin_port = env.read("ADMIN_PORT", Some(8081), values::admin_port);
         let config = Self {
             address: SocketAddr::new(host, port),
+            admin: admin_port.map(|port| SocketAddr::new(admin_host, port)),
             read_header_timeout: env.read("READ_HEADER_TIMEOUT", Some(seconds(5)), values::timeout),
             read_timeout: env.read("READ_TIMEOUT", Some(seconds(15)), values::timeout),
             write_timeout: env.read("WRITE_TIMEOUT", Some(seconds(30)), values::timeout),
@@ -91,6 +98,7 @@ impl Config {
             redis: env.read_secret("REDIS_URL", None, values::redis),
             lame_duck: env.read("LAME_DUCK", seconds(5), values::budget),
             drain_timeout: env.read("DRAIN_TIMEOUT", seconds(15), values::budget),
+            last_scrape: env.read("LAST_SCRAPE", None, values::timeout),
             termination_grace: env.read("TERMINATION_GRACE", seconds(30), values::budget),
             startup_delay: env.read("STARTUP_DELAY", None, values::timeout),
             log_level: env.read(
@@ -103,7 +111,12 @@ impl Config {
 
         // Each of them right, and yet too much together: told only of values that were read as they
         // were meant.
-        let parts = ["LAME_DUCK", "DRAIN_TIMEOUT", "TERMINATION_GRACE"];
+        let parts = [
+            "LAME_DUCK",
+            "DRAIN_TIMEOUT",
+            "LAST_SCRAPE",
+            "TERMINATION_GRACE",
+        ];
         if !parts.iter().any(|part| env.refused(part))
             && let Err(error) = shutdown::plan(&config).check()
         {
@@ -169,6 +182,7 @@ mod tests {
         let config = read(&[]).expect("defaults");
         let seconds = Duration::from_secs;
         assert_eq!(config.address.to_string(), "0.0.0.0:8080");
+        assert_eq!(config.admin, "127.0.0.1:8081".parse().ok());
         assert_eq!(config.read_header_timeout, Some(seconds(5)));
         assert_eq!(config.read_timeout, Some(seconds(15)));
         assert_eq!(config.write_timeout, Some(seconds(30)));
@@ -182,6 +196,7 @@ mod tests {
         assert_eq!(config.lame_duck, seconds(5));
         assert_eq!(config.drain_timeout, seconds(15));
         assert_eq!(config.termination_grace, seconds(30));
+        assert_eq!(config.last_scrape, None);
         assert_eq!(config.startup_delay, None);
         assert_eq!(config.log_level.to_string(), "info");
     }
@@ -194,12 +209,14 @@ mod tests {
     #[test]
     fn timeouts_can_be_off_and_budgets_cannot() {
         let off = [
+            "ADMIN_PORT",
             "WRITE_TIMEOUT",
             "REQUEST_TIMEOUT",
             "BODY_LIMIT",
             "RATE_LIMIT",
         ];
         let config = read(&off.map(|variable| (variable, "off"))).expect("off");
+        assert_eq!(config.admin, None);
         assert_eq!(config.write_timeout, None);
         assert_eq!(config.request_timeout, None);
         assert_eq!(config.body_limit, None);
@@ -241,12 +258,15 @@ mod tests {
         let wrong = [
             ("HOST", "localhost"),
             ("PORT", "http"),
+            ("ADMIN_HOST", "admin"),
+            ("ADMIN_PORT", "none"),
             ("READ_HEADER_TIMEOUT", "5"),
             ("READ_TIMEOUT", "0s"),
             ("WRITE_TIMEOUT", "400h"),
             ("IDLE_TIMEOUT", "soon"),
             ("LAME_DUCK", "0ms"),
             ("DRAIN_TIMEOUT", "-1s"),
+            ("LAST_SCRAPE", "15"),
             ("TERMINATION_GRACE", "30 s"),
             ("STARTUP_DELAY", "1s1s"),
             ("LOG_LEVEL", "loud"),

@@ -40,6 +40,18 @@ pub fn port(text: &str) -> Result<u16, Refusal> {
     })
 }
 
+/// A port that may be switched off.
+pub fn admin_port(text: &str) -> Result<Option<u16>, Refusal> {
+    const RIGHT: &str = "a number from 1 to 65535, 0 for any free port, or `off`";
+    match text {
+        "off" => Ok(None),
+        _ => text
+            .parse()
+            .map(Some)
+            .or_else(|_| refuse("is not a port number", RIGHT)),
+    }
+}
+
 /// A duration that may be switched off.
 pub fn timeout(text: &str) -> Result<Option<Duration>, Refusal> {
     match text {
@@ -60,7 +72,7 @@ pub fn budget(text: &str) -> Result<Duration, Refusal> {
 pub fn too_short(error: &InvalidShutdown) -> Refusal {
     Refusal {
         wrong: format!("is too short: {error}"),
-        right: "a longer one here, or a shorter LAME_DUCK (lame_duck) or DRAIN_TIMEOUT (drain)",
+        right: "a longer one here, or a shorter LAME_DUCK (lame_duck), DRAIN_TIMEOUT (drain) or LAST_SCRAPE (closers)",
     }
 }
 

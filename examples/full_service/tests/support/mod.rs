@@ -5,10 +5,14 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod prometheus;
 pub mod redis;
 pub mod service;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
 
 /// Longer than anything here takes on a busy machine: reached only when something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,4 +27,10 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Free a moment ago, for a process that cannot choose one itself.
+pub fn free_address() -> SocketAddr {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("its address")
 }
