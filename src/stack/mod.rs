@@ -9,6 +9,9 @@
 //! | [`BodyLimitLayer`] | 1 MiB | a body that is too large never reaches the service |
 //! | [`TimeoutLayer`] | 10 s to the head of the answer | measures the service alone |
 //!
+//! To be switched off where it is in the way: the body limit for a gRPC method whose client streams without
+//! an end ([`BodyLimitLayer::per_request`]), for it counts all messages together.
+//!
 //! The rate limit is off until it is given a quota (feature `rate-limit`): which number is right nobody but
 //! the service knows, and behind a proxy that is not yet trusted everybody is one client.
 //!
