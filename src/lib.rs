@@ -36,6 +36,7 @@
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that answers for a service that takes too long |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
+//! | [`request_id`] | the layer that gives each request an id |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
@@ -74,6 +75,7 @@ pub mod phase;
 pub mod rate_limit;
 pub mod real_ip;
 pub mod reply;
+pub mod request_id;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]
@@ -90,6 +92,7 @@ pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;
 pub use real_ip::RealIpLayer;
+pub use request_id::RequestIdLayer;
 #[cfg(feature = "serve")]
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]
