@@ -41,6 +41,7 @@
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
 //! | [`events`] | what happened, told once, to whoever listens |
+//! | `logs` | the listener that writes `tracing` events (feature `tracing`) |
 //!
 //! # The order of a stack
 //!
@@ -58,6 +59,7 @@
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
+//! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -70,6 +72,8 @@ mod conn_info;
 pub mod drain;
 pub mod events;
 pub mod in_flight;
+#[cfg(feature = "tracing")]
+pub mod logs;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
