@@ -37,6 +37,7 @@
 //! | [`timeout`] | the layer that answers for a service that takes too long |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
 //! | [`request_id`] | the layer that gives each request an id |
+//! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
@@ -67,6 +68,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tracing")]
+pub mod access_log;
 pub mod body_limit;
 mod conn_info;
 pub mod drain;
@@ -88,6 +91,8 @@ pub mod stack;
 pub mod timeout;
 pub mod track;
 
+#[cfg(feature = "tracing")]
+pub use access_log::AccessLogLayer;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;

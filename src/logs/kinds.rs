@@ -76,8 +76,9 @@ pub(super) fn level_of(reason: Reason) -> Level {
         Reason::Draining
         | Reason::HandlerTimeout
         | Reason::RequestTimeout
-        | Reason::GatewayTimeout
-        | Reason::Internal => Level::INFO,
+        | Reason::GatewayTimeout => Level::INFO,
+        // It is told as `service_error` already.
+        Reason::Internal => Level::DEBUG,
         Reason::BodyTooSlow
         | Reason::HeadTooSlow
         | Reason::NoHost

@@ -24,7 +24,7 @@
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |
 //! | `rate_limit_full` | warn | | yes |
-//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`, `internal`; else debug | `reason` ([`Reason`](crate::reply::Reason)), `status` | for each reason |
+//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::Reason)), `status` | for each reason |
 //! | `timeout` | debug | `kind` ([`Timeout`](crate::events::Timeout)), `peer` | for each kind |
 //! | `client_address` | debug, flagged ones only | `verdict` ([`Verdict`](crate::Verdict)) | for each verdict |
 //! | `grpc_timeout_malformed` | debug | | yes |
@@ -74,6 +74,7 @@ mod text_tests;
 pub(crate) mod written;
 
 use listener::Listener;
+pub(crate) use listener::wanted;
 
 use crate::events::Events;
 
