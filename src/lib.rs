@@ -36,10 +36,13 @@
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that answers for a service that takes too long |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
+//! | [`request_id`] | the layer that gives each request an id |
+//! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
 //! | [`events`] | what happened, told once, to whoever listens |
+//! | `logs` | the listener that writes `tracing` events (feature `tracing`) |
 //!
 //! # The order of a stack
 //!
@@ -57,6 +60,7 @@
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
+//! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -64,16 +68,21 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tracing")]
+pub mod access_log;
 pub mod body_limit;
 mod conn_info;
 pub mod drain;
 pub mod events;
 pub mod in_flight;
+#[cfg(feature = "tracing")]
+pub mod logs;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod real_ip;
 pub mod reply;
+pub mod request_id;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]
@@ -82,6 +91,8 @@ pub mod stack;
 pub mod timeout;
 pub mod track;
 
+#[cfg(feature = "tracing")]
+pub use access_log::AccessLogLayer;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
@@ -90,6 +101,7 @@ pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;
 pub use real_ip::RealIpLayer;
+pub use request_id::RequestIdLayer;
 #[cfg(feature = "serve")]
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]
