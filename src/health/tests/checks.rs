@@ -172,11 +172,7 @@ async fn checks_run_together_and_each_has_its_deadline() {
         .check("quick", || async { Ok::<_, Infallible>(()) });
     let before = Instant::now();
     let report = health.readiness_report().await;
-    assert_eq!(
-        before.elapsed(),
-        ms(2000) + ms(1),
-        "timers are to the next millisecond"
-    );
+    assert_eq!(before.elapsed(), ms(2000));
     assert_eq!(hung.at_once.load(SeqCst), 0, "they have been dropped");
     let seen: Vec<_> = report
         .components
