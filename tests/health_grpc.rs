@@ -119,7 +119,7 @@ async fn until_the_lame_duck(client: &mut Client, lifecycle: &Lifecycle) -> [Wat
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_lameduck_serve_a_watch_ends_with_the_drain() {
-    let shutdown = Shutdown::new().signals(false).lame_duck(ms(800));
+    let shutdown = Shutdown::new().signals(false).lame_duck(ms(1500));
     let handle = shutdown.handle();
     let health = Health::new(handle.lifecycle());
     let (addr, server) = by_lameduck(shutdown, &health).await;
@@ -141,7 +141,7 @@ async fn on_lameduck_serve_a_watch_ends_with_the_drain() {
     for watch in [&mut all, &mut greeter, &mut unknown] {
         assert_eq!(watch.next().await, None);
     }
-    assert_eq!(handle.lifecycle().phase(), Phase::Draining);
+    assert!(handle.lifecycle().phase() >= Phase::Draining);
     drop(client);
     let report = within(LIMIT, "the report", server).await.unwrap();
     assert!(report.is_clean(), "{report}");
