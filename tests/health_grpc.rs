@@ -188,12 +188,26 @@ async fn on_tonic_s_server_a_watch_ends_with_the_drain() {
     assert!(before.elapsed() < ms(1000));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_outlives_the_write_deadline() {
+    let lifecycle = Lifecycle::new();
+    lifecycle.advance(Phase::Ready);
+    let health = Health::new(&lifecycle);
+    let timeouts = lameduck::Timeouts::default().write(ms(300));
+    let routes = Routes::new(health.grpc().server());
+    let server = support::Setup::new().timeouts(timeouts).start(routes).await;
+    let mut client = connect(server.addr).await;
+    let mut watch = Watch::open(&mut client, "").await;
+    assert_eq!(watch.next().await, Some(ServingStatus::Serving));
+    tokio::time::sleep(ms(900)).await;
+    watch.is_silent().await;
+    lifecycle.advance(Phase::Draining);
+    assert_eq!(watch.next().await, Some(ServingStatus::NotServing));
+    assert_eq!(watch.next().await, None);
+}
+
 /// A check that says what it is told to, and counts.
-fn switch() -> (
-    Arc<AtomicBool>,
-    Arc<AtomicUsize>,
-    impl Fn() -> std::future::Ready<Result<(), &'static str>> + Send + Sync + 'static,
-) {
+fn switch() -> (Arc<AtomicBool>, Arc<AtomicUsize>, impl Check) {
     let (well, runs) = (
         Arc::new(AtomicBool::new(true)),
         Arc::new(AtomicUsize::new(0)),
@@ -201,13 +215,19 @@ fn switch() -> (
     let (look, count) = (well.clone(), runs.clone());
     let check = move || {
         count.fetch_add(1, SeqCst);
-        std::future::ready(if look.load(SeqCst) {
-            Ok(())
-        } else {
-            Err("away")
+        std::future::ready(match look.load(SeqCst) {
+            true => Ok(()),
+            false => Err("away"),
         })
     };
     (well, runs, check)
+}
+
+trait Check: Fn() -> std::future::Ready<Result<(), &'static str>> + Send + Sync + 'static {}
+
+impl<F> Check for F where
+    F: Fn() -> std::future::Ready<Result<(), &'static str>> + Send + Sync + 'static
+{
 }
 
 /// The gRPC service itself, without a socket, so that the clock can be paused.

@@ -27,7 +27,8 @@ use crate::phase::Phase;
 /// (OK) when [`Phase::Draining`] begins, so that it does not hold up the drain. Not before: a client whose
 /// `Watch` ends is bound to open the next one.
 ///
-/// No details of the checks are told.
+/// On [`serve`](crate::serve()) a `Watch` is free of the `write` deadline (unless the server runs
+/// `without_extensions`), not of `write_stall`. No details of the checks are told.
 #[derive(Clone, Debug)]
 pub struct GrpcHealth {
     health: Health,
@@ -105,6 +106,12 @@ impl health_server::Health for GrpcHealth {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<WatchStream>, tonic::Status> {
+        // A watch has no end of its own, and a client whose watch breaks holds this server for broken. The
+        // one look upstairs of this room: only the server knows its deadlines.
+        #[cfg(feature = "serve")]
+        if let Some(deadlines) = request.extensions().get::<crate::serve::Deadlines>() {
+            deadlines.set_write(None);
+        }
         let watcher = Watcher {
             known: self.knows(&request.get_ref().service),
             health: self.health.clone(),

@@ -149,7 +149,8 @@ impl Health {
         HealthService::new(self.clone(), Probe::Readiness)
     }
 
-    /// A service that says whether start-up is done: 503 in [`Phase::Starting`], 200 for ever after.
+    /// A service that says whether start-up is done: 503 until [`Phase::Ready`] has been reached, 200 for
+    /// ever after.
     pub fn startup(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Startup)
     }
@@ -161,10 +162,13 @@ impl Health {
 
     /// What [`startup`](Self::startup) says.
     pub fn startup_report(&self) -> HealthReport {
-        let phase = self.shared.lifecycle.phase();
-        let status = match phase {
-            Phase::Starting => Status::Fail,
-            _ => Status::Pass,
+        let lifecycle = &self.shared.lifecycle;
+        let phase = lifecycle.phase();
+        // A process that left without it never started.
+        let started = phase == Phase::Ready || lifecycle.entered(Phase::Ready).is_some();
+        let status = match started {
+            true => Status::Pass,
+            false => Status::Fail,
         };
         self.report(status, phase, nothing())
     }

@@ -6,7 +6,7 @@
 //! |---|---|---|---|---|
 //! | shall this process live? | `/healthz` | always | never | kills it |
 //! | shall it get traffic? | `/readyz` | in [`Phase::Ready`] while no required check fails | else, from the first moment of [`Phase::LameDuck`] | sends traffic elsewhere |
-//! | has it started? | `/startupz` | [`Phase::Ready`] has been reached, for ever after | in [`Phase::Starting`] | waits, then kills it |
+//! | has it started? | `/startupz` | [`Phase::Ready`] has been reached, for ever after | before | waits, then kills it |
 //!
 //! Liveness looks at nothing: a database that is down is no reason to kill every instance that waits for
 //! it, and a drain is none to kill the one that drains. A readiness check is for what one instance can
@@ -91,7 +91,6 @@
 //! * `Health::grpc` (feature `tonic`) is the gRPC health protocol, whose watches end at the drain.
 //!
 //! [`Phase::Ready`]: crate::Phase::Ready
-//! [`Phase::Starting`]: crate::Phase::Starting
 //! [`Phase::LameDuck`]: crate::Phase::LameDuck
 
 mod answer;

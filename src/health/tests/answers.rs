@@ -40,6 +40,15 @@ async fn each_probe_in_each_phase() {
 }
 
 #[tokio::test]
+async fn a_process_that_left_before_it_was_ready_never_started() {
+    let lifecycle = Lifecycle::new();
+    let layer = Health::new(&lifecycle).layer();
+    lifecycle.advance(Phase::Draining);
+    assert_eq!(ask(&layer, local("/startupz")).await.status(), 503);
+    assert_eq!(ask(&layer, local("/healthz")).await.status(), 200);
+}
+
+#[tokio::test]
 async fn everything_else_passes() {
     let layer = Health::new(&Lifecycle::new()).layer();
     for path in [
