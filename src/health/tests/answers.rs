@@ -276,7 +276,7 @@ async fn details_are_for_who_is_trusted() {
                     .headers_mut()
                     .insert(name, "127.0.0.1".parse().unwrap());
                 let answer = ask(&layer, request).await;
-                let always = matches!(shown, true) && format!("{policy:?}") == "Details::always";
+                let always = shown && format!("{policy:?}") == "Details::always";
                 assert_eq!(
                     brief(&answer).contains("secret"),
                     always,
