@@ -74,8 +74,11 @@ impl Runner {
     /// What the last run found, if that need not be asked again.
     pub(super) fn fresh(&self) -> Option<Results> {
         let last = self.last();
-        let fresh = self.checks.is_empty() || last.at.is_some_and(|at| at.elapsed() < self.cache);
-        fresh.then_some(last)
+        self.is_fresh(&last).then_some(last)
+    }
+
+    fn is_fresh(&self, results: &Results) -> bool {
+        !self.has_checks() || results.at.is_some_and(|at| at.elapsed() < self.cache)
     }
 
     /// What the checks find: those of the last run while it is fresh, or of the run that is on, or of
@@ -87,9 +90,8 @@ impl Runner {
         {
             let mut state = self.state();
             // Looked at again under the lock, or two who found it stale would start two runs.
-            let last = &state.last;
-            if self.checks.is_empty() || last.at.is_some_and(|at| at.elapsed() < self.cache) {
-                return last.clone();
+            if self.is_fresh(&state.last) {
+                return state.last.clone();
             }
             if !std::mem::replace(&mut state.running, true) {
                 drop(state);
