@@ -132,6 +132,18 @@ async fn results_are_kept_for_their_while() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_looked_too_early_begins_no_second_run() {
+    // Two found the results stale, and the first one's run is over before the second comes to begin one.
+    let gate = Gate::open();
+    let health = Health::new(&ready()).check("db", gate.check());
+    let runner = health.shared.runner.clone();
+    assert!(runner.fresh().is_none());
+    runner.results().await;
+    runner.results().await;
+    assert_eq!(gate.runs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_while_begins_when_the_run_ends() {
     let health = Health::new(&ready()).check("slow", || async {
         sleep(ms(1500)).await;
