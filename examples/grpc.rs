@@ -1,28 +1,25 @@
 //! A gRPC service through `lameduck::serve`: tonic's `Routes` is a tower service like any other.
 //!
 //! ```sh
-//! cargo run --example grpc --features serve
+//! cargo run --example grpc --features serve,tonic
 //! grpcurl -plaintext localhost:50051 grpc.health.v1.Health/Check
 //! ```
 
-use lameduck::{DrainLayer, InFlightLayer, Shutdown};
+use lameduck::{DrainLayer, Health, InFlightLayer, Shutdown};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 
 #[tokio::main]
 async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-
     let shutdown = Shutdown::new();
+    // Serving while the process is ready; clients that watch it are told when it begins to leave.
+    let health = Health::new(shutdown.handle().lifecycle());
     // A call that comes while the process drains gets UNAVAILABLE, and goes elsewhere.
     let service = ServiceBuilder::new()
         .layer(InFlightLayer::new())
         .layer(DrainLayer::new(shutdown.handle().lifecycle()))
-        .service(Routes::new(health_service));
+        .service(Routes::new(health.grpc().server()));
 
     let listener = TcpListener::bind("127.0.0.1:50051").await?;
     println!("listening on http://{}", listener.local_addr()?);

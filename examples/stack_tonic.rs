@@ -1,7 +1,7 @@
 //! All layers on tonic's own server. (On `lameduck::serve`, with its deadlines and its report: `grpc.rs`.)
 //!
 //! ```sh
-//! cargo run --example stack_tonic
+//! cargo run --example stack_tonic --features tonic
 //! printf '\0\0\0\0\0' | curl -si --http2-prior-knowledge --data-binary @- -o - \
 //!   -H 'content-type: application/grpc' -H 'te: trailers' \
 //!   localhost:50051/grpc.health.v1.Health/Check | cat -v             # grpc-status: 0
@@ -9,18 +9,14 @@
 
 use std::time::Duration;
 
-use lameduck::{Lifecycle, Phase, RealIpLayer};
+use lameduck::{Health, Lifecycle, Phase, RealIpLayer};
 use tonic::transport::Server;
 use tonic::transport::server::TcpConnectInfo;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-
     let lifecycle = Lifecycle::new();
+    let health = Health::new(&lifecycle);
     let real_ip = RealIpLayer::new("private".parse()?)
         .peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr());
     let stack = lameduck::stack(&lifecycle).real_ip(real_ip);
@@ -31,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     lifecycle.advance(Phase::Ready);
     let server = Server::builder()
         .layer(stack)
-        .add_service(health_service)
+        .add_service(health.grpc().server())
         .serve_with_shutdown(addr, lifecycle.draining());
     let interrupted = async {
         tokio::signal::ctrl_c().await?;

@@ -38,6 +38,7 @@
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
 //! | [`request_id`] | the layer that gives each request an id |
 //! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
+//! | [`health`] | liveness, readiness and start-up, over HTTP and gRPC; checks of dependencies |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
@@ -46,7 +47,7 @@
 //!
 //! # The order of a stack
 //!
-//! From the outside in: health routes, [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`],
+//! From the outside in: [`HealthLayer`], [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`],
 //! `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`], then what is your own; [`stack()`] composes them.
 //! The layers are tower layers over `http` requests, for axum, tonic, warp or a plain `service_fn`; they need
 //! no `serve`, but only `serve` sees the socket.
@@ -55,10 +56,11 @@
 //!
 //! | feature | what it adds | what it needs |
 //! |---|---|---|
-//! | (none) | the layers but `rate_limit`, and what they stand on | core crates, `ipnet`, tokio's `sync` and `time` |
+//! | (none) | the layers but `rate_limit`, and what they stand on | core crates, `ipnet`, tokio's `rt`, `sync` and `time` |
 //! | `serve` | `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
+//! | `tonic` | the gRPC health service, by readiness | tonic without its defaults, tonic-health |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
 //! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `full` | all of them | |
@@ -74,6 +76,7 @@ pub mod body_limit;
 mod conn_info;
 pub mod drain;
 pub mod events;
+pub mod health;
 pub mod in_flight;
 #[cfg(feature = "tracing")]
 pub mod logs;
@@ -96,6 +99,7 @@ pub use access_log::AccessLogLayer;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
+pub use health::{Health, HealthLayer};
 pub use in_flight::InFlightLayer;
 pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]

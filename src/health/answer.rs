@@ -1,0 +1,137 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::report::{HealthReport, Status};
+use super::{Health, json};
+
+/// Which of the three questions a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    Liveness,
+    Readiness,
+    Startup,
+}
+
+/// An answer that is there, or waits for the checks.
+pub(super) enum Pending {
+    Now(Option<Response<Bytes>>),
+    /// Boxed: it is a probe in many that finds the results stale, and every request through the layer
+    /// would carry its size.
+    Checks(Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>),
+}
+
+/// How an answer is to be spelt.
+struct Form {
+    details: bool,
+    head_only: bool,
+    /// The request's own, emptied: the answer's need not be allocated.
+    headers: HeaderMap,
+}
+
+impl Probe {
+    pub(super) fn answer<B>(self, health: &Health, request: Request<B>) -> Pending {
+        let head_only = match *request.method() {
+            Method::GET => false,
+            Method::HEAD => true,
+            _ => return Pending::Now(Some(not_allowed())),
+        };
+        let details = health.shared.details.shown_to(&request);
+        let mut headers = request.into_parts().0.headers;
+        headers.clear();
+        let form = Form {
+            details,
+            head_only,
+            headers,
+        };
+        let report = match self {
+            Probe::Liveness => Some(health.liveness_report()),
+            Probe::Startup => Some(health.startup_report()),
+            Probe::Readiness => health.readiness_now(),
+        };
+        match report {
+            Some(report) => Pending::Now(Some(form.spell(&report))),
+            None => {
+                let health = health.clone();
+                Pending::Checks(Box::pin(async move {
+                    form.spell(&health.readiness_report().await)
+                }))
+            }
+        }
+    }
+}
+
+impl Form {
+    fn spell(self, report: &HealthReport) -> Response<Bytes> {
+        let mut body = if self.details {
+            Bytes::from(report.to_json())
+        } else {
+            Bytes::from_static(json::brief(report.status, report.phase).as_bytes())
+        };
+        let mut headers = self.headers;
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.head_only {
+            // What GET would have sent (RFC 9110, 9.3.2); the empty body would say 0.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            body = Bytes::new();
+        }
+        let mut response = Response::new(body);
+        *response.headers_mut() = headers;
+        if matches!(report.status, Status::Fail | Status::Unknown) {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    }
+}
+
+fn not_allowed() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"a probe asks by GET or HEAD\n"));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Pending {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response<Bytes>> {
+        match self {
+            Pending::Now(answer) => Poll::Ready(answer.take().expect("polled after it was ready")),
+            Pending::Checks(answer) => answer.as_mut().poll(cx),
+        }
+    }
+}
+
+/// The answer of a [`HealthService`](super::HealthService).
+pub struct HealthAnswer {
+    pub(super) pending: Pending,
+}
+
+impl Future for HealthAnswer {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.pending.poll(cx));
+        Poll::Ready(Ok(answer.map(Full::new)))
+    }
+}
+
+impl fmt::Debug for HealthAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HealthAnswer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, timeout};
+
+use super::report::{Component, Status};
+use crate::BoxError;
+
+type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
+type Ask = dyn Fn() -> Running + Send + Sync;
+
+/// How long after its deadline a check that does not yield is waited for.
+const SLACK: Duration = Duration::from_millis(100);
+/// An error is told up to here: it may quote a whole page that somebody else wrote.
+const LONGEST_ERROR: usize = 512;
+
+/// A check of something that the process depends on.
+#[derive(Clone)]
+pub(super) struct Check {
+    name: Arc<str>,
+    optional: bool,
+    ask: Arc<Ask>,
+    /// Whether its future exists. One that blocks its thread outlives its deadline; a second one beside
+    /// it would block the next thread, and so on until none is left.
+    busy: Arc<AtomicBool>,
+}
+
+/// A check that has been started.
+pub(super) struct Started {
+    since: Instant,
+    task: Option<JoinHandle<(Found, Duration)>>,
+}
+
+enum Found {
+    Well,
+    Failed(BoxError),
+    TooLate,
+}
+
+impl Check {
+    pub(super) fn new<F, R, E>(name: &str, optional: bool, check: F) -> Check
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Check {
+            name: name.into(),
+            optional,
+            ask: Arc::new(move || {
+                let asked = check();
+                Box::pin(async move { asked.await.map_err(Into::into) })
+            }),
+            busy: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Starts it in a task of its own: a panic, or a thread that it blocks, is then nobody else's.
+    pub(super) fn start(&self, on: &Handle, deadline: Duration) -> Started {
+        let since = Instant::now();
+        let task = Busy::claim(&self.busy).map(|busy| {
+            let ask = self.ask.clone();
+            on.spawn(async move {
+                let _busy = busy;
+                let found = match timeout(deadline, async { ask().await }).await {
+                    Ok(Ok(())) => Found::Well,
+                    Ok(Err(error)) => Found::Failed(error),
+                    Err(_) => Found::TooLate,
+                };
+                (found, since.elapsed())
+            })
+        });
+        Started { since, task }
+    }
+
+    /// What it found, at the latest a moment after its deadline.
+    pub(super) async fn found(&self, started: Started, deadline: Duration) -> Component {
+        let Some(mut task) = started.task else {
+            return self.failed("still blocked in an earlier check".into(), Duration::ZERO);
+        };
+        let left = deadline
+            .saturating_add(SLACK)
+            .saturating_sub(started.since.elapsed());
+        let (found, duration) = match timeout(left, &mut task).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(ended)) => {
+                return self.failed(died(ended).as_str().into(), started.since.elapsed());
+            }
+            Err(_) => {
+                task.abort();
+                (Found::TooLate, started.since.elapsed())
+            }
+        };
+        match found {
+            Found::Well => self.component(Status::Pass, None, duration),
+            Found::Failed(error) => self.failed(told(&error), duration),
+            Found::TooLate => {
+                let late = format!("not within {deadline:?}");
+                self.failed(late.as_str().into(), duration)
+            }
+        }
+    }
+
+    pub(super) fn unknown(&self) -> Component {
+        self.component(Status::Unknown, None, Duration::ZERO)
+    }
+
+    pub(super) fn failed(&self, error: Arc<str>, duration: Duration) -> Component {
+        let status = if self.optional {
+            Status::Warn
+        } else {
+            Status::Fail
+        };
+        self.component(status, Some(error), duration)
+    }
+
+    fn component(&self, status: Status, error: Option<Arc<str>>, duration: Duration) -> Component {
+        Component {
+            name: self.name.clone(),
+            status,
+            optional: self.optional,
+            duration,
+            error,
+        }
+    }
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .field("optional", &self.optional)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn claim(busy: &Arc<AtomicBool>) -> Option<Busy> {
+        // Relaxed: nothing else is read by it.
+        (!busy.swap(true, Ordering::Relaxed)).then(|| Busy(busy.clone()))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+fn died(ended: JoinError) -> String {
+    let Ok(panic) = ended.try_into_panic() else {
+        return "cancelled: the runtime is shutting down".to_owned();
+    };
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let mut told = match message {
+        Some(message) => format!("panicked: {message}"),
+        None => "panicked".to_owned(),
+    };
+    shorten(&mut told);
+    told
+}
+
+/// The error and its sources, because many an error leaves its cause to its source.
+fn told(error: &BoxError) -> Arc<str> {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if told.len() > LONGEST_ERROR {
+            break;
+        }
+        let cause_told = cause.to_string();
+        if !told.contains(&cause_told) {
+            told.push_str(": ");
+            told.push_str(&cause_told);
+        }
+        source = cause.source();
+    }
+    shorten(&mut told);
+    told.into()
+}
+
+fn shorten(told: &mut String) {
+    if told.len() > LONGEST_ERROR {
+        let mut end = LONGEST_ERROR;
+        while !told.is_char_boundary(end) {
+            end -= 1;
+        }
+        told.truncate(end);
+    }
+}

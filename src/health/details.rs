@@ -1,0 +1,100 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{FORWARDED, HeaderMap, HeaderName, VIA};
+use http::{Extensions, Request};
+
+use crate::conn_info::peer_of;
+
+/// Who is shown more than the status and the phase: names of dependencies, their errors, the version.
+///
+/// It goes by the socket's peer ([`ConnInfo`](crate::ConnInfo), with feature `axum` also axum's
+/// `ConnectInfo`), never by an address in a header. A request that a proxy forwarded (`Forwarded`,
+/// `X-Forwarded-For`, `X-Real-IP` or `Via`) asks for somebody else than the peer, so it is not shown the
+/// details, whoever the peer is; nor is one whose peer is not known.
+#[derive(Clone)]
+pub struct Details(Policy);
+
+#[derive(Clone)]
+enum Policy {
+    Never,
+    Always,
+    Loopback,
+    To(Arc<dyn Fn(IpAddr) -> bool + Send + Sync>),
+}
+
+impl Details {
+    /// To nobody.
+    pub const fn never() -> Details {
+        Details(Policy::Never)
+    }
+
+    /// To everybody: for a port that only friends can reach.
+    pub const fn always() -> Details {
+        Details(Policy::Always)
+    }
+
+    /// To who asks from this host: the default. Private addresses are not enough for it, since the
+    /// nodes and load balancers of a cluster ask from such addresses on behalf of the whole internet.
+    pub const fn loopback() -> Details {
+        Details(Policy::Loopback)
+    }
+
+    /// To peers for which `trusted` says `true`; IPv4-mapped IPv6 addresses are folded to IPv4.
+    ///
+    /// ```
+    /// use lameduck::{health::Details, real_ip::TrustedProxies};
+    ///
+    /// let probes: TrustedProxies = "loopback, 10.20.0.0/16".parse().unwrap();
+    /// let details = Details::to(move |peer| probes.contains(peer));
+    /// ```
+    pub fn to(trusted: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Details {
+        Details(Policy::To(Arc::new(trusted)))
+    }
+
+    pub(super) fn shown_to<B>(&self, request: &Request<B>) -> bool {
+        match &self.0 {
+            Policy::Never => false,
+            Policy::Always => true,
+            Policy::Loopback => self.trusts(request, &|peer| peer.is_loopback()),
+            Policy::To(trusted) => self.trusts(request, &**trusted),
+        }
+    }
+
+    fn trusts<B>(&self, request: &Request<B>, trusted: &dyn Fn(IpAddr) -> bool) -> bool {
+        peer(request.extensions()).is_some_and(trusted) && !forwarded(request.headers())
+    }
+}
+
+fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    peer_of(extensions).map(|peer| peer.ip().to_canonical())
+}
+
+fn forwarded(headers: &HeaderMap) -> bool {
+    const BY_PROXIES: [HeaderName; 4] = [
+        FORWARDED,
+        VIA,
+        HeaderName::from_static("x-forwarded-for"),
+        HeaderName::from_static("x-real-ip"),
+    ];
+    BY_PROXIES.iter().any(|name| headers.contains_key(name))
+}
+
+/// [`Details::loopback`].
+impl Default for Details {
+    fn default() -> Self {
+        Details::loopback()
+    }
+}
+
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Policy::Never => "Details::never",
+            Policy::Always => "Details::always",
+            Policy::Loopback => "Details::loopback",
+            Policy::To(_) => "Details::to",
+        })
+    }
+}

@@ -1,0 +1,245 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::check::Check;
+use super::report::{Component, HealthReport, Status};
+use super::runner::{Either, Results, Runner, first};
+use super::{Details, HealthLayer, HealthService, Probe};
+use crate::BoxError;
+use crate::phase::{Lifecycle, Phase};
+
+/// What the process says of its health; see the [module](super). Clones share the checks and what they
+/// found.
+///
+/// Say everything first, and clone or make layers and services afterwards: what is changed later is not
+/// changed for those.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub lifecycle: Lifecycle,
+    pub runner: Arc<Runner>,
+    pub details: Details,
+    terms: Terms,
+}
+
+#[derive(Clone, Debug)]
+struct Terms {
+    created: Instant,
+    version: Option<Arc<str>>,
+    checks: Vec<Check>,
+    deadline: Duration,
+    cache: Duration,
+}
+
+impl Health {
+    /// Follows this process's phase; without checks, a deadline of 2 s for each, results cached for 1 s,
+    /// details to [loopback](Details::loopback).
+    pub fn new(lifecycle: &Lifecycle) -> Self {
+        let terms = Terms {
+            created: Instant::now(),
+            version: None,
+            checks: Vec::new(),
+            deadline: Duration::from_secs(2),
+            cache: Duration::from_secs(1),
+        };
+        Health::of(lifecycle.clone(), Details::default(), terms)
+    }
+
+    fn of(lifecycle: Lifecycle, details: Details, terms: Terms) -> Self {
+        let checks = terms.checks.clone().into_boxed_slice();
+        let runner = Runner::new(checks, terms.deadline, terms.cache);
+        Health {
+            shared: Arc::new(Shared {
+                lifecycle,
+                runner: Arc::new(runner),
+                details,
+                terms,
+            }),
+        }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Terms)) -> Self {
+        let Shared {
+            lifecycle,
+            details,
+            terms,
+            ..
+        } = &*self.shared;
+        let mut terms = terms.clone();
+        change(&mut terms);
+        Health::of(lifecycle.clone(), details.clone(), terms)
+    }
+
+    /// The release that is running, told among the details.
+    #[must_use]
+    pub fn version(self, version: impl Into<Arc<str>>) -> Self {
+        let version = version.into();
+        self.with(|terms| terms.version = Some(version))
+    }
+
+    /// A dependency without which the process is of no use: when the check fails, readiness does.
+    ///
+    /// Not what all instances share, unless it would help that all of them leave the load balancer at
+    /// once; see the [module](super).
+    #[must_use]
+    pub fn check<F, R, E>(self, name: &str, check: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.with(|terms| terms.checks.push(Check::new(name, false, check)))
+    }
+
+    /// A dependency that the process can do without: when the check fails, readiness says `warn`, with
+    /// 200.
+    #[must_use]
+    pub fn optional_check<F, R, E>(self, name: &str, check: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.with(|terms| terms.checks.push(Check::new(name, true, check)))
+    }
+
+    /// How long each check may take; one that takes longer has failed, and is dropped. Default: 2 s.
+    /// The prober's own timeout should be longer (Kubernetes' default is 1 s).
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        self.with(|terms| terms.deadline = deadline)
+    }
+
+    /// For how long after a run its results are given without another one. Default: 1 s. Zero: every
+    /// probe runs the checks, or joins the run that is on.
+    #[must_use]
+    pub fn cache(self, cache: Duration) -> Self {
+        self.with(|terms| terms.cache = cache)
+    }
+
+    /// Who is shown more than status and phase. Default: [`Details::loopback`].
+    #[must_use]
+    pub fn details(self, details: Details) -> Self {
+        Health::of(
+            self.shared.lifecycle.clone(),
+            details,
+            self.shared.terms.clone(),
+        )
+    }
+
+    /// A layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.
+    pub fn layer(&self) -> HealthLayer {
+        HealthLayer::new(self.clone())
+    }
+
+    /// A service that says whether the process lives: 200 for as long as it can answer, whatever the
+    /// phase and the dependencies.
+    pub fn liveness(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Liveness)
+    }
+
+    /// A service that says whether the process is to get traffic: 200 in [`Phase::Ready`] while no
+    /// required check fails, else 503.
+    pub fn readiness(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Readiness)
+    }
+
+    /// A service that says whether start-up is done: 503 until [`Phase::Ready`] has been reached, 200 for
+    /// ever after.
+    pub fn startup(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Startup)
+    }
+
+    /// What [`liveness`](Self::liveness) says.
+    pub fn liveness_report(&self) -> HealthReport {
+        self.report(Status::Pass, self.shared.lifecycle.phase(), nothing())
+    }
+
+    /// What [`startup`](Self::startup) says.
+    pub fn startup_report(&self) -> HealthReport {
+        let lifecycle = &self.shared.lifecycle;
+        let phase = lifecycle.phase();
+        // A process that left without it never started.
+        let started = phase == Phase::Ready || lifecycle.entered(Phase::Ready).is_some();
+        let status = match started {
+            true => Status::Pass,
+            false => Status::Fail,
+        };
+        self.report(status, phase, nothing())
+    }
+
+    /// What [`readiness`](Self::readiness) says: runs the checks, or waits for the run that is on,
+    /// unless the last results are fresh or the phase has decided it already. The moment the process
+    /// begins to leave it stops waiting, and says so.
+    ///
+    /// Cancel safe; a run goes on for the others. Outside of a tokio runtime every check fails.
+    pub async fn readiness_report(&self) -> HealthReport {
+        if let Some(report) = self.readiness_now() {
+            return report;
+        }
+        let Shared {
+            lifecycle, runner, ..
+        } = &*self.shared;
+        // Leaving is looked at first: it decides, whatever the checks say.
+        let results = match first(lifecycle.draining(), runner.results()).await {
+            Either::First(()) => runner.last(),
+            Either::Other(results) => results,
+        };
+        self.readiness_by(results)
+    }
+
+    /// Readiness, if it can be told without waiting.
+    pub(super) fn readiness_now(&self) -> Option<HealthReport> {
+        let Shared {
+            lifecycle, runner, ..
+        } = &*self.shared;
+        match lifecycle.phase() {
+            Phase::Ready => Some(self.readiness_by(runner.fresh()?)),
+            _ => Some(self.readiness_by(runner.last())),
+        }
+    }
+
+    /// Readiness by what the checks found, fresh or not.
+    pub(super) fn readiness_by(&self, results: Results) -> HealthReport {
+        // The phase is read last: no answer that is made in the lame-duck phase says `pass`.
+        let phase = self.shared.lifecycle.phase();
+        let found = |status| {
+            let mut all = results.components.iter();
+            all.any(|component| component.status == status)
+        };
+        let status = if phase != Phase::Ready || found(Status::Fail) || found(Status::Unknown) {
+            Status::Fail
+        } else if found(Status::Warn) {
+            Status::Warn
+        } else {
+            Status::Pass
+        };
+        self.report(status, phase, results)
+    }
+
+    fn report(&self, status: Status, phase: Phase, results: Results) -> HealthReport {
+        let terms = &self.shared.terms;
+        HealthReport {
+            status,
+            phase,
+            version: terms.version.clone(),
+            uptime: terms.created.elapsed(),
+            components: results.components,
+            age: results.at.map(|at| at.elapsed()),
+        }
+    }
+}
+
+/// For probes that look at no dependency.
+fn nothing() -> Results {
+    let components: Arc<[Component]> = Arc::default();
+    Results {
+        components,
+        at: None,
+    }
+}

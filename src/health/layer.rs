@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::answer::Probe;
+use super::{Health, HealthRoutes};
+
+/// Answers the probes' paths, and passes everything else; see the [module](super).
+///
+/// It belongs outermost: a probe is then neither counted, nor limited, nor refused by the drain. A
+/// service that is not ready (`poll_ready`) keeps probes waiting, too, because a layer cannot know the
+/// request before it is ready: around a service with a concurrency limit, route the probes to
+/// [`liveness`](Health::liveness) and [`readiness`](Health::readiness) instead.
+#[derive(Clone, Debug)]
+pub struct HealthLayer {
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub health: Health,
+    live: Arc<str>,
+    ready: Arc<str>,
+    startup: Arc<str>,
+}
+
+impl HealthLayer {
+    pub(super) fn new(health: Health) -> Self {
+        HealthLayer {
+            shared: Some(Arc::new(Shared {
+                health,
+                live: "/healthz".into(),
+                ready: "/readyz".into(),
+                startup: "/startupz".into(),
+            })),
+        }
+    }
+
+    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    pub const fn off() -> Self {
+        HealthLayer { shared: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        if let Some(shared) = &mut self.shared {
+            change(Arc::make_mut(shared));
+        }
+        self
+    }
+
+    /// The path of the liveness probe, compared as it stands. Default: `/healthz`. An empty path is
+    /// nobody's: it switches the probe off.
+    #[must_use]
+    pub fn liveness_at(self, path: &str) -> Self {
+        self.with(|shared| shared.live = path.into())
+    }
+
+    /// The path of the readiness probe. Default: `/readyz`.
+    #[must_use]
+    pub fn readiness_at(self, path: &str) -> Self {
+        self.with(|shared| shared.ready = path.into())
+    }
+
+    /// The path of the start-up probe. Default: `/startupz`.
+    #[must_use]
+    pub fn startup_at(self, path: &str) -> Self {
+        self.with(|shared| shared.startup = path.into())
+    }
+}
+
+impl Shared {
+    pub(super) fn probe(&self, path: &str) -> Option<Probe> {
+        if path.is_empty() {
+            None
+        } else if path == &*self.ready {
+            Some(Probe::Readiness)
+        } else if path == &*self.live {
+            Some(Probe::Liveness)
+        } else if path == &*self.startup {
+            Some(Probe::Startup)
+        } else {
+            None
+        }
+    }
+}
+
+impl<S> Layer<S> for HealthLayer {
+    type Service = HealthRoutes<S>;
+
+    fn layer(&self, inner: S) -> HealthRoutes<S> {
+        HealthRoutes {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}

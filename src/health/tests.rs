@@ -1,0 +1,62 @@
+mod answers;
+mod checks;
+
+use super::*;
+use crate::{ConnInfo, Lifecycle, Phase};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use std::convert::Infallible;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_service::Service;
+
+use bytes::Bytes;
+
+fn ready() -> Lifecycle {
+    let lifecycle = Lifecycle::new();
+    lifecycle.advance(Phase::Ready);
+    lifecycle
+}
+
+/// A request from this host.
+fn local(path: &str) -> Request<()> {
+    from("127.0.0.1:40000", path)
+}
+
+fn from(peer: &str, path: &str) -> Request<()> {
+    let mut request = Request::get(path).body(()).unwrap();
+    let peer = Some(peer.parse().unwrap());
+    request.extensions_mut().insert(ConnInfo::new(peer, None));
+    request
+}
+
+/// The layer in front of a service that says what it was asked for.
+async fn ask(layer: &HealthLayer, request: Request<()>) -> Response<Bytes> {
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        let asked = format!("passed {}", request.uri().path());
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(asked)))
+    }));
+    whole(service.oneshot(request).await.unwrap()).await
+}
+
+async fn whole(
+    answer: Response<impl BodyExt<Data = Bytes, Error = Infallible>>,
+) -> Response<Bytes> {
+    let (head, body) = answer.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+}
+
+async fn ready_status(health: &Health) -> u16 {
+    ask(&health.layer(), local("/readyz"))
+        .await
+        .status()
+        .as_u16()
+}
+
+fn json(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap()
+}
+
+fn brief(answer: &Response<Bytes>) -> &str {
+    std::str::from_utf8(answer.body()).unwrap()
+}

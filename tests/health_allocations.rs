@@ -1,0 +1,70 @@
+//! What the health layer costs of the heap: nothing for what passes, nothing for a probe without details.
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use lameduck::health::{Details, Health, HealthLayer};
+use lameduck::{Lifecycle, Phase};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocations from the call to the end of the body.
+fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
+    let mut service = layer.layer(service_fn(|_: Request<()>| {
+        let body = Full::new(Bytes::from_static(b"hello"));
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    }));
+    // A probe as they come: the answer is built in its header map.
+    let request = Request::get(path)
+        .header("host", "10.0.0.1:8080")
+        .header("user-agent", "kube-probe/1.33")
+        .header("accept", "*/*")
+        .body(())
+        .unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let region = Region::new(GLOBAL);
+    let mut call = pin!(service.call(request));
+    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
+        panic!("it is ready");
+    };
+    assert_eq!(response.status(), status, "{path}");
+    let mut body = pin!(response.into_body());
+    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
+    region.change().allocations
+}
+
+/// One test, because the count is the process's.
+#[tokio::test]
+async fn the_layer_allocates_nothing() {
+    let lifecycle = Lifecycle::new();
+    let health = Health::new(&lifecycle)
+        .version("1.2.3")
+        .cache(Duration::from_secs(3600))
+        .check("db", || async { Ok::<_, Infallible>(()) });
+    let layer = health.layer();
+    assert_eq!(allocations(&HealthLayer::off(), "/readyz", 200), 0, "off");
+    assert_eq!(allocations(&layer, "/readyz", 503), 0, "starting");
+    assert_eq!(allocations(&layer, "/startupz", 503), 0);
+    lifecycle.advance(Phase::Ready);
+    health.readiness_report().await;
+    assert_eq!(allocations(&layer, "/", 200), 0, "what passes");
+    assert_eq!(allocations(&layer, "/readyz", 200), 0, "cached");
+    assert_eq!(allocations(&layer, "/healthz", 200), 0);
+    assert_eq!(allocations(&layer, "/startupz", 200), 0);
+    lifecycle.advance(Phase::LameDuck);
+    assert_eq!(allocations(&layer, "/readyz", 503), 0, "leaving");
+
+    let told = health.details(Details::always()).layer();
+    let cost = allocations(&told, "/readyz", 503);
+    assert!(cost <= 2, "the details are one text: {cost}");
+}
