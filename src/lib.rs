@@ -35,6 +35,7 @@
 //! | `rate_limit` | the layer that refuses what is over a quota, in one process or by Redis (features `rate-limit`, `redis`) |
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that answers for a service that takes too long |
+//! | `metrics` | the layer that measures requests, and a `/metrics` for Prometheus (feature `metrics`) |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
@@ -57,6 +58,7 @@
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
+//! | `metrics` | `MetricsLayer`, `Metrics` | prometheus-client |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -69,6 +71,8 @@ mod conn_info;
 pub mod drain;
 pub mod events;
 pub mod in_flight;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
@@ -86,6 +90,8 @@ pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
 pub use in_flight::InFlightLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsLayer};
 pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;
