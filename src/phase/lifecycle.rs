@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Phase;
@@ -23,18 +23,25 @@ struct Shared {
     /// reader has seen it say so.
     window_start: AtomicU64,
     window_length: AtomicU64,
+    /// When each phase was entered, by whoever moved there.
+    entered: [OnceLock<Instant>; 5],
 }
 
 impl Lifecycle {
     /// A process that is [`Phase::Starting`].
     pub fn new() -> Self {
+        let created = Instant::now();
         Lifecycle {
             shared: Arc::new(Shared {
                 word: AtomicU8::new(Phase::Starting as u8),
                 moved: Notify::new(),
-                created: Instant::now(),
+                created,
                 window_start: AtomicU64::new(0),
                 window_length: AtomicU64::new(0),
+                entered: std::array::from_fn(|phase| match phase {
+                    0 => OnceLock::from(created),
+                    _ => OnceLock::new(),
+                }),
             }),
         }
     }
@@ -65,9 +72,26 @@ impl Lifecycle {
         let before = self.shared.word.fetch_max(phase as u8, Ordering::AcqRel);
         let moved = before < phase as u8;
         if moved {
+            // Only the one who moved there comes here, so nobody has set it.
+            let _ = self.shared.entered[phase as usize].set(Instant::now());
             self.shared.moved.notify_waiters();
         }
         moved
+    }
+
+    /// When the process came to `phase`: `None` if it has not, or has skipped it. (And for the instant
+    /// between the move and the reading of the clock.)
+    ///
+    /// ```
+    /// use lameduck::{Lifecycle, Phase};
+    ///
+    /// let lifecycle = Lifecycle::new();
+    /// lifecycle.advance(Phase::Draining);
+    /// assert!(lifecycle.entered(Phase::Draining) >= lifecycle.entered(Phase::Starting));
+    /// assert_eq!(lifecycle.entered(Phase::Ready), None, "skipped");
+    /// ```
+    pub fn entered(&self, phase: Phase) -> Option<Instant> {
+        self.shared.entered[phase as usize].get().copied()
     }
 
     /// Enters [`Phase::LameDuck`] for a window of this length. The caller ends the window by

@@ -14,7 +14,7 @@ use super::server::{OnConnection, Server};
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::Events;
-use crate::phase::Phase;
+use crate::phase::{Lifecycle, Phase};
 use crate::shutdown::{Handle, Report, Shutdown};
 
 /// A server that is about to start: await it to run it to its end. Made by [`serve`](super::serve()).
@@ -36,6 +36,8 @@ enum Part {
     Drives(Shutdown),
     /// It takes part in one that is driven elsewhere.
     Follows(Handle),
+    /// It watches one that is driven elsewhere.
+    Observes(Handle),
 }
 
 impl<L: Listener, A: App> Serve<L, A> {
@@ -75,6 +77,25 @@ impl<L: Listener, A: App> Serve<L, A> {
     /// when it drains, and ends when this server's own connections have ended.
     pub fn follow(mut self, handle: &Handle) -> Self {
         self.part = Part::Follows(handle.clone());
+        self
+    }
+
+    /// Watches a shutdown that another server of this process drives: the port for metrics, health and
+    /// [status](crate::shutdown::Handle::in_flight). It serves as before while the other drains, to the
+    /// very end; nothing of it is waited for by the drain, counted or reported. When the
+    /// [report](Handle::reported) is made, answers that are open have one second to end, if the
+    /// [margin](Shutdown::margin) has it (0.1 s after a second signal); then they are cut.
+    ///
+    /// ```
+    /// # async fn run(public: tokio::net::TcpListener, admin: tokio::net::TcpListener, app: axum::Router, pages: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
+    /// let shutdown = lameduck::Shutdown::new();
+    /// tokio::spawn(lameduck::serve(admin, pages).observe(&shutdown.handle()).into_future());
+    /// let report = lameduck::serve(public, app).shutdown(shutdown).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn observe(mut self, handle: &Handle) -> Self {
+        self.part = Part::Observes(handle.clone());
         self
     }
 
@@ -140,17 +161,22 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
         Box::pin(async move {
             self.timeouts.check()?;
             self.limits.check()?;
-            let handle = match &self.part {
-                Part::Drives(shutdown) => shutdown.handle(),
-                Part::Follows(handle) => handle.clone(),
+            let lifecycle = match &self.part {
+                Part::Drives(shutdown) => shutdown.handle().lifecycle().clone(),
+                Part::Follows(handle) => handle.lifecycle().clone(),
+                Part::Observes(_) => {
+                    let own = Lifecycle::new();
+                    own.advance(Phase::Ready);
+                    own
+                }
             };
-            let lifecycle = handle.lifecycle().clone();
             let mut server = Server::new(self.timeouts, self.limits, lifecycle, self.events);
             server.on_connection = self.on_connection;
             server.extensions = self.extensions;
             let server = Arc::new(server);
             match self.part {
                 Part::Drives(shutdown) => {
+                    let handle = shutdown.handle();
                     let sequence = shutdown.start(server.events.clone())?;
                     handle.enlist(server.clone());
                     if !sequence.waits_for_ready() {
@@ -162,18 +188,32 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                 }
                 Part::Follows(handle) => {
                     handle.enlist(server.clone());
-                    accept(self.listener, self.app, server.clone()).await;
-                    server.lifecycle.reached(Phase::Draining).await;
-                    // Its own end, or that of the shutdown: what was cut may linger with its owner.
-                    tokio::select! {
-                        () = server.all.idle() => {}
-                        _ = server.lifecycle.reached(Phase::Closed) => {}
-                    }
-                    Ok(Report::of_follower(&*server, handle.cause()))
+                    Ok(attend(self.listener, self.app, server, &handle).await)
+                }
+                Part::Observes(handle) => {
+                    handle.enlist_observer(server.lifecycle.clone(), server.clone());
+                    Ok(attend(self.listener, self.app, server, &handle).await)
                 }
             }
         })
     }
+}
+
+/// Serves to the end of the server's lifecycle, which is driven elsewhere.
+async fn attend<L: Listener, A: App>(
+    listener: L,
+    app: A,
+    server: Arc<Server>,
+    handle: &Handle,
+) -> Report {
+    accept(listener, app, server.clone()).await;
+    server.lifecycle.reached(Phase::Draining).await;
+    // Its own end, or that of the shutdown: what was cut may linger with its owner.
+    tokio::select! {
+        () = server.all.idle() => {}
+        _ = server.lifecycle.reached(Phase::Closed) => {}
+    }
+    Report::of_follower(&*server, handle.cause())
 }
 
 impl<L, A> fmt::Debug for Serve<L, A> {

@@ -13,7 +13,7 @@ use super::server::Server;
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Event};
-use crate::shutdown::CutRequest;
+use crate::shutdown::{ConnectionState, CutRequest};
 use crate::track::{Tally, TallyGuard};
 
 /// One connection, as the registry knows it.
@@ -195,6 +195,22 @@ impl Conn {
                 }
             }
             Doing::Upgraded(name) => push(name, self.accepted, UPGRADED),
+        }
+    }
+}
+
+impl Conn {
+    /// What it is counted as; an HTTP/2 connection as its stream that is furthest from its end.
+    pub fn counts_as(&self) -> ConnectionState {
+        match self.doing() {
+            Doing::Parked => ConnectionState::Idle,
+            Doing::Http1(exchange) => exchange.counts_as(),
+            Doing::Http2(streams) => {
+                let streams = streams.open();
+                let states = streams.iter().map(|exchange| exchange.counts_as());
+                states.min().unwrap_or(ConnectionState::Idle)
+            }
+            Doing::Upgraded(_) => ConnectionState::Upgraded,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Events};
 use crate::phase::Lifecycle;
-use crate::shutdown::{CutRequest, Drains};
+use crate::shutdown::{ConnectionCounts, CutRequest, Drains};
 use crate::track::Tally;
 
 /// hyper reads a head of this size at most, unless it is told otherwise.
@@ -118,10 +118,14 @@ impl Server {
         self.cut.load(Ordering::Acquire)
     }
 
+    /// The connections of this moment, to be looked at outside of the lock: a task that is woken may end
+    /// on another thread and want it.
+    fn snapshot(&self) -> Vec<Arc<Conn>> {
+        self.conns().iter().map(|(_, conn)| conn.clone()).collect()
+    }
+
     fn wake_all(&self) {
-        // Outside of the lock: a woken task may end on another thread and want the lock.
-        let conns: Vec<_> = self.conns().iter().map(|(_, conn)| conn.clone()).collect();
-        for conn in conns {
+        for conn in self.snapshot() {
             conn.wake();
         }
     }
@@ -146,9 +150,8 @@ impl Drains for Server {
     }
 
     fn cut(&self) -> Vec<CutRequest> {
-        let conns: Vec<_> = self.conns().iter().map(|(_, conn)| conn.clone()).collect();
         let mut cut = Vec::new();
-        for conn in &conns {
+        for conn in self.snapshot() {
             let before = cut.len();
             conn.in_flight(&self.clock, &mut cut);
             if cut.len() > before {
@@ -159,6 +162,20 @@ impl Drains for Server {
         // Not only those above: another may have been accepted since.
         self.wake_all();
         cut
+    }
+
+    fn in_flight(&self) -> Vec<CutRequest> {
+        let mut in_flight = Vec::new();
+        for conn in self.snapshot() {
+            conn.in_flight(&self.clock, &mut in_flight);
+        }
+        in_flight
+    }
+
+    fn count(&self, counts: &mut ConnectionCounts) {
+        for conn in self.snapshot() {
+            counts.add(conn.counts_as());
+        }
     }
 
     fn requests(&self) -> u64 {

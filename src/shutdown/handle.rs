@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use super::Cause;
+use super::observers::Observers;
 use super::order::{Order, Orders};
 use super::sequence::Drains;
 use super::workers::Workers;
+use super::{Cause, ConnectionCounts, CutRequest, Report};
 use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
 
@@ -23,6 +24,7 @@ struct Shared {
     orders: Orders,
     workers: Workers,
     servers: Mutex<Vec<Arc<dyn Drains>>>,
+    observers: Observers,
     /// Those of the server that drives the shutdown.
     events: OnceLock<Events>,
 }
@@ -35,6 +37,7 @@ impl Handle {
                 orders: Orders::new(),
                 workers: Workers::new(),
                 servers: Mutex::default(),
+                observers: Observers::new(),
                 events: OnceLock::new(),
             }),
         }
@@ -65,6 +68,39 @@ impl Handle {
     /// Ends everything at once, as a second signal does.
     pub fn cut(&self) {
         self.orders().give(Order::Cut, Cause::Called);
+    }
+
+    /// How many connections of this shutdown's servers do what, counted now: for a gauge that is read now
+    /// and then, not for every request.
+    pub fn connections(&self) -> ConnectionCounts {
+        let mut counts = ConnectionCounts::default();
+        for server in self.servers() {
+            server.count(&mut counts);
+        }
+        counts
+    }
+
+    /// What is in flight on the connections of this shutdown's servers, the oldest first: what would be
+    /// cut and named if it were cut now. Upgraded connections are among it.
+    pub fn in_flight(&self) -> Vec<CutRequest> {
+        let servers = self.servers();
+        let mut in_flight: Vec<_> = servers
+            .iter()
+            .flat_map(|server| server.in_flight())
+            .collect();
+        in_flight.sort_by_key(|request| std::cmp::Reverse(request.age));
+        in_flight
+    }
+
+    /// How it ended; `None` as long as it has not.
+    pub fn report(&self) -> Option<Arc<Report>> {
+        self.shared.observers.report()
+    }
+
+    /// Waits for the end, and says how it was: for an answer of a server that
+    /// [observes](crate::serve::Serve::observe) this shutdown, and is still there then.
+    pub async fn reported(&self) -> Arc<Report> {
+        self.shared.observers.reported().await
     }
 
     /// Is cancelled when the workers are to stop: after the drain, because requests in flight may need
@@ -135,6 +171,14 @@ impl Handle {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         servers.push(server);
+    }
+
+    pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn Drains>) {
+        self.observers().enlist(lifecycle, server);
+    }
+
+    pub(super) fn observers(&self) -> &Observers {
+        &self.shared.observers
     }
 
     pub(super) fn servers(&self) -> Vec<Arc<dyn Drains>> {

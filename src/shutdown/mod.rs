@@ -11,6 +11,7 @@
 //! | workers | are told to stop | [`workers`](Shutdown::workers) |
 //! | closers | one after the other, as they were added | each its own budget |
 //! | flush | logs and traces | each its own budget |
+//! | observers | ports that [observe](crate::serve::Serve::observe) give their last answers | 1 s, of the [`margin`](Shutdown::margin) |
 //!
 //! SIGINT (a person at a terminal) skips the lame-duck wait. A second signal ends everything at once: what
 //! is in flight is cut, workers are aborted, closers are skipped, and only the flushes still run. All
@@ -43,8 +44,10 @@
 //! ```
 
 mod budgets;
+mod counts;
 mod error;
 mod handle;
+mod observers;
 mod order;
 mod report;
 mod sequence;
@@ -55,6 +58,7 @@ mod tests;
 mod workers;
 
 pub use budgets::{Budgets, InvalidShutdown};
+pub use counts::{ConnectionCounts, ConnectionState};
 pub use error::StartError;
 pub use handle::Handle;
 pub use report::{Cause, CutRequest, Report, Step, StepEnd, StepKind};
@@ -123,7 +127,7 @@ impl Shutdown {
         self
     }
 
-    /// What is kept in reserve. Default: 1 s.
+    /// What is kept in reserve; observers give their last answers in it. Default: 1 s.
     pub fn margin(mut self, reserve: Duration) -> Self {
         self.budgets.margin = reserve;
         self

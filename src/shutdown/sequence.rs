@@ -10,7 +10,7 @@ use super::order::Order;
 use super::report::{CutRequest, Report, StepKind};
 use super::signals::Signals;
 use super::steps::Planned;
-use super::{Budgets, Handle};
+use super::{Budgets, ConnectionCounts, Handle};
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::track::Tally;
@@ -27,6 +27,10 @@ pub(crate) trait Drains: Send + Sync {
     fn close_idle(&self);
     /// Ends what is left at once, and names what was in flight.
     fn cut(&self) -> Vec<CutRequest>;
+    /// What is in flight.
+    fn in_flight(&self) -> Vec<CutRequest>;
+    /// Counts each connection by what it does.
+    fn count(&self, counts: &mut ConnectionCounts);
     /// Requests served so far.
     fn requests(&self) -> u64;
     /// Connections accepted so far.
@@ -34,7 +38,7 @@ pub(crate) trait Drains: Send + Sync {
 }
 
 /// How long connections that have been cut may take to fall.
-const FALL: Duration = Duration::from_millis(100);
+pub(super) const FALL: Duration = Duration::from_millis(100);
 
 /// A shutdown that waits for its signal.
 pub(crate) struct Sequence {
@@ -91,7 +95,7 @@ impl Sequence {
         let drained = tokio::select! {
             biased;
             () = orders.at_least(Order::Cut) => false,
-            drained = before(drain_began + self.budgets.drain, drained(&handle)) => drained,
+            drained = before(drain_began + self.budgets.drain, drained(|| handle.servers())) => drained,
         };
         if !drained {
             for server in handle.servers() {
@@ -140,6 +144,7 @@ impl Sequence {
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
         handle.tell(|| Event::Phase(Phase::Closed));
+        handle.observers().end(&report, self.budgets.margin).await;
         report
     }
 
@@ -152,19 +157,19 @@ impl Sequence {
 }
 
 /// What is in flight first, then what is idle.
-async fn drained(handle: &Handle) {
-    for server in handle.servers() {
+pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn Drains>>) {
+    for server in servers() {
         server.busy().idle().await;
     }
-    for server in handle.servers() {
+    for server in servers() {
         server.close_idle();
     }
-    for server in handle.servers() {
+    for server in servers() {
         server.all().idle().await;
     }
 }
 
 /// Whether `future` was ready before `deadline`.
-async fn before(deadline: Instant, future: impl Future<Output = ()>) -> bool {
+pub(super) async fn before(deadline: Instant, future: impl Future<Output = ()>) -> bool {
     tokio::time::timeout_at(deadline, future).await.is_ok()
 }

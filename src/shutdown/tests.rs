@@ -132,6 +132,17 @@ impl Drains for Fake {
         self.cut.clone()
     }
 
+    fn in_flight(&self) -> Vec<CutRequest> {
+        self.cut.clone()
+    }
+
+    fn count(&self, counts: &mut ConnectionCounts) {
+        let running = self.running.lock().unwrap().len();
+        for _ in 0..running {
+            counts.add(ConnectionState::Handler);
+        }
+    }
+
     fn requests(&self) -> u64 {
         7
     }

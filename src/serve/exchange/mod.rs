@@ -16,6 +16,7 @@ use super::clock::Tick;
 use super::conn::Conn;
 use super::discard::Discard;
 use super::server::Server;
+use crate::shutdown::ConnectionState;
 
 /// The deadlines, flags and wakers of one request.
 ///
@@ -170,6 +171,20 @@ impl Exchange {
 
     pub fn state(&self) -> State {
         State::from_word(self.state.load(Relaxed))
+    }
+
+    pub fn counts_as(&self) -> ConnectionState {
+        if self.upgraded() {
+            return ConnectionState::Upgraded;
+        }
+        match self.state() {
+            State::Idle => ConnectionState::Idle,
+            State::Head => ConnectionState::Head,
+            State::Handler => ConnectionState::Handler,
+            State::Responding => ConnectionState::Responding,
+            State::Discarding => ConnectionState::Discarding,
+            State::Lingering => ConnectionState::Lingering,
+        }
     }
 
     pub fn set_state(&self, state: State) {

@@ -1,0 +1,103 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::report::Report;
+use super::sequence::{Drains, FALL, before, drained};
+use crate::phase::{Lifecycle, Phase};
+
+/// How long the observers' last answers may take, if the margin has it: who watches a shutdown sees its
+/// end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Servers that watch the shutdown, and end after it.
+pub(super) struct Observers {
+    list: Mutex<List>,
+    report: watch::Sender<Option<Arc<Report>>>,
+}
+
+#[derive(Default)]
+struct List {
+    observers: Vec<(Lifecycle, Arc<dyn Drains>)>,
+    over: bool,
+}
+
+impl Observers {
+    pub fn new() -> Self {
+        Observers {
+            list: Mutex::default(),
+            report: watch::Sender::new(None),
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `lifecycle` is the observer's own, and ends with the shutdown.
+    pub fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn Drains>) {
+        let mut list = self.list();
+        if list.over {
+            // It came too late to see anything.
+            drop(list);
+            lifecycle.advance(Phase::Closed);
+            server.phase_moved();
+            server.close_idle();
+        } else {
+            list.observers.push((lifecycle, server));
+        }
+    }
+
+    pub fn report(&self) -> Option<Arc<Report>> {
+        self.report.borrow().clone()
+    }
+
+    pub async fn reported(&self) -> Arc<Report> {
+        let mut receiver = self.report.subscribe();
+        loop {
+            if let Some(report) = receiver.borrow_and_update().clone() {
+                return report;
+            }
+            if receiver.changed().await.is_err() {
+                // The sender is in `self`, and lives as long.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Tells the observers how it ended and lets them end: they have answers to give and a moment to give
+    /// them, unless the end is to be at once.
+    pub async fn end(&self, report: &Report, margin: Duration) {
+        self.report.send_replace(Some(Arc::new(report.clone())));
+        let observers = {
+            let mut list = self.list();
+            list.over = true;
+            std::mem::take(&mut list.observers)
+        };
+        let mut servers = Vec::with_capacity(observers.len());
+        for (lifecycle, server) in &observers {
+            lifecycle.advance(Phase::Draining);
+            server.phase_moved();
+            servers.push(server.clone());
+        }
+        let most = if report.at_once { FALL } else { LAST_WORDS };
+        let most = most.min(margin);
+        if !before(Instant::now() + most, drained(|| servers.clone())).await {
+            for server in &servers {
+                // Who still watches has seen the report, and is no request that anybody waits for.
+                drop(server.cut());
+            }
+            let fallen = async {
+                for server in &servers {
+                    server.all().idle().await;
+                }
+            };
+            before(Instant::now() + FALL, fallen).await;
+        }
+        for (lifecycle, _) in &observers {
+            lifecycle.advance(Phase::Closed);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What can be seen of a process from another port of it, to the very end.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lameduck::serve::{App as ServeApp, Deadlines, ServeError};
+use lameduck::shutdown::{ConnectionState, Handle};
+use lameduck::{Phase, Report, Shutdown, Timeouts};
+use support::{App, How, LIMIT, Raw, app, channel, ms, reply, within};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+const WATCH: &str = "GET /watch HTTP/1.1\r\nhost: a\r\n\r\n";
+
+struct Running {
+    addr: SocketAddr,
+    report: JoinHandle<Result<Report, ServeError>>,
+}
+
+impl Running {
+    async fn report(self) -> Report {
+        let report = within(LIMIT, "the report", self.report).await;
+        report.expect("no panic").expect("it started")
+    }
+}
+
+/// The public port, and the observing one.
+struct Two {
+    handle: Handle,
+    public: Running,
+    admin: Running,
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+async fn two(shutdown: Shutdown, public: impl ServeApp, admin: impl FnOnce(&Handle) -> App) -> Two {
+    let shutdown = shutdown.signals(false);
+    let handle = shutdown.handle();
+    let (listener, addr) = listen().await;
+    let serve = lameduck::serve(listener, admin(&handle)).observe(&handle);
+    let admin = Running {
+        addr,
+        report: tokio::spawn(serve.into_future()),
+    };
+    let (listener, addr) = listen().await;
+    let serve = lameduck::serve(listener, public).timeouts(Timeouts::none());
+    let serve = serve.shutdown(shutdown);
+    let public = Running {
+        addr,
+        report: tokio::spawn(serve.into_future()),
+    };
+    let ready = handle.lifecycle().reached(Phase::Ready);
+    within(LIMIT, "ready", ready).await;
+    Two {
+        handle,
+        public,
+        admin,
+    }
+}
+
+/// `/slow` waits to be let go; anything else is answered.
+fn gated() -> (App, Arc<Semaphore>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = gate.clone();
+    let service = app(move |request| {
+        let gate = held.clone();
+        async move {
+            if request.uri().path() == "/slow" {
+                gate.acquire().await.unwrap().forget();
+            }
+            reply(200, "done")
+        }
+    });
+    (service, gate)
+}
+
+/// `/` tells the phase; `/watch` is a stream that ends with the report, `/for-ever` one that does not.
+fn pages(handle: &Handle) -> App {
+    let handle = handle.clone();
+    app(move |request| {
+        let handle = handle.clone();
+        async move {
+            let path = request.uri().path();
+            if path == "/" {
+                return reply(200, handle.lifecycle().phase().to_string());
+            }
+            let for_ever = path == "/for-ever";
+            let deadlines = request.extensions().get::<Deadlines>().unwrap();
+            deadlines.set_write(None);
+            let (mut sender, body) = channel();
+            tokio::spawn(async move {
+                let _ = sender.send_data("watching\n".into()).await;
+                let report = handle.reported().await;
+                let _ = sender.send_data(report.to_string().into()).await;
+                if for_ever {
+                    std::future::pending::<()>().await;
+                }
+            });
+            http::Response::new(body)
+        }
+    })
+}
+
+async fn wait_for(what: &str, is: impl Fn() -> bool) {
+    let seen = async {
+        while !is() {
+            tokio::time::sleep(ms(5)).await;
+        }
+    };
+    within(LIMIT, what, seen).await;
+}
+
+#[tokio::test]
+async fn an_observer_serves_to_the_end_and_holds_nobody_up() {
+    let (service, gate) = gated();
+    let two = two(Shutdown::new().lame_duck(ms(50)), service, pages).await;
+    let mut client = Raw::connect(two.public.addr).await;
+    client.send(SLOW).await;
+    let handler = || two.handle.connections().of(ConnectionState::Handler);
+    wait_for("the request", || handler() == 1).await;
+    let mut admin = Raw::connect(two.admin.addr).await;
+    assert_eq!(admin.ask(GET).await.text(), "ready");
+
+    two.handle.shutdown();
+    let draining = two.handle.lifecycle().reached(Phase::Draining);
+    within(LIMIT, "the drain", draining).await;
+    let answer = admin.ask(GET).await;
+    assert_eq!(
+        (answer.text().as_str(), answer.closes()),
+        ("draining", false)
+    );
+    let mut late = Raw::connect(two.admin.addr).await;
+    assert_eq!(late.ask(GET).await.text(), "draining", "still accepting");
+
+    gate.add_permits(1);
+    assert_eq!(client.read_response().await.text(), "done");
+    let let_go = Instant::now();
+    let report = two.public.report().await;
+    assert!(
+        let_go.elapsed() < ms(500),
+        "idle observers: {:?}",
+        let_go.elapsed()
+    );
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(
+        (report.requests, report.connections),
+        (1, 1),
+        "its own only"
+    );
+    let of_admin = two.admin.report().await;
+    assert_eq!((of_admin.requests, of_admin.connections), (3, 2));
+    assert_eq!(admin.read_until_close().await.how, How::Fin);
+    assert!(two.handle.report().is_some());
+}
+
+#[tokio::test]
+async fn who_watches_is_told_the_report_before_the_end() {
+    let (service, _gate) = gated();
+    let shutdown = Shutdown::new().lame_duck(ms(50)).drain(ms(200));
+    let two = two(shutdown, service, pages).await;
+    let mut client = Raw::connect(two.public.addr).await;
+    client.send(SLOW).await;
+    let mut watcher = Raw::connect(two.admin.addr).await;
+    watcher.send(WATCH).await;
+    wait_for("the request", || !two.handle.in_flight().is_empty()).await;
+    assert!(two.handle.report().is_none());
+
+    two.handle.shutdown();
+    let report = two.public.report().await;
+    assert_eq!(report.cut.len(), 1, "the watcher is not cut: {report}");
+    let ending = watcher.read_until_close().await;
+    assert_eq!(ending.how, How::Fin);
+    let told = ending.answer().text();
+    assert!(told.contains("1 request was CUT"), "{told}");
+    assert!(told.contains("GET /slow"), "{told}");
+    assert!(told.ends_with("were served"), "whole: {told}");
+}
+
+#[tokio::test]
+async fn who_watches_for_ever_is_cut_in_the_end() {
+    let (service, _gate) = gated();
+    let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
+    let mut watcher = Raw::connect(two.admin.addr).await;
+    watcher.send(WATCH.replace("watch", "for-ever")).await;
+    // Its head is there, so it is open.
+    tokio::time::sleep(ms(100)).await;
+    two.handle.shutdown();
+    let began = Instant::now();
+    let report = two.public.report().await;
+    let took = began.elapsed();
+    assert!(took > ms(900) && took < ms(2500), "{took:?}");
+    assert!(report.is_clean() && report.total < ms(500), "{report}");
+    two.admin.report().await;
+    let ending = watcher.read_until_close().await;
+    assert!(ending.text().contains("were served"), "{}", ending.text());
+}
+
+#[tokio::test]
+async fn an_observer_that_comes_too_late_ends() {
+    let (service, _gate) = gated();
+    let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
+    let handle = two.handle.clone();
+    handle.shutdown();
+    two.public.report().await;
+    two.admin.report().await;
+    let (listener, _) = listen().await;
+    let late = lameduck::serve(listener, pages(&handle)).observe(&handle);
+    within(LIMIT, "the end", late.into_future()).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_counted_by_what_they_do() {
+    let (service, gate) = gated();
+    let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
+    let counts = || {
+        let counts = two.handle.connections();
+        let some = counts.iter().filter(|(_, count)| *count > 0);
+        some.map(|(state, count)| format!("{count} {state}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    assert_eq!(counts(), "");
+    let mut idle = Raw::connect(two.public.addr).await;
+    assert_eq!(idle.ask(GET).await.status, 200);
+    let mut slow = Raw::connect(two.public.addr).await;
+    slow.send(SLOW).await;
+    let mut half = Raw::connect(two.public.addr).await;
+    half.send("GET / HTTP/1.1\r\nhost").await;
+    let expected = "1 head, 1 handler, 1 idle";
+    wait_for(expected, || counts() == expected).await;
+    assert_eq!(two.handle.connections().total(), 3);
+    let in_flight = two.handle.in_flight();
+    let paths: Vec<_> = in_flight.iter().map(|one| one.path.as_str()).collect();
+    assert!(paths.contains(&"/slow"), "{in_flight:?}");
+
+    gate.add_permits(1);
+    assert_eq!(slow.read_response().await.status, 200);
+    drop((slow, half, idle));
+    wait_for("nobody", || counts().is_empty()).await;
+}
