@@ -76,7 +76,10 @@ impl Histogram {
     pub fn read(&self, bounds: &Bounds, buckets: &mut Vec<(f64, u64)>) -> (f64, u64) {
         buckets.clear();
         let told = bounds.told.iter().copied().chain([f64::INFINITY]);
-        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         buckets.extend(told.zip(counts));
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.sum.load(Ordering::Relaxed) as f64 / bounds.per_unit;

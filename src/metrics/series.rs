@@ -112,7 +112,9 @@ impl Series {
             }
         }
         if let Some(ended) = self.ended(id, method, end) {
-            ended.duration.observe_duration(&self.duration, totals.duration);
+            ended
+                .duration
+                .observe_duration(&self.duration, totals.duration);
         }
     }
 
@@ -177,9 +179,7 @@ impl Series {
         let mut all: Vec<_> = all
             .filter_map(|(_, ended)| Some((self.route(ended.route)?, ended)))
             .collect();
-        all.sort_by_key(|(route, ended)| {
-            (&route.route, route.method.index(), ended.end.word())
-        });
+        all.sort_by_key(|(route, ended)| (&route.route, route.method.index(), ended.end.word()));
         all
     }
 

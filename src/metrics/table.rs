@@ -27,12 +27,7 @@ impl<T> Table<T> {
     }
 
     /// The entry that `is` the one, or a new one; `None` when there is no room for it.
-    pub fn find(
-        &self,
-        hash: u64,
-        is: impl Fn(&T) -> bool,
-        make: impl Fn() -> T,
-    ) -> Option<Place> {
+    pub fn find(&self, hash: u64, is: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Option<Place> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -62,7 +57,10 @@ impl<T> Table<T> {
     }
 
     pub fn get(&self, place: Place) -> Option<&T> {
-        self.slots.get(place.0 as usize)?.get().map(|entry| &**entry)
+        self.slots
+            .get(place.0 as usize)?
+            .get()
+            .map(|entry| &**entry)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Place, &T)> {
