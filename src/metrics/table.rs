@@ -36,7 +36,11 @@ impl<T> Table<T> {
                 Some(_) => at = (at + 1) & mask,
                 None => {
                     if !self.take() {
-                        return None;
+                        // The last one may have been taken for this very entry.
+                        match self.slots[at].get() {
+                            Some(_) => continue,
+                            None => return None,
+                        }
                     }
                     if self.slots[at].set(Box::new(make())).is_ok() {
                         return Some(Place(at as u32));
