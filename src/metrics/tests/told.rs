@@ -273,7 +273,9 @@ async fn handles_are_read_at_the_scrape() {
 async fn the_keys_of_a_rate_limit() {
     use crate::rate_limit::{Quota, RateLimitLayer};
     let metrics = Metrics::new();
-    let layer = RateLimitLayer::new(Quota::per_second(1)).by_header("key");
+    let layer = RateLimitLayer::new(Quota::per_second(1))
+        .unwrap()
+        .by_header(http::HeaderName::from_static("key"));
     metrics.rate_limit(layer.handle());
     let service = layer.layer(service_fn(hello));
     for key in ["a", "b", "b"] {
