@@ -35,6 +35,7 @@
 //! | `rate_limit` | the layer that refuses what is over a quota, in one process or by Redis (features `rate-limit`, `redis`) |
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that answers for a service that takes too long |
+//! | `metrics` | the layer that measures requests, and a `/metrics` for Prometheus (feature `metrics`) |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
 //! | [`request_id`] | the layer that gives each request an id |
 //! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
@@ -63,6 +64,7 @@
 //! | `tonic` | the gRPC health service, by readiness | tonic without its defaults, tonic-health |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
 //! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
+//! | `metrics` | `MetricsLayer`, `Metrics` | prometheus-client |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -80,6 +82,8 @@ pub mod health;
 pub mod in_flight;
 #[cfg(feature = "tracing")]
 pub mod logs;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
@@ -101,6 +105,8 @@ pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
 pub use health::{Health, HealthLayer};
 pub use in_flight::InFlightLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsLayer};
 pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;

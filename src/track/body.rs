@@ -2,6 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -18,6 +19,12 @@ pub enum End {
 
 /// What a [`TrackedBody`] ends, exactly once.
 pub trait Guard {
+    /// Called for each frame of data that passes, with its length, before the `end` that it may be.
+    #[inline]
+    fn data(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// Called once, from the poll that saw the end or from the body's drop. It must not block.
     fn end(self, how: End);
 }
@@ -69,6 +76,11 @@ impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(cx));
+        if let (Some(Ok(frame)), Some(guard)) = (&frame, this.guard.as_mut()) {
+            if let Some(data) = frame.data_ref() {
+                guard.data(data.remaining());
+            }
+        }
         let end = match &frame {
             None => Some(End::Complete),
             Some(Err(_)) => Some(End::Error),

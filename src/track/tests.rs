@@ -45,6 +45,30 @@ async fn read_to_the_end_is_complete_and_trailers_pass() {
 }
 
 #[tokio::test]
+async fn data_is_told_before_the_end_and_trailers_are_none() {
+    #[derive(Clone, Default)]
+    struct Bytes(Arc<Mutex<Vec<String>>>);
+    impl Guard for Bytes {
+        fn data(&mut self, bytes: usize) {
+            self.0.lock().unwrap().push(bytes.to_string());
+        }
+        fn end(self, how: End) {
+            self.0.lock().unwrap().push(format!("{how:?}"));
+        }
+    }
+    let told = Bytes::default();
+    let trailers = http::HeaderMap::new();
+    let body = scripted(vec![data("abc"), data("de"), Ok(Frame::trailers(trailers))]);
+    let body = TrackedBody::new(body, told.clone());
+    body.collect().await.unwrap();
+    let full = Full::<bytes::Bytes>::from("whole");
+    let body = TrackedBody::new(full, told.clone());
+    body.collect().await.unwrap();
+    let told = told.0.lock().unwrap().join(" ");
+    assert_eq!(told, "3 2 Complete 5 Complete");
+}
+
+#[tokio::test]
 async fn an_error_ends_it_once() {
     let ends = Ends::default();
     let mut body = TrackedBody::new(

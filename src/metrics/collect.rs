@@ -1,0 +1,306 @@
+use std::fmt::{self, Error};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use super::histogram::{Bounds, Histogram};
+use super::series::Route;
+use super::shared::Shared;
+use super::told::{CLOSED, PHASES, REASONS, TIMEOUTS, VERDICTS};
+
+/// Says all of it at a scrape.
+pub(super) struct Collected(pub Arc<Shared>);
+
+impl Collector for Collected {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut families = Families(encoder);
+        families.requests(&self.0)?;
+        families.process(&self.0)?;
+        families.told(&self.0)
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Collected").field(&self.0).finish()
+    }
+}
+
+/// Which histogram of a route.
+type Of = fn(&Route) -> &Histogram;
+
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn requests(&mut self, shared: &Shared) -> Result<(), Error> {
+        let series = &shared.series;
+        let mut buckets = Vec::new();
+        let mut family = self.0.encode_descriptor(
+            "http_server_request_duration",
+            "Time from a request's head to the end of its response body",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (route, ended) in series.ends() {
+            let (sum, count) = ended.duration.read(&series.duration, &mut buckets);
+            let status = ended.end.status();
+            let labels = [
+                ("http_request_method", route.method.as_str()),
+                ("http_route", &*route.route),
+                ("http_response_status_code", status.as_str()),
+                ("network_protocol_version", ended.end.version()),
+                ("error_type", ended.end.error_type(status.as_str())),
+            ];
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+
+        let routes = series.routes();
+        let head: Of = |route| &route.head;
+        let request: Of = |route| &route.request;
+        let response: Of = |route| &route.response;
+        for (name, help, unit, bounds, of) in [
+            (
+                "lameduck_http_time_to_head",
+                "Time from a request's head to the head of its response",
+                Unit::Seconds,
+                &series.duration,
+                head,
+            ),
+            (
+                "http_server_request_body_size",
+                "Request bodies, by the length that the request declares",
+                Unit::Bytes,
+                &series.size,
+                request,
+            ),
+            (
+                "http_server_response_body_size",
+                "Response bodies, as far as they were sent",
+                Unit::Bytes,
+                &series.size,
+                response,
+            ),
+        ] {
+            self.by_route(name, help, &unit, bounds, &routes, of)?;
+        }
+
+        let active = series.active();
+        self.gauges(
+            "http_server_active_requests",
+            "Requests whose response has not ended",
+            "http_request_method",
+            active.map(|(method, count)| (method.as_str(), count)),
+        )?;
+        self.counter(
+            "lameduck_metrics_series_folded",
+            "Requests told under the route _other, because there are as many series as there may be",
+            &series.folded,
+        )
+    }
+
+    fn by_route(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: &Unit,
+        bounds: &Bounds,
+        routes: &[&Route],
+        of: Of,
+    ) -> Result<(), Error> {
+        let mut buckets = Vec::new();
+        let kind = MetricType::Histogram;
+        let mut family = self.0.encode_descriptor(name, help, Some(unit), kind)?;
+        for route in routes {
+            let (sum, count) = of(route).read(bounds, &mut buckets);
+            let labels = [
+                ("http_request_method", route.method.as_str()),
+                ("http_route", &*route.route),
+            ];
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, shared: &Shared) -> Result<(), Error> {
+        let now = shared.sources.phase(&shared.told);
+        let phases = PHASES.into_iter().enumerate();
+        self.gauges(
+            "lameduck_phase",
+            "1 for the phase in which the process is",
+            "phase",
+            phases.map(|(index, name)| (name, i64::from(index == now))),
+        )?;
+        let drain = shared.sources.drain(&shared.told).as_secs_f64();
+        self.0
+            .encode_descriptor(
+                "lameduck_drain_duration",
+                "How long the drain has been going on, or took; 0 before",
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&drain)?;
+        #[cfg(feature = "serve")]
+        if let Some(connections) = shared.sources.connections() {
+            self.gauges(
+                "lameduck_connections",
+                "Open connections by what they do",
+                "state",
+                connections
+                    .iter()
+                    .map(|(state, count)| (state.as_str(), gauge(count))),
+            )?;
+        }
+        if let Some((count, peak)) = shared.sources.requests() {
+            self.gauge("lameduck_in_flight_requests", "Requests in flight", count)?;
+            self.gauge(
+                "lameduck_in_flight_requests_peak",
+                "The most requests that have been in flight at once",
+                peak,
+            )?;
+        }
+        #[cfg(feature = "rate-limit")]
+        if let Some(keys) = shared.sources.keys() {
+            self.gauge(
+                "lameduck_rate_limit_keys",
+                "Keys that the rate limit keeps",
+                keys,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, shared: &Shared) -> Result<(), Error> {
+        let told = &shared.told;
+        for (name, help, counter) in [
+            (
+                "lameduck_connections_accepted",
+                "Connections accepted",
+                &told.accepted,
+            ),
+            (
+                "lameduck_requests_cut",
+                "Requests cut at the end of the drain",
+                &told.cut,
+            ),
+            (
+                "lameduck_service_errors",
+                "Requests that the service failed instead of answering",
+                &told.service_errors,
+            ),
+            (
+                "lameduck_accept_errors",
+                "Runs of failures to accept a connection",
+                &told.accept_errors,
+            ),
+            (
+                "lameduck_grpc_timeout_malformed",
+                "Timeouts of gRPC calls that are none and were ignored",
+                &told.malformed_grpc_timeouts,
+            ),
+            (
+                "lameduck_rate_limit_full",
+                "Keys for which the rate limit had no room",
+                &told.rate_limit_full,
+            ),
+            (
+                "lameduck_rate_limit_fallbacks",
+                "Times the local rate limit took over from the shared one",
+                &told.rate_limit_fallbacks,
+            ),
+            (
+                "lameduck_rate_limit_restored",
+                "Times the shared rate limit took over again",
+                &told.rate_limit_restored,
+            ),
+        ] {
+            self.counter(name, help, counter)?;
+        }
+        self.counters(
+            "lameduck_connections_closed",
+            "Connections that ended, by why",
+            "reason",
+            told.closed.named(CLOSED),
+        )?;
+        self.counters(
+            "lameduck_timeouts",
+            "Deadlines that passed, by which",
+            "kind",
+            told.timeouts.named(TIMEOUTS),
+        )?;
+        self.counters(
+            "lameduck_refusals",
+            "Requests that were refused, by why",
+            "reason",
+            told.refusals.named(REASONS),
+        )?;
+        self.counters(
+            "lameduck_client_address",
+            "Client addresses that were looked for, by what was found",
+            "verdict",
+            told.addresses.named(VERDICTS),
+        )
+    }
+
+    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        let count = counter.load(Ordering::Relaxed);
+        family.encode_counter::<NoLabelSet, _, f64>(&count, None)
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in counts {
+            family
+                .encode_family(&[(label, value)])?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        family.encode_gauge(&gauge(value))
+    }
+
+    fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'static str, i64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, number) in values {
+            family
+                .encode_family(&[(label, value)])?
+                .encode_gauge(&number)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,153 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use tower_service::Service;
+
+use super::classic::classic;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+type Encode = dyn Fn(&mut String) -> fmt::Result + Send + Sync;
+
+/// Answers a scrape, whatever its path: in the OpenMetrics format if that is accepted (as Prometheus does), else in
+/// the classic text format. HEAD as GET; other methods get a 405.
+///
+/// It belongs on an admin port, or outside of the layers that refuse: a scrape is wanted most of all when a process
+/// is in trouble.
+#[derive(Clone)]
+pub struct MetricsService {
+    encode: Arc<Encode>,
+    /// How long the last scrape was: the next one allocates that at once.
+    length: Arc<AtomicUsize>,
+}
+
+impl MetricsService {
+    /// Tells all of a registry.
+    ///
+    /// ```
+    /// use lameduck::metrics::{Metrics, MetricsService};
+    /// use prometheus_client::{metrics::counter::Counter, registry::Registry};
+    ///
+    /// let mut registry = Registry::default();
+    /// let metrics = Metrics::register(&mut registry);
+    /// let orders: Counter = Counter::default();
+    /// registry.register("orders", "Orders taken", orders.clone());
+    ///
+    /// let endpoint = MetricsService::of(registry); // or of an Arc of it
+    /// # let app: axum::Router = axum::Router::new().route_service("/metrics", endpoint).layer(metrics.layer());
+    /// ```
+    pub fn of(registry: impl Into<Arc<Registry>>) -> Self {
+        let registry = registry.into();
+        Self::with(move |text| text::encode(text, &registry))
+    }
+
+    /// Tells what `encode` writes, in the OpenMetrics format: a registry behind a lock, or several. It is called at
+    /// each scrape, within the service's call; a failure is answered with a 500.
+    ///
+    /// ```
+    /// use lameduck::metrics::MetricsService;
+    /// use prometheus_client::{encoding::text, registry::Registry};
+    /// use std::{fmt, sync::{Arc, Mutex}};
+    ///
+    /// let registry = Arc::new(Mutex::new(Registry::default()));
+    /// let endpoint = MetricsService::with(move |out| {
+    ///     let registry = registry.lock().map_err(|_| fmt::Error)?;
+    ///     text::encode(out, &registry)
+    /// });
+    /// ```
+    pub fn with(encode: impl Fn(&mut String) -> fmt::Result + Send + Sync + 'static) -> Self {
+        MetricsService {
+            encode: Arc::new(encode),
+            length: Arc::default(),
+        }
+    }
+
+    fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
+        if method != Method::GET && method != Method::HEAD {
+            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+            let allow = HeaderValue::from_static("GET, HEAD");
+            refusal.headers_mut().insert(header::ALLOW, allow);
+            return refusal;
+        }
+        let mut text = String::with_capacity(self.length.load(Ordering::Relaxed));
+        if (self.encode)(&mut text).is_err() {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n");
+        }
+        self.length.store(text.len(), Ordering::Relaxed);
+        let (content_type, text) = match accepts_open_metrics(headers) {
+            true => (OPEN_METRICS, text),
+            false => (CLASSIC, classic(&text)),
+        };
+        let mut response = Response::new(Full::from(text));
+        let content_type = HeaderValue::from_static(content_type);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0. `*/*` does not: a person
+/// with curl is better served with plain text.
+fn accepts_open_metrics(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).into_iter();
+    let ranges = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let mut open = ranges.filter(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
+        named && !parts.any(is_weight_zero)
+    });
+    open.next().is_some()
+}
+
+fn is_weight_zero(parameter: &str) -> bool {
+    let weight = parameter
+        .split_once('=')
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+        .and_then(|(_, weight)| weight.trim().parse::<f32>().ok());
+    weight == Some(0.0)
+}
+
+impl<B> Service<Request<B>> for MetricsService {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        ready(Ok(self.answer(request.method(), request.headers())))
+    }
+}
+
+impl fmt::Debug for MetricsService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsService").finish_non_exhaustive()
+    }
+}

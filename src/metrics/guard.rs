@@ -1,0 +1,137 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method as HttpMethod, Request, StatusCode, Version, header};
+
+use super::labels::{End, Method, Outcome};
+use super::series::{RouteId, Totals, UNMATCHED};
+use super::shared::{Shared, matched};
+use crate::track;
+
+/// A request that is measured until this ends: by its body, by a failure, or by a drop.
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    began: Instant,
+    id: RouteId,
+    method: Method,
+    version: Version,
+    /// 0: no head was sent.
+    status: u16,
+    /// The declared length of the request's body.
+    received: Option<u64>,
+    sent: u64,
+    /// To a HEAD: the answer has no body.
+    headless: bool,
+    /// The service runs right now: a drop is a panic.
+    inside: bool,
+    over: bool,
+}
+
+impl Running {
+    pub fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
+        let began = Instant::now();
+        let method = Method::of(request.method());
+        let (id, request) = match &shared.route_of {
+            None => {
+                let route = matched(request.extensions()).unwrap_or(UNMATCHED);
+                (shared.series.begin(method, route), request)
+            }
+            Some(route_of) => {
+                let (head, body) = request.into_parts();
+                let route = route_of(&head).or_else(|| matched(&head.extensions));
+                let id = shared.series.begin(method, route.unwrap_or(UNMATCHED));
+                (id, Request::from_parts(head, body))
+            }
+        };
+        let running = Running {
+            shared: shared.clone(),
+            began,
+            id,
+            method,
+            version: request.version(),
+            status: 0,
+            received: declared(request.method(), request.version(), request.headers()),
+            sent: 0,
+            headless: request.method() == HttpMethod::HEAD,
+            inside: false,
+            over: false,
+        };
+        (running, request)
+    }
+
+    /// Runs what is the service's.
+    pub fn guarded<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        self.inside = true;
+        let result = run();
+        self.inside = false;
+        result
+    }
+
+    /// The head is answered; says whether there is no body to be read.
+    pub fn head(&mut self, status: StatusCode) -> bool {
+        self.status = status.as_u16();
+        self.shared.series.head(self.id, self.began.elapsed());
+        self.headless || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+
+    /// The service failed.
+    pub fn failed(mut self) {
+        self.finish(Outcome::Service);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.over = true;
+        let totals = Totals {
+            duration: self.began.elapsed(),
+            request: self.received,
+            response: (self.status != 0).then_some(self.sent),
+        };
+        let end = End::new(outcome, self.status, self.version);
+        self.shared.series.end(self.id, self.method, end, &totals);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.over {
+            self.finish(match self.inside {
+                true => Outcome::Panic,
+                false => Outcome::Gone,
+            });
+        }
+    }
+}
+
+/// `None` where nothing is measured.
+pub(super) struct Measure(pub Option<Running>);
+
+impl track::Guard for Measure {
+    fn data(&mut self, bytes: usize) {
+        if let Some(running) = &mut self.0 {
+            running.sent += bytes as u64;
+        }
+    }
+
+    fn end(self, how: track::End) {
+        if let Some(mut running) = self.0 {
+            running.finish(match how {
+                track::End::Complete => Outcome::Answered,
+                track::End::Error => Outcome::Body,
+                track::End::Cancelled => Outcome::Gone,
+            });
+        }
+    }
+}
+
+/// The length of the request's body, where its head tells it. Without a `Content-Length` there is none in
+/// HTTP/1 that is not chunked (RFC 9112, 6.3), and none is expected of the methods that have no use for one.
+fn declared(method: &HttpMethod, version: Version, headers: &HeaderMap) -> Option<u64> {
+    if let Some(length) = headers.get(header::CONTENT_LENGTH) {
+        return length.to_str().ok()?.parse().ok();
+    }
+    let none = match version {
+        Version::HTTP_2 | Version::HTTP_3 => method.is_safe() || method == HttpMethod::DELETE,
+        _ => !headers.contains_key(header::TRANSFER_ENCODING),
+    };
+    none.then_some(0)
+}

@@ -1,0 +1,208 @@
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::histogram::{Bounds, Histogram};
+use super::labels::{End, Method};
+use super::table::{Place, Table};
+
+/// The route of what is folded. No router has it: a route begins with a slash.
+pub(super) const FOLDED: &str = "_other";
+/// The route of a request that has none.
+pub(super) const UNMATCHED: &str = "unmatched";
+/// A longer route is none: it is folded, so that what is kept is bounded in bytes too.
+const LONGEST_ROUTE: usize = 512;
+
+/// What is measured of requests: one entry for each method and route, and one for each way in which such a request
+/// has ended. Both are looked up without a lock and found again by their place.
+pub(super) struct Series {
+    pub duration: Bounds,
+    pub size: Bounds,
+    hasher: RandomState,
+    routes: Table<Route>,
+    ends: Table<Ended>,
+    folded_routes: [Route; Method::COUNT],
+    folded_ends: Table<Ended>,
+    /// Requests that were folded.
+    pub folded: AtomicU64,
+    active: [AtomicI64; Method::COUNT],
+}
+
+/// What is measured by method and route.
+pub(super) struct Route {
+    pub method: Method,
+    pub route: Box<str>,
+    pub head: Histogram,
+    pub request: Histogram,
+    pub response: Histogram,
+}
+
+/// What is measured by all labels.
+pub(super) struct Ended {
+    pub route: RouteId,
+    pub end: End,
+    pub duration: Histogram,
+}
+
+/// A method and a route that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteId {
+    Own(Place),
+    Folded(Method),
+}
+
+/// What one request adds when it has ended.
+pub(super) struct Totals {
+    pub duration: Duration,
+    pub request: Option<u64>,
+    pub response: Option<u64>,
+}
+
+impl Series {
+    pub fn new(most: usize, duration: Bounds, size: Bounds) -> Self {
+        let mut methods = Method::all();
+        let folded_routes = std::array::from_fn(|_| {
+            let method = methods.next().unwrap_or(Method::OTHER);
+            Route::new(method, FOLDED, &duration, &size)
+        });
+        Series {
+            hasher: RandomState::new(),
+            routes: Table::new(most),
+            ends: Table::new(most),
+            folded_routes,
+            folded_ends: Table::new(Method::COUNT * End::FOLDED),
+            folded: AtomicU64::new(0),
+            active: [const { AtomicI64::new(0) }; Method::COUNT],
+            duration,
+            size,
+        }
+    }
+
+    /// A request begins.
+    pub fn begin(&self, method: Method, route: &str) -> RouteId {
+        self.active[method.index()].fetch_add(1, Ordering::Relaxed);
+        let found = (route.len() <= LONGEST_ROUTE)
+            .then(|| {
+                self.routes.find(
+                    self.hasher.hash_one((method, route)),
+                    |known| known.method == method && *known.route == *route,
+                    || Route::new(method, route, &self.duration, &self.size),
+                )
+            })
+            .flatten();
+        found.map_or(RouteId::Folded(method), RouteId::Own)
+    }
+
+    /// Its head is answered.
+    pub fn head(&self, id: RouteId, after: Duration) {
+        if let Some(route) = self.route(id) {
+            route.head.observe_duration(&self.duration, after);
+        }
+    }
+
+    /// It is over.
+    pub fn end(&self, id: RouteId, method: Method, end: End, totals: &Totals) {
+        self.active[method.index()].fetch_sub(1, Ordering::Relaxed);
+        if let Some(route) = self.route(id) {
+            if let Some(size) = totals.request {
+                route.request.observe(&self.size, size);
+            }
+            if let Some(size) = totals.response {
+                route.response.observe(&self.size, size);
+            }
+        }
+        if let Some(ended) = self.ended(id, method, end) {
+            ended
+                .duration
+                .observe_duration(&self.duration, totals.duration);
+        }
+    }
+
+    fn ended(&self, id: RouteId, method: Method, end: End) -> Option<&Ended> {
+        let found = match id {
+            RouteId::Own(_) => self.find(&self.ends, id, end),
+            RouteId::Folded(_) => None,
+        };
+        found.or_else(|| {
+            self.folded.fetch_add(1, Ordering::Relaxed);
+            self.find(&self.folded_ends, RouteId::Folded(method), end.folded())
+        })
+    }
+
+    fn find<'a>(&self, table: &'a Table<Ended>, id: RouteId, end: End) -> Option<&'a Ended> {
+        let route = match id {
+            RouteId::Own(Place(place)) => place,
+            RouteId::Folded(method) => method.index() as u32,
+        };
+        let word = (u64::from(route) << 32) | end.word();
+        let place = table.find(
+            mixed(word),
+            |known| known.route == id && known.end == end,
+            || Ended {
+                route: id,
+                end,
+                duration: self.duration.histogram(),
+            },
+        )?;
+        table.get(place)
+    }
+
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        match id {
+            RouteId::Own(place) => self.routes.get(place),
+            RouteId::Folded(method) => self.folded_routes.get(method.index()),
+        }
+    }
+
+    pub fn active(&self) -> impl Iterator<Item = (Method, i64)> {
+        Method::all().map(|method| (method, self.active[method.index()].load(Ordering::Relaxed)))
+    }
+
+    /// Everything by method and route, in the order of their names; of what is folded only methods that came.
+    pub fn routes(&self) -> Vec<&Route> {
+        let own = self.routes.iter().map(|(_, route)| route);
+        let used = |method: &Method| {
+            let mut ends = self.folded_ends.iter();
+            ends.any(|(_, ended)| ended.route == RouteId::Folded(*method))
+        };
+        let folded = Method::all()
+            .filter(used)
+            .filter_map(|method| self.route(RouteId::Folded(method)));
+        let mut all: Vec<_> = own.chain(folded).collect();
+        all.sort_by_key(|route| (&route.route, route.method.index()));
+        all
+    }
+
+    /// Everything by all labels, in the order of their names.
+    pub fn ends(&self) -> Vec<(&Route, &Ended)> {
+        let all = self.ends.iter().chain(self.folded_ends.iter());
+        let mut all: Vec<_> = all
+            .filter_map(|(_, ended)| Some((self.route(ended.route)?, ended)))
+            .collect();
+        all.sort_by_key(|(route, ended)| (&route.route, route.method.index(), ended.end.word()));
+        all
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+impl Route {
+    fn new(method: Method, route: &str, duration: &Bounds, size: &Bounds) -> Self {
+        Route {
+            method,
+            route: route.into(),
+            head: duration.histogram(),
+            request: size.histogram(),
+            response: size.histogram(),
+        }
+    }
+}
+
+/// Spreads the bits of a word over all of it (SplitMix64's finish); its bits are ours, not a client's.
+fn mixed(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}

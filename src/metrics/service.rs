@@ -1,0 +1,51 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::guard::Running;
+use super::shared::Shared;
+use super::{MetricsBody, MetricsFuture};
+
+/// The service that [`MetricsLayer`](super::MetricsLayer) makes.
+#[derive(Clone)]
+pub struct Measured<S> {
+    pub(super) inner: S,
+    /// `None`: off.
+    pub(super) shared: Option<Arc<Shared>>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for Measured<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body,
+{
+    type Response = Response<MetricsBody<ResB>>;
+    type Error = S::Error;
+    type Future = MetricsFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let Some(shared) = &self.shared else {
+            return MetricsFuture::new(self.inner.call(request), None);
+        };
+        let (mut running, request) = Running::begin(shared, request);
+        // A service may do its work in the call, and may panic there.
+        let future = running.guarded(|| self.inner.call(request));
+        MetricsFuture::new(future, Some(running))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Measured<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Measured")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+use super::*;
+use crate::metrics::classic::classic;
+use http::{HeaderMap, StatusCode};
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use std::sync::{Arc, Mutex};
+
+fn ask_for(
+    service: &mut MetricsService,
+    method: &str,
+    accept: Option<&str>,
+) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().method(method);
+    if let Some(accept) = accept {
+        request = request.header("accept", accept);
+    }
+    let (head, body) = futures_now(service.call(request.body(()).unwrap()))
+        .unwrap()
+        .into_parts();
+    let body = futures_now(body.collect()).unwrap().to_bytes();
+    (
+        head.status,
+        head.headers,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+#[test]
+fn the_format_is_the_one_that_is_asked_for() {
+    let mut service = Metrics::new().service();
+    let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                      text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for accept in [prometheus, "text/plain, Application/OpenMetrics-Text"] {
+        let (_, headers, text) = ask_for(&mut service, "GET", Some(accept));
+        assert_eq!(
+            headers["content-type"],
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        assert!(text.ends_with("# EOF\n"));
+        assert!(text.contains("# TYPE lameduck_refusals counter\n"));
+        assert!(text.contains("\n# UNIT http_server_request_duration_seconds seconds\n"));
+    }
+    for accept in [
+        None,
+        Some("*/*"),
+        Some("text/plain"),
+        Some("application/openmetrics-text;q=0, text/plain"),
+    ] {
+        let (status, headers, text) = ask_for(&mut service, "GET", accept);
+        assert_eq!(status, 200);
+        assert_eq!(
+            headers["content-type"],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+        assert!(text.contains("# TYPE lameduck_refusals_total counter\n"));
+    }
+}
+
+#[test]
+fn only_get_and_head() {
+    let mut service = Metrics::new().service();
+    assert_eq!(ask_for(&mut service, "HEAD", None).0, 200);
+    let (status, headers, _) = ask_for(&mut service, "POST", None);
+    assert_eq!(status, 405);
+    assert_eq!(headers["allow"], "GET, HEAD");
+}
+
+#[test]
+fn beside_the_services_own_metrics() {
+    let orders: Counter = Counter::default();
+    let mut registry = Registry::default();
+    registry.register("orders", "Orders taken", orders.clone());
+    let metrics = Metrics::register(&mut registry);
+    metrics
+        .events()
+        .tell(|| crate::events::Event::RateLimitFull);
+    orders.inc();
+    let registry = Arc::new(registry);
+    let locked = Mutex::new(Registry::default());
+    for service in [
+        MetricsService::of(registry.clone()),
+        MetricsService::with(move |out| {
+            text::encode_registry(out, &locked.lock().unwrap())?;
+            text::encode(out, &registry)
+        }),
+    ] {
+        let scrape = scrape_of(service);
+        assert_eq!(value(&scrape, "orders_total", &[]), 1.0);
+        assert_eq!(value(&scrape, "lameduck_rate_limit_full_total", &[]), 1.0);
+    }
+}
+
+#[test]
+fn a_failure_is_told_as_one() {
+    let mut service = MetricsService::with(|_| Err(std::fmt::Error));
+    assert_eq!(ask_for(&mut service, "GET", None).0, 500);
+}
+
+#[test]
+fn the_classic_format_of_every_kind() {
+    let open = "# HELP a Help of a.\n# TYPE a counter\na_total{x=\"1 # {\"} 2 # {trace=\"t\"} 1.0 3\n\
+                # HELP b_seconds B\n# TYPE b_seconds histogram\n# UNIT b_seconds seconds\nb_seconds_bucket{le=\"+Inf\"} 1 # {t=\"x\"} 0.5\n\
+                # HELP c C\n# TYPE c info\nc_info{v=\"\\\" # \"} 1\n\
+                # HELP d D\n# TYPE d unknown\nd 1\n# EOF\n";
+    let expected = "# HELP a_total Help of a.\n# TYPE a_total counter\na_total{x=\"1 # {\"} 2\n\
+                    # HELP b_seconds B\n# TYPE b_seconds histogram\nb_seconds_bucket{le=\"+Inf\"} 1\n\
+                    # HELP c_info C\n# TYPE c_info gauge\nc_info{v=\"\\\" # \"} 1\n\
+                    # HELP d D\n# TYPE d untyped\nd 1\n";
+    assert_eq!(classic(open), expected);
+}

@@ -1,0 +1,81 @@
+//! What a scrape says after this and that.
+
+mod endpoint;
+mod ends;
+mod series;
+mod told;
+
+use super::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_service::Service;
+
+/// What a scrape says, in the classic format.
+fn scrape(metrics: &Metrics) -> String {
+    scrape_of(metrics.service())
+}
+
+fn scrape_of(mut service: MetricsService) -> String {
+    let answer = futures_now(service.call(Request::new(()))).unwrap();
+    let body = futures_now(answer.into_body().collect()).unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
+}
+
+/// A future that is ready at once.
+fn futures_now<F: Future>(future: F) -> F::Output {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut cx) {
+        std::task::Poll::Ready(output) => output,
+        std::task::Poll::Pending => panic!("it is ready at once"),
+    }
+}
+
+/// The value of the one sample of that name with all of these labels, `a="b"` each.
+fn value(scrape: &str, name: &str, labels: &[&str]) -> f64 {
+    let found: Vec<_> = scrape
+        .lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(key, _)| key.split('{').next() == Some(name))
+        .filter(|(key, _)| labels.iter().all(|label| key.contains(label)))
+        .collect();
+    assert_eq!(found.len(), 1, "{name} {labels:?}: {found:?} in {scrape}");
+    found[0].1.parse().unwrap()
+}
+
+/// How many samples have that name.
+fn samples(scrape: &str, name: &str) -> usize {
+    scrape
+        .lines()
+        .filter(|line| line.split(['{', ' ']).next() == Some(name))
+        .count()
+}
+
+/// Answers 200 and a body of five bytes.
+fn hello(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    ready(Ok(Response::new(Full::from("hello"))))
+}
+
+/// Asks `service` and reads the answer to its end.
+async fn ask<S, B>(service: S, request: Request<()>)
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Error: std::fmt::Debug>,
+{
+    let answer = service.oneshot(request).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+}
+
+fn get(path: &str) -> Request<()> {
+    Request::get(path).body(()).unwrap()
+}
+
+/// Tells the path as the route: for tests only.
+fn by_path() -> MetricsBuilder {
+    Metrics::builder().route(|head| Some(head.uri.path()))
+}
+
+const DURATION: &str = "http_server_request_duration_seconds_count";

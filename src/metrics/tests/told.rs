@@ -1,0 +1,290 @@
+use super::*;
+use crate::events::{Closed, Event, Timeout};
+use crate::in_flight::InFlightLayer;
+use crate::reply::Reason;
+use crate::{Lifecycle, Phase, Verdict};
+use std::io;
+use std::time::Duration;
+
+/// A family of counters with one sample for each value of its label.
+fn counters(name: &str) -> usize {
+    match name {
+        "lameduck_connections_closed_total" => 10,
+        "lameduck_timeouts_total" => 6,
+        "lameduck_refusals_total" => 11,
+        "lameduck_client_address_total" => 8,
+        _ => 1,
+    }
+}
+
+const COUNTERS: [&str; 13] = [
+    "lameduck_connections_accepted_total",
+    "lameduck_connections_closed_total",
+    "lameduck_timeouts_total",
+    "lameduck_refusals_total",
+    "lameduck_client_address_total",
+    "lameduck_requests_cut_total",
+    "lameduck_service_errors_total",
+    "lameduck_accept_errors_total",
+    "lameduck_grpc_timeout_malformed_total",
+    "lameduck_rate_limit_full_total",
+    "lameduck_rate_limit_fallbacks_total",
+    "lameduck_rate_limit_restored_total",
+    "lameduck_metrics_series_folded_total",
+];
+
+#[test]
+fn the_first_scrape_is_complete() {
+    let metrics = Metrics::new();
+    let scrape = scrape(&metrics);
+    for name in COUNTERS {
+        assert_eq!(samples(&scrape, name), counters(name), "{name}");
+        let zero = |line: &&str| line.starts_with(name) && line.ends_with(" 0");
+        assert_eq!(
+            scrape.lines().filter(zero).count(),
+            counters(name),
+            "{name}"
+        );
+        assert!(
+            scrape.contains(&format!("# TYPE {name} counter\n")),
+            "{name}"
+        );
+    }
+    assert_eq!(samples(&scrape, "lameduck_phase"), 5);
+    assert_eq!(value(&scrape, "lameduck_phase", &["\"starting\""]), 1.0);
+    assert_eq!(value(&scrape, "lameduck_drain_duration_seconds", &[]), 0.0);
+    assert_eq!(samples(&scrape, "http_server_active_requests"), 11);
+    for histogram in [
+        "http_server_request_duration_seconds",
+        "http_server_request_body_size_bytes",
+        "http_server_response_body_size_bytes",
+        "lameduck_http_time_to_head_seconds",
+    ] {
+        let described = format!("# TYPE {histogram} histogram\n");
+        assert!(scrape.contains(&described), "{histogram}");
+    }
+    // Nothing is described that is told nowhere, and nothing twice.
+    let described: Vec<_> = scrape
+        .lines()
+        .filter(|line| line.starts_with("# TYPE "))
+        .collect();
+    let mut once = described.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), described.len());
+}
+
+#[test]
+fn every_event_is_counted() {
+    let metrics = Metrics::new();
+    let events = metrics.events();
+    let error = io::Error::other("it");
+    let told: [(Event<'_>, &str, &str); 12] = [
+        (Event::Opened { peer: None }, "connections_accepted", ""),
+        (
+            Event::Closed {
+                peer: None,
+                why: Closed::Drained,
+            },
+            "connections_closed",
+            "\"drained\"",
+        ),
+        (
+            Event::Closed {
+                peer: None,
+                why: Closed::Timeout(Timeout::Idle),
+            },
+            "connections_closed",
+            "\"idle\"",
+        ),
+        (
+            Event::Timeout {
+                peer: None,
+                kind: Timeout::WriteStall,
+            },
+            "timeouts",
+            "\"write_stall\"",
+        ),
+        (
+            Event::Refused {
+                reason: Reason::RateLimited,
+            },
+            "refusals",
+            "\"rate_limited\"",
+        ),
+        (
+            Event::ClientAddress {
+                verdict: Verdict::TooFew,
+            },
+            "client_address",
+            "\"too_few\"",
+        ),
+        (Event::MalformedGrpcTimeout, "grpc_timeout_malformed", ""),
+        (Event::RateLimitFull, "rate_limit_full", ""),
+        (
+            Event::RateLimitFallback { error: &error },
+            "rate_limit_fallbacks",
+            "",
+        ),
+        (Event::RateLimitRestored, "rate_limit_restored", ""),
+        (Event::ServiceError { error: &error }, "service_errors", ""),
+        (
+            Event::AcceptError {
+                error: &error,
+                pause: None,
+            },
+            "accept_errors",
+            "",
+        ),
+    ];
+    for (times, (event, ..)) in told.iter().enumerate() {
+        (0..=times).for_each(|_| events.tell(|| event.clone()));
+    }
+    events.tell(|| Event::Cut {
+        peer: None,
+        what: "GET /",
+        age: Duration::ZERO,
+    });
+    let scrape = scrape(&metrics);
+    for (times, (event, name, label)) in told.iter().enumerate() {
+        let name = format!("lameduck_{name}_total");
+        let count = value(&scrape, &name, &[label]);
+        assert_eq!(count, (times + 1) as f64, "{event}");
+    }
+    assert_eq!(value(&scrape, "lameduck_requests_cut_total", &[]), 1.0);
+    let total: f64 = COUNTERS
+        .iter()
+        .flat_map(|name| {
+            scrape
+                .lines()
+                .filter(move |line| line.split(['{', ' ']).next() == Some(name))
+        })
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
+        .sum();
+    assert_eq!(total, 79.0, "each once, and nothing else");
+}
+
+#[test]
+fn each_value_of_a_label_counts_as_itself() {
+    let metrics = Metrics::new();
+    let events = metrics.events();
+    let kinds = [
+        Timeout::ReadHeader,
+        Timeout::Read,
+        Timeout::Write,
+        Timeout::Idle,
+        Timeout::ReadStall,
+        Timeout::WriteStall,
+    ];
+    for kind in kinds {
+        events.tell(|| Event::Timeout { peer: None, kind });
+        let one = value(
+            &scrape(&metrics),
+            "lameduck_timeouts_total",
+            &[&format!("{:?}", kind.as_str())],
+        );
+        assert_eq!(one, 1.0, "{kind}");
+    }
+    for why in [
+        Closed::Ended,
+        Closed::Error,
+        Closed::Cut,
+        Closed::Timeout(Timeout::Read),
+    ] {
+        events.tell(|| Event::Closed { peer: None, why });
+        let label = format!("{:?}", why.as_str());
+        let one = value(
+            &scrape(&metrics),
+            "lameduck_connections_closed_total",
+            &[&label],
+        );
+        assert_eq!(one, 1.0, "{why:?}");
+    }
+}
+
+fn phases(scrape: &str) -> String {
+    let phases = ["starting", "ready", "lame_duck", "draining", "closed"];
+    let now: Vec<_> = phases
+        .into_iter()
+        .filter(|phase| value(scrape, "lameduck_phase", &[&format!("phase={phase:?}")]) == 1.0)
+        .collect();
+    now.join(" ")
+}
+
+#[test]
+fn the_phase_and_the_drains_duration_of_a_lifecycle() {
+    let metrics = Metrics::new();
+    let lifecycle = Lifecycle::new();
+    metrics.lifecycle(&lifecycle);
+    for phase in [Phase::Ready, Phase::LameDuck] {
+        lifecycle.advance(phase);
+        let scrape = scrape(&metrics);
+        assert_eq!(phases(&scrape), phase.as_str());
+        assert_eq!(value(&scrape, "lameduck_drain_duration_seconds", &[]), 0.0);
+    }
+    follow_drain(&metrics, |phase| assert!(lifecycle.advance(phase)));
+}
+
+#[test]
+fn the_phase_and_the_drains_duration_by_what_is_told() {
+    let metrics = Metrics::new();
+    let events = metrics.events();
+    follow_drain(&metrics, |phase| events.tell(|| Event::Phase(phase)));
+}
+
+fn follow_drain(metrics: &Metrics, to: impl Fn(Phase)) {
+    let so_far = || value(&scrape(metrics), "lameduck_drain_duration_seconds", &[]);
+    to(Phase::Draining);
+    std::thread::sleep(Duration::from_millis(5));
+    let first = so_far();
+    assert!(first >= 0.005, "{first}");
+    std::thread::sleep(Duration::from_millis(5));
+    assert!(so_far() >= first + 0.005, "it goes on");
+    assert_eq!(phases(&scrape(metrics)), "draining");
+    to(Phase::Closed);
+    let last = so_far();
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(so_far(), last, "it is over");
+    assert_eq!(phases(&scrape(metrics)), "closed");
+}
+
+#[tokio::test]
+async fn handles_are_read_at_the_scrape() {
+    let metrics = Metrics::new();
+    assert_eq!(samples(&scrape(&metrics), "lameduck_in_flight_requests"), 0);
+    let layers = [InFlightLayer::new(), InFlightLayer::new()];
+    metrics
+        .in_flight(layers[0].handle())
+        .in_flight(layers[1].handle());
+    let mut answers = Vec::new();
+    for layer in layers.iter().chain(&layers[..1]) {
+        let service = layer.layer(service_fn(hello));
+        answers.push(service.oneshot(get("/")).await.unwrap());
+    }
+    let of = |name: &str| value(&scrape(&metrics), name, &[]);
+    assert_eq!(of("lameduck_in_flight_requests"), 3.0);
+    answers.clear();
+    assert_eq!(of("lameduck_in_flight_requests"), 0.0);
+    assert_eq!(of("lameduck_in_flight_requests_peak"), 3.0);
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test]
+async fn the_keys_of_a_rate_limit() {
+    use crate::rate_limit::{Quota, RateLimitLayer};
+    let metrics = Metrics::new();
+    let layer = RateLimitLayer::new(Quota::per_second(1))
+        .unwrap()
+        .by_header(http::HeaderName::from_static("key"));
+    metrics.rate_limit(layer.handle());
+    let service = layer.layer(service_fn(hello));
+    for key in ["a", "b", "b"] {
+        let mut request = get("/");
+        request.headers_mut().insert("key", key.parse().unwrap());
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(
+        value(&scrape(&metrics), "lameduck_rate_limit_keys", &[]),
+        2.0
+    );
+}

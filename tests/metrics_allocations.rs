@@ -1,0 +1,80 @@
+//! What the metrics layer costs of the heap: nothing, once a series is known.
+#![cfg(feature = "metrics")]
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
+use lameduck::Metrics;
+use lameduck::metrics::MetricsLayer;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
+    drop(request);
+    ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
+}
+
+/// The allocations from the call to the end of the body, or to where it is given up.
+fn allocations(layer: &MetricsLayer, path: &'static str, to_the_end: bool) -> usize {
+    let mut service = layer.layer(service_fn(answer));
+    // Its bytes are shared already, as those of a head that was read from a socket are.
+    let request = Request::post(Uri::from_static(path))
+        .header("host", "here")
+        .header("content-length", "5")
+        .body(())
+        .unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let region = Region::new(GLOBAL);
+    {
+        let mut call = pin!(service.call(request));
+        let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
+            panic!("it is ready at once");
+        };
+        let mut body = pin!(response.into_body());
+        while to_the_end {
+            let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) else {
+                break;
+            };
+        }
+    }
+    region.change().allocations
+}
+
+/// One test, because the count is the process's.
+#[test]
+fn nothing_once_a_series_is_known() {
+    let unmatched = Metrics::new();
+    let by_function = Metrics::builder()
+        .route(|head| Some(head.uri.path()))
+        .max_series(3)
+        .build();
+    for (name, layer, known) in [
+        ("off", MetricsLayer::off(), 0),
+        ("unmatched", unmatched.layer(), 3),
+        ("by function", by_function.layer(), 3),
+    ] {
+        let first = allocations(&layer, "/a", true);
+        assert!(first >= known, "{name}: a new series is counted, {first}");
+        allocations(&layer, "/a", false);
+        for to_the_end in [true, false] {
+            assert_eq!(allocations(&layer, "/a", to_the_end), 0, "{name}");
+        }
+    }
+    // Beyond the cap, and known there.
+    let layer = by_function.layer();
+    for path in ["/b", "/c", "/d", "/e"] {
+        allocations(&layer, path, true);
+    }
+    assert_eq!(allocations(&layer, "/d", true), 0, "folded");
+    assert_eq!(allocations(&layer, "/f", true), 0, "folded, and new");
+}
