@@ -40,6 +40,7 @@
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
 //! | [`events`] | what happened, told once, to whoever listens |
+//! | `status` | a page to watch a drain (feature `status`) |
 //!
 //! # The order of a stack
 //!
@@ -57,6 +58,7 @@
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
+//! | `status` | `status::StatusPage` | `serve` |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -79,6 +81,8 @@ pub mod serve;
 #[cfg(feature = "serve")]
 pub mod shutdown;
 pub mod stack;
+#[cfg(feature = "status")]
+pub mod status;
 pub mod timeout;
 pub mod track;
 
@@ -95,6 +99,8 @@ pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_w
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
 pub use stack::{Stack, stack};
+#[cfg(feature = "status")]
+pub use status::StatusPage;
 pub use timeout::TimeoutLayer;
 
 /// An error of a service or of a body.
