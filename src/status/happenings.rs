@@ -132,7 +132,10 @@ impl Happenings {
     }
 
     pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.closed.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self
+            .closed
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         CLOSED.into_iter().zip(counts)
     }
 

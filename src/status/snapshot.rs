@@ -55,7 +55,11 @@ fn phase(json: &mut Json, lifecycle: &Lifecycle) {
     let now = lifecycle.phase();
     json.key("phase").text(now);
     // For the instant in which it is not yet written: it is 0.
-    let since = |phase| lifecycle.entered(phase).map_or(Duration::ZERO, |at| at.elapsed());
+    let since = |phase| {
+        lifecycle
+            .entered(phase)
+            .map_or(Duration::ZERO, |at| at.elapsed())
+    };
     json.key("phase_ms").number(millis(since(now)));
     let left = lifecycle.lame_duck_left();
     json.key("lame_duck_left_ms").number(millis(left));
@@ -121,7 +125,8 @@ fn in_flight(json: &mut Json, shared: &Shared) {
                     json.key("method").text(method);
                     json.key("path").text(path);
                     let route = routes.get(&(method.as_str(), path.as_str()));
-                    json.key("route").or_null(route, |json, route| json.text(route));
+                    json.key("route")
+                        .or_null(route, |json, route| json.text(route));
                     peer(json, *from);
                     json.key("state").text(state);
                 });
@@ -131,10 +136,7 @@ fn in_flight(json: &mut Json, shared: &Shared) {
 }
 
 /// The routes of those that are named, as far as the layer knows them.
-fn routes<'a>(
-    shared: &Shared,
-    named: &'a [CutRequest],
-) -> HashMap<(&'a str, &'a str), String> {
+fn routes<'a>(shared: &Shared, named: &'a [CutRequest]) -> HashMap<(&'a str, &'a str), String> {
     let mut routes = HashMap::new();
     let Some(layer) = &shared.in_flight else {
         return routes;
