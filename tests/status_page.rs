@@ -44,8 +44,12 @@ fn observe(
 /// A report that never comes, a websocket that never ends, and a page that is there at once.
 fn public(in_flight: InFlightLayer) -> Router {
     let for_ever = || async { std::future::pending::<()>().await };
-    let upgrade =
-        |upgrade: WebSocketUpgrade| async { upgrade.on_upgrade(|_socket| std::future::pending()) };
+    let upgrade = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|socket| async {
+            let _held = socket;
+            std::future::pending().await
+        })
+    };
     Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/users/{id}/report", get(for_ever))
