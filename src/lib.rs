@@ -45,6 +45,7 @@
 //! | [`track`] | counters and bodies that end exactly once |
 //! | [`events`] | what happened, told once, to whoever listens |
 //! | `logs` | the listener that writes `tracing` events (feature `tracing`) |
+//! | `status` | a page to watch a drain (feature `status`) |
 //!
 //! # The order of a stack
 //!
@@ -65,6 +66,7 @@
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
 //! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `metrics` | `MetricsLayer`, `Metrics` | prometheus-client |
+//! | `status` | `status::StatusPage` | `serve` |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code. MSRV: 1.85.
@@ -95,6 +97,8 @@ pub mod serve;
 #[cfg(feature = "serve")]
 pub mod shutdown;
 pub mod stack;
+#[cfg(feature = "status")]
+pub mod status;
 pub mod timeout;
 pub mod track;
 
@@ -117,6 +121,8 @@ pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_w
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
 pub use stack::{Stack, stack};
+#[cfg(feature = "status")]
+pub use status::StatusPage;
 pub use timeout::TimeoutLayer;
 
 /// An error of a service or of a body.

@@ -1,0 +1,225 @@
+//! What happened lately, and how often each thing did.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Display, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::events::{Closed, Event};
+
+/// The length of the list.
+pub(super) const KEPT: usize = 100;
+
+/// What happens again within this time is counted instead of listed again.
+const FOLD: Duration = Duration::from_secs(1);
+
+/// The longest text of an error or a request, in bytes.
+const LONGEST: usize = 200;
+
+/// The listener behind [`StatusPage::events`](super::StatusPage::events).
+///
+/// Connections come and go at any rate: one relaxed increment each. Everything else is rare, or an
+/// attack: a lock for as long as it takes to find the same in a list of at most [`KEPT`].
+pub(super) struct Happenings {
+    opened: AtomicU64,
+    closed: [AtomicU64; CLOSED.len()],
+    version: AtomicU64,
+    happened: Notify,
+    rare: Mutex<Rare>,
+}
+
+/// The names of `closed`; a deadline that passed is told by name among the rare things.
+const CLOSED: [&str; 5] = ["ended", "timeout", "error", "drained", "cut"];
+
+/// What the lock is for.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// By the last time, the latest last.
+    pub list: VecDeque<Happening>,
+    /// `kind`, `what`, how often: there are few.
+    pub counters: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// One thing, or the same thing in a row.
+pub(super) struct Happening {
+    pub kind: &'static str,
+    pub what: &'static str,
+    /// Of the last time.
+    pub detail: String,
+    /// Of the last time.
+    pub peer: Option<SocketAddr>,
+    pub count: u64,
+    pub first: Instant,
+    pub last: Instant,
+}
+
+impl Happenings {
+    pub fn new() -> Self {
+        Happenings {
+            opened: AtomicU64::new(0),
+            closed: Default::default(),
+            version: AtomicU64::new(0),
+            happened: Notify::new(),
+            rare: Mutex::default(),
+        }
+    }
+
+    pub fn tell(&self, event: &Event<'_>) {
+        match event {
+            // Relaxed: gauges that order nothing.
+            Event::Opened { .. } => {
+                self.opened.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Closed { why, .. } => {
+                let index = match why {
+                    Closed::Ended => 0,
+                    Closed::Timeout(_) => 1,
+                    Closed::Error => 2,
+                    Closed::Drained => 3,
+                    Closed::Cut => 4,
+                };
+                self.closed[index].fetch_add(1, Ordering::Relaxed);
+            }
+            Event::ClientAddress { .. } => {}
+            Event::Phase(phase) => self.note("phase", phase.as_str(), &"", None),
+            Event::Timeout { peer, kind } => self.note("timeout", kind.as_str(), &"", *peer),
+            Event::Refused { reason } => self.note("refused", reason.as_str(), &"", None),
+            Event::Cut { peer, what, .. } => self.note("cut", "request", what, *peer),
+            Event::MalformedGrpcTimeout => self.note("ignored", "grpc_timeout", &"", None),
+            Event::RateLimitFull => self.note("rate_limit", "full", &"", None),
+            Event::RateLimitFallback { error } => self.note("rate_limit", "fallback", error, None),
+            Event::RateLimitRestored => self.note("rate_limit", "restored", &"", None),
+            Event::ServiceError { error } => self.note("error", "service", error, None),
+            Event::AcceptError { error, pause: None } => self.note("error", "accept", error, None),
+            Event::AcceptError {
+                error,
+                pause: Some(pause),
+            } => {
+                let detail = format_args!("{error}; pausing for {pause:?}");
+                self.note("error", "accept", &detail, None);
+            }
+        }
+    }
+
+    fn note(
+        &self,
+        kind: &'static str,
+        what: &'static str,
+        detail: &dyn Display,
+        peer: Option<SocketAddr>,
+    ) {
+        let now = Instant::now();
+        self.rare().note(kind, what, detail, peer, now);
+        // Release: who sees the number sees the list, through its lock anyway.
+        self.version.fetch_add(1, Ordering::Release);
+        // Without a watcher: one more increment.
+        self.happened.notify_waiters();
+    }
+
+    /// Nothing in it can be half done that matters to a page.
+    pub fn rare(&self) -> MutexGuard<'_, Rare> {
+        self.rare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self
+            .closed
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        CLOSED.into_iter().zip(counts)
+    }
+
+    /// Another number after everything that was listed.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Waits until the version is another than `seen`.
+    pub async fn since(&self, seen: u64) {
+        loop {
+            let mut happened = pin!(self.happened.notified());
+            // Enrol first, look afterwards.
+            happened.as_mut().enable();
+            if self.version() != seen {
+                return;
+            }
+            happened.await;
+        }
+    }
+}
+
+impl Rare {
+    fn note(
+        &mut self,
+        kind: &'static str,
+        what: &'static str,
+        detail: &dyn Display,
+        peer: Option<SocketAddr>,
+        now: Instant,
+    ) {
+        let counter = |(k, w, _): &(&str, &str, u64)| *k == kind && *w == what;
+        match self.counters.iter().position(counter) {
+            Some(at) => self.counters[at].2 += 1,
+            None => self.counters.push((kind, what, 1)),
+        }
+        // Empty, and no allocation, for all that comes at the rate of an attack.
+        let mut text = String::new();
+        // An error is how the writer says that it has enough.
+        let _ = write!(Bounded(&mut text), "{detail}");
+        // Details are no part of what is the same: a peer that causes another error each time must not
+        // flush the list. Only the requests that were cut, which nobody outside can cause, are told apart.
+        let same = |one: &Happening| {
+            one.kind == kind && one.what == what && (kind != "cut" || one.detail == text)
+        };
+        let recent = self.list.iter().rev();
+        let recent = recent.take_while(|one| now.saturating_duration_since(one.last) <= FOLD);
+        let again = recent.enumerate().find(|(_, one)| same(one));
+        let again = again.map(|(back, _)| self.list.len() - 1 - back);
+        let mut happening = match again.and_then(|at| self.list.remove(at)) {
+            Some(one) => one,
+            None => Happening {
+                kind,
+                what,
+                detail: String::new(),
+                peer,
+                count: 0,
+                first: now,
+                last: now,
+            },
+        };
+        happening.count += 1;
+        happening.last = now;
+        happening.peer = peer;
+        happening.detail = text;
+        if self.list.len() >= KEPT {
+            self.list.pop_front();
+        }
+        self.list.push_back(happening);
+    }
+}
+
+/// Takes the beginning of a text.
+struct Bounded<'a>(&'a mut String);
+
+impl Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if self.0.len() + character.len_utf8() > LONGEST {
+                self.0.push('…');
+                return Err(fmt::Error);
+            }
+            self.0.push(character);
+        }
+        Ok(())
+    }
+}

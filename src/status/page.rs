@@ -1,0 +1,161 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::happenings::Happenings;
+use super::snapshot::{self, AFTER, BEFORE};
+use crate::events::Events;
+use crate::in_flight::InFlightHandle;
+use crate::phase::Phase;
+use crate::shutdown::Handle;
+
+/// As long as nothing has happened, a snapshot is good for this long: what all watchers together cost
+/// is bounded by it.
+const FRESH: Duration = Duration::from_millis(50);
+
+/// The status page: a tower service; see the [module](super). Clones share what it knows.
+#[derive(Clone)]
+pub struct StatusPage {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub handle: Handle,
+    pub title: String,
+    pub in_flight: Option<InFlightHandle>,
+    pub happenings: Arc<Happenings>,
+    pub watchers: Arc<AtomicUsize>,
+    /// Another number for each process: a page that connects again sees that it is another.
+    pub instance: u64,
+    last: Mutex<Option<Snapshot>>,
+}
+
+struct Snapshot {
+    event: Bytes,
+    made: Instant,
+    of: Mark,
+}
+
+/// What a snapshot has seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub phase: Phase,
+    pub version: u64,
+    /// The report is there: nothing follows.
+    pub over: bool,
+}
+
+impl StatusPage {
+    /// Shows this shutdown; its title is `lameduck`.
+    pub fn new(handle: &Handle) -> Self {
+        StatusPage {
+            shared: Arc::new(Shared {
+                handle: handle.clone(),
+                title: "lameduck".to_owned(),
+                in_flight: None,
+                happenings: Arc::new(Happenings::new()),
+                watchers: Arc::default(),
+                instance: RandomState::new().hash_one(0),
+                last: Mutex::new(None),
+            }),
+        }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Shared)) -> Self {
+        let Shared {
+            handle,
+            title,
+            in_flight,
+            happenings,
+            watchers,
+            instance,
+            last: _,
+        } = &*self.shared;
+        let mut shared = Shared {
+            handle: handle.clone(),
+            title: title.clone(),
+            in_flight: in_flight.clone(),
+            happenings: happenings.clone(),
+            watchers: watchers.clone(),
+            instance: *instance,
+            last: Mutex::new(None),
+        };
+        change(&mut shared);
+        StatusPage {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// What it calls itself: the service and its instance, `shop / i-0abc`.
+    #[must_use]
+    pub fn title(self, title: impl Into<String>) -> Self {
+        self.with(|shared| shared.title = title.into())
+    }
+
+    /// Names the matched routes of requests in flight, as far as this handle's layer knows them (feature
+    /// `axum`), and the most there were at once. A request is found by its method and path.
+    #[must_use]
+    pub fn in_flight(self, in_flight: InFlightHandle) -> Self {
+        self.with(|shared| shared.in_flight = Some(in_flight))
+    }
+
+    /// The listener that feeds the list of what happened: give it to the server and to the layers
+    /// ([`and`](Events::and) others).
+    ///
+    /// It costs one relaxed increment when a connection opens or closes; for a timeout, a refusal, a cut, a
+    /// failure or a phase a mutex for less than a microsecond; for a client's address nothing.
+    pub fn events(&self) -> Events {
+        let happenings = self.shared.happenings.clone();
+        Events::to(move |event| happenings.tell(event))
+    }
+}
+
+impl Shared {
+    pub fn mark(&self) -> Mark {
+        Mark {
+            phase: self.handle.lifecycle().phase(),
+            version: self.happenings.version(),
+            over: self.handle.report().is_some(),
+        }
+    }
+
+    /// The state of now as an event, and what it has seen at least.
+    pub fn event(&self) -> (Bytes, Mark) {
+        // Held while one is made, so that it is made once for all who want it at the same time.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = self.mark();
+        if let Some(last) = &*last {
+            if last.of == of && last.made.elapsed() < FRESH {
+                return (last.event.clone(), of);
+            }
+        }
+        let event = Bytes::from(snapshot::event(self));
+        *last = Some(Snapshot {
+            event: event.clone(),
+            made: Instant::now(),
+            of,
+        });
+        (event, of)
+    }
+
+    /// The state of now as a document.
+    pub fn document(&self) -> Bytes {
+        let (event, _) = self.event();
+        // One line feed stays, for the terminal.
+        event.slice(BEFORE.len()..event.len() - AFTER.len() + 1)
+    }
+}
+
+impl fmt::Debug for StatusPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusPage")
+            .field("title", &self.shared.title)
+            .field("watchers", &self.shared.watchers)
+            .finish_non_exhaustive()
+    }
+}

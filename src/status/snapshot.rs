@@ -1,0 +1,205 @@
+//! The state of everything at one moment, as JSON.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::happenings::Happening;
+use super::json::Json;
+use super::page::Shared;
+use crate::phase::{Lifecycle, Phase};
+use crate::shutdown::CutRequest;
+
+/// How many requests are named.
+pub(super) const NAMED: usize = 100;
+
+/// What stands before the document, so that it is an event as it is.
+pub(super) const BEFORE: &str = "data: ";
+/// What stands after it.
+pub(super) const AFTER: &str = "\n\n";
+
+const PHASES: [Phase; 5] = [
+    Phase::Starting,
+    Phase::Ready,
+    Phase::LameDuck,
+    Phase::Draining,
+    Phase::Closed,
+];
+
+/// The document as a server-sent event: one line of it.
+pub(super) fn event(shared: &Shared) -> String {
+    let mut json = Json::after(BEFORE);
+    json.object(|json| {
+        json.key("title").text(&shared.title);
+        json.key("instance")
+            .text(format_args!("{:016x}", shared.instance));
+        phase(json, shared.handle.lifecycle());
+        connections(json, shared);
+        in_flight(json, shared);
+        happenings(json, shared);
+        let report = shared.handle.report();
+        json.key("report").or_null(report, |json, report| {
+            json.object(|json| {
+                json.key("clean").bool(report.is_clean());
+                json.key("cut").number(report.cut.len() as u64);
+                json.key("text").text(&*report);
+            });
+        });
+    });
+    let mut event = json.finish();
+    event.push_str(AFTER);
+    event
+}
+
+fn phase(json: &mut Json, lifecycle: &Lifecycle) {
+    let now = lifecycle.phase();
+    json.key("phase").text(now);
+    // For the instant in which it is not yet written: it is 0.
+    let since = |phase| {
+        lifecycle
+            .entered(phase)
+            .map_or(Duration::ZERO, |at| at.elapsed())
+    };
+    json.key("phase_ms").number(millis(since(now)));
+    let left = lifecycle.lame_duck_left();
+    json.key("lame_duck_left_ms").number(millis(left));
+    let whole = match now {
+        Phase::LameDuck => left + since(now),
+        _ => Duration::ZERO,
+    };
+    json.key("lame_duck_ms").number(millis(whole));
+    // How long each took that is over, or has been going on; those that were skipped are left out.
+    json.key("phases").object(|json| {
+        let entered = PHASES.map(|phase| lifecycle.entered(phase));
+        for (at, phase) in PHASES.into_iter().enumerate() {
+            if let Some(began) = entered[at].filter(|_| phase <= now) {
+                let next = entered[at + 1..].iter().flatten().next();
+                let ended = next.copied().unwrap_or_else(Instant::now);
+                let took = ended.saturating_duration_since(began);
+                json.key(phase.as_str()).number(millis(took));
+            }
+        }
+    });
+}
+
+fn connections(json: &mut Json, shared: &Shared) {
+    let counts = shared.handle.connections();
+    json.key("connections").object(|json| {
+        json.key("total").number(counts.total() as u64);
+        json.key("by_state").object(|json| {
+            for (state, count) in counts.iter() {
+                json.key(state.as_str()).number(count as u64);
+            }
+        });
+        json.key("opened").number(shared.happenings.opened());
+        json.key("closed").object(|json| {
+            for (why, count) in shared.happenings.closed() {
+                json.key(why).number(count);
+            }
+        });
+    });
+}
+
+fn in_flight(json: &mut Json, shared: &Shared) {
+    let requests = shared.handle.in_flight();
+    let named = &requests[..requests.len().min(NAMED)];
+    let routes = routes(shared, named);
+    json.key("in_flight").object(|json| {
+        json.key("count").number(requests.len() as u64);
+        json.key("more")
+            .number((requests.len() - named.len()) as u64);
+        let peak = shared.in_flight.as_ref().map(|layer| layer.peak());
+        json.key("peak")
+            .or_null(peak, |json, peak| json.number(peak as u64));
+        json.key("requests").array(|json| {
+            for request in named {
+                let CutRequest {
+                    method,
+                    path,
+                    age,
+                    peer: from,
+                    state,
+                } = request;
+                json.object(|json| {
+                    json.key("age_ms").number(millis(*age));
+                    json.key("method").text(method);
+                    json.key("path").text(path);
+                    let route = routes.get(&(method.as_str(), path.as_str()));
+                    json.key("route")
+                        .or_null(route, |json, route| json.text(route));
+                    peer(json, *from);
+                    json.key("state").text(state);
+                });
+            }
+        });
+    });
+}
+
+/// The routes of those that are named, as far as the layer knows them.
+fn routes<'a>(shared: &Shared, named: &'a [CutRequest]) -> HashMap<(&'a str, &'a str), String> {
+    let mut routes = HashMap::new();
+    let Some(layer) = &shared.in_flight else {
+        return routes;
+    };
+    if named.is_empty() {
+        return routes;
+    }
+    let mut known: HashMap<(String, String), String> = HashMap::new();
+    for one in layer.requests() {
+        if let Some(route) = one.route {
+            known.insert((one.method.as_str().to_owned(), one.path), route);
+        }
+    }
+    for one in named {
+        let key = (one.method.clone(), one.path.clone());
+        if let Some(route) = known.get(&key) {
+            routes.insert((one.method.as_str(), one.path.as_str()), route.clone());
+        }
+    }
+    routes
+}
+
+fn happenings(json: &mut Json, shared: &Shared) {
+    let now = tokio::time::Instant::now();
+    let rare = shared.happenings.rare();
+    json.key("counters").array(|json| {
+        for (kind, what, count) in &rare.counters {
+            json.object(|json| {
+                json.key("kind").text(kind);
+                json.key("what").text(what);
+                json.key("count").number(*count);
+            });
+        }
+    });
+    json.key("events").array(|json| {
+        for one in rare.list.iter().rev() {
+            let Happening {
+                kind,
+                what,
+                detail,
+                peer: from,
+                count,
+                first,
+                last,
+            } = one;
+            json.object(|json| {
+                json.key("kind").text(kind);
+                json.key("what").text(what);
+                json.key("detail").text(detail);
+                peer(json, *from);
+                json.key("count").number(*count);
+                let since = |at| millis(now.saturating_duration_since(at));
+                json.key("first_ms").number(since(*first));
+                json.key("last_ms").number(since(*last));
+            });
+        }
+    });
+}
+
+fn peer(json: &mut Json, peer: Option<SocketAddr>) {
+    json.key("peer").or_null(peer, |json, peer| json.text(peer));
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,360 @@
+//! The status page, as a browser shows it through a real drain.
+#![cfg(all(feature = "status", feature = "axum", unix))]
+
+#[path = "status_page/browser.rs"]
+mod browser;
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::WebSocketUpgrade;
+use axum::routing::get;
+use browser::Browser;
+use lameduck::events::Event;
+use lameduck::serve::{App, ServeError};
+use lameduck::shutdown::{ConnectionState, Handle};
+use lameduck::status::StatusPage;
+use lameduck::{InFlightLayer, Phase, Report, Shutdown, Timeouts};
+use serde_json::Value;
+use support::{LIMIT, Raw, ms, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+
+const EVIL: &str = "<img src=x onerror=window.hacked=1>";
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+fn observe(
+    listener: TcpListener,
+    app: impl App,
+    timeouts: Timeouts,
+    handle: &Handle,
+) -> JoinHandle<Result<Report, ServeError>> {
+    let serve = lameduck::serve(listener, app).timeouts(timeouts);
+    tokio::spawn(serve.observe(handle).into_future())
+}
+
+/// A report that never comes, a websocket that never ends, and a page that is there at once.
+fn public(in_flight: InFlightLayer) -> Router {
+    let for_ever = || async { std::future::pending::<()>().await };
+    let upgrade = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|socket| async {
+            let _held = socket;
+            std::future::pending().await
+        })
+    };
+    Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/users/{id}/report", get(for_ever))
+        .route("/chat", get(upgrade))
+        .layer(in_flight)
+}
+
+/// The public port, and those who ask there.
+struct Public {
+    handle: Handle,
+    page: StatusPage,
+    addr: SocketAddr,
+    report: JoinHandle<Result<Report, ServeError>>,
+    clients: Vec<Raw>,
+}
+
+impl Public {
+    async fn start() -> Public {
+        let shutdown = Shutdown::new()
+            .signals(false)
+            .lame_duck(Duration::from_secs(10))
+            .drain(Duration::from_secs(8))
+            .closer("database", ms(500), || async {});
+        let handle = shutdown.handle();
+        let in_flight = InFlightLayer::new();
+        let page = StatusPage::new(&handle)
+            .title(format!("shop {EVIL}"))
+            .in_flight(in_flight.handle());
+        let (listener, addr) = listen().await;
+        let serve = lameduck::serve(listener, public(in_flight))
+            .timeouts(Timeouts::none().read_header(ms(300)))
+            .events(page.events())
+            .shutdown(shutdown);
+        let report = tokio::spawn(serve.into_future());
+        let ready = handle.lifecycle().reached(Phase::Ready);
+        within(LIMIT, "ready", ready).await;
+        Public {
+            handle,
+            page,
+            addr,
+            report,
+            clients: Vec::new(),
+        }
+    }
+
+    async fn ask(&mut self, request: &str) {
+        let mut client = Raw::connect(self.addr).await;
+        client.send(request).await;
+        self.clients.push(client);
+    }
+
+    /// Two slow requests, a websocket, an idle connection, a timeout and a refusal.
+    async fn ask_for_all_kinds(&mut self) {
+        let slow = "GET /users/42/report?secret=1 HTTP/1.1\r\nhost: a\r\n\r\n";
+        self.ask(slow).await;
+        self.ask("GET /users/%3Cb%3E%22'/report HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await;
+        let upgrade = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        self.ask(upgrade).await;
+        let chat = self.clients.last_mut().unwrap().read_response().await;
+        assert_eq!(chat.status, 101);
+        self.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let hello = self.clients.last_mut().unwrap().read_response().await;
+        assert_eq!(hello.text(), "hello");
+        // A head that is never whole, and one that names no host.
+        for bad in ["GET / HTTP/1.1\r\nhost", "GET / HTTP/1.1\r\n\r\n"] {
+            let mut client = Raw::connect(self.addr).await;
+            client.send(bad).await;
+            client.read_until_close().await;
+        }
+    }
+}
+
+/// The row of the slow request.
+const SLOW: &str = "[...document.querySelectorAll('#requests tbody tr')]\
+    .find(row => row.textContent.includes('GET /users/42/report'))";
+
+fn age_of_the_slow_one(browser: &mut Browser) -> f64 {
+    let age = browser.evaluate(&format!("parseFloat({SLOW}.cells[0].textContent)"));
+    age.as_f64().expect("a number")
+}
+
+/// What happens, as the page lists it.
+fn happened(kind: &str, what: &str) -> String {
+    format!(
+        "[...document.querySelectorAll('#events tbody tr')]\
+         .some(row => row.cells[1].textContent.trim() === '{kind} {what}')"
+    )
+}
+
+fn phase_is(phase: &str) -> String {
+    format!("document.getElementById('phase').textContent === '{phase}'")
+}
+
+#[test]
+fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut public = runtime.block_on(Public::start());
+    let (admin, url) = runtime.block_on(async {
+        let (listener, addr) = listen().await;
+        // Without a slash at the end: the page finds its stream by itself.
+        let pages = Router::new().nest_service("/status", public.page.clone());
+        let timeouts = Timeouts::none().write(Duration::from_secs(1));
+        let admin = observe(listener, pages, timeouts, &public.handle);
+        (admin, format!("http://{addr}/status"))
+    });
+    let mut browser = Browser::start();
+    browser.open(&url, 1200, 900);
+    browser.until(&phase_is("ready"));
+    let title = format!("shop {EVIL}");
+    assert_eq!(browser.text("title"), title);
+    assert_eq!(
+        browser.evaluate("document.title"),
+        format!("ready - {title}")
+    );
+
+    runtime.block_on(public.ask_for_all_kinds());
+    browser.until(SLOW);
+    browser.until("document.getElementById('flying').textContent === 'In flight: 3'");
+    let row = browser.evaluate(&format!("{SLOW}.textContent"));
+    let row = row.as_str().unwrap();
+    for part in ["/users/{id}/report", "in the handler", "127.0.0.1:"] {
+        assert!(row.contains(part), "{part} in {row:?}");
+    }
+    assert!(!row.contains("secret"), "{row:?}");
+    let requests = browser.text("requests");
+    assert!(requests.contains("/users/%3Cb%3E%22'/report"), "{requests}");
+    let before = age_of_the_slow_one(&mut browser);
+    browser.until(&format!(
+        "parseFloat({SLOW}.cells[0].textContent) >= {before} + 1"
+    ));
+    browser.until(&happened("timeout", "read header"));
+    browser.until(&happened("refused", "no host"));
+    assert!(browser.text("connections").contains("upgraded1"));
+    it_fits_a_phone_and_the_night(&mut browser);
+
+    public.handle.shutdown();
+    browser.until(&phase_is("lame duck"));
+    let clock = browser.text("clock");
+    assert!(clock.ends_with("left of 10.0 s"), "{clock}");
+    assert_eq!(
+        browser.evaluate("document.getElementById('window').hidden"),
+        false
+    );
+
+    public.handle.drain_now();
+    browser.until(&phase_is("draining"));
+    browser
+        .until("document.getElementById('flying').textContent === '3 requests hold up the drain'");
+    // What comes from outside is text, wherever it comes from.
+    public.page.events().tell(|| Event::Cut {
+        peer: None,
+        what: EVIL,
+        age: ms(1),
+    });
+    browser.until(&format!(
+        "document.getElementById('events').textContent.includes('{EVIL}')"
+    ));
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('img, b:not(#title)').length"),
+        0
+    );
+    assert_eq!(browser.evaluate("typeof window.hacked"), "undefined");
+    let shot = browser.screenshot();
+    assert!(
+        shot.starts_with(b"\x89PNG") && shot.len() > 10_000,
+        "{}",
+        shot.len()
+    );
+    if let Some(path) = std::env::var_os("STATUS_SCREENSHOT") {
+        std::fs::write(path, shot).unwrap();
+    }
+
+    browser.until("!document.getElementById('report').hidden");
+    assert_eq!(browser.text("verdict"), "NOT CLEAN: 3 requests cut");
+    let told = browser.text("told");
+    assert!(
+        told.contains("GET /users/42/report") && told.contains("closer database: done"),
+        "{told}"
+    );
+    browser.until("document.getElementById('ended').textContent === 'The process has ended.'");
+    assert_eq!(browser.text("phase"), "closed");
+    assert_eq!(browser.text("told"), told, "the report stays");
+    browser.until(&happened("cut", "request"));
+
+    let report = runtime.block_on(within(LIMIT, "the end", public.report));
+    let report = report.unwrap().unwrap();
+    assert_eq!(told, report.to_string());
+    runtime
+        .block_on(within(LIMIT, "the end", admin))
+        .unwrap()
+        .unwrap();
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+fn it_fits_a_phone_and_the_night(browser: &mut Browser) {
+    browser.resize(360, 800);
+    let wide = "document.documentElement.scrollWidth";
+    assert_eq!(browser.evaluate(wide), 360, "nothing is cut off");
+    let back = "getComputedStyle(document.body).backgroundColor";
+    let mut backs: Vec<Value> = Vec::new();
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme);
+        backs.push(browser.evaluate(back));
+        if let Some(path) = std::env::var_os("STATUS_SCREENSHOT") {
+            let path = format!("{}.phone-{scheme}.png", path.to_string_lossy());
+            std::fs::write(path, browser.screenshot()).unwrap();
+        }
+    }
+    assert_ne!(backs[0], backs[1]);
+    browser.prefer("light");
+    browser.resize(1200, 900);
+}
+
+#[tokio::test]
+async fn on_a_port_of_its_own_it_outlives_the_write_deadline() {
+    let shutdown = Shutdown::new().signals(false).lame_duck(ms(50));
+    let handle = shutdown.handle();
+    let page = StatusPage::new(&handle);
+    let (listener, admin) = listen().await;
+    let serving = observe(
+        listener,
+        page.clone(),
+        Timeouts::none().write(ms(200)),
+        &handle,
+    );
+    let (listener, _) = listen().await;
+    let serve = lameduck::serve(listener, public(InFlightLayer::off()));
+    let serve = serve.events(page.events()).shutdown(shutdown);
+    let public = tokio::spawn(serve.into_future());
+
+    let mut watcher = Raw::connect(admin).await;
+    watcher.send("GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    tokio::time::sleep(ms(800)).await;
+    let mut curl = Raw::connect(admin).await;
+    let answer = curl.ask("GET /snapshot HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let snapshot: Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!((&snapshot["phase"], answer.status), (&"ready".into(), 200));
+    let head = curl.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(head.header("content-security-policy").is_some());
+    assert!(
+        handle.in_flight().is_empty(),
+        "who watches is not waited for"
+    );
+    assert_eq!(handle.connections().of(ConnectionState::Responding), 0);
+
+    handle.shutdown();
+    let report = within(LIMIT, "the end", public).await.unwrap().unwrap();
+    within(LIMIT, "the end", serving).await.unwrap().unwrap();
+    let seen = watcher.read_until_close().await.answer();
+    assert!(seen.complete);
+    let seen = seen.text();
+    let last = seen.trim_end().rsplit("data: ").next().unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["report"]["text"], report.to_string());
+    for phase in ["ready", "lame_duck", "draining", "closed"] {
+        assert!(seen.contains(&format!("\"phase\":\"{phase}\"")), "{phase}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_misses_what_was_and_nothing_is_kept_for_him() {
+    let handle = Shutdown::new().signals(false).handle();
+    let page = StatusPage::new(&handle);
+    // Sockets that are soon full.
+    let listener = TcpSocket::new_v4().unwrap();
+    listener.set_send_buffer_size(8 * 1024).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(8).unwrap();
+    let admin = listener.local_addr().unwrap();
+    observe(listener, page.clone(), Timeouts::none(), &handle);
+    let watcher = TcpSocket::new_v4().unwrap();
+    watcher.set_recv_buffer_size(8 * 1024).unwrap();
+    let mut watcher = watcher.connect(admin).await.unwrap();
+    let events = page.events();
+    for number in 0..100 {
+        let what = format!("GET /{number}/{}", "x".repeat(180));
+        let event = || Event::Cut {
+            peer: None,
+            what: &what,
+            age: ms(1),
+        };
+        events.tell(event);
+    }
+    let telling = tokio::spawn(async move {
+        loop {
+            events.tell(|| Event::RateLimitFull);
+            tokio::time::sleep(ms(20)).await;
+        }
+    });
+    let watch = b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n";
+    watcher.write_all(watch).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    telling.abort();
+    // Some wait in hyper's buffer and in the sockets; the rest was never made.
+    let mut read = Vec::new();
+    let reading = async { while watcher.read_buf(&mut read).await.unwrap() > 0 {} };
+    let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
+    let read = String::from_utf8_lossy(&read);
+    let counts: Vec<u64> = read
+        .split("\"what\":\"full\",\"count\":")
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next()?.parse().ok())
+        .collect();
+    let most = counts.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(most > Some(50), "a gap of a second at least: {counts:?}");
+}

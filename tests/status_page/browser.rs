@@ -1,0 +1,224 @@
+//! Chromium without a window, driven by its DevTools protocol.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tungstenite::{Message, WebSocket};
+
+/// How long it may take to start, and any one command.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a page may take to show something.
+const SOON: Duration = Duration::from_secs(15);
+
+/// One browser with one page. It ends with the value.
+pub struct Browser {
+    /// Held for its drop.
+    _process: Process,
+    socket: WebSocket<TcpStream>,
+    session: Option<String>,
+    commands: u64,
+    /// What the page had thrown, or the browser had kept it from.
+    pub complaints: Vec<String>,
+}
+
+struct Process {
+    child: Child,
+    profile: PathBuf,
+}
+
+impl Process {
+    /// Starts it, and says where it listens.
+    fn start() -> (Process, String) {
+        let name = format!("chromium-{}", std::process::id());
+        let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let mut command = Command::new("chromium");
+        command
+            .args(["--headless=new", "--no-sandbox", "--disable-gpu"])
+            .args([
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--hide-scrollbars",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+            ])
+            .arg("--remote-debugging-port=0")
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg("about:blank")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // It may be a script, and has many processes: they end together.
+            .process_group(0);
+        let child = command.spawn().expect("chromium is installed");
+        let mut process = Process { child, profile };
+        let stderr = process.child.stderr.take().expect("it is piped");
+        let (told, address) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("DevTools listening on ") {
+                    let _ = told.send(address.trim().to_owned());
+                }
+            }
+        });
+        let address = address.recv_timeout(PATIENCE).expect("it listens");
+        (process, address)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+impl Browser {
+    pub fn start() -> Browser {
+        let (process, url) = Process::start();
+        let host = url
+            .strip_prefix("ws://")
+            .and_then(|url| url.split('/').next());
+        let stream = TcpStream::connect(host.expect("an address")).expect("it is there");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = tungstenite::client(url.as_str(), stream).expect("its protocol");
+        Browser {
+            _process: process,
+            socket,
+            session: None,
+            commands: 0,
+            complaints: Vec::new(),
+        }
+    }
+
+    /// Opens the page, so large.
+    pub fn open(&mut self, url: &str, width: u32, height: u32) {
+        let target = self.command("Target.createTarget", json!({"url": "about:blank"}));
+        let attach = json!({"targetId": target["targetId"], "flatten": true});
+        let session = self.command("Target.attachToTarget", attach);
+        self.session = Some(session["sessionId"].as_str().unwrap().to_owned());
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            self.command(domain, json!({}));
+        }
+        self.resize(width, height);
+        self.command("Page.navigate", json!({"url": url}));
+    }
+
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
+        });
+        self.command("Emulation.setDeviceMetricsOverride", size);
+    }
+
+    /// `light` or `dark`.
+    pub fn prefer(&mut self, scheme: &str) {
+        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+        self.command("Emulation.setEmulatedMedia", json!({"features": [feature]}));
+    }
+
+    /// The value of an expression in the page.
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let parameters = json!({"expression": expression, "returnByValue": true});
+        let mut result = self.command("Runtime.evaluate", parameters);
+        assert_eq!(result["exceptionDetails"], Value::Null, "{expression}");
+        result["result"]["value"].take()
+    }
+
+    /// Waits until the page says that an expression is true.
+    pub fn until(&mut self, expression: &str) {
+        let began = Instant::now();
+        while self.evaluate(&format!("!!({expression})")) != true {
+            if began.elapsed() > SOON {
+                let shows = self.evaluate("document.body.innerText");
+                let shows = shows.as_str().unwrap_or_default().to_owned();
+                panic!(
+                    "never {expression}; {:?}; the page shows:\n{shows}",
+                    self.complaints
+                );
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// What stands in the element of that id.
+    pub fn text(&mut self, id: &str) -> String {
+        let text = self.evaluate(&format!("document.getElementById('{id}').textContent"));
+        text.as_str().expect("an element").to_owned()
+    }
+
+    /// What is to be seen, as PNG.
+    pub fn screenshot(&mut self) -> Vec<u8> {
+        let shot = self.command("Page.captureScreenshot", json!({"format": "png"}));
+        from_base64(shot["data"].as_str().expect("an image"))
+    }
+
+    fn command(&mut self, method: &str, parameters: Value) -> Value {
+        self.commands += 1;
+        let id = self.commands;
+        let mut command = json!({"id": id, "method": method, "params": parameters});
+        if let Some(session) = &self.session {
+            command["sessionId"] = json!(session);
+        }
+        let command = Message::text(command.to_string());
+        self.socket.send(command).expect("it listens");
+        let began = Instant::now();
+        loop {
+            assert!(began.elapsed() < PATIENCE, "no answer to {method}");
+            let message = self.socket.read();
+            let message = message.unwrap_or_else(|error| panic!("{method}: {error}"));
+            let Message::Text(text) = message else {
+                continue;
+            };
+            let mut told: Value = serde_json::from_str(&text).expect("JSON");
+            if told["id"] == id {
+                assert_eq!(told["error"], Value::Null, "{method}");
+                return told["result"].take();
+            }
+            self.listen(&told);
+        }
+    }
+
+    fn listen(&mut self, told: &Value) {
+        let entry = &told["params"]["entry"];
+        // That a server which has ended is not reached is no complaint.
+        if told["method"] == "Runtime.exceptionThrown"
+            || (told["method"] == "Log.entryAdded" && entry["source"] != "network")
+        {
+            self.complaints.push(told["params"].to_string());
+        }
+    }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        other => panic!("no digit: {other}"),
+    };
+    let (mut bytes, mut word, mut bits) = (Vec::new(), 0u32, 0);
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        word = (word << 6 | u32::from(digit(byte))) & 0xffff;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((word >> bits) as u8);
+        }
+    }
+    bytes
+}
