@@ -154,7 +154,8 @@ impl Watcher {
         let lifecycle = self.health.shared.lifecycle.clone();
         let runner = self.health.shared.runner.clone();
         loop {
-            // Enrolled before anything is looked at: what moves in between is not missed.
+            // Enrolled before anything is looked at: what moves in between is not missed. A run of its own
+            // wakes it once more, for a look; only `due` begins the next one.
             let mut ended = pin!(runner.ended());
             ended.as_mut().enable();
             let phase = lifecycle.phase();
@@ -163,9 +164,6 @@ impl Watcher {
             if asks && self.due <= Instant::now() {
                 self.health.readiness_report().await;
                 self.due = Instant::now() + self.recheck;
-                // A run of its own must not wake it again, or an uncached check would run without end.
-                ended.set(runner.ended());
-                ended.as_mut().enable();
             }
             let status = match self.known {
                 true => serving(self.health.readiness_by(runner.last()).is_ok()),
