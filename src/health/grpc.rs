@@ -70,10 +70,10 @@ impl GrpcHealth {
     }
 
     /// How often a `Watch` asks the checks again; without checks it never does. Results that are still
-    /// cached are taken, and watches share a run. Default: 5 s; at least 1 s.
+    /// cached are taken, and watches share a run. Default: 5 s; at least 1 s, at most a day.
     #[must_use]
     pub fn recheck(mut self, every: Duration) -> Self {
-        self.recheck = every.max(Duration::from_secs(1));
+        self.recheck = every.clamp(Duration::from_secs(1), Duration::from_secs(24 * 3600));
         self
     }
 
