@@ -70,10 +70,10 @@ impl GrpcHealth {
     }
 
     /// How often a `Watch` asks the checks again; without checks it never does. Results that are still
-    /// cached are taken, and watches share a run. Default: 5 s; at least 1 s.
+    /// cached are taken, and watches share a run. Default: 5 s; at least 1 s, at most a day.
     #[must_use]
     pub fn recheck(mut self, every: Duration) -> Self {
-        self.recheck = every.max(Duration::from_secs(1));
+        self.recheck = every.clamp(Duration::from_secs(1), Duration::from_secs(24 * 3600));
         self
     }
 
@@ -154,7 +154,8 @@ impl Watcher {
         let lifecycle = self.health.shared.lifecycle.clone();
         let runner = self.health.shared.runner.clone();
         loop {
-            // Enrolled before anything is looked at: what moves in between is not missed.
+            // Enrolled before anything is looked at: what moves in between is not missed. A run of its own
+            // wakes it once more, for a look; only `due` begins the next one.
             let mut ended = pin!(runner.ended());
             ended.as_mut().enable();
             let phase = lifecycle.phase();
@@ -163,9 +164,6 @@ impl Watcher {
             if asks && self.due <= Instant::now() {
                 self.health.readiness_report().await;
                 self.due = Instant::now() + self.recheck;
-                // A run of its own must not wake it again, or an uncached check would run without end.
-                ended.set(runner.ended());
-                ended.as_mut().enable();
             }
             let status = match self.known {
                 true => serving(self.health.readiness_by(runner.last()).is_ok()),
