@@ -122,14 +122,24 @@ impl Health {
         self.with(|terms| terms.cache = cache)
     }
 
-    /// Who is shown more than status and phase. Default: [`Details::loopback`].
+    /// Who is shown more than status and phase. Default: [`Details::loopback`]. The checks and what they found
+    /// are shared with the one that it is called on: an admin port shows more of the same.
     #[must_use]
     pub fn details(self, details: Details) -> Self {
-        Health::of(
-            self.shared.lifecycle.clone(),
-            details,
-            self.shared.terms.clone(),
-        )
+        let Shared {
+            lifecycle,
+            runner,
+            terms,
+            ..
+        } = &*self.shared;
+        Health {
+            shared: Arc::new(Shared {
+                lifecycle: lifecycle.clone(),
+                runner: runner.clone(),
+                details,
+                terms: terms.clone(),
+            }),
+        }
     }
 
     /// A layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.

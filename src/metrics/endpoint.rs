@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tower_service::Service;
 
 use super::classic::classic;
@@ -29,6 +30,13 @@ pub struct MetricsService {
     encode: Arc<Encode>,
     /// How long the last scrape was: the next one allocates that at once.
     length: Arc<AtomicUsize>,
+    scrapes: Arc<Scrapes>,
+}
+
+/// Numbers of scrapes, the last that has begun and the last that was told.
+struct Scrapes {
+    begun: AtomicU64,
+    told: watch::Sender<u64>,
 }
 
 impl MetricsService {
@@ -69,6 +77,34 @@ impl MetricsService {
         MetricsService {
             encode: Arc::new(encode),
             length: Arc::default(),
+            scrapes: Arc::new(Scrapes {
+                begun: AtomicU64::new(0),
+                told: watch::Sender::new(0),
+            }),
+        }
+    }
+
+    /// Waits until a scrape has been answered that began after this future was first polled. As the last flush
+    /// of a shutdown it lets Prometheus see the drain, and what was cut; with a budget somewhat longer than the
+    /// scrape interval:
+    ///
+    /// ```
+    /// use lameduck::{Metrics, Shutdown};
+    /// use std::time::Duration;
+    ///
+    /// let metrics = Metrics::new();
+    /// let endpoint = metrics.service(); // on a port that observes the shutdown
+    /// let scraped = endpoint.scraped();
+    /// let shutdown = Shutdown::new().flush("metrics", Duration::from_secs(6), || scraped);
+    /// # drop(shutdown);
+    /// ```
+    pub fn scraped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let scrapes = self.scrapes.clone();
+        async move {
+            let seen = scrapes.begun.load(Ordering::Relaxed);
+            let mut told = scrapes.told.subscribe();
+            // It fails only when the sender is gone, and `scrapes` holds it.
+            let _ = told.wait_for(|told| *told > seen).await;
         }
     }
 
@@ -79,11 +115,18 @@ impl MetricsService {
             refusal.headers_mut().insert(header::ALLOW, allow);
             return refusal;
         }
+        let number = self.scrapes.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let mut text = String::with_capacity(self.length.load(Ordering::Relaxed));
         if (self.encode)(&mut text).is_err() {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n");
         }
         self.length.store(text.len(), Ordering::Relaxed);
+        let told = &self.scrapes.told;
+        told.send_if_modified(|told| {
+            let later = number > *told;
+            *told = number.max(*told);
+            later
+        });
         let (content_type, text) = match accepts_open_metrics(headers) {
             true => (OPEN_METRICS, text),
             false => (CLASSIC, classic(&text)),

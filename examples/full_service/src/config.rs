@@ -118,7 +118,7 @@ impl Config {
             "TERMINATION_GRACE",
         ];
         if !parts.iter().any(|part| env.refused(part))
-            && let Err(error) = shutdown::plan(&config).check()
+            && let Err(error) = shutdown::plan(&config, async {}).check()
         {
             env.refuse(
                 "TERMINATION_GRACE",

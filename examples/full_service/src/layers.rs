@@ -1,33 +1,67 @@
-//! What stands between a client and the routes: who it is, how much it may ask for, and how long that
-//! may take.
+//! What stands between a client and the routes: who it is, how much it may ask for, how long that may
+//! take, and what is told of it.
 
 use lameduck::{
-    BodyLimitLayer, Lifecycle, RateLimitLayer, RealIpLayer, Stack, TimeoutLayer, events::Events,
-    rate_limit::InvalidQuota,
+    AccessLogLayer, BodyLimitLayer, Lifecycle, Metrics, RateLimitLayer, RealIpLayer,
+    RequestIdLayer, Stack, TimeoutLayer,
+    events::Events,
+    health::HealthLayer,
+    in_flight::InFlightHandle,
+    metrics::MetricsLayer,
+    rate_limit::{InvalidQuota, redis::RedisLimiter},
+    real_ip::Resolver,
 };
 
 use crate::config::Config;
 
-pub fn stack(
-    config: &Config,
-    lifecycle: &Lifecycle,
-    events: &Events,
-) -> Result<Stack, InvalidQuota> {
-    let real_ip =
-        RealIpLayer::new(config.trusted_proxies.clone()).header(config.client_ip_header.clone());
-    let mut rate_limit = match config.rate_limit {
-        Some(quota) => RateLimitLayer::new(quota)?,
-        None => RateLimitLayer::off(),
-    };
-    if let Some(redis) = &config.redis {
-        rate_limit = rate_limit.redis(redis.clone().events(events.clone()));
+/// From the outside in.
+pub struct Layers {
+    pub health: HealthLayer,
+    pub metrics: MetricsLayer,
+    pub request_id: RequestIdLayer,
+    pub access_log: AccessLogLayer,
+    pub stack: Stack,
+}
+
+impl Layers {
+    pub fn new(
+        config: &Config,
+        redis: Option<&RedisLimiter>,
+        lifecycle: &Lifecycle,
+        health: HealthLayer,
+        metrics: &Metrics,
+        events: &Events,
+    ) -> Result<Self, InvalidQuota> {
+        let resolver =
+            Resolver::new(config.trusted_proxies.clone()).header(config.client_ip_header.clone());
+        let mut rate_limit = match config.rate_limit {
+            Some(quota) => RateLimitLayer::new(quota)?,
+            None => RateLimitLayer::off(),
+        };
+        if let Some(redis) = redis {
+            rate_limit = rate_limit.redis(redis.clone());
+        }
+        metrics.rate_limit(rate_limit.handle());
+        let body_limit = config.body_limit.map(BodyLimitLayer::new);
+        let timeout = config.request_timeout.map(TimeoutLayer::new);
+        let stack = lameduck::stack(lifecycle)
+            .real_ip(RealIpLayer::from(resolver.clone()))
+            .rate_limit(rate_limit)
+            .body_limit(body_limit.unwrap_or_else(BodyLimitLayer::off))
+            .timeout(timeout.unwrap_or_else(TimeoutLayer::off))
+            .events(events.clone());
+        metrics.in_flight(stack.in_flight_handle());
+        Ok(Self {
+            health,
+            metrics: metrics.layer(),
+            request_id: RequestIdLayer::new(),
+            access_log: AccessLogLayer::new()
+                .client(move |peer, headers| resolver.resolve(peer, headers).ip),
+            stack,
+        })
     }
-    let body_limit = config.body_limit.map(BodyLimitLayer::new);
-    let timeout = config.request_timeout.map(TimeoutLayer::new);
-    Ok(lameduck::stack(lifecycle)
-        .real_ip(real_ip)
-        .rate_limit(rate_limit)
-        .body_limit(body_limit.unwrap_or_else(BodyLimitLayer::off))
-        .timeout(timeout.unwrap_or_else(TimeoutLayer::off))
-        .events(events.clone()))
+
+    pub fn in_flight(&self) -> InFlightHandle {
+        self.stack.in_flight_handle()
+    }
 }

@@ -4,32 +4,45 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod config;
+mod healthcheck;
 mod layers;
 mod routes;
 mod shutdown;
 mod state;
 mod telemetry;
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, net::SocketAddr, process::ExitCode};
 
+use lameduck::{Metrics, logs, status::StatusPage};
 use tokio::net::TcpListener;
 use tracing::error;
 
-use crate::{config::Config, state::AppState};
+use crate::{config::Config, healthcheck::Command, layers::Layers, state::AppState};
 
 /// The configuration is wrong: starting again without changing it will not help.
 const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
+    let command = match Command::from_args(std::env::args().skip(1)) {
+        Ok(command) => command,
+        Err((usage, code)) => {
+            // `eprint!` would panic where there is no stderr, and hide the exit code.
+            let _ = write!(std::io::stderr(), "{usage}");
+            return ExitCode::from(code);
+        }
+    };
     let config = match Config::from_env() {
         Ok(config) => config,
         Err(problems) => {
-            // `eprint!` would panic where there is no stderr, and hide the exit code.
             let _ = write!(std::io::stderr(), "{problems}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
+    if let Command::HealthCheck(path) = command {
+        return healthcheck::run(&config, &path);
+    }
     telemetry::init(&config);
 
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -51,33 +64,56 @@ fn main() -> ExitCode {
 
 async fn run(config: Config) -> ExitCode {
     // Bind first: a port that is taken should be known before any work is done.
-    let listener = match TcpListener::bind(config.address).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            error!(address = %config.address, %error, "the address could not be bound");
-            return ExitCode::FAILURE;
-        }
+    let Some(listener) = bind(config.address).await else {
+        return ExitCode::FAILURE;
     };
-    let address = listener.local_addr().unwrap_or(config.address);
+    let admin = match config.admin {
+        None => None,
+        Some(address) => match bind(address).await {
+            Some(listener) => Some(listener),
+            None => return ExitCode::FAILURE,
+        },
+    };
 
     // What happens at the end is decided at the beginning.
-    let shutdown = shutdown::plan(&config);
+    let metrics = Metrics::new();
+    let scrapes = metrics.service();
+    let shutdown = shutdown::plan(&config, scrapes.scraped());
     let handle = shutdown.handle();
+    metrics.shutdown(&handle);
 
-    let events = telemetry::events();
-    let stack = match layers::stack(&config, handle.lifecycle(), &events) {
-        Ok(stack) => stack,
+    let page = StatusPage::new(&handle).title("full_service");
+    let events = logs::events().and(metrics.events()).and(page.events());
+    let redis = config.redis.clone();
+    let redis = redis.map(|redis| redis.events(events.clone()));
+    let health = admin::health(handle.lifecycle(), redis.as_ref());
+    let layers = Layers::new(
+        &config,
+        redis.as_ref(),
+        handle.lifecycle(),
+        health.layer(),
+        &metrics,
+        &events,
+    );
+    let layers = match layers {
+        Ok(layers) => layers,
         // The quota has been checked with the rest of the configuration.
         Err(error) => {
             error!(%error, "the layers could not be made");
             return ExitCode::FAILURE;
         }
     };
-    let state = AppState::new(handle.lifecycle(), stack.in_flight_handle());
-    let app = routes::router(state.clone(), stack);
+    let page = page.in_flight(layers.in_flight());
+    let state = AppState::new(handle.lifecycle(), layers.in_flight());
+    let app = routes::router(layers);
 
     shutdown::start_workers(&handle, &state);
-    telemetry::log_start(address, &config);
+    telemetry::log_start(&listener, admin.as_ref(), &config);
+    if let Some(admin) = admin {
+        // Not a part of what is drained: it watches, to the very end.
+        let app = admin::router(health, scrapes, page);
+        tokio::spawn(lameduck::serve(admin, app).observe(&handle).into_future());
+    }
 
     // Serving begins at once, so that probes are answered while the start-up work is being done;
     // `/readyz` says 503 until `handle.ready()`.
@@ -98,4 +134,11 @@ async fn run(config: Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn bind(address: SocketAddr) -> Option<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .inspect_err(|error| error!(%address, %error, "the address could not be bound"))
+        .ok()
 }

@@ -1,7 +1,6 @@
 //! The routes, and the layers around them.
 
 mod basic;
-mod health;
 mod sse;
 mod streams;
 mod websocket;
@@ -9,32 +8,36 @@ mod whoami;
 
 use axum::{
     Router,
-    http::StatusCode,
+    http::{Request, StatusCode},
     routing::{get, post},
 };
-use lameduck::Stack;
+use lameduck::request_id::RequestId;
 use tower::ServiceBuilder;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    trace::{DefaultMakeSpan, DefaultOnFailure, TraceLayer},
-};
-use tracing::Level;
+use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
+use tracing::{Span, field, info_span};
 
-use crate::state::AppState;
+use crate::layers::Layers;
 
-pub fn router(state: AppState, stack: Stack) -> Router {
+pub fn router(layers: Layers) -> Router {
+    // The access log has a line for each request; what a handler logs has the request's id, too.
+    let span = TraceLayer::new_for_http()
+        .make_span_with(span)
+        .on_request(())
+        .on_response(())
+        .on_failure(());
     let layers = ServiceBuilder::new()
-        .layer(stack)
-        .layer(
-            // Logs what failed, with the request it was for; with LOG_LEVEL=debug every request.
-            TraceLayer::new_for_http()
-                .make_span_with(DefaultMakeSpan::new().level(Level::INFO))
-                .on_failure(DefaultOnFailure::new().level(Level::WARN)),
-        )
+        // Probes go past all others: a draining service is still alive, must be able to say so, and does
+        // not count its probes as work.
+        .layer(layers.health)
+        .layer(layers.metrics)
+        .layer(layers.request_id)
+        .layer(layers.access_log)
+        .layer(layers.stack)
+        .layer(span)
         // A handler that panics answers 500, and its connection lives.
         .layer(CatchPanicLayer::new());
 
-    let app = Router::new()
+    Router::new()
         .route("/", get(basic::index))
         .route("/slow", get(basic::slow))
         .route("/echo", post(basic::echo))
@@ -44,14 +47,10 @@ pub fn router(state: AppState, stack: Stack) -> Router {
         .route("/whoami", get(whoami::whoami))
         .route("/ws", get(websocket::upgrade))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such route\n") })
-        .layer(layers);
+        .layer(layers)
+}
 
-    // Probes go past the layers: a draining service is still alive, must be able to say so, and
-    // does not count its probes as work.
-    let health = Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .with_state(state);
-
-    app.merge(health)
+fn span<B>(request: &Request<B>) -> Span {
+    let id = RequestId::of(request.extensions());
+    info_span!("request", request_id = id.map(field::display))
 }

@@ -11,8 +11,11 @@ use crate::{config::Config, state::AppState, telemetry};
 
 /// Each part has its budget, and all together must fit in the orchestrator's grace: that is checked
 /// when the server starts, while somebody is looking.
-pub fn plan(config: &Config) -> Shutdown {
-    Shutdown::new()
+pub fn plan<F>(config: &Config, scraped: F) -> Shutdown
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut shutdown = Shutdown::new()
         .lame_duck(config.lame_duck)
         .drain(config.drain_timeout)
         .termination_grace(config.termination_grace)
@@ -22,7 +25,12 @@ pub fn plan(config: &Config) -> Shutdown {
         .closer("pool", Duration::from_secs(2), || async {
             info!("the pool is closed");
         })
-        .flush("logs", Duration::from_secs(1), telemetry::flush)
+        .flush("logs", Duration::from_secs(1), telemetry::flush);
+    if let Some(budget) = config.last_scrape {
+        // What happened since the last scrape is otherwise never seen: the drain, and what was cut.
+        shutdown = shutdown.flush("metrics", budget, || scraped);
+    }
+    shutdown
 }
 
 /// What must be true before the first request is wanted: migrations, warm caches, a first

@@ -2,16 +2,12 @@
 
 use std::{
     io::{IsTerminal, Write},
-    net::SocketAddr,
     time::Duration,
 };
 
-use lameduck::{
-    Report,
-    events::{Event, Events},
-    shutdown::StepEnd,
-};
-use tracing::{debug, info, trace, warn};
+use lameduck::{Report, shutdown::StepEnd};
+use tokio::net::TcpListener;
+use tracing::{field::display, info, warn};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::config::{Config, LogFormat, OrOff};
@@ -40,9 +36,11 @@ fn colour() -> bool {
 
 /// Says where the service listens, and with which settings: what was meant and what was read are
 /// not always the same.
-pub fn log_start(address: SocketAddr, config: &Config) {
+pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &Config) {
+    let address = |listener: &TcpListener| listener.local_addr().ok().map(display);
     info!(
-        %address,
+        address = address(listener),
+        admin = admin.and_then(address),
         read_header_timeout = %OrOff::timeout(config.read_header_timeout),
         read_timeout = %OrOff::timeout(config.read_timeout),
         write_timeout = %OrOff::timeout(config.write_timeout),
@@ -56,6 +54,7 @@ pub fn log_start(address: SocketAddr, config: &Config) {
         redis = ?config.redis,
         lame_duck = ?config.lame_duck,
         drain_timeout = ?config.drain_timeout,
+        last_scrape = %OrOff::timeout(config.last_scrape),
         termination_grace = ?config.termination_grace,
         startup_delay = %OrOff::timeout(config.startup_delay),
         log_level = %config.log_level,
@@ -63,40 +62,9 @@ pub fn log_start(address: SocketAddr, config: &Config) {
     );
 }
 
-/// Logs what the library tells, in the moment in which it happens.
-pub fn events() -> Events {
-    Events::to(|event| match event {
-        Event::Phase(phase) => info!(%phase, "the phase has changed"),
-        Event::AcceptError { error, pause } => {
-            warn!(%error, ?pause, "a connection could not be accepted");
-        }
-        Event::ServiceError { error } => warn!(%error, "the service failed"),
-        Event::RateLimitFallback { error } => {
-            warn!(%error, "Redis is away: the rate limit is each instance's own");
-        }
-        Event::RateLimitRestored => info!("Redis is back: the rate limit is shared again"),
-        // Told with the report, which knows more of it.
-        Event::Cut { .. } => {}
-        // One line for each connection is for those who ask for it.
-        Event::Opened { .. } | Event::Closed { .. } => trace!("{event}"),
-        // Nor one for each request that came as expected.
-        Event::ClientAddress { verdict } if !verdict.is_flagged() => trace!("{event}"),
-        _ => debug!("{event}"),
-    })
-}
-
-/// The report, for the log's reader and for the person at the terminal.
+/// The report, for the log's reader and for the person at the terminal. What was cut has been logged, one by
+/// one.
 pub fn tell(report: &Report) {
-    for cut in &report.cut {
-        warn!(
-            method = cut.method,
-            path = cut.path,
-            age_ms = millis(cut.age),
-            peer = cut.peer.map(tracing::field::display),
-            state = cut.state,
-            "a request was cut"
-        );
-    }
     for step in report.steps.iter().filter(|step| step.end != StepEnd::Done) {
         warn!(
             kind = %step.kind,

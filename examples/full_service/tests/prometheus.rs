@@ -180,6 +180,10 @@ fn who_scrapes_never_holds_the_end_up() {
     // Nobody scrapes any more: it waits for its 300 ms, and no longer.
     let ended = service.ended();
     assert!(begun.elapsed() > Duration::from_millis(300));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(ended.logged("message", "shutdown report").is_some());
 }

@@ -5,6 +5,8 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
+use serde_json::Value;
+
 use super::PATIENCE;
 
 /// One connection, kept open between requests.
@@ -142,5 +144,9 @@ impl Head {
 impl Response {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body of text")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a body of JSON")
     }
 }

@@ -63,10 +63,7 @@ impl Prometheus {
         let samples = answer["data"]["result"].as_array().expect("samples");
         let sample = |sample: &Value| {
             let value = sample["value"][1].as_str().expect("a value");
-            (
-                sample["metric"].clone(),
-                value.parse().expect("a number"),
-            )
+            (sample["metric"].clone(), value.parse().expect("a number"))
         };
         samples.iter().map(sample).collect()
     }

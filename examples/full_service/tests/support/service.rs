@@ -19,6 +19,7 @@ pub struct Service {
     output: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     pub address: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 /// What is left of the service after its end.
@@ -39,7 +40,8 @@ pub fn command(environment: &[(&str, &str)]) -> Command {
 impl Service {
     /// Starts the service on a free port, and waits until it listens.
     pub fn start(environment: &[(&str, &str)]) -> Self {
-        let mut child = command(&[("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_FORMAT", "json")])
+        let mut child = command(&[("LOG_FORMAT", "json")])
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0")])
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
@@ -60,12 +62,12 @@ impl Service {
             output,
             reader: Some(reader),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            admin: None,
         };
         let listening = service.logged("message", "listening");
-        service.address = listening["address"]
-            .as_str()
-            .and_then(|address| address.parse().ok())
-            .expect("an address in the log");
+        let address = |name| listening[name].as_str()?.parse().ok();
+        service.address = address("address").expect("an address in the log");
+        service.admin = address("admin");
         service
     }
 
@@ -76,6 +78,11 @@ impl Service {
         service
     }
 
+    /// The address of its admin port.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("an admin port in the log")
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the service is there");
     }
@@ -84,7 +91,7 @@ impl Service {
     pub fn phase(&self, phase: &str) {
         wait_for(phase, || {
             let answer = client::get(self.address, "/readyz").ok()?;
-            (answer.text().trim() == phase).then_some(())
+            (answer.json()["phase"] == phase).then_some(())
         });
     }
 
