@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::WebSocketUpgrade;
-use axum::routing::get;
+use axum::routing::{any, get};
 use browser::Browser;
+use http::Request;
+use http_body_util::BodyExt;
 use lameduck::events::Event;
 use lameduck::reply::Reason;
 use lameduck::serve::{App, ServeError};
@@ -23,6 +25,7 @@ use support::{LIMIT, Raw, ms, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 
 const EVIL: &str = "<img src=x onerror=window.hacked=1>";
 
@@ -53,7 +56,7 @@ fn public(in_flight: InFlightLayer) -> Router {
     };
     Router::new()
         .route("/", get(|| async { "hello" }))
-        .route("/users/{id}/report", get(for_ever))
+        .route("/users/{id}/report", any(for_ever))
         .route("/chat", get(upgrade))
         .layer(in_flight)
 }
@@ -109,7 +112,7 @@ impl Public {
         if std::env::var_os("STATUS_SCREENSHOT").is_some() {
             tokio::time::sleep(ms(2300)).await;
         }
-        self.ask("GET /users/%3Cb%3E%22'/report HTTP/1.1\r\nhost: a\r\n\r\n")
+        self.ask("POST /users/7/report HTTP/1.1\r\nhost: a\r\n\r\n")
             .await;
         let upgrade = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -176,8 +179,7 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
         assert!(row.contains(part), "{part} in {row:?}");
     }
     assert!(!row.contains("secret"), "{row:?}");
-    let requests = browser.text("requests");
-    assert!(requests.contains("/users/%3Cb%3E%22'/report"), "{requests}");
+    assert!(browser.text("requests").contains("POST /users/7/report"));
     let before = age_of_the_slow_one(&mut browser);
     browser.until(&format!(
         "parseFloat({SLOW}.cells[0].textContent) >= {before} + 1"
@@ -334,6 +336,77 @@ async fn on_a_port_of_its_own_it_outlives_the_write_deadline() {
     for phase in ["ready", "lame_duck", "draining", "closed"] {
         assert!(seen.contains(&format!("\"phase\":\"{phase}\"")), "{phase}");
     }
+}
+
+async fn snapshot(page: &StatusPage) -> Value {
+    let ask = Request::get("/snapshot").body(()).unwrap();
+    let answer = page.clone().oneshot(ask).await.unwrap();
+    let snapshot = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&snapshot).unwrap()
+}
+
+async fn until_in_flight(handle: &Handle, count: usize) {
+    let there = async {
+        while handle.in_flight().len() < count {
+            tokio::time::sleep(ms(5)).await;
+        }
+    };
+    within(LIMIT, "the requests", there).await;
+}
+
+#[tokio::test]
+async fn a_request_is_named_as_it_came_with_its_route() {
+    let mut public = Public::start().await;
+    let path = r#"/users/"\'{}|^/report"#;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    public.ask(&request).await;
+    until_in_flight(&public.handle, 1).await;
+    let snapshot = snapshot(&public.page).await;
+    let in_flight = &snapshot["in_flight"];
+    assert_eq!(
+        (&in_flight["count"], &in_flight["peak"]),
+        (&1.into(), &1.into())
+    );
+    let one = &in_flight["requests"][0];
+    assert_eq!(
+        (&one["method"], &one["path"]),
+        (&"GET".into(), &path.into())
+    );
+    assert_eq!(one["route"], "/users/{id}/report");
+    assert_eq!(snapshot["connections"]["by_state"]["handler"], 1);
+    public.handle.cut();
+    within(LIMIT, "the end", public.report)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_hundred_are_named_and_the_rest_counted() {
+    let mut public = Public::start().await;
+    for number in 0..103 {
+        let request = format!("GET /users/{number}/report HTTP/1.1\r\nhost: a\r\n\r\n");
+        public.ask(&request).await;
+    }
+    until_in_flight(&public.handle, 103).await;
+    let snapshot = snapshot(&public.page).await;
+    let in_flight = &snapshot["in_flight"];
+    assert_eq!(
+        (&in_flight["count"], &in_flight["more"]),
+        (&103.into(), &3.into())
+    );
+    let named = in_flight["requests"].as_array().unwrap();
+    assert_eq!(named.len(), 100);
+    let ages: Vec<_> = named.iter().map(|one| one["age_ms"].as_u64()).collect();
+    assert!(
+        ages.is_sorted_by(|a, b| a >= b),
+        "the oldest first: {ages:?}"
+    );
+    public.handle.cut();
+    within(LIMIT, "the end", public.report)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// The page's own script and style and no other, by their hashes (a test says what they are), and no
 /// connection but to where it came from. The icon, an empty one, keeps browsers from asking for one.
 pub(super) const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-/40UKfj53O7cvx9TcekH8jdTUxL4G6pkZlti66IAfXc='; \
-    style-src 'sha256-ghxvUTuxXxClW8FcU+AJbyjCt3aDfKGQnItFN41PXNc='; \
+    script-src 'sha256-6XTOOrQimc/fklwcuoKgd1641uwIHcKlLAClVjyoY2M='; \
+    style-src 'sha256-aPJJfu3OH8P5tQjX1VHnLVtbNrwiSUn6swPkjsbgyPY='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl StatusPage {
