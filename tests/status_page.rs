@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::WebSocketUpgrade;
-use axum::routing::get;
+use axum::routing::{any, get};
 use browser::Browser;
+use http::Request;
+use http_body_util::BodyExt;
 use lameduck::events::Event;
+use lameduck::reply::Reason;
 use lameduck::serve::{App, ServeError};
 use lameduck::shutdown::{ConnectionState, Handle};
 use lameduck::status::StatusPage;
@@ -22,6 +25,7 @@ use support::{LIMIT, Raw, ms, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 
 const EVIL: &str = "<img src=x onerror=window.hacked=1>";
 
@@ -52,7 +56,7 @@ fn public(in_flight: InFlightLayer) -> Router {
     };
     Router::new()
         .route("/", get(|| async { "hello" }))
-        .route("/users/{id}/report", get(for_ever))
+        .route("/users/{id}/report", any(for_ever))
         .route("/chat", get(upgrade))
         .layer(in_flight)
 }
@@ -76,7 +80,7 @@ impl Public {
         let handle = shutdown.handle();
         let in_flight = InFlightLayer::new();
         let page = StatusPage::new(&handle)
-            .title(format!("shop {EVIL}"))
+            .title("shop / i-0c6f")
             .in_flight(in_flight.handle());
         let (listener, addr) = listen().await;
         let serve = lameduck::serve(listener, public(in_flight))
@@ -105,7 +109,10 @@ impl Public {
     async fn ask_for_all_kinds(&mut self) {
         let slow = "GET /users/42/report?secret=1 HTTP/1.1\r\nhost: a\r\n\r\n";
         self.ask(slow).await;
-        self.ask("GET /users/%3Cb%3E%22'/report HTTP/1.1\r\nhost: a\r\n\r\n")
+        if std::env::var_os("STATUS_SCREENSHOT").is_some() {
+            tokio::time::sleep(ms(2300)).await;
+        }
+        self.ask("POST /users/7/report HTTP/1.1\r\nhost: a\r\n\r\n")
             .await;
         let upgrade = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -160,12 +167,8 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     let mut browser = Browser::start();
     browser.open(&url, 1200, 900);
     browser.until(&phase_is("ready"));
-    let title = format!("shop {EVIL}");
-    assert_eq!(browser.text("title"), title);
-    assert_eq!(
-        browser.evaluate("document.title"),
-        format!("ready - {title}")
-    );
+    assert_eq!(browser.text("title"), "shop / i-0c6f");
+    assert_eq!(browser.evaluate("document.title"), "ready - shop / i-0c6f");
 
     runtime.block_on(public.ask_for_all_kinds());
     browser.until(SLOW);
@@ -176,8 +179,7 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
         assert!(row.contains(part), "{part} in {row:?}");
     }
     assert!(!row.contains("secret"), "{row:?}");
-    let requests = browser.text("requests");
-    assert!(requests.contains("/users/%3Cb%3E%22'/report"), "{requests}");
+    assert!(browser.text("requests").contains("POST /users/7/report"));
     let before = age_of_the_slow_one(&mut browser);
     browser.until(&format!(
         "parseFloat({SLOW}.cells[0].textContent) >= {before} + 1"
@@ -196,36 +198,27 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
         false
     );
 
+    // An attack is one line of the list.
+    for _ in 0..1_240 {
+        let reason = Reason::RateLimited;
+        public.page.events().tell(|| Event::Refused { reason });
+    }
+    browser.until(&happened("refused", "rate limited"));
+    browser.until("document.querySelector('#events tbody').textContent.includes('× 1,240')");
+    picture(&mut browser, "-lame-duck", 2500);
+
     public.handle.drain_now();
     browser.until(&phase_is("draining"));
     browser
         .until("document.getElementById('flying').textContent === '3 requests hold up the drain'");
-    // What comes from outside is text, wherever it comes from.
-    public.page.events().tell(|| Event::Cut {
-        peer: None,
-        what: EVIL,
-        age: ms(1),
-    });
-    browser.until(&format!(
-        "document.getElementById('events').textContent.includes('{EVIL}')"
-    ));
-    assert_eq!(
-        browser.evaluate("document.querySelectorAll('img, b:not(#title)').length"),
-        0
-    );
-    assert_eq!(browser.evaluate("typeof window.hacked"), "undefined");
-    let shot = browser.screenshot();
-    assert!(
-        shot.starts_with(b"\x89PNG") && shot.len() > 10_000,
-        "{}",
-        shot.len()
-    );
-    if let Some(path) = std::env::var_os("STATUS_SCREENSHOT") {
-        std::fs::write(path, shot).unwrap();
-    }
+    picture(&mut browser, "", 2500);
+    whatever_is_told_is_text(&mut browser, &public.page);
 
-    browser.until("!document.getElementById('report').hidden");
-    assert_eq!(browser.text("verdict"), "NOT CLEAN: 3 requests cut");
+    browser.until("document.getElementById('verdict').textContent === 'NOT CLEAN: 3 requests cut'");
+    assert_eq!(
+        browser.evaluate("document.getElementById('report').hidden"),
+        false
+    );
     let told = browser.text("told");
     assert!(
         told.contains("GET /users/42/report") && told.contains("closer database: done"),
@@ -235,6 +228,7 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     assert_eq!(browser.text("phase"), "closed");
     assert_eq!(browser.text("told"), told, "the report stays");
     browser.until(&happened("cut", "request"));
+    picture(&mut browser, "-ended", 0);
 
     let report = runtime.block_on(within(LIMIT, "the end", public.report));
     let report = report.unwrap().unwrap();
@@ -246,6 +240,42 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
+/// What comes from outside is text, wherever it comes from.
+fn whatever_is_told_is_text(browser: &mut Browser, page: &StatusPage) {
+    page.events().tell(|| Event::Cut {
+        peer: None,
+        what: EVIL,
+        age: ms(1),
+    });
+    let listed = "document.getElementById('events').textContent";
+    browser.until(&format!("{listed}.includes('{EVIL}')"));
+    // The same in the place of every text but the phase, which decides what is shown.
+    let everywhere = format!(
+        "render(JSON.parse(JSON.stringify({{...seen, report: {{clean: false, cut: 1, text: ''}}}}), \
+         (key, value) => key !== 'phase' && typeof value === 'string' ? '{EVIL}' : value)); \
+         document.body.innerText.split('{EVIL}').length"
+    );
+    let times = browser.evaluate(&everywhere);
+    assert!(times.as_u64() > Some(15), "{times} times");
+    let elements = "document.body.querySelectorAll('img, [onerror]').length";
+    assert_eq!(browser.evaluate(elements), 0);
+    assert_eq!(browser.evaluate("typeof window.hacked"), "undefined");
+}
+
+/// A picture where `STATUS_SCREENSHOT` says, after so many milliseconds that make it look alive.
+fn picture(browser: &mut Browser, suffix: &str, wait: u64) {
+    let path = std::env::var("STATUS_SCREENSHOT").ok();
+    if path.is_some() {
+        std::thread::sleep(ms(wait));
+    }
+    let shot = browser.screenshot();
+    assert!(shot.starts_with(b"\x89PNG"));
+    assert!(shot.len() > 10_000, "{}", shot.len());
+    if let Some(path) = path {
+        std::fs::write(path.replace(".png", &format!("{suffix}.png")), shot).unwrap();
+    }
+}
+
 fn it_fits_a_phone_and_the_night(browser: &mut Browser) {
     browser.resize(360, 800);
     let wide = "document.documentElement.scrollWidth";
@@ -255,10 +285,7 @@ fn it_fits_a_phone_and_the_night(browser: &mut Browser) {
     for scheme in ["light", "dark"] {
         browser.prefer(scheme);
         backs.push(browser.evaluate(back));
-        if let Some(path) = std::env::var_os("STATUS_SCREENSHOT") {
-            let path = format!("{}.phone-{scheme}.png", path.to_string_lossy());
-            std::fs::write(path, browser.screenshot()).unwrap();
-        }
+        picture(browser, &format!("-phone-{scheme}"), 0);
     }
     assert_ne!(backs[0], backs[1]);
     browser.prefer("light");
@@ -309,6 +336,77 @@ async fn on_a_port_of_its_own_it_outlives_the_write_deadline() {
     for phase in ["ready", "lame_duck", "draining", "closed"] {
         assert!(seen.contains(&format!("\"phase\":\"{phase}\"")), "{phase}");
     }
+}
+
+async fn snapshot(page: &StatusPage) -> Value {
+    let ask = Request::get("/snapshot").body(()).unwrap();
+    let answer = page.clone().oneshot(ask).await.unwrap();
+    let snapshot = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&snapshot).unwrap()
+}
+
+async fn until_in_flight(handle: &Handle, count: usize) {
+    let there = async {
+        while handle.in_flight().len() < count {
+            tokio::time::sleep(ms(5)).await;
+        }
+    };
+    within(LIMIT, "the requests", there).await;
+}
+
+#[tokio::test]
+async fn a_request_is_named_as_it_came_with_its_route() {
+    let mut public = Public::start().await;
+    let path = r#"/users/"\'{}|^/report"#;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    public.ask(&request).await;
+    until_in_flight(&public.handle, 1).await;
+    let snapshot = snapshot(&public.page).await;
+    let in_flight = &snapshot["in_flight"];
+    assert_eq!(
+        (&in_flight["count"], &in_flight["peak"]),
+        (&1.into(), &1.into())
+    );
+    let one = &in_flight["requests"][0];
+    assert_eq!(
+        (&one["method"], &one["path"]),
+        (&"GET".into(), &path.into())
+    );
+    assert_eq!(one["route"], "/users/{id}/report");
+    assert_eq!(snapshot["connections"]["by_state"]["handler"], 1);
+    public.handle.cut();
+    within(LIMIT, "the end", public.report)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_hundred_are_named_and_the_rest_counted() {
+    let mut public = Public::start().await;
+    for number in 0..103 {
+        let request = format!("GET /users/{number}/report HTTP/1.1\r\nhost: a\r\n\r\n");
+        public.ask(&request).await;
+    }
+    until_in_flight(&public.handle, 103).await;
+    let snapshot = snapshot(&public.page).await;
+    let in_flight = &snapshot["in_flight"];
+    assert_eq!(
+        (&in_flight["count"], &in_flight["more"]),
+        (&103.into(), &3.into())
+    );
+    let named = in_flight["requests"].as_array().unwrap();
+    assert_eq!(named.len(), 100);
+    let ages: Vec<_> = named.iter().map(|one| one["age_ms"].as_u64()).collect();
+    assert!(
+        ages.is_sorted_by(|a, b| a >= b),
+        "the oldest first: {ages:?}"
+    );
+    public.handle.cut();
+    within(LIMIT, "the end", public.report)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// The page's own script and style and no other, by their hashes (a test says what they are), and no
 /// connection but to where it came from. The icon, an empty one, keeps browsers from asking for one.
 pub(super) const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-de/lpPiep8+QUwXfVeNnV0v7S+Cm8uMbwMHije4rLW8='; \
-    style-src 'sha256-kBZ6GezgRYDOkWJklC2GYOsieWrYEKcvol353qfCF2k='; \
+    script-src 'sha256-6XTOOrQimc/fklwcuoKgd1641uwIHcKlLAClVjyoY2M='; \
+    style-src 'sha256-aPJJfu3OH8P5tQjX1VHnLVtbNrwiSUn6swPkjsbgyPY='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl StatusPage {

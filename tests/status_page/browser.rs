@@ -131,23 +131,35 @@ impl Browser {
 
     /// The value of an expression in the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let parameters = json!({"expression": expression, "returnByValue": true});
-        let mut result = self.command("Runtime.evaluate", parameters);
-        assert_eq!(result["exceptionDetails"], Value::Null, "{expression}");
-        result["result"]["value"].take()
+        let value = self.try_evaluate(expression);
+        value.unwrap_or_else(|problem| panic!("{expression}: {problem}"))
     }
 
-    /// Waits until the page says that an expression is true.
+    fn try_evaluate(&mut self, expression: &str) -> Result<Value, Value> {
+        let parameters = json!({"expression": expression, "returnByValue": true});
+        let mut result = self.try_command("Runtime.evaluate", parameters)?;
+        match result["exceptionDetails"].take() {
+            Value::Null => Ok(result["result"]["value"].take()),
+            problem => Err(problem),
+        }
+    }
+
+    /// Waits until the page says that an expression is true. It may be false or fail until then, as it
+    /// does in a page that is on its way.
     pub fn until(&mut self, expression: &str) {
         let began = Instant::now();
-        while self.evaluate(&format!("!!({expression})")) != true {
+        let truth = format!("!!({expression})");
+        loop {
+            let is = self.try_evaluate(&truth);
+            if is == Ok(Value::Bool(true)) {
+                return;
+            }
             if began.elapsed() > SOON {
-                let shows = self.evaluate("document.body.innerText");
-                let shows = shows.as_str().unwrap_or_default().to_owned();
-                panic!(
-                    "never {expression}; {:?}; the page shows:\n{shows}",
-                    self.complaints
-                );
+                let shows = self.try_evaluate("document.body.innerText");
+                let shows = shows.unwrap_or_default();
+                let shows = shows.as_str().unwrap_or_default();
+                let complaints = &self.complaints;
+                panic!("never {expression}: {is:?}; {complaints:?}; the page shows:\n{shows}");
             }
             std::thread::sleep(Duration::from_millis(30));
         }
@@ -166,6 +178,11 @@ impl Browser {
     }
 
     fn command(&mut self, method: &str, parameters: Value) -> Value {
+        let result = self.try_command(method, parameters);
+        result.unwrap_or_else(|problem| panic!("{method}: {problem}"))
+    }
+
+    fn try_command(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.commands += 1;
         let id = self.commands;
         let mut command = json!({"id": id, "method": method, "params": parameters});
@@ -184,8 +201,10 @@ impl Browser {
             };
             let mut told: Value = serde_json::from_str(&text).expect("JSON");
             if told["id"] == id {
-                assert_eq!(told["error"], Value::Null, "{method}");
-                return told["result"].take();
+                return match told["error"].take() {
+                    Value::Null => Ok(told["result"].take()),
+                    problem => Err(problem),
+                };
             }
             self.listen(&told);
         }
