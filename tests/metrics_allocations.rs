@@ -41,10 +41,9 @@ fn allocations(layer: &MetricsLayer, path: &'static str, to_the_end: bool) -> us
             panic!("it is ready at once");
         };
         let mut body = pin!(response.into_body());
-        while to_the_end {
-            let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) else {
-                break;
-            };
+        let mut read = to_the_end;
+        while read {
+            read = matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(Some(Ok(_))));
         }
     }
     region.change().allocations
