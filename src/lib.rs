@@ -37,10 +37,13 @@
 //! | [`timeout`] | the layer that answers for a service that takes too long |
 //! | `metrics` | the layer that measures requests, and a `/metrics` for Prometheus (feature `metrics`) |
 //! | [`stack`](mod@stack) | all of the layers at once, in their order |
+//! | [`request_id`] | the layer that gives each request an id |
+//! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
 //! | [`phase`] | the process's phase, which all of them ask |
 //! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
 //! | [`track`] | counters and bodies that end exactly once |
 //! | [`events`] | what happened, told once, to whoever listens |
+//! | `logs` | the listener that writes `tracing` events (feature `tracing`) |
 //!
 //! # The order of a stack
 //!
@@ -58,6 +61,7 @@
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
+//! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `metrics` | `MetricsLayer`, `Metrics` | prometheus-client |
 //! | `full` | all of them | |
 //!
@@ -66,11 +70,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "tracing")]
+pub mod access_log;
 pub mod body_limit;
 mod conn_info;
 pub mod drain;
 pub mod events;
 pub mod in_flight;
+#[cfg(feature = "tracing")]
+pub mod logs;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod phase;
@@ -78,6 +86,7 @@ pub mod phase;
 pub mod rate_limit;
 pub mod real_ip;
 pub mod reply;
+pub mod request_id;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]
@@ -86,6 +95,8 @@ pub mod stack;
 pub mod timeout;
 pub mod track;
 
+#[cfg(feature = "tracing")]
+pub use access_log::AccessLogLayer;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
@@ -96,6 +107,7 @@ pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;
 pub use real_ip::RealIpLayer;
+pub use request_id::RequestIdLayer;
 #[cfg(feature = "serve")]
 pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
 #[cfg(feature = "serve")]

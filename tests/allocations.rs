@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase};
@@ -35,9 +35,15 @@ where
         .header("host", "here")
         .header("user-agent", "test")
         .header("accept", "application/json")
-        .header("accept-encoding", "identity")
-        .body(())
-        .unwrap();
+        .header("accept-encoding", "identity");
+    allocations_of(service, request.body(()).unwrap())
+}
+
+fn allocations_of<S, B>(service: &mut S, request: Request<()>) -> usize
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error = Infallible>,
+{
     let mut cx = Context::from_waker(Waker::noop());
     let region = Region::new(GLOBAL);
     let mut call = std::pin::pin!(service.call(request));
@@ -61,6 +67,14 @@ fn the_layers_and_their_refusals_allocate_nothing() {
 
     lifecycle.advance(Phase::Draining);
     assert_eq!(allocations(&mut service), 0, "a request that is refused");
+
+    let grpc = Request::post(Uri::from_static("/a.B/C"))
+        .header("host", "here")
+        .header("user-agent", "test")
+        .header("te", "trailers")
+        .header("content-type", HeaderValue::from_static("application/grpc"));
+    let refused = allocations_of(&mut service, grpc.body(()).unwrap());
+    assert_eq!(refused, 0, "a gRPC call that is refused");
 
     let mut control = service_fn(|request: Request<()>| {
         drop(vec![0u8; 64]);

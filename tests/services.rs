@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use lameduck::BodyLimitLayer;
 use lameduck::serve::RequestBody;
 use support::*;
 use tokio::time::timeout;
 use tower::limit::ConcurrencyLimitLayer;
-use tower::{Layer, service_fn};
+use tower::{Layer, ServiceBuilder, service_fn};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 
@@ -37,6 +38,34 @@ async fn a_service_that_is_not_ready_at_once_is_waited_for() {
     });
     let all = all_of(clients);
     timeout(Duration::from_secs(5), all).await.unwrap();
+    assert!(server.finish().await.is_clean());
+}
+
+/// A layer that refuses has made the service inside of it ready and does not call it: what was taken for that
+/// call must not stay taken while the connection is kept open, or a few idle clients hold up everybody.
+#[tokio::test]
+async fn what_a_refused_request_has_reserved_is_given_back() {
+    let app = ServiceBuilder::new()
+        .layer(BodyLimitLayer::new(4))
+        .concurrency_limit(1)
+        .service(service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+        }));
+    let server = Setup::new().start(app).await;
+    let (sender, connection, _heard) = h2_connect(server.addr).await;
+    let connection = tokio::spawn(connection);
+    let request = Request::post("http://a/").header("content-length", "5");
+    let mut sender = sender.ready().await.unwrap();
+    let (answer, _body) = sender
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    let answer = within(LIMIT, "the refusal", answer).await.unwrap();
+    assert_eq!(answer.status(), 413);
+
+    let mut another = server.connect().await;
+    assert_eq!(another.ask(GET).await.status, 200);
+    drop((sender, another));
+    connection.abort();
     assert!(server.finish().await.is_clean());
 }
 

@@ -9,3 +9,5 @@ mod http;
 #[path = "stack/places.rs"]
 mod places;
 mod support;
+#[path = "stack/wire.rs"]
+mod wire;

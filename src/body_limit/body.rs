@@ -9,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::error::too_large;
+use super::layer::Shared;
 use crate::BoxError;
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
@@ -27,13 +28,29 @@ pub struct BodyLimitBody<B> {
     over: Option<Over>,
 }
 
-/// Tells the answer that the body was over its limit.
-#[derive(Clone, Default)]
-pub(super) struct Over(Arc<AtomicBool>);
+/// Tells the answer that the body was over its limit, and whoever listens.
+#[derive(Clone)]
+pub(super) struct Over(Arc<Flag>);
+
+struct Flag {
+    set: AtomicBool,
+    shared: Arc<Shared>,
+}
 
 impl Over {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let set = AtomicBool::new(false);
+        Over(Arc::new(Flag { set, shared }))
+    }
+
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.set.load(Ordering::Acquire)
+    }
+
+    /// Told here and not with the answer, which may be out already.
+    fn set(&self) {
+        self.0.set.store(true, Ordering::Release);
+        self.0.shared.tell_refused();
     }
 }
 
@@ -92,8 +109,8 @@ where
         }
         // Not earlier: whether a handler that never reads so far has its answer sent must not depend on
         // how the bytes were cut into frames.
-        if let Some(Over(flag)) = this.over.take() {
-            flag.store(true, Ordering::Release);
+        if let Some(over) = this.over.take() {
+            over.set();
         }
         Poll::Ready(Some(Err(too_large())))
     }

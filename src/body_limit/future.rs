@@ -1,6 +1,5 @@
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -8,7 +7,6 @@ use http::{HeaderMap, Response};
 use pin_project::pin_project;
 
 use super::body::Over;
-use super::layer::Shared;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
 
 /// The answer of a [`BodyLimit`](super::BodyLimit) service: the inner service's, or the refusal.
@@ -33,7 +31,6 @@ enum Answer<F> {
 pub(super) struct Watch {
     pub over: Over,
     pub asked: Asked,
-    pub shared: Arc<Shared>,
 }
 
 impl<F> BodyLimitFuture<F> {
@@ -77,7 +74,6 @@ where
 impl Watch {
     /// What the client gets whose body was over the limit, instead of what was `given`.
     fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
-        self.shared.tell_refused();
         let reply = Reply::new(Reason::BodyTooLarge);
         let refusal = match given {
             Ok(own) if own.status() == Reason::BodyTooLarge.status() => {

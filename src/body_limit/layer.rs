@@ -12,7 +12,7 @@ use crate::reply::Reason;
 /// Refuses a request body that is too large; see the [module](super).
 #[derive(Clone)]
 pub struct BodyLimitLayer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The request extension by which an outer layer sets another limit for one request.
@@ -92,7 +92,7 @@ impl BodyLimitLayer {
     }
 
     /// Tells each refusal, [`Event::Refused`], once; a body that was cut counts as one, also when the
-    /// handler answered the 413 itself.
+    /// handler answered the 413 itself, or had answered before.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)

@@ -16,6 +16,9 @@
 //! response body with an error. And a handler that stops reading within the limit has its own answer sent:
 //! nobody knows how much was still to come.
 //!
+//! A stream of messages, as gRPC clients may send, is one body: the limit is of all of them together. A
+//! route that takes one without an end is to be switched off, by [`RouteBodyLimit::off`].
+//!
 //! The limit is of the bytes that arrive: a compressed body is measured before it is unpacked when this
 //! layer is outside of the one that unpacks, as it should be; that one needs a limit of its own. axum's
 //! own default limit of 2 MB (`DefaultBodyLimit`) is inside of this one and stays in force.

@@ -50,9 +50,8 @@ where
             // A body that says where it ends is believed as far as this; it is counted all the same.
             if hint.upper().is_none_or(|upper| upper > limit) && !request.body().is_end_stream() {
                 watch = Some(Watch {
-                    over: Over::default(),
+                    over: Over::new(self.shared.clone()),
                     asked: Asked::of(&request),
-                    shared: self.shared.clone(),
                 });
             }
         }

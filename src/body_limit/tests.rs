@@ -151,7 +151,7 @@ fn trailers_and_empty_frames_are_no_bytes() {
 fn the_inner_body_is_dropped_at_the_cut_and_the_error_is_told_once_it_is_read() {
     let frames = Frames::of(&[2, 2, 2]);
     let alive = frames.alive.clone();
-    let over = super::body::Over::default();
+    let over = super::body::Over::new(BodyLimitLayer::new(3).shared);
     let mut body = BodyLimitBody::new(frames, Some(3), Some(over.clone()));
     next(&mut body).unwrap().unwrap();
     assert_eq!(Arc::strong_count(&alive), 2);
@@ -345,6 +345,22 @@ async fn an_answer_or_error_within_the_limit_is_the_handlers() {
     let (answer, _, told) = ask(layer, Handler::Fails, put(Frames::of(&[10]))).await;
     assert_eq!(answer.unwrap_err().to_string(), "failed");
     assert_eq!(told, 0);
+}
+
+/// As a gRPC stream of two directions does: too late for another answer, not for whoever listens.
+#[tokio::test]
+async fn a_body_that_is_cut_behind_its_answer_is_told_too() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let layer = BodyLimitLayer::new(10).events(Events::to(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let service = layer.layer(service_fn(|request: Asked| async {
+        Ok::<_, Infallible>(Response::new(request.into_body()))
+    }));
+    let mut body = service.oneshot(put(Frames::of(&[4, 4, 4]))).await.unwrap();
+    while let Some(Ok(_)) = next(body.body_mut()) {}
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 /// Whether a handler has its answer sent does not depend on how the bytes were cut.

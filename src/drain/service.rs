@@ -40,7 +40,7 @@ where
             let (head, body) = request.into_parts();
             if !shared.exempt.as_ref().is_some_and(|exempt| exempt(&head)) {
                 shared.tell_refused();
-                let asked = Asked::head(head.version, &head.headers);
+                let asked = Asked::head(&head.method, head.version, &head.headers);
                 return DrainFuture::refused(shared.reply.answer(asked, head.headers));
             }
             request = Request::from_parts(head, body);

@@ -31,8 +31,8 @@ pub enum WhenFull {
     /// out. Default.
     #[default]
     Forget,
-    /// The new key is refused, with the time until one of the others can be forgotten without loss as
-    /// `Retry-After`. So the limit holds strictly, but somebody who makes keys up shuts out who is new.
+    /// The new key is refused, with the earliest time at which one of the others can be forgotten without loss
+    /// as `Retry-After`: if that one goes on, the new key is refused again. So the limit holds strictly, but somebody who makes keys up shuts out who is new.
     Refuse,
 }
 

@@ -136,7 +136,8 @@ impl IntoIterator for Quota {
     }
 }
 
-/// As [`FromStr`] reads it: `100/s burst 200`.
+/// As [`FromStr`] reads it, `100/s burst 200`; a period that is none of its units as Rust shows it, `5/1.5s`,
+/// which it does not read.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.requests)?;

@@ -223,7 +223,10 @@ async fn grpc_is_refused_in_its_own_form_and_told_no_fields() {
     let layer = hand
         .layer(Quota::per_second(4).burst(1))
         .fields(Fields::RateLimit);
-    let call = || with_header(Request::new(()), "content-type", "application/grpc");
+    let call = || {
+        let post = Request::post("/").body(()).unwrap();
+        with_header(post, "content-type", "application/grpc")
+    };
     ask(&layer, call()).await;
     let refused = ask(&layer, call()).await;
     assert_eq!(refused.status(), 200);

@@ -41,7 +41,7 @@ where
         if let (None, Some(reply)) = (client.ip, shared.refusal()) {
             shared.tell_refused(reply.reason());
             let (head, _) = request.into_parts();
-            let asked = Asked::head(head.version, &head.headers);
+            let asked = Asked::head(&head.method, head.version, &head.headers);
             return RealIpFuture::refused(reply.answer(asked, head.headers));
         }
         let extensions = request.extensions_mut();

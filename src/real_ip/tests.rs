@@ -3,7 +3,7 @@ use crate::conn_info::{ClientIp, ConnInfo, Verdict};
 use crate::events::{Event, Events};
 use crate::reply::ReplyBody;
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body_util::Full;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -127,6 +127,7 @@ async fn a_client_without_an_address_passes_or_is_refused() {
     assert!(seen.is_none());
     let mut grpc = from("10.0.0.1:4000");
     *grpc.version_mut() = Version::HTTP_2;
+    *grpc.method_mut() = Method::POST;
     grpc.headers_mut()
         .insert("content-type", "application/grpc".parse().unwrap());
     let (answer, _) = call(&layer, grpc).await;

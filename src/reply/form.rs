@@ -1,4 +1,4 @@
-use http::{HeaderMap, HeaderValue, Request, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
 /// What is to be known of a request in order to refuse it in its own form.
 #[derive(Clone, Debug)]
@@ -16,13 +16,16 @@ pub(super) enum Form {
 }
 
 impl Asked {
-    /// Looks at the version, `Content-Type` and `Accept`.
+    /// Looks at the method, the version, `Content-Type` and `Accept`.
     pub fn of<B>(request: &Request<B>) -> Self {
-        Self::head(request.version(), request.headers())
+        Self::head(request.method(), request.version(), request.headers())
     }
 
     /// As [`of`](Self::of), from a head in parts.
-    pub fn head(version: Version, headers: &HeaderMap) -> Self {
+    pub fn head(method: &Method, version: Version, headers: &HeaderMap) -> Self {
+        // Every call is a POST. A refusal with 200 is for nobody else, whatever type is claimed: as the answer
+        // to a GET a cache would keep it, and to a CONNECT it is an open tunnel.
+        let may_be_grpc = *method == Method::POST;
         let mut asked = Asked {
             form: Form::Text,
             below_http2: version < Version::HTTP_2,
@@ -33,7 +36,7 @@ impl Asked {
         for (name, value) in headers {
             if name == header::HOST {
                 asked.hosts = asked.hosts.saturating_add(1);
-            } else if name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
+            } else if may_be_grpc && name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
                 // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else that
                 // a Trailers-Only answer shows. The clone shares the bytes.
                 let content_type = value.clone();
@@ -47,7 +50,7 @@ impl Asked {
         asked
     }
 
-    /// Whether it is a gRPC request, by its content type (gRPC-Web too).
+    /// Whether it is a gRPC request, by its method and content type (gRPC-Web too).
     pub(crate) fn is_grpc(&self) -> bool {
         matches!(self.form, Form::Grpc { .. })
     }

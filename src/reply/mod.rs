@@ -16,7 +16,7 @@
 //!
 //! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it
 //!   (RFC 9113, 8.2.2).
-//! * A gRPC request (content type `application/grpc…`) is answered in its own form: HTTP 200,
+//! * A gRPC request (a POST of content type `application/grpc…`) is answered in its own form: HTTP 200,
 //!   Trailers-Only, `grpc-status` and `grpc-message`, and `grpc-retry-pushback-ms` where the reply says
 //!   when to come back.
 //! * The body is a line of text, or problem details (RFC 9457) for a client that accepts JSON.
@@ -50,7 +50,7 @@ pub use form::Asked;
 pub use table::Reason;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use std::time::Duration;
 
 use form::Form;
@@ -61,6 +61,11 @@ pub struct Reply {
     reason: Reason,
     retry_after: Option<RetryAfter>,
 }
+
+// As names, for a text would be copied to the heap each time.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// When to come back, already spelt in both units.
 #[derive(Clone, Debug)]
@@ -86,7 +91,9 @@ impl Reply {
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         // Rounded up in both units: a client that comes back a moment too early is refused again.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let seconds = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0));
         let millis = wait.as_nanos().div_ceil(1_000_000);
         self.retry_after = Some(RetryAfter {
             seconds: digits::at_least(seconds.max(1)),
@@ -109,10 +116,10 @@ impl Reply {
         match asked.form {
             Form::Grpc { content_type } => {
                 headers.insert(header::CONTENT_TYPE, content_type);
-                headers.insert("grpc-status", HeaderValue::from_static(row.grpc_status));
-                headers.insert("grpc-message", HeaderValue::from_static(row.grpc_message));
+                headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc_status));
+                headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.grpc_message));
                 if let Some(retry) = &self.retry_after {
-                    headers.insert("grpc-retry-pushback-ms", retry.millis.clone());
+                    headers.insert(GRPC_RETRY_PUSHBACK, retry.millis.clone());
                 }
             }
             form @ (Form::Text | Form::Problem) => {

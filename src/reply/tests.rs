@@ -1,8 +1,12 @@
 use super::*;
-use http::{Request, Version};
+use http::{Method, Request, Version};
 
 fn ask(version: Version, headers: &[(&str, &str)]) -> Response<Bytes> {
-    let mut request = Request::builder().version(version);
+    ask_by(Method::POST, version, headers)
+}
+
+fn ask_by(method: Method, version: Version, headers: &[(&str, &str)]) -> Response<Bytes> {
+    let mut request = Request::builder().method(method).version(version);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -46,6 +50,17 @@ fn grpc_gets_trailers_only_in_its_own_content_type() {
     }
     let not = ask(Version::HTTP_2, &[("content-type", "application/grpcish")]);
     assert_eq!(not.status(), 503);
+}
+
+/// A gRPC refusal is a 200: as the answer to a GET a cache may keep it, and to a CONNECT it is an open tunnel.
+#[test]
+fn only_a_post_is_refused_with_200() {
+    for method in [Method::GET, Method::HEAD, Method::CONNECT, Method::PUT] {
+        let headers = [("content-type", "application/grpc")];
+        let reply = ask_by(method.clone(), Version::HTTP_2, &headers);
+        assert_eq!(reply.status(), 503, "{method}");
+        assert!(reply.headers().get("grpc-status").is_none());
+    }
 }
 
 #[test]
@@ -94,6 +109,7 @@ fn retry_after_is_rounded_up_and_never_nothing() {
         (1, "1", "1"),
         (1000, "1", "1000"),
         (1001, "2", "1010"),
+        (u64::MAX, "999000000000", "999000000000"),
     ] {
         let reply = Reply::new(Reason::Draining).retry_after(Duration::from_millis(wait));
         let retry = reply.retry_after.unwrap();
@@ -105,4 +121,6 @@ fn retry_after_is_rounded_up_and_never_nothing() {
             (seconds, millis)
         );
     }
+    let never = Reply::new(Reason::Draining).retry_after(Duration::MAX);
+    assert_eq!(never.retry_after.unwrap().seconds, "999000000000");
 }

@@ -20,9 +20,8 @@ pub trait App: Clone + Send + 'static {
     /// The answer to come; a service's error is answered with 500.
     type Future: Future<Output = Result<Response<Self::ResBody>, BoxError>> + Send + 'static;
 
-    /// Calls the service, once it is ready. A request is answered by this instance or, when it is not
-    /// ready at once, by what it was until then; either way it is left fit for the next one.
-    fn start(&mut self, request: Request<RequestBody>) -> Self::Future;
+    /// Calls a clone of the service, once it is ready.
+    fn start(&self, request: Request<RequestBody>) -> Self::Future;
 }
 
 impl<S, B> App for S
@@ -37,20 +36,19 @@ where
     type ResBody = B;
     type Future = Oneshot<S>;
 
-    fn start(&mut self, request: Request<RequestBody>) -> Oneshot<S> {
+    fn start(&self, request: Request<RequestBody>) -> Oneshot<S> {
+        // A service that was made ready may hold what its call is to use, a concurrency limit's permit, until
+        // it is called or dropped, and a layer that refuses does not call the one inside of it. One service for
+        // all requests of a connection would hold that for as long as the client keeps the connection.
+        let mut service = self.clone();
         // Most services are always ready, and a request is large to carry about: ask at once, with a waker
         // that wakes nobody.
         let mut nobody = Context::from_waker(Waker::noop());
-        let step = match self.poll_ready(&mut nobody) {
-            Poll::Ready(Ok(())) => Step::Answering(self.call(request)),
+        let step = match service.poll_ready(&mut nobody) {
+            Poll::Ready(Ok(())) => Step::Answering(service.call(request)),
             Poll::Ready(Err(error)) => Step::Failed(Some(error.into())),
-            Poll::Pending => {
-                // It may have taken its place in a queue (a concurrency limit does): it waits there for
-                // this request, and a clone, which has taken none, for the next.
-                let fresh = self.clone();
-                let waiting = std::mem::replace(self, fresh);
-                Step::Readying(Box::new((waiting, Some(request))))
-            }
+            // It may have taken its place in a queue: it waits there.
+            Poll::Pending => Step::Readying(Box::new((service, Some(request)))),
         };
         Oneshot { step }
     }

@@ -15,7 +15,7 @@ use super::io::{Mode, ServeIo};
 use super::timer::Timer;
 use crate::events::{Closed, Event};
 use crate::reply::{Asked, Reason, Reply};
-use http::{HeaderMap, Version};
+use http::{HeaderMap, Method, Version};
 
 /// How long the peer may take to take the last word: what refuses it, or stands in for the answer of a
 /// handler that was cancelled.
@@ -99,7 +99,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
 
 /// The refusal as HTTP/1.1 spells it, for a connection that hyper no longer holds.
 fn last_words(reason: Reason) -> Bytes {
-    let asked = Asked::head(Version::HTTP_11, &HeaderMap::new());
+    let asked = Asked::head(&Method::GET, Version::HTTP_11, &HeaderMap::new());
     let reply = Reply::new(reason).answer(asked, HeaderMap::new());
     let mut words = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     for (name, value) in reply.headers() {

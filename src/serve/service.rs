@@ -1,6 +1,5 @@
 //! From hyper's request to the user's service.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use http::header::EXPECT;
@@ -18,8 +17,7 @@ use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {
-    /// One instance for all requests of the connection, which are called one after the other.
-    app: RefCell<A>,
+    app: A,
     source: Source,
     /// What every request of this connection carries.
     extensions: Extensions,
@@ -45,7 +43,7 @@ impl<A> ConnService<A> {
             add(&conn.info, &mut extensions);
         }
         ConnService {
-            app: RefCell::new(app),
+            app,
             source,
             extensions,
         }
@@ -87,11 +85,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             false => RequestBody::empty(),
         });
         let answer = if asker.names_its_host() {
-            // Not borrowed twice: a service has no way back here from within its call.
-            match self.app.try_borrow_mut() {
-                Ok(mut app) => Answer::Service(app.start(request)),
-                Err(_) => Answer::Refusal(Reason::Internal),
-            }
+            Answer::Service(self.app.start(request))
         } else {
             exchange.close_after_this();
             Answer::Refusal(Reason::NoHost)

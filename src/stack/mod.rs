@@ -9,8 +9,15 @@
 //! | [`BodyLimitLayer`] | 1 MiB | a body that is too large never reaches the service |
 //! | [`TimeoutLayer`] | 10 s to the head of the answer | measures the service alone |
 //!
+//! To be switched off where it is in the way: the body limit for a gRPC method whose client streams without
+//! an end ([`BodyLimitLayer::per_request`]), for it counts all messages together.
+//!
 //! The rate limit is off until it is given a quota (feature `rate-limit`): which number is right nobody but
 //! the service knows, and behind a proxy that is not yet trusted everybody is one client.
+//!
+//! A service that is not ready (one with tower's `ConcurrencyLimit`, all of whose permits are taken) holds a
+//! request up before any layer has seen it: it is not counted, not refused and not timed until then. A handler
+//! that waits for a `tokio::sync::Semaphore` of its own has all of that.
 //!
 //! Each layer is replaced by another of its kind, and switched off by its `off()`. What belongs outside of
 //! the stack: health and metrics routes, which are not refused and not counted; they can also be exempted

@@ -1,6 +1,6 @@
 //! What is in force for one request.
 
-use http::{HeaderMap, HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use tokio::time::Instant;
 
 use super::RouteTimeout;
@@ -29,11 +29,10 @@ pub(super) struct Limit {
 
 impl Terms {
     /// `None` if the request has all the time it wants. The time runs from now.
-    pub fn of(
+    pub fn of<B>(
         shared: &Shared,
         route: Option<RouteTimeout>,
-        version: Version,
-        headers: &HeaderMap,
+        request: &Request<B>,
     ) -> Option<Self> {
         let mut time = match route {
             Some(route) => route.after,
@@ -42,9 +41,9 @@ impl Terms {
         if time.is_none() && !shared.grpc_timeout {
             return None;
         }
-        let asked = Asked::head(version, headers);
+        let asked = Asked::of(request);
         if shared.grpc_timeout && asked.is_grpc() {
-            match said(headers) {
+            match said(request.headers()) {
                 Said::Nothing => {}
                 Said::Within(client) => time = Some(time.map_or(client, |own| own.min(client))),
                 Said::Malformed => shared.events.tell(|| Event::MalformedGrpcTimeout),
@@ -58,7 +57,7 @@ impl Terms {
             },
             asked,
             whole: shared.whole,
-            trailers: version >= Version::HTTP_2,
+            trailers: request.version() >= Version::HTTP_2,
         })
     }
 
@@ -96,7 +95,7 @@ impl Limit {
         let mut headers = HeaderMap::with_capacity(3);
         let grpc = HeaderValue::from_static("application/grpc");
         headers.insert(header::CONTENT_TYPE, grpc);
-        let asked = Asked::head(Version::HTTP_2, &headers);
+        let asked = Asked::head(&Method::POST, Version::HTTP_2, &headers);
         let refusal = Reply::new(self.reason).answer(asked, headers);
         let mut trailers = refusal.into_parts().0.headers;
         trailers.remove(header::CONTENT_TYPE);

@@ -21,7 +21,8 @@
 //! One script, which Redis runs atomically, reads the time of all quotas of a key (GCRA), and either all of
 //! them admit the request or none is used up. The clock is Redis's, so that those of the instances do not
 //! matter. Each quota of each key is one Redis key, `lameduck:{ip:192.0.2.1}:100/s`, that expires once the
-//! quota is full again: who stays away takes no memory. Quotas that differ in anything never share a key. The
+//! quota is full again: who stays away takes no memory. How many there are at once is not bounded here, but by
+//! Redis's own `maxmemory`; one that is full and evicts nothing is taken for away. Quotas that differ in anything never share a key. The
 //! braces keep the quotas of a key in one slot of Redis Cluster; the connection itself is to one node (or to a
 //! proxy), and follows no redirects.
 //!

@@ -31,7 +31,11 @@ for i = 1, #KEYS do
     end
     us, p = tonumber(us), tonumber(p)
     -- Later than ever written: the clock was set back, by hand or by a failover. At most the burst is owed.
-    if us > now + full then us, p = now + full, full_part end
+    if us > now + full then
+      us, p = now + full, full_part
+      -- Written although the request is refused: or else it would be until the clock has caught up.
+      redis.call('SET', KEYS[i], string.format('%.0f:%.0f', us, p), 'PX', math.floor((full + 1) / 1000) + 1)
+    end
     if us >= now then at[i], part[i] = us, p end
   end
 

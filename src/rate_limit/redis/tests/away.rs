@@ -1,5 +1,7 @@
 //! Redis that is not there, goes, hangs and comes back.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 use crate::rate_limit::redis::link::{IN_A_ROW, IN_FLIGHT};
 
@@ -246,6 +248,31 @@ async fn a_replica_that_cannot_write_is_away_and_is_not_taken_for_well() {
         .unwrap();
     until("back", || !limiter.is_away()).await;
     assert_eq!(told.pairs(), 1);
+}
+
+/// What it says instead of an answer must neither panic nor be taken for one.
+#[tokio::test]
+async fn one_that_is_no_redis_is_away() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let says_ok = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                while stream.read(&mut asked).await.is_ok_and(|length| length > 0) {
+                    // As many as one message may hold of questions.
+                    stream.write_all(&b"+OK\r\n".repeat(2)).await.unwrap();
+                }
+            });
+        }
+    });
+    let told = Told::default();
+    let limiter = limiter(&url).events(told.events());
+    assert_eq!(ask(&limiter, "x", QUOTA).await, None);
+    assert!(limiter.is_away());
+    assert_eq!(told.all().len(), 1, "{:?}", told.all());
+    says_ok.abort();
 }
 
 #[tokio::test]

@@ -1,0 +1,68 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Response, StatusCode};
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::AccessLogBody;
+use super::line::Line;
+use crate::track::End;
+
+/// The answer of an [`AccessLog`](super::AccessLog) service; a request whose future is dropped is told as
+/// cancelled, without a status.
+#[pin_project]
+pub struct AccessLogFuture<F> {
+    #[pin]
+    inner: F,
+    /// `None` when nothing is written, and once it has gone on into the body.
+    line: Option<Line>,
+    head: bool,
+}
+
+impl<F> AccessLogFuture<F> {
+    pub(super) fn new(inner: F, line: Option<Line>, head: bool) -> Self {
+        AccessLogFuture { inner, line, head }
+    }
+}
+
+impl<F, B, E> Future for AccessLogFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<AccessLogBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.inner.poll(cx));
+        let mut line = this.line.take();
+        let response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(line) = line {
+                    line.end(End::Error);
+                }
+                return Poll::Ready(Err(error));
+            }
+        };
+        if let Some(line) = &mut line {
+            line.answered(response.status());
+        }
+        let unread = *this.head
+            || matches!(
+                response.status(),
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        Poll::Ready(Ok(
+            response.map(|body| AccessLogBody::new(body, line, unread))
+        ))
+    }
+}
+
+impl<F> fmt::Debug for AccessLogFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLogFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, Request};
+use tower_layer::Layer;
+
+use super::AccessLog;
+use super::line::Line;
+use crate::conn_info::{ClientIp, peer_of};
+
+/// Writes a line for each request; see the [module](super).
+#[derive(Clone)]
+pub struct AccessLogLayer {
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
+}
+
+type Client = dyn Fn(Option<SocketAddr>, &HeaderMap) -> Option<IpAddr> + Send + Sync;
+type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    client: Option<Arc<Client>>,
+    peer: Option<Arc<Peer>>,
+}
+
+impl AccessLogLayer {
+    /// The client is the peer, unless a [`RealIpLayer`](crate::RealIpLayer) further out has found another.
+    pub fn new() -> Self {
+        AccessLogLayer {
+            shared: Some(Arc::default()),
+        }
+    }
+
+    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    pub const fn off() -> Self {
+        AccessLogLayer { shared: None }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
+        if let Some(shared) = &mut self.shared {
+            change(Arc::make_mut(shared));
+        }
+        self
+    }
+
+    /// Who the client is, by the socket's peer and the request's headers:
+    /// `move |peer, headers| resolver.resolve(peer, headers).ip`, with the
+    /// [`Resolver`](crate::real_ip::Resolver) of the stack. It is called on the request's path and must not
+    /// block.
+    #[must_use]
+    pub fn client(
+        self,
+        client: impl Fn(Option<SocketAddr>, &HeaderMap) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.client = Some(Arc::new(client)))
+    }
+
+    /// Where the socket's peer is found on a server other than this crate's, as in
+    /// [`RealIpLayer::peer`](crate::RealIpLayer::peer). Default: in [`ConnInfo`](crate::ConnInfo), or with feature
+    /// `axum` in axum's `ConnectInfo<SocketAddr>`.
+    #[must_use]
+    pub fn peer(
+        self,
+        peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|shared| shared.peer = Some(Arc::new(peer)))
+    }
+}
+
+impl Shared {
+    /// The line of this request, which is written when it is dropped at the latest.
+    pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
+        let extensions = request.extensions();
+        let peer = match &self.peer {
+            Some(peer) => peer(extensions),
+            None => peer_of(extensions),
+        };
+        let client = match (ClientIp::of(extensions), &self.client) {
+            (Some(found), _) => found.ip,
+            (None, Some(client)) => client(peer, request.headers()),
+            (None, None) => peer.map(|peer| peer.ip().to_canonical()),
+        };
+        Line::new(request, peer, client)
+    }
+}
+
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> AccessLog<S> {
+        AccessLog {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for AccessLogLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AccessLogLayer").field(&self.shared).finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("client", &self.client.is_some())
+            .field("peer", &self.peer.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,129 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use http::{Extensions, Method, Request, StatusCode, Version};
+use tracing::info;
+
+use crate::logs::text;
+use crate::request_id::RequestId;
+use crate::track::End;
+
+/// The longest path and method that are told, in bytes.
+const PATH: usize = 256;
+const METHOD: usize = 32;
+
+/// What is known of one request. Written once: by [`Line::end`], or as cancelled when it is dropped.
+pub(super) struct Line {
+    method: Method,
+    /// Shared with the request, not copied.
+    target: Option<PathAndQuery>,
+    route: Option<Route>,
+    version: Version,
+    client: Option<IpAddr>,
+    peer: Option<SocketAddr>,
+    id: Option<RequestId>,
+    began: Instant,
+    /// Set by the head of the answer.
+    head: Option<(StatusCode, Duration)>,
+    /// Of the body, so far.
+    pub bytes: u64,
+    end: End,
+}
+
+#[cfg(feature = "axum")]
+type Route = axum::extract::MatchedPath;
+#[cfg(not(feature = "axum"))]
+type Route = &'static str;
+
+#[cfg(feature = "axum")]
+fn route(extensions: &Extensions) -> Option<Route> {
+    extensions.get::<Route>().cloned()
+}
+#[cfg(not(feature = "axum"))]
+fn route(_: &Extensions) -> Option<Route> {
+    None
+}
+
+#[cfg(feature = "axum")]
+fn name(route: &Route) -> &str {
+    route.as_str()
+}
+#[cfg(not(feature = "axum"))]
+fn name(route: &Route) -> &str {
+    route
+}
+
+impl Line {
+    pub fn new<B>(request: &Request<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Self {
+        Line {
+            method: request.method().clone(),
+            target: request.uri().path_and_query().cloned(),
+            route: route(request.extensions()),
+            version: request.version(),
+            client,
+            peer,
+            id: RequestId::of(request.extensions()).cloned(),
+            began: Instant::now(),
+            head: None,
+            bytes: 0,
+            end: End::Cancelled,
+        }
+    }
+
+    /// The head of the answer is there.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.head = Some((status, self.began.elapsed()));
+    }
+
+    /// Writes the line.
+    pub fn end(mut self, how: End) {
+        self.end = how; // and dropped
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let duration_ms = millis(self.began.elapsed());
+        let method = &*text::path(self.method.as_str(), METHOD);
+        let path = text::path(self.target.as_ref().map_or("", PathAndQuery::path), PATH);
+        let end = match self.end {
+            End::Complete => "complete",
+            End::Error => "error",
+            End::Cancelled => "cancelled",
+        };
+        info!(
+            target: "lameduck::access",
+            method,
+            path = &*path,
+            route = self.route.as_ref().map(name),
+            status = self.head.map(|(status, _)| status.as_u16()),
+            version = version(self.version),
+            bytes_out = self.bytes,
+            duration_ms,
+            head_ms = self.head.map(|(_, head)| millis(head)),
+            client = self.client.map(display),
+            peer = self.peer.map(display),
+            request_id = self.id.as_ref().map(RequestId::as_str),
+            end,
+            "request"
+        );
+    }
+}
+
+/// To a thousandth: a fast answer takes less than one.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// As OpenTelemetry writes `network.protocol.version`.
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "unknown",
+    }
+}

@@ -1,0 +1,52 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+use tracing::Level;
+
+use super::layer::Shared;
+use super::{AccessLogBody, AccessLogFuture};
+use crate::logs::wanted;
+
+/// The service that [`AccessLogLayer`](super::AccessLogLayer) makes.
+#[derive(Clone)]
+pub struct AccessLog<S> {
+    pub(super) inner: S,
+    pub(super) shared: Option<Arc<Shared>>,
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for AccessLog<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    ResB: Body,
+{
+    type Response = Response<AccessLogBody<ResB>>;
+    type Error = S::Error;
+    type Future = AccessLogFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        // Before the inner call: a service may do its work there.
+        let line = match &self.shared {
+            Some(shared) if wanted(Level::INFO) => Some(shared.line(&request)),
+            _ => None,
+        };
+        let head = request.method() == Method::HEAD;
+        AccessLogFuture::new(self.inner.call(request), line, head)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for AccessLog<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog")
+            .field("inner", &self.inner)
+            .field("shared", &self.shared)
+            .finish()
+    }
+}

@@ -1,0 +1,283 @@
+use super::kinds::{REASONS, TIMEOUTS, VERDICTS};
+use super::listener::Listener;
+use super::meter::{Measured, Meter};
+use super::text_tests::Nested;
+use super::written::Written;
+use crate::conn_info::Verdict;
+use crate::events::{Closed, Event, Timeout};
+use crate::phase::Phase;
+use crate::reply::Reason;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+fn peer() -> Option<SocketAddr> {
+    Some("192.0.2.1:4711".parse().unwrap())
+}
+
+fn refused(reason: Reason) -> Event<'static> {
+    Event::Refused { reason }
+}
+
+/// The line of this event as it is documented, its level and all of its fields but the message.
+fn line_of(event: &Event<'_>) -> Value {
+    let (written, _guard) = Written::json(Level::TRACE);
+    Listener::new(10).hear(event, || 0);
+    let mut lines = written.take_json();
+    assert_eq!(lines.len(), 1, "{event}");
+    let mut line = lines.remove(0);
+    let fields = line.as_object_mut().unwrap();
+    assert_eq!(fields.remove("target"), Some(json!("lameduck")));
+    assert!(fields.remove("message").unwrap().is_string());
+    line
+}
+
+#[test]
+fn names_and_fields_are_the_documented_ones() {
+    let broken = Nested("no answer", Some(Box::new(Nested("reset", None))));
+    let accept = std::io::Error::other("too many files");
+    let (peer, age) = (peer(), Duration::from_millis(1500));
+    let expected = [
+        (
+            Event::Phase(Phase::LameDuck),
+            json!({"level": "INFO", "event": "phase", "phase": "lame_duck"}),
+        ),
+        (
+            Event::Cut {
+                peer,
+                what: "GET /slow",
+                age,
+            },
+            json!({"level": "WARN", "event": "cut", "what": "GET /slow", "age_ms": 1500, "peer": "192.0.2.1:4711"}),
+        ),
+        (
+            Event::ServiceError { error: &broken },
+            json!({"level": "ERROR", "event": "service_error", "error": "no answer: reset"}),
+        ),
+        (
+            Event::AcceptError {
+                error: &accept,
+                pause: Some(age),
+            },
+            json!({"level": "WARN", "event": "accept_error", "error": "too many files", "pause_ms": 1500}),
+        ),
+        (
+            Event::AcceptError {
+                error: &accept,
+                pause: None,
+            },
+            json!({"level": "WARN", "event": "accept_error", "error": "too many files"}),
+        ),
+        (
+            Event::RateLimitFallback { error: &broken },
+            json!({"level": "WARN", "event": "rate_limit_fallback", "error": "no answer: reset"}),
+        ),
+        (
+            Event::RateLimitRestored,
+            json!({"level": "INFO", "event": "rate_limit_restored"}),
+        ),
+        (
+            Event::RateLimitFull,
+            json!({"level": "WARN", "event": "rate_limit_full"}),
+        ),
+        (
+            refused(Reason::Draining),
+            json!({"level": "INFO", "event": "refused", "reason": "draining", "status": 503}),
+        ),
+        (
+            refused(Reason::RateLimited),
+            json!({"level": "DEBUG", "event": "refused", "reason": "rate_limited", "status": 429}),
+        ),
+        (
+            Event::Timeout {
+                peer: None,
+                kind: Timeout::ReadHeader,
+            },
+            json!({"level": "DEBUG", "event": "timeout", "kind": "read_header"}),
+        ),
+        (
+            Event::ClientAddress {
+                verdict: Verdict::TooFew,
+            },
+            json!({"level": "DEBUG", "event": "client_address", "verdict": "too_few"}),
+        ),
+        (
+            Event::MalformedGrpcTimeout,
+            json!({"level": "DEBUG", "event": "grpc_timeout_malformed"}),
+        ),
+        (
+            Event::Opened { peer },
+            json!({"level": "TRACE", "event": "opened", "peer": "192.0.2.1:4711"}),
+        ),
+        (
+            Event::Closed {
+                peer,
+                why: Closed::Timeout(Timeout::Idle),
+            },
+            json!({"level": "TRACE", "event": "closed", "why": "idle", "peer": "192.0.2.1:4711"}),
+        ),
+    ];
+    for (event, line) in expected {
+        assert_eq!(line_of(&event), line);
+    }
+}
+
+/// A new variant has to be put into a list; these matches do not compile until somebody has seen them.
+#[test]
+fn every_reason_timeout_and_flagged_verdict_is_bounded() {
+    use Reason::*;
+    for reason in REASONS {
+        match reason {
+            Draining | HandlerTimeout | BodyTooSlow | HeadTooSlow | NoHost | Internal
+            | RequestTimeout | GatewayTimeout | BodyTooLarge | RateLimited | ClientUnknown => {}
+        }
+        line_of(&refused(reason));
+    }
+    for kind in TIMEOUTS {
+        match kind {
+            Timeout::ReadHeader
+            | Timeout::Read
+            | Timeout::Write
+            | Timeout::Idle
+            | Timeout::ReadStall
+            | Timeout::WriteStall => {}
+        }
+        line_of(&Event::Timeout { peer: None, kind });
+    }
+    for verdict in [
+        Verdict::Peer,
+        Verdict::NoHeader,
+        Verdict::Forwarded,
+        Verdict::AllTrusted,
+        Verdict::Unreadable,
+        Verdict::TooMany,
+        Verdict::TooFew,
+        Verdict::Unknown,
+    ] {
+        assert_eq!(VERDICTS.contains(&verdict), verdict.is_flagged());
+    }
+}
+
+#[test]
+fn an_ordinary_client_is_not_told() {
+    let (written, _guard) = Written::text(Level::TRACE);
+    let verdict = Verdict::Forwarded;
+    Listener::new(10).hear(&Event::ClientAddress { verdict }, || 0);
+    assert_eq!(written.take(), "");
+}
+
+#[test]
+fn a_flood_is_bounded_for_each_kind_and_counted() {
+    let (written, _guard) = Written::json(Level::DEBUG);
+    let listener = Listener::new(3);
+    for _ in 0..1000 {
+        listener.hear(&refused(Reason::RateLimited), || 7);
+    }
+    listener.hear(&refused(Reason::Draining), || 7);
+    let lines = written.take_json();
+    let of = |reason| lines.iter().filter(|line| line["reason"] == reason).count();
+    assert_eq!((of("rate_limited"), of("draining"), lines.len()), (3, 1, 4));
+
+    // Quiet for a while; then the next one tells what came before it.
+    listener.hear(&refused(Reason::RateLimited), || 60);
+    let lines = written.take_json();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["event"], "left_out");
+    assert_eq!(lines[0]["level"], "DEBUG");
+    assert_eq!(lines[0]["of"], "refused");
+    assert_eq!(lines[0]["name"], "rate_limited");
+    assert_eq!(lines[0]["lines"], 997);
+    assert_eq!(lines[1]["event"], "refused");
+
+    listener.hear(&refused(Reason::RateLimited), || 61);
+    assert_eq!(written.take_json().len(), 1, "it was told once");
+}
+
+#[test]
+fn a_change_of_phase_tells_what_is_left_once() {
+    let (written, _guard) = Written::json(Level::INFO);
+    let listener = Listener::new(1);
+    for _ in 0..5 {
+        listener.hear(&Event::RateLimitFull, || 7);
+    }
+    written.take();
+    listener.hear(&Event::Phase(Phase::Draining), || 7);
+    let lines = written.take_json();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["of"], "rate_limit_full");
+    assert_eq!(lines[0].get("name"), None);
+    assert_eq!(lines[0]["lines"], 4);
+    assert_eq!(lines[1]["event"], "phase");
+
+    listener.hear(&Event::RateLimitFull, || 7);
+    assert_eq!(written.take(), "", "the second is still full");
+    listener.hear(&Event::Phase(Phase::Closed), || 8);
+    assert_eq!(written.take_json()[0]["lines"], 1);
+}
+
+#[test]
+fn with_no_lines_a_second_there_are_only_the_counts() {
+    let (written, _guard) = Written::json(Level::INFO);
+    let listener = Listener::new(0);
+    for second in [1, 1, 1, 2, 3] {
+        listener.hear(&Event::RateLimitFull, || second);
+    }
+    let counts: Vec<_> = written
+        .take_json()
+        .iter()
+        .map(|line| line["lines"].clone())
+        .collect();
+    assert_eq!(counts, [3, 1]);
+}
+
+#[test]
+fn what_nobody_wants_is_not_even_counted() {
+    let (written, _guard) = Written::text(Level::INFO);
+    let listener = Listener::new(1);
+    // The clock is read only for what somebody in this process may want.
+    let clock = || {
+        assert!(LevelFilter::current() > LevelFilter::INFO);
+        0
+    };
+    listener.hear(&refused(Reason::RateLimited), clock);
+    let kind = Timeout::Idle;
+    listener.hear(&Event::Timeout { peer: None, kind }, clock);
+    assert_eq!(written.take(), "");
+}
+
+#[test]
+fn a_meter_counts_exactly_in_a_crowd() {
+    let meter = Meter::default();
+    let (mut written, mut left_out) = (0, 0);
+    std::thread::scope(|scope| {
+        let count = || {
+            let (mut written, mut left_out) = (0, 0);
+            for each in 0..40_000 {
+                let measured = meter.count(each / 1000, 5);
+                written += u32::from(measured.write);
+                left_out += measured.left_out;
+            }
+            (written, left_out)
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        for thread in threads {
+            let (wrote, left) = thread.join().unwrap();
+            written += wrote;
+            left_out += left;
+        }
+    });
+    left_out += meter.settle(5);
+    assert_eq!(written + left_out, 160_000, "each is written or counted");
+    assert!(written <= 40 * 5, "{written}");
+}
+
+#[test]
+fn a_clock_that_lags_behind_does_not_turn_the_page_back() {
+    let meter = Meter::default();
+    let of = |write, left_out| Measured { write, left_out };
+    assert_eq!(meter.count(5, 1), of(true, 0));
+    assert_eq!(meter.count(4, 1), of(false, 0));
+    assert_eq!(meter.count(6, 1), of(true, 1));
+}

@@ -1,0 +1,106 @@
+//! What others wrote, made fit for a line: nothing in it ends the line, closes a quote, or speaks to a terminal.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt::{self, Write};
+
+/// Stands for what was cut off. Not ASCII, so it is never part of a path as [`path`] writes it.
+const ELLIPSIS: char = '…';
+
+/// A path, or a method, of at most `most` bytes and the ellipsis: visible ASCII; what is not, and `"` and `\`,
+/// is percent-encoded, as it should have been (RFC 3986, 2.1). Allocates only if it is not so already.
+pub(crate) fn path(path: &str, most: usize) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if path.len() <= most && path.bytes().all(is_plain) {
+        return Cow::Borrowed(path);
+    }
+    let mut fit = String::with_capacity(most + ELLIPSIS.len_utf8());
+    for byte in path.bytes() {
+        let width = if is_plain(byte) { 1 } else { 3 };
+        if fit.len() + width > most {
+            fit.push(ELLIPSIS);
+            break;
+        }
+        if is_plain(byte) {
+            fit.push(char::from(byte));
+        } else {
+            let hex = |nibble: u8| char::from(b"0123456789ABCDEF"[usize::from(nibble)]);
+            fit.extend(['%', hex(byte >> 4), hex(byte & 0xf)]);
+        }
+    }
+    Cow::Owned(fit)
+}
+
+/// Text in one line of at most `most` bytes and the ellipsis.
+pub(crate) fn line(text: impl fmt::Display, most: usize) -> String {
+    let mut line = Line::new(most);
+    // Its only error says that the line is full.
+    let _ = write!(line, "{text}");
+    line.text
+}
+
+/// An error and its sources, in one line.
+pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
+    let mut line = Line::new(most);
+    let _ = write!(line, "{error}");
+    let mut source = error.source();
+    // Bounded by the line: an error can be its own source, and say nothing.
+    for _ in 0..16 {
+        let Some(cause) = source.filter(|_| !line.full) else {
+            break;
+        };
+        // Many errors say what their source says.
+        let said = self::line(cause, most);
+        if !line.text.ends_with(&said) {
+            let _ = write!(line, ": {said}");
+        }
+        source = cause.source();
+    }
+    line.text
+}
+
+struct Line {
+    text: String,
+    most: usize,
+    full: bool,
+}
+
+impl Line {
+    fn new(most: usize) -> Self {
+        Line {
+            text: String::new(),
+            most,
+            full: false,
+        }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        // A `Display` may go on after an error.
+        if self.full {
+            return Err(fmt::Error);
+        }
+        for char in more.chars() {
+            let char = match char {
+                '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+                hidden if hidden.is_control() || steers(hidden) => char::REPLACEMENT_CHARACTER,
+                plain => plain,
+            };
+            if self.text.len() + char.len_utf8() > self.most {
+                self.text.push(ELLIPSIS);
+                self.full = true;
+                return Err(fmt::Error);
+            }
+            self.text.push(char);
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is invisible or changes the direction in which a line is shown.
+fn steers(char: char) -> bool {
+    matches!(char,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}

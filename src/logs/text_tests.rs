@@ -1,0 +1,114 @@
+use super::listener::Listener;
+use super::text;
+use super::written::Written;
+use crate::events::Event;
+use serde_json::Value;
+use std::time::Duration;
+use tracing::Level;
+
+#[derive(Debug)]
+pub(super) struct Nested(pub &'static str, pub Option<Box<Nested>>);
+
+impl std::fmt::Display for Nested {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Nested {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.1.as_deref()?)
+    }
+}
+
+const EVIL: &str =
+    "GET /a\"\n\r\x1b[2J\u{9b}31m\u{202e}\0 WARN lameduck: event=\"phase\" phase=\"closed\"";
+
+#[test]
+fn what_others_wrote_cannot_forge_lines_in_text() {
+    let (written, _guard) = Written::text(Level::DEBUG);
+    let listener = Listener::new(10);
+    let (peer, age) = (None, Duration::ZERO);
+    listener.hear(
+        &Event::Cut {
+            peer,
+            what: EVIL,
+            age,
+        },
+        || 0,
+    );
+    let error = Nested(EVIL, Some(Box::new(Nested(EVIL, None))));
+    listener.hear(&Event::ServiceError { error: &error }, || 0);
+    let text = written.take();
+    let lines: Vec<_> = text.split_terminator('\n').collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for line in lines {
+        assert!(
+            !line
+                .chars()
+                .any(|char| char.is_control() || char == '\u{202e}')
+        );
+        assert!(line.contains(r#"/a\" "#), "the quote is escaped: {line}");
+    }
+}
+
+#[test]
+fn what_others_wrote_cannot_forge_lines_in_json() {
+    let (written, _guard) = Written::json(Level::DEBUG);
+    let (peer, age) = (None, Duration::ZERO);
+    Listener::new(10).hear(
+        &Event::Cut {
+            peer,
+            what: EVIL,
+            age,
+        },
+        || 0,
+    );
+    let text = written.take();
+    assert_eq!(text.matches('\n').count(), 1);
+    let line: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["event"], "cut");
+    let what = line["what"].as_str().unwrap();
+    assert!(
+        what.starts_with("GET /a\"  \u{fffd}[2J\u{fffd}31m\u{fffd}\u{fffd} WARN"),
+        "{what}"
+    );
+}
+
+#[test]
+fn long_texts_are_cut() {
+    struct Endless;
+    impl std::fmt::Display for Endless {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            for _ in 0..1000 {
+                let _ = f.write_str("säure"); // goes on after an error
+            }
+            Ok(())
+        }
+    }
+    let line = text::line(Endless, 8);
+    assert_eq!(line, "säures…");
+    assert_eq!(
+        text::error(&Nested("a", Some(Box::new(Nested("bcdef", None)))), 5),
+        "a: bc…"
+    );
+    assert_eq!(
+        text::error(&Nested("a: b", Some(Box::new(Nested("b", None)))), 9),
+        "a: b"
+    );
+}
+
+#[test]
+fn paths_are_visible_ascii_and_bounded() {
+    let borrowed = |path| matches!(path, std::borrow::Cow::Borrowed(_));
+    assert!(borrowed(text::path("/a/b%20c;d=1", 12)));
+    assert_eq!(text::path("/a/b%20c;d=12", 12), "/a/b%20c;d=1…");
+    assert_eq!(
+        text::path("/\"\\\u{9b}ü\x7f", 256),
+        "/%22%5C%C2%9B%C3%BC%7F"
+    );
+    // A byte that does not fit as a whole is left out as a whole.
+    assert_eq!(text::path("/aü", 6), "/a%C3…");
+    assert_eq!(text::path("/aü", 7), "/a%C3…");
+    assert_eq!(text::path("", 256), "");
+}

@@ -1,0 +1,62 @@
+//! What a real subscriber writes, as text and as JSON.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
+
+#[derive(Clone, Default)]
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    /// Of this thread, up to this level, until the guard is dropped.
+    pub fn text(most: Level) -> (Self, DefaultGuard) {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(most)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        (written, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// The same, as JSON.
+    pub fn json(most: Level) -> (Self, DefaultGuard) {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_max_level(most)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        (written, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+
+    /// The lines, of which each must be an object by itself.
+    pub fn take_json(&self) -> Vec<Value> {
+        let text = self.take();
+        let parse = |line| serde_json::from_str(line).unwrap();
+        text.split_terminator('\n').map(parse).collect()
+    }
+}

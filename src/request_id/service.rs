@@ -1,0 +1,68 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response};
+use tower_service::Service;
+
+use super::layer::Shared;
+use super::{RequestId, RequestIdFuture};
+
+/// The service that [`RequestIdLayer`](super::RequestIdLayer) makes.
+#[derive(Clone)]
+pub struct SetRequestId<S> {
+    pub(super) inner: S,
+    pub(super) shared: Option<Arc<Shared>>,
+}
+
+impl Shared {
+    /// The id that came in, or a new one; the headers then have no other.
+    fn id(&self, headers: &mut HeaderMap) -> RequestId {
+        let mut lines = headers.get_all(&self.header).iter();
+        let (first, second) = (lines.next(), lines.next());
+        let kept = match (first, second) {
+            (Some(only), None) if self.trust => RequestId::kept(only),
+            _ => None,
+        };
+        let came = first.is_some();
+        kept.unwrap_or_else(|| {
+            let made = RequestId::random();
+            if came {
+                headers.insert(self.header.clone(), made.header_value());
+            }
+            made
+        })
+    }
+}
+
+impl<S, ReqB, ResB> Service<Request<ReqB>> for SetRequestId<S>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+{
+    type Response = Response<ResB>;
+    type Error = S::Error;
+    type Future = RequestIdFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let Some(shared) = &self.shared else {
+            return RequestIdFuture::new(self.inner.call(request), None);
+        };
+        let id = shared.id(request.headers_mut());
+        let told = (shared.header.clone(), id.header_value());
+        request.extensions_mut().insert(id);
+        RequestIdFuture::new(self.inner.call(request), Some(told))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for SetRequestId<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetRequestId")
+            .field("inner", &self.inner)
+            .field("shared", &self.shared)
+            .finish()
+    }
+}

@@ -1,0 +1,96 @@
+//! What the access log and the bounded lines cost of the heap: nothing beyond what the subscriber does.
+#![cfg(feature = "tracing")]
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use lameduck::events::Event;
+use lameduck::reply::Reason;
+use lameduck::request_id::RequestId;
+use lameduck::{AccessLogLayer, ConnInfo, logs};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Metadata, Subscriber};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Wants everything and only counts it.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Subscriber for Counting {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// The allocations of a request to the end of its body.
+fn allocations(layer: &AccessLogLayer) -> usize {
+    let mut service = layer.layer(service_fn(|_: Request<()>| {
+        let body = Full::new(Bytes::from_static(b"hello"));
+        std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+    }));
+    let mut request = Request::get("/a/path?query").body(()).unwrap();
+    drop(request.uri().clone()); // its bytes are shared, as those of a head from a socket are
+    let peer = Some("192.0.2.1:80".parse().unwrap());
+    request.extensions_mut().insert(ConnInfo::new(peer, None));
+    request.extensions_mut().insert(RequestId::random());
+    let mut cx = Context::from_waker(Waker::noop());
+    let region = Region::new(GLOBAL);
+    let mut call = pin!(service.call(request));
+    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
+        panic!("it is ready");
+    };
+    let mut body = pin!(response.into_body());
+    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
+    region.change().allocations
+}
+
+/// One test, because the count is the process's.
+#[test]
+fn lines_cost_nothing_but_the_subscriber() {
+    let counting = Counting::default();
+    let lines = || counting.0.swap(0, Relaxed);
+    let _guard = tracing::subscriber::set_default(counting.clone());
+
+    let on = AccessLogLayer::new();
+    allocations(&on); // the line's place in the code is registered
+    lines();
+    assert_eq!(allocations(&on), 0);
+    assert_eq!(lines(), 1);
+    assert_eq!(allocations(&AccessLogLayer::off()), 0);
+    assert_eq!(lines(), 0);
+
+    let events = logs::events();
+    let reason = Reason::RateLimited;
+    events.tell(|| Event::Refused { reason });
+    let region = Region::new(GLOBAL);
+    for _ in 0..100_000 {
+        events.tell(|| Event::Refused { reason });
+    }
+    // In a new second the line that tells what was left out is registered as well.
+    let allocated = region.change().allocations;
+    assert!(allocated <= 1, "{allocated}");
+    let lines = lines();
+    assert!(lines < 1000, "{lines} of 100,001");
+}

@@ -1,0 +1,59 @@
+//! What the request id costs of the heap: one allocation if it is kept, two if it is made.
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use lameduck::{ConnInfo, RequestIdLayer};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service, service_fn};
+
+#[global_allocator]
+static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocations of a request with this id, beyond those of the answer's own header map.
+fn allocations(layer: &RequestIdLayer, id: Option<&'static str>) -> usize {
+    let mut answer = Some(Response::new(()));
+    *answer.as_mut().unwrap().headers_mut() = HeaderMap::with_capacity(4);
+    let mut service = layer.layer(service_fn(move |_: Request<()>| {
+        std::future::ready(Ok::<_, Infallible>(answer.take().unwrap()))
+    }));
+    // As `serve` makes them: with an extension, and with bytes that are shared already.
+    let mut request = Request::new(());
+    request.extensions_mut().insert(ConnInfo::default());
+    if let Some(id) = id {
+        let headers = request.headers_mut();
+        headers.insert("x-request-id", HeaderValue::from_static(id));
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    let region = Region::new(GLOBAL);
+    let mut call = pin!(service.call(request));
+    let Poll::Ready(Ok(answer)) = call.as_mut().poll(&mut cx) else {
+        panic!("it is ready");
+    };
+    let count = region.change().allocations;
+    drop(answer);
+    count
+}
+
+/// One test, because the count is the process's.
+#[test]
+fn an_id_costs_its_extension_and_its_bytes() {
+    let on = RequestIdLayer::new();
+    allocations(&on, None); // the thread's keys
+    // The second extension may make the map of extensions grow.
+    let extension = {
+        let mut extensions = http::Extensions::new();
+        extensions.insert(ConnInfo::default());
+        let region = Region::new(GLOBAL);
+        extensions.insert(0_u64);
+        region.change().allocations
+    };
+    assert_eq!(extension, 1);
+    assert_eq!(allocations(&RequestIdLayer::off(), Some("kept")), 0);
+    assert_eq!(allocations(&on, Some("kept")), extension);
+    assert_eq!(allocations(&on, None), extension + 1);
+    assert_eq!(allocations(&on, Some("not kept")), extension + 1);
+}
