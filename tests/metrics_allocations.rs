@@ -3,7 +3,7 @@
 
 use std::alloc::System;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -41,13 +41,29 @@ fn allocations(layer: &MetricsLayer, path: &'static str, to_the_end: bool) -> us
             panic!("it is ready at once");
         };
         let mut body = pin!(response.into_body());
-        while to_the_end {
-            let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) else {
-                break;
-            };
+        let mut read = to_the_end;
+        while read {
+            read = matches!(body.as_mut().poll_frame(&mut cx), Poll::Ready(Some(Ok(_))));
         }
     }
     region.change().allocations
+}
+
+/// The bytes that metrics take once requests with so many routes have come.
+fn memory(routes: usize) -> usize {
+    let region = Region::new(GLOBAL);
+    let metrics = Metrics::builder()
+        .route(|head| Some(head.uri.path()))
+        .build();
+    let mut service = metrics.layer().layer(service_fn(answer));
+    let mut cx = Context::from_waker(Waker::noop());
+    for route in 0..routes {
+        let uri = format!("/some/route/with/a/name/{route}");
+        let call = service.call(Request::get(uri).body(()).unwrap());
+        drop(pin!(call).poll(&mut cx));
+    }
+    let change = region.change();
+    change.bytes_allocated - change.bytes_deallocated
 }
 
 /// One test, because the count is the process's.
@@ -77,4 +93,7 @@ fn nothing_once_a_series_is_known() {
     }
     assert_eq!(allocations(&layer, "/d", true), 0, "folded");
     assert_eq!(allocations(&layer, "/f", true), 0, "folded, and new");
+    assert!(memory(0) < 200_000, "{} bytes to begin with", memory(0));
+    let full = memory(10_000);
+    assert!(full < 1_400_000, "{full} bytes with 2,000 series");
 }

@@ -1,12 +1,12 @@
 use std::fmt::{self, Error};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::families::{Families, gauge};
 use super::histogram::{Bounds, Histogram};
 use super::series::Route;
 use super::shared::Shared;
@@ -32,8 +32,6 @@ impl fmt::Debug for Collected {
 
 /// Which histogram of a route.
 type Of = fn(&Route) -> &Histogram;
-
-struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
     fn requests(&mut self, shared: &Shared) -> Result<(), Error> {
@@ -248,59 +246,4 @@ impl Families<'_> {
             told.addresses.named(VERDICTS),
         )
     }
-
-    fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        let count = counter.load(Ordering::Relaxed);
-        family.encode_counter::<NoLabelSet, _, f64>(&count, None)
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        counts: impl Iterator<Item = (&'static str, u64)>,
-    ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (value, count) in counts {
-            family
-                .encode_family(&[(label, value)])?
-                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
-        }
-        Ok(())
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        family.encode_gauge(&gauge(value))
-    }
-
-    fn gauges(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl Iterator<Item = (&'static str, i64)>,
-    ) -> Result<(), Error> {
-        let mut family = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (value, number) in values {
-            family
-                .encode_family(&[(label, value)])?
-                .encode_gauge(&number)?;
-        }
-        Ok(())
-    }
-}
-
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

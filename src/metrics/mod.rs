@@ -101,6 +101,7 @@ mod body;
 mod classic;
 mod collect;
 mod endpoint;
+mod families;
 mod future;
 mod guard;
 mod handle;

@@ -1,0 +1,65 @@
+use std::fmt::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+/// Families of counters and gauges, one after the other.
+pub(super) struct Families<'a>(pub DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    pub fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        let count = counter.load(Ordering::Relaxed);
+        family.encode_counter::<NoLabelSet, _, f64>(&count, None)
+    }
+
+    pub fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        counts: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in counts {
+            family
+                .encode_family(&[(label, value)])?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+        Ok(())
+    }
+
+    pub fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        family.encode_gauge(&gauge(value))
+    }
+
+    pub fn gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl Iterator<Item = (&'static str, i64)>,
+    ) -> Result<(), Error> {
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, number) in values {
+            family
+                .encode_family(&[(label, value)])?
+                .encode_gauge(&number)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
