@@ -17,8 +17,6 @@ fn the_short_routes_answer_on_one_connection() {
 
     for (target, status, body) in [
         ("/", 200, "lameduck full service\n"),
-        ("/healthz", 200, "alive\n"),
-        ("/readyz", 200, "ready\n"),
         ("/slow?ms=1", 200, "slept 1 ms\n"),
         ("/slow?ms=60001", 400, "ms must be at most 60000\n"),
         ("/big?mb=1025", 400, "mb must be at most 1024\n"),

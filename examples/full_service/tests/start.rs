@@ -44,11 +44,15 @@ fn a_service_that_is_starting_answers_but_is_not_ready() {
     let alive = client::get(service.address, "/healthz").expect("an answer");
     assert_eq!(alive.head.status, 200);
     let ready = client::get(service.address, "/readyz").expect("an answer");
-    assert_eq!((ready.head.status, ready.text()), (503, "starting\n"));
+    assert_eq!(ready.head.status, 503);
+    assert_eq!(ready.json()["phase"], "starting");
+    let started = client::get(service.address, "/startupz").expect("an answer");
+    assert_eq!(started.head.status, 503);
 
     service.phase("ready");
     let ready = client::get(service.address, "/readyz").expect("an answer");
-    assert_eq!((ready.head.status, ready.text()), (200, "ready\n"));
+    assert_eq!(ready.head.status, 200);
+    assert_eq!(ready.json()["status"], "pass");
 }
 
 #[test]

@@ -1,0 +1,156 @@
+//! What operators see: health, the status page, log lines, and the exit code of a health check.
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use support::{
+    client::{self, Client},
+    redis::Redis,
+    service::{Service, command, refused},
+    wait_for,
+};
+
+#[test]
+fn the_admin_port_tells_more_and_is_there_to_the_end() {
+    let mut redis = Redis::start();
+    let service = Service::start_ready(&[
+        ("REDIS_URL", &redis.url),
+        ("LAME_DUCK", "50ms"),
+        ("DRAIN_TIMEOUT", "10s"),
+    ]);
+    assert_eq!(
+        client::get(service.address, "/")
+            .expect("an answer")
+            .head
+            .status,
+        200
+    );
+    let ready = client::get(service.admin(), "/readyz").expect("an answer");
+    assert_eq!(ready.head.status, 200);
+    assert_eq!(ready.json()["components"][0]["status"], "pass");
+    redis.kill();
+    wait_for("Redis to be missed", || {
+        client::get(service.address, "/").ok()?;
+        let ready = client::get(service.admin(), "/readyz").ok()?;
+        assert_eq!(ready.head.status, 200, "it can do without");
+        (ready.json()["components"][0]["status"] == "warn").then_some(())
+    });
+    let page = client::get(service.admin(), "/").expect("a page");
+    assert_eq!(page.head.status, 200);
+    assert!(
+        page.text().starts_with("<!doctype html>") || page.text().starts_with("<!DOCTYPE html>")
+    );
+
+    let mut held = Client::connect(service.address).expect("a connection");
+    held.send_get("/slow?ms=2000").expect("sent");
+    wait_for("the request", || {
+        let seen = client::get(service.admin(), "/snapshot").ok()?.json();
+        (seen["in_flight"]["requests"][0]["route"] == "/slow").then_some(())
+    });
+    service.signal(Signal::TERM);
+    wait_for("the drain", || {
+        let seen = client::get(service.admin(), "/snapshot").ok()?.json();
+        (seen["phase"] == "draining").then_some(())
+    });
+    let ready = client::get(service.admin(), "/readyz").expect("an answer");
+    assert_eq!(ready.head.status, 503);
+    let scrape = client::get(service.admin(), "/metrics").expect("metrics");
+    assert!(
+        scrape
+            .text()
+            .contains("lameduck_phase{phase=\"draining\"} 1\n")
+    );
+    assert_eq!(held.response().expect("an answer").head.status, 200);
+    service.ended().assert_clean();
+}
+
+#[test]
+fn each_request_has_one_line_with_its_id() {
+    let service = Service::start_ready(&[("TRUSTED_PROXIES", "loopback")]);
+    let mut client = Client::connect(service.address).expect("a connection");
+    client
+        .send(
+            b"GET /whoami?secret=1 HTTP/1.1\r\nhost: test\r\nx-request-id: an-id\r\n\
+              x-forwarded-for: 203.0.113.7\r\n\r\n",
+        )
+        .expect("sent");
+    let answer = client.response().expect("an answer");
+    assert_eq!(answer.head.header("x-request-id"), Some("an-id"));
+    let made = client.get("/nowhere").expect("an answer");
+    let made = made.head.header("x-request-id").expect("an id").to_owned();
+
+    let line = service.logged("request_id", "an-id");
+    assert_eq!(
+        [
+            &line["method"],
+            &line["path"],
+            &line["route"],
+            &line["client"],
+            &line["end"]
+        ],
+        ["GET", "/whoami", "/whoami", "203.0.113.7", "complete"]
+            .map(|text| json!(text))
+            .each_ref()
+    );
+    assert_eq!(
+        (&line["status"], &line["target"]),
+        (&json!(200), &json!("lameduck::access"))
+    );
+    let line = service.logged("request_id", &made);
+    assert_eq!(
+        (&line["status"], &line["route"]),
+        (&json!(404), &Value::Null)
+    );
+}
+
+#[test]
+fn probes_have_no_line_and_are_not_measured() {
+    let service = Service::start_ready(&[]);
+    client::get(service.address, "/healthz").expect("an answer");
+    client::get(service.address, "/").expect("an answer");
+    service.logged("path", "/");
+    let scrape = client::get(service.admin(), "/metrics").expect("metrics");
+    assert!(!scrape.text().contains("healthz"));
+    service.signal(Signal::INT);
+    assert!(service.ended().logged("path", "/healthz").is_none());
+}
+
+/// The exit code of `full_service --healthcheck` with these arguments.
+fn healthcheck(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
+    let port = service.address.port().to_string();
+    let output = command(&[("PORT", &port)])
+        .arg("--healthcheck")
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), told)
+}
+
+#[test]
+fn a_container_without_a_shell_checks_itself() {
+    let service = Service::start(&[("STARTUP_DELAY", "1s")]);
+    assert_eq!(healthcheck(&service, &[]).0, Some(0), "alive");
+    let (code, told) = healthcheck(&service, &["/readyz"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("503") && told.contains("starting"), "{told}");
+    service.phase("ready");
+    assert_eq!(healthcheck(&service, &["/readyz"]).0, Some(0));
+    assert_eq!(healthcheck(&service, &["/readyz", "more"]).0, Some(2));
+}
+
+#[test]
+fn a_taken_admin_port_is_an_error_and_off_is_off() {
+    let service = Service::start(&[("ADMIN_PORT", "off")]);
+    let port = service.address.port().to_string();
+    let (code, told) = refused(&[("PORT", "0"), ("ADMIN_PORT", &port)]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(&port), "{told}");
+    service.signal(Signal::INT);
+    let (ended, took) = support::service::timed(|| service.ended());
+    ended.assert_clean();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
