@@ -21,10 +21,6 @@ impl AppState {
         }
     }
 
-    pub fn lifecycle(&self) -> &Lifecycle {
-        &self.lifecycle
-    }
-
     pub fn phase(&self) -> Phase {
         self.lifecycle.phase()
     }

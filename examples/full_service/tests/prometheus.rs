@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::{
     client::{self, Client},
+    free_address,
     prometheus::{Prometheus, observability},
     service::Service,
     wait_for,
@@ -55,8 +56,12 @@ fn metrics_and_rules_pass_promtool() {
 
 #[test]
 fn a_drain_under_load_as_prometheus_saw_it() {
+    // Prometheus first, so that it sees the service start.
+    let admin = free_address();
+    let prometheus = Prometheus::start("drain", admin);
     let service = Service::start(&[
-        ("STARTUP_DELAY", "1s"),
+        ("ADMIN_PORT", &admin.port().to_string()),
+        ("STARTUP_DELAY", "2s"),
         ("LAME_DUCK", "1s"),
         ("DRAIN_TIMEOUT", "1s"),
         ("LAST_SCRAPE", "5s"),
@@ -65,7 +70,6 @@ fn a_drain_under_load_as_prometheus_saw_it() {
         ("RATE_LIMIT", "40/h"),
         ("BODY_LIMIT", "10"),
     ]);
-    let prometheus = Prometheus::start("drain", service.admin());
     // Everything is there from the first scrape on, and at nothing.
     prometheus.reaches("lameduck_phase{phase=\"starting\"}", 1.0);
     for name in [

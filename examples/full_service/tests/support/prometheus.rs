@@ -49,9 +49,12 @@ impl Prometheus {
             address,
             folder,
         };
-        wait_for("Prometheus to be ready", || {
-            let answer = client::get(address, "/-/ready").ok()?;
-            (answer.head.status == 200).then_some(())
+        // It hands its targets on every five seconds only.
+        wait_for("Prometheus to have its target", || {
+            let targets = client::get(address, "/api/v1/targets").ok()?;
+            let targets = (targets.head.status == 200).then(|| targets.json())?;
+            let active = targets["data"]["activeTargets"].as_array()?;
+            (!active.is_empty()).then_some(())
         });
         prometheus
     }
