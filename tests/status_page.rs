@@ -240,6 +240,42 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
+#[test]
+fn a_browser_tells_when_it_may_not_watch_and_when_nobody_is_there() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let page = StatusPage::new(&Shutdown::new().signals(false).handle());
+    let (watchers, addr) = runtime.block_on(async {
+        let mut watchers = Vec::new();
+        for _ in 0..64 {
+            let watch = Request::get("/live").body(()).unwrap();
+            watchers.push(page.clone().oneshot(watch).await.unwrap());
+        }
+        let (listener, addr) = listen().await;
+        let handle = Shutdown::new().handle();
+        observe(listener, page, Timeouts::none(), &handle);
+        (watchers, addr)
+    });
+    let link = |says: &str| format!("document.getElementById('link').textContent === '{says}'");
+    let mut browser = Browser::start();
+    browser.open(&format!("http://{addr}/"), 800, 600);
+    browser.until(&link("asked every 2 s"));
+    browser.until(&phase_is("starting"));
+    drop(watchers);
+    browser.until(&link("live"));
+    drop(runtime);
+    browser.until(&link("trying again"));
+    let lost = browser.text("lost");
+    assert!(lost.starts_with("No connection"), "{lost}");
+    let hidden = "['lost', 'ended'].map(id => document.getElementById(id).hidden).join()";
+    assert_eq!(browser.evaluate(hidden), "false,true");
+    assert_eq!(
+        browser.text("phase"),
+        "starting",
+        "what was last seen stays"
+    );
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
 /// What comes from outside is text, wherever it comes from.
 fn whatever_is_told_is_text(browser: &mut Browser, page: &StatusPage) {
     page.events().tell(|| Event::Cut {

@@ -88,18 +88,20 @@ impl Json {
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            match character {
-                '"' => self.0.push_str("\\\""),
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                control if u32::from(control) < 0x20 => {
-                    write!(self.0, "\\u{:04x}", u32::from(control))?;
-                }
-                other => self.0.push(other),
+    fn write_str(&mut self, mut text: &str) -> fmt::Result {
+        // Bytes below 0x80 are characters by themselves, so that it can be cut at them.
+        let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        while let Some(at) = text.as_bytes().iter().position(special) {
+            self.0.push_str(&text[..at]);
+            match text.as_bytes()[at] {
+                b'"' => self.0.push_str("\\\""),
+                b'\\' => self.0.push_str("\\\\"),
+                b'\n' => self.0.push_str("\\n"),
+                control => write!(self.0, "\\u{control:04x}")?,
             }
+            text = &text[at + 1..];
         }
+        self.0.push_str(text);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,9 @@ struct Process {
 impl Process {
     /// Starts it, and says where it listens.
     fn start() -> (Process, String) {
-        let name = format!("chromium-{}", std::process::id());
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("chromium-{}-{number}", std::process::id());
         let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut command = Command::new("chromium");
         command
