@@ -12,6 +12,18 @@ use crate::reply::Reason;
 pub enum Event<'a> {
     /// The process moved to this phase.
     Phase(Phase),
+    /// What was in flight has ended, or was cut: the drain is over. Workers and closers come next.
+    Drained {
+        /// How long it took.
+        took: Duration,
+        /// How many requests were cut; each has been told.
+        cut: usize,
+    },
+    /// The answer to readiness probes is another than it was, or the first one: told when a probe asks.
+    Readiness {
+        /// Whether it is to get traffic.
+        ready: bool,
+    },
     /// A connection was accepted.
     Opened {
         /// The other end; `None` on a Unix socket.
@@ -149,6 +161,10 @@ impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Phase(phase) => write!(f, "phase: {phase}"),
+            Event::Drained { took, cut: 0 } => write!(f, "drained in {took:?}"),
+            Event::Drained { took, cut } => write!(f, "drained in {took:?}, cut {cut}"),
+            Event::Readiness { ready: true } => f.write_str("ready"),
+            Event::Readiness { ready: false } => f.write_str("not ready"),
             Event::Opened { peer } => write!(f, "connection opened{}", Of(*peer)),
             Event::Closed { peer, why } => {
                 write!(f, "connection closed{}: {}", Of(*peer), why.as_str())

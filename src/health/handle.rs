@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::check::Check;
@@ -7,6 +8,7 @@ use super::report::{Component, HealthReport, Status};
 use super::runner::{Either, Results, Runner, first};
 use super::{Details, HealthLayer, HealthService, Probe};
 use crate::BoxError;
+use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
 
 /// What the process says of its health; see the [module](super). Clones share the checks and what they
@@ -19,12 +21,33 @@ pub struct Health {
     pub(super) shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub lifecycle: Lifecycle,
     pub runner: Arc<Runner>,
     pub details: Details,
     terms: Terms,
+    told: Arc<Told>,
+}
+
+/// What readiness probes were answered last, and who is told when it changes.
+#[derive(Debug, Default)]
+struct Told {
+    events: Events,
+    /// 0: never yet; 1: not ready; 2: ready.
+    last: AtomicU8,
+}
+
+impl Told {
+    fn answer(&self, ready: bool) {
+        let now = 1 + u8::from(ready);
+        // Relaxed: it orders nothing. A look first, because it hardly ever changes; the swap makes one teller
+        // of many.
+        if self.last.load(Ordering::Relaxed) != now && self.last.swap(now, Ordering::Relaxed) != now
+        {
+            self.events.tell(|| Event::Readiness { ready });
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +57,13 @@ struct Terms {
     checks: Vec<Check>,
     deadline: Duration,
     cache: Duration,
+}
+
+impl Terms {
+    fn runner(&self) -> Runner {
+        let checks = self.checks.clone().into_boxed_slice();
+        Runner::new(checks, self.deadline, self.cache)
+    }
 }
 
 impl Health {
@@ -47,32 +77,24 @@ impl Health {
             deadline: Duration::from_secs(2),
             cache: Duration::from_secs(1),
         };
-        Health::of(lifecycle.clone(), Details::default(), terms)
-    }
-
-    fn of(lifecycle: Lifecycle, details: Details, terms: Terms) -> Self {
-        let checks = terms.checks.clone().into_boxed_slice();
-        let runner = Runner::new(checks, terms.deadline, terms.cache);
         Health {
             shared: Arc::new(Shared {
-                lifecycle,
-                runner: Arc::new(runner),
-                details,
+                lifecycle: lifecycle.clone(),
+                runner: Arc::new(terms.runner()),
+                details: Details::default(),
                 terms,
+                told: Arc::default(),
             }),
         }
     }
 
     fn with(self, change: impl FnOnce(&mut Terms)) -> Self {
-        let Shared {
-            lifecycle,
-            details,
-            terms,
-            ..
-        } = &*self.shared;
-        let mut terms = terms.clone();
-        change(&mut terms);
-        Health::of(lifecycle.clone(), details.clone(), terms)
+        let mut shared = Shared::clone(&self.shared);
+        change(&mut shared.terms);
+        shared.runner = Arc::new(shared.terms.runner());
+        Health {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The release that is running, told among the details.
@@ -126,18 +148,25 @@ impl Health {
     /// are shared with the one that it is called on: an admin port shows more of the same.
     #[must_use]
     pub fn details(self, details: Details) -> Self {
-        let Shared {
-            lifecycle,
-            runner,
-            terms,
-            ..
-        } = &*self.shared;
         Health {
             shared: Arc::new(Shared {
-                lifecycle: lifecycle.clone(),
-                runner: runner.clone(),
                 details,
-                terms: terms.clone(),
+                ..Shared::clone(&self.shared)
+            }),
+        }
+    }
+
+    /// Tells [`Event::Readiness`] when probes begin to get another answer. The
+    /// [checks](Self::check) and what they found stay shared with the one that it is called on.
+    #[must_use]
+    pub fn events(self, events: Events) -> Self {
+        Health {
+            shared: Arc::new(Shared {
+                told: Arc::new(Told {
+                    events,
+                    last: AtomicU8::new(0),
+                }),
+                ..Shared::clone(&self.shared)
             }),
         }
     }
@@ -229,6 +258,7 @@ impl Health {
         } else {
             Status::Pass
         };
+        self.shared.told.answer(status != Status::Fail);
         self.report(status, phase, results)
     }
 

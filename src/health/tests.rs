@@ -60,3 +60,40 @@ fn json(answer: &Response<Bytes>) -> Value {
 fn brief(answer: &Response<Bytes>) -> &str {
     std::str::from_utf8(answer.body()).unwrap()
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_answer_is_told_once_whoever_asks() {
+    let lifecycle = Lifecycle::new();
+    let fails = Arc::new(AtomicBool::new(false));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (failing, tell) = (fails.clone(), told.clone());
+    let health = Health::new(&lifecycle)
+        .check("disk", move || {
+            let fails = failing.load(Ordering::Relaxed);
+            async move { if fails { Err("full") } else { Ok(()) } }
+        })
+        .events(Events::to(move |event| {
+            tell.lock().unwrap().push(event.to_string());
+        }));
+    let admin = health.clone().details(Details::always());
+    let ask = async || {
+        for health in [&health, &admin, &health] {
+            health.readiness_report().await;
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+    };
+    ask().await;
+    lifecycle.advance(Phase::Ready);
+    ask().await;
+    fails.store(true, Ordering::Relaxed);
+    ask().await;
+    ask().await;
+    fails.store(false, Ordering::Relaxed);
+    ask().await;
+    lifecycle.advance(Phase::LameDuck);
+    ask().await;
+    assert_eq!(
+        *told.lock().unwrap(),
+        ["not ready", "ready", "not ready", "ready", "not ready"]
+    );
+}

@@ -58,6 +58,7 @@ pub(super) struct Kinds {
     pub fallback: Kind,
     pub restored: Kind,
     pub full: Kind,
+    pub readiness: Kind,
     pub malformed: Kind,
 }
 
@@ -100,6 +101,7 @@ impl Kinds {
             fallback: kind("rate_limit_fallback", "", Level::WARN),
             restored: kind("rate_limit_restored", "", Level::INFO),
             full: kind("rate_limit_full", "", Level::WARN),
+            readiness: kind("readiness", "", Level::INFO),
             malformed: kind("grpc_timeout_malformed", "", Level::DEBUG),
         }
     }
@@ -125,6 +127,7 @@ impl Kinds {
             &self.fallback,
             &self.restored,
             &self.full,
+            &self.readiness,
             &self.malformed,
         ])
     }

@@ -49,6 +49,18 @@ impl Listener {
                 let peer = peer.map(display);
                 warn!(target: "lameduck", event = "cut", what, age_ms, peer, "a request was cut");
             }
+            Event::Drained { took, cut } => {
+                let took_ms = millis(took);
+                info!(target: "lameduck", event = "drained", took_ms, cut, "the drain is over");
+            }
+            Event::Readiness { ready } => {
+                if self.may_write(Some(&self.kinds.readiness), now) {
+                    info!(
+                        target: "lameduck", event = "readiness", ready,
+                        "readiness probes get another answer"
+                    );
+                }
+            }
             Event::Opened { peer } => {
                 let peer = peer.map(display);
                 trace!(target: "lameduck", event = "opened", peer, "a connection was accepted");

@@ -18,6 +18,8 @@
 //! | `event` | level | further fields | bound |
 //! |---|---|---|---|
 //! | `phase` | info | `phase` | |
+//! | `drained` | info | `took_ms`, `cut` (how many requests) | |
+//! | `readiness` | info | `ready` | yes |
 //! | `cut` | warn | `what` (method and path, or a state), `age_ms`, `peer` | |
 //! | `service_error` | error | `error` | yes |
 //! | `accept_error` | warn | `error`, `pause_ms` (only if it pauses) | yes |
@@ -48,7 +50,7 @@
 //! so the number may come late. Seconds are those of the listener's clock, so around the turn of
 //! one there may be twice as many.
 //!
-//! Unbounded are: changes of phase, of which there are four; what is cut, once in a process and at most one for
+//! Unbounded are: changes of phase, of which there are four, and the end of the drain; what is cut, once in a process and at most one for
 //! each connection, because what was cut is to be named; and `opened` and `closed`, whose level is for those
 //! who want them all.
 //!

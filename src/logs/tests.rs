@@ -53,6 +53,14 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "WARN", "event": "cut", "what": "GET /slow", "age_ms": 1500, "peer": "192.0.2.1:4711"}),
         ),
         (
+            Event::Drained { took: age, cut: 2 },
+            json!({"level": "INFO", "event": "drained", "took_ms": 1500, "cut": 2}),
+        ),
+        (
+            Event::Readiness { ready: false },
+            json!({"level": "INFO", "event": "readiness", "ready": false}),
+        ),
+        (
             Event::ServiceError { error: &broken },
             json!({"level": "ERROR", "event": "service_error", "error": "no answer: reset"}),
         ),

@@ -194,6 +194,11 @@ impl Families<'_> {
                 &told.service_errors,
             ),
             (
+                "lameduck_readiness_changes",
+                "Times the answer to readiness probes was another than before",
+                &told.readiness_changes,
+            ),
+            (
                 "lameduck_accept_errors",
                 "Runs of failures to accept a connection",
                 &told.accept_errors,

@@ -66,6 +66,9 @@ impl Sources {
 
     /// How long the drain has been going on, or took.
     pub fn drain(&self, told: &Told) -> Duration {
+        if let Some(took) = told.drained() {
+            return took;
+        }
         let given = self.given();
         #[cfg(feature = "serve")]
         if let Some(report) = given.shutdown.and_then(|handle| handle.report()) {

@@ -1,6 +1,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::conn_info::Verdict;
 use crate::events::{Closed, Event, Timeout};
@@ -22,6 +22,8 @@ pub(super) struct Told {
     pub service_errors: AtomicU64,
     pub accept_errors: AtomicU64,
     pub cut: AtomicU64,
+    pub readiness_changes: AtomicU64,
+    drained: OnceLock<Duration>,
     phase: AtomicU8,
     draining: OnceLock<Instant>,
     over: OnceLock<Instant>,
@@ -109,6 +111,10 @@ impl Told {
     pub fn hear(&self, event: &Event<'_>) {
         match event {
             Event::Phase(phase) => self.moved(*phase),
+            Event::Drained { took, .. } => {
+                self.drained.get_or_init(|| *took);
+            }
+            Event::Readiness { .. } => add(&self.readiness_changes),
             Event::Opened { .. } => add(&self.accepted),
             Event::Closed { why, .. } => self.closed.count(closed(*why)),
             Event::Timeout { kind, .. } => self.timeouts.count(timeout(*kind)),
@@ -137,6 +143,11 @@ impl Told {
     /// The place of the phase that was told last.
     pub fn phase(&self) -> usize {
         usize::from(self.phase.load(Ordering::Relaxed))
+    }
+
+    /// How long the drain took, when it is over.
+    pub fn drained(&self) -> Option<Duration> {
+        self.drained.get().copied()
     }
 
     /// When the drain began, and when it was over.

@@ -118,6 +118,10 @@ impl Sequence {
             before(Instant::now() + FALL, fallen).await;
         }
         report.drain = drain_began.elapsed();
+        handle.tell(|| Event::Drained {
+            took: report.drain,
+            cut: report.cut.len(),
+        });
 
         let workers_began = Instant::now();
         let workers = handle.workers_of();

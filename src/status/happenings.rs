@@ -88,6 +88,13 @@ impl Happenings {
             }
             Event::ClientAddress { .. } => {}
             Event::Phase(phase) => self.note("phase", phase.as_str(), &"", None),
+            Event::Drained { took, .. } => {
+                self.note("phase", "drained", &format_args!("in {took:.1?}"), None);
+            }
+            Event::Readiness { ready } => {
+                let what = if *ready { "ready" } else { "not_ready" };
+                self.note("readiness", what, &"", None);
+            }
             Event::Timeout { peer, kind } => self.note("timeout", kind.as_str(), &"", *peer),
             Event::Refused { reason } => self.note("refused", reason.as_str(), &"", None),
             Event::Cut { peer, what, .. } => self.note("cut", "request", what, *peer),

@@ -41,7 +41,7 @@
 //! * `in_flight`: `count`, `peak` (`null` without [`StatusPage::in_flight`]), `requests` (the oldest first,
 //!   at most 100: `age_ms`, `method`, `path`, `route` or `null`, `peer` or `null`, `state`), `more` (how
 //!   many are not named)
-//! * `counters`: `kind`, `what`, `count`; kinds are `phase`, `timeout`, `refused`, `cut`, `error`,
+//! * `counters`: `kind`, `what`, `count`; kinds are `phase`, `readiness`, `timeout`, `refused`, `cut`, `error`,
 //!   `rate_limit`, `ignored`
 //! * `events`: the last 100, the latest first: `kind`, `what`, `detail`, `peer`, `count`, `first_ms` and
 //!   `last_ms` (how long ago). The same within a second is one entry with a count, however long it goes on:

@@ -457,6 +457,11 @@ async fn everything_that_can_happen_is_counted() {
     let error: &(dyn Error + 'static) = &io;
     let all = [
         Event::Phase(Phase::Ready),
+        Event::Drained {
+            took: Duration::from_millis(1500),
+            cut: 0,
+        },
+        Event::Readiness { ready: true },
         Event::Timeout {
             peer: PEER,
             kind: Timeout::Write,

@@ -86,7 +86,7 @@ async fn run(config: Config) -> ExitCode {
     let events = logs::events().and(metrics.events()).and(page.events());
     let redis = config.redis.clone();
     let redis = redis.map(|redis| redis.events(events.clone()));
-    let health = admin::health(handle.lifecycle(), redis.as_ref());
+    let health = admin::health(handle.lifecycle(), redis.as_ref()).events(events.clone());
     let layers = Layers::new(
         &config,
         redis.as_ref(),

@@ -17,7 +17,7 @@ fn counters(name: &str) -> usize {
     }
 }
 
-const COUNTERS: [&str; 13] = [
+const COUNTERS: [&str; 14] = [
     "lameduck_connections_accepted_total",
     "lameduck_connections_closed_total",
     "lameduck_timeouts_total",
@@ -26,6 +26,7 @@ const COUNTERS: [&str; 13] = [
     "lameduck_requests_cut_total",
     "lameduck_service_errors_total",
     "lameduck_accept_errors_total",
+    "lameduck_readiness_changes_total",
     "lameduck_grpc_timeout_malformed_total",
     "lameduck_rate_limit_full_total",
     "lameduck_rate_limit_fallbacks_total",
@@ -79,7 +80,7 @@ fn every_event_is_counted() {
     let metrics = Metrics::new();
     let events = metrics.events();
     let error = io::Error::other("it");
-    let told: [(Event<'_>, &str, &str); 12] = [
+    let told: [(Event<'_>, &str, &str); 13] = [
         (Event::Opened { peer: None }, "connections_accepted", ""),
         (
             Event::Closed {
@@ -128,6 +129,7 @@ fn every_event_is_counted() {
         ),
         (Event::RateLimitRestored, "rate_limit_restored", ""),
         (Event::ServiceError { error: &error }, "service_errors", ""),
+        (Event::Readiness { ready: true }, "readiness_changes", ""),
         (
             Event::AcceptError {
                 error: &error,
