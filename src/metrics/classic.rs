@@ -1,7 +1,7 @@
 //! From the OpenMetrics text format to the one that was before it.
 
-/// The same samples in the classic format: a counter is described by the name that its sample has, `# UNIT` and `# EOF` are
-/// unknown, and so are exemplars.
+/// The same samples in the classic format: a counter is described by the name that its sample has, `# UNIT`
+/// and `# EOF` are unknown, and so are exemplars.
 pub(super) fn classic(open: &str) -> String {
     let mut out = String::with_capacity(open.len() + open.len() / 64);
     // The name and help of the family whose type comes next.

@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::families::{Families, gauge};
+use super::families::Families;
 use super::histogram::{Bounds, Histogram};
 use super::series::Route;
 use super::shared::Shared;
@@ -153,7 +153,7 @@ impl Families<'_> {
                 "state",
                 connections
                     .iter()
-                    .map(|(state, count)| (state.as_str(), gauge(count))),
+                    .map(|(state, count)| (state.as_str(), count)),
             )?;
         }
         if let Some((count, peak)) = shared.sources.requests() {

@@ -20,11 +20,11 @@ const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Encode = dyn Fn(&mut String) -> fmt::Result + Send + Sync;
 
-/// Answers a scrape, whatever its path: in the OpenMetrics format if that is accepted (as Prometheus does), else in
-/// the classic text format. HEAD as GET; other methods get a 405.
+/// Answers a scrape, whatever its path: in the OpenMetrics format if that is accepted (as Prometheus does),
+/// else in the classic text format. HEAD as GET; other methods get a 405.
 ///
-/// It belongs on an admin port, or outside of the layers that refuse: a scrape is wanted most of all when a process
-/// is in trouble.
+/// It belongs on an admin port, or outside of the layers that refuse: a scrape is wanted most of all when a
+/// process is in trouble.
 #[derive(Clone)]
 pub struct MetricsService {
     encode: Arc<Encode>,
@@ -59,8 +59,8 @@ impl MetricsService {
         Self::with(move |text| text::encode(text, &registry))
     }
 
-    /// Tells what `encode` writes, in the OpenMetrics format: a registry behind a lock, or several. It is called at
-    /// each scrape, within the service's call; a failure is answered with a 500.
+    /// Tells what `encode` writes, in the OpenMetrics format: a registry behind a lock, or several. It is
+    /// called at each scrape, within the service's call; a failure is answered with a 500.
     ///
     /// ```
     /// use lameduck::metrics::MetricsService;
@@ -150,8 +150,8 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0. `*/*` does not: a person
-/// with curl is better served with plain text.
+/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0.
+/// `*/*` does not: a person with curl is better served with plain text.
 fn accepts_open_metrics(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).into_iter();
     let ranges = values

@@ -1,7 +1,7 @@
 use std::fmt::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 /// Families of counters and gauges, one after the other.
@@ -38,15 +38,15 @@ impl Families<'_> {
         let mut family = self
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        family.encode_gauge(&gauge(value))
+        family.encode_gauge(&value)
     }
 
-    pub fn gauges(
+    pub fn gauges<V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
         label: &str,
-        values: impl Iterator<Item = (&'static str, i64)>,
+        values: impl Iterator<Item = (&'static str, V)>,
     ) -> Result<(), Error> {
         let mut family = self
             .0
@@ -58,8 +58,4 @@ impl Families<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,8 @@ use pin_project::pin_project;
 use super::MetricsBody;
 use super::guard::Running;
 
-/// The answer of a [`Measured`](super::Measured) service; dropping it ends the request, as one that was given up.
+/// The answer of a [`Measured`](super::Measured) service; dropping it ends the request, as one that was
+/// given up.
 #[pin_project]
 pub struct MetricsFuture<F> {
     #[pin]

@@ -124,7 +124,8 @@ impl track::Guard for Measure {
 }
 
 /// The length of the request's body, where its head tells it. Without a `Content-Length` there is none in
-/// HTTP/1 that is not chunked (RFC 9112, 6.3), and none is expected of the methods that have no use for one.
+/// HTTP/1 that is not chunked (RFC 9112, 6.3), and none is expected of the methods that have no use for
+/// one.
 fn declared(method: &HttpMethod, version: Version, headers: &HeaderMap) -> Option<u64> {
     if let Some(length) = headers.get(header::CONTENT_LENGTH) {
         return length.to_str().ok()?.parse().ok();

@@ -58,8 +58,8 @@ impl Metrics {
         }
     }
 
-    /// A listener that counts what the rest of the library tells: for
-    /// `lameduck::serve(..).events(..)` and for [`Stack::events`](crate::Stack::events).
+    /// A listener that counts what the rest of the library tells: for `lameduck::serve(..).events(..)` and
+    /// for [`Stack::events`](crate::Stack::events).
     pub fn events(&self) -> Events {
         let told = self.shared.told.clone();
         Events::to(move |event| told.hear(event))
@@ -72,8 +72,7 @@ impl Metrics {
         self
     }
 
-    /// Reads the phase, the drain's duration and the connections by state there; another call
-    /// replaces it.
+    /// Reads the phase, the drain's duration and the connections by state there; another call replaces it.
     #[cfg(feature = "serve")]
     #[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
     pub fn shutdown(&self, handle: &Handle) -> &Self {
@@ -96,8 +95,8 @@ impl Metrics {
         self
     }
 
-    /// The service that tells them, and nothing else. Those in a registry of the service's own are told with
-    /// the rest of it by [`MetricsService::of`].
+    /// The service that tells them, and nothing else. Those in a registry of the service's own are told
+    /// with the rest of it by [`MetricsService::of`].
     pub fn service(&self) -> MetricsService {
         let mut registry = Registry::default();
         self.collect_in(&mut registry);
@@ -125,8 +124,8 @@ pub struct MetricsBuilder {
 }
 
 impl MetricsBuilder {
-    /// The route of a request, by its head; asked once for each. `None`: the one that the router
-    /// matched (feature `axum`), or `unmatched`. Answer with names of a fixed list, never with what the client
+    /// The route of a request, by its head; asked once for each. `None`: the one that the router matched
+    /// (feature `axum`), or `unmatched`. Answer with names of a fixed list, never with what the client
     /// sent: each is a series that is kept for ever. A route of more than 512 bytes is told as `_other`.
     ///
     /// ```
@@ -148,23 +147,23 @@ impl MetricsBuilder {
         self
     }
 
-    /// How many series `http_server_request_duration_seconds` may have, from 1 to 1,048,576; what comes beyond is folded
-    /// into the route `_other`. As many methods with their routes are kept for the other histograms. Default: 2,000,
-    /// which take up to 1.4 MB, and 0.1 MB when they are not there yet.
+    /// How many series `http_server_request_duration_seconds` may have, from 1 to 1,048,576; what comes
+    /// beyond is folded into the route `_other`. As many methods with their routes are kept for the other
+    /// histograms. Default: 2,000, which take 1.3 MB, 0.2 MB of it from the start.
     pub fn max_series(mut self, most: usize) -> Self {
         self.max_series = most;
         self
     }
 
-    /// The upper bounds of the buckets of durations, in seconds. Sorted; what is not above 0 or not finite is left out.
-    /// Default: the 14 that OpenTelemetry advises, from 5 ms to 10 s.
+    /// The upper bounds of the buckets of durations, in seconds. Sorted; what is not above 0 or not finite
+    /// is left out. Default: the 14 that OpenTelemetry advises, from 5 ms to 10 s.
     pub fn duration_buckets(mut self, seconds: &[f64]) -> Self {
         self.seconds = seconds.into();
         self
     }
 
-    /// The upper bounds of the buckets of body sizes, in bytes, likewise. Default: the powers of ten from 100 to
-    /// 100,000,000.
+    /// The upper bounds of the buckets of body sizes, in bytes, likewise. Default: the powers of ten from
+    /// 100 to 100,000,000.
     pub fn size_buckets(mut self, bytes: &[f64]) -> Self {
         self.bytes = bytes.into();
         self

@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A duration is counted in units of 100 ns: coarse enough that a sum lasts for decades of many requests
-/// at once, fine enough for a handler that takes microseconds.
+/// A duration is counted in units of 100 ns: coarse enough that a sum lasts for decades of many requests at
+/// once, fine enough for a handler that takes microseconds.
 const TICKS_PER_SECOND: f64 = 1e7;
 
 /// The buckets of all histograms of one kind.
@@ -71,8 +71,9 @@ impl Histogram {
         self.observe(bounds, u64::try_from(ticks).unwrap_or(u64::MAX));
     }
 
-    /// What a scrape says of it: the sum, the count, and the count of each bucket alone, into `buckets`. The count is that of the
-    /// buckets that were read, so that they always agree; what is observed meanwhile is perhaps in the sum only.
+    /// What a scrape says of it: the sum, the count, and the count of each bucket alone, into `buckets`.
+    /// The count is that of the buckets that were read, so that they always agree; what is observed
+    /// meanwhile is perhaps in the sum only.
     pub fn read(&self, bounds: &Bounds, buckets: &mut Vec<(f64, u64)>) -> (f64, u64) {
         buckets.clear();
         let told = bounds.told.iter().copied().chain([f64::INFINITY]);

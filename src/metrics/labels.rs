@@ -75,7 +75,8 @@ pub(super) struct End {
 }
 
 impl End {
-    /// How many folded ends there are: no status and nine classes (of which HTTP has five), each with any outcome.
+    /// How many folded ends there are: no status and nine classes (of which HTTP has five), each with any
+    /// outcome.
     pub const FOLDED: usize = 10 * Outcome::COUNT;
 
     pub fn new(outcome: Outcome, status: u16, version: Version) -> Self {

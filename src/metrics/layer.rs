@@ -5,8 +5,8 @@ use tower_layer::Layer;
 use super::Measured;
 use super::shared::Shared;
 
-/// Measures requests; made by [`Metrics::layer`](super::Metrics::layer), see the [module](super). Clones measure
-/// together.
+/// Measures requests; made by [`Metrics::layer`](super::Metrics::layer), see the [module](super). Clones
+/// measure together.
 #[derive(Clone, Debug)]
 pub struct MetricsLayer {
     /// `None`: off.

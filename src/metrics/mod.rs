@@ -1,7 +1,8 @@
 //! Measures requests, counts what the rest of the library tells, and answers Prometheus.
 //!
 //! [`Metrics`] is what is measured. It gives out a [`layer`](Metrics::layer) for the service, a
-//! [listener](Metrics::events) for what servers and layers tell, and a [`service`](Metrics::service) for `/metrics`.
+//! [listener](Metrics::events) for what servers and layers tell, and a [`service`](Metrics::service) for
+//! `/metrics`.
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -65,18 +66,19 @@
 //! | `lameduck_rate_limit_fallbacks_total`, `…_restored_total` | | [`RateLimitFallback`](crate::events::Event::RateLimitFallback), [`RateLimitRestored`](crate::events::Event::RateLimitRestored) |
 //!
 //! The first four are OpenTelemetry's HTTP server metrics in Prometheus's spelling, with its labels
-//! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`, `error_type`); the sizes have only two of
-//! them, because they have no need of more. Counters of what is told, and the phases, are there with all their
-//! labels from the first scrape on; what is read from a handle is there once the handle is given.
+//! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`,
+//! `error_type`); the sizes have only two of them, because they have no need of more. Counters of what is
+//! told, and the phases, are there with all their labels from the first scrape on; what is read from a
+//! handle is there once the handle is given.
 //!
 //! # Labels are bounded
 //!
 //! * A method that is not of RFC 9110, PATCH or QUERY is `_OTHER`.
-//! * The route is what [`MetricsBuilder::route`] says, else the route that axum's router matched (feature `axum`, and
-//!   a layer added by `Router::layer` or `route_layer`: one around the whole router is asked before it has matched), else `unmatched`. Never the
-//!   path.
-//! * There are at most [`max_series`](MetricsBuilder::max_series); a request that would make one more is told with
-//!   the route `_other`, the class of its status (`5xx`) and no version, and is counted.
+//! * The route is what [`MetricsBuilder::route`] says, else the route that axum's router matched (feature
+//!   `axum`, and a layer added by `Router::layer` or `route_layer`: one around the whole router is asked
+//!   before it has matched), else `unmatched`. Never the path.
+//! * There are at most [`max_series`](MetricsBuilder::max_series); a request that would make one more is
+//!   told with the route `_other`, the class of its status (`5xx`) and no version, and is counted.
 //!
 //! # How a request ended
 //!
@@ -89,14 +91,19 @@
 //! | `service_error` | empty | the service failed instead of answering |
 //! | `panic` | empty | the service panicked |
 //!
-//! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`. An upgraded
-//! connection's request ends with its 101.
+//! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`.
+//! An upgraded connection's request ends with its 101.
 //!
 //! # What it costs
 //!
-//! A request is looked up twice, by its route and by its end, in tables that are read without a lock; counts are
-//! atomic. It allocates when a series is new, and never again. Request bodies are not touched; their size is the `Content-Length`,
-//! or 0 where there is no body: an upload in chunks, or a gRPC call, is not in that histogram.
+//! A request is looked up twice, by its route and by its end, in tables that are read without a lock;
+//! counts are atomic. It allocates when a series is new, and never again. Request bodies are not touched;
+//! their size is the `Content-Length`, or 0 where there is no body: an upload in chunks, or a gRPC call, is
+//! not in that histogram.
+//!
+//! A scrape is written at once, in the service's call: about 10 ms and 8 MB with 1,000 routes, a tenth of
+//! it with 100. A client of HTTP/1 that goes away before its answer is seen to be gone when the answer is
+//! written, one of HTTP/2 at once.
 
 mod body;
 mod classic;

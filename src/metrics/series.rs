@@ -13,8 +13,8 @@ pub(super) const UNMATCHED: &str = "unmatched";
 /// A longer route is none: it is folded, so that what is kept is bounded in bytes too.
 const LONGEST_ROUTE: usize = 512;
 
-/// What is measured of requests: one entry for each method and route, and one for each way in which such a request
-/// has ended. Both are looked up without a lock and found again by their place.
+/// What is measured of requests: one entry for each method and route, and one for each way in which such a
+/// request has ended. Both are looked up without a lock and found again by their place.
 pub(super) struct Series {
     pub duration: Bounds,
     pub size: Bounds,
@@ -158,7 +158,8 @@ impl Series {
         Method::all().map(|method| (method, self.active[method.index()].load(Ordering::Relaxed)))
     }
 
-    /// Everything by method and route, in the order of their names; of what is folded only methods that came.
+    /// Everything by method and route, in the order of their names; of what is folded only methods that
+    /// came.
     pub fn routes(&self) -> Vec<&Route> {
         let own = self.routes.iter().map(|(_, route)| route);
         let used = |method: &Method| {

@@ -14,8 +14,8 @@ pub(super) struct Table<T> {
 pub(super) struct Place(pub u32);
 
 impl<T> Table<T> {
-    /// For at most `most` entries, at least 1 and at most 2^20. The slots are twice as many, so that a search soon meets an
-    /// empty one.
+    /// For at most `most` entries, at least 1 and at most 2^20. The slots are twice as many, so that a
+    /// search soon meets an empty one.
     pub fn new(most: usize) -> Self {
         let most = most.clamp(1, 1 << 20);
         let slots = (most * 2).next_power_of_two();
@@ -45,7 +45,8 @@ impl<T> Table<T> {
                     if self.slots[at].set(Box::new(make())).is_ok() {
                         return Some(Place(at as u32));
                     }
-                    // Another thread was quicker; what it wrote may be the one, so the slot is looked at again.
+                    // Another thread was quicker; what it wrote may be the one, so the slot is looked at
+                    // again.
                     self.taken.fetch_sub(1, Ordering::Relaxed);
                 }
             }

@@ -53,8 +53,8 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// A label's values, from the first scrape on, and the place of each. The match has no other arm, so that a value that
-/// is new must be told here.
+/// A label's values, from the first scrape on, and the place of each. The match has no other arm, so that a
+/// value that is new must be told here.
 macro_rules! values {
     ($type:ident, $index:ident, $all:ident: $count:literal = [$($value:ident),+ $(,)?]) => {
         pub(super) const $all: [&str; $count] = [$($type::$value.as_str()),+];
