@@ -2,11 +2,15 @@ mod answers;
 mod checks;
 
 use super::*;
+use crate::events::Events;
 use crate::{ConnInfo, Lifecycle, Phase};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_service::Service;
 
