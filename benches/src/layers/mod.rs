@@ -25,7 +25,7 @@ The lines without a difference are the services alone. --only asks one of them -
 profiler.";
 
 /// How often valgrind has a layer asked: the difference of both runs is what the requests between them took.
-const COUNTS: [u32; 2] = [1_000, 6_000];
+const COUNTS: [u32; 2] = [1_000, 51_000];
 
 /// The binary `layers`.
 pub async fn layers() -> Result<()> {
