@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use http::Extensions;
+use tokio::time::Instant;
 
 pub use client::{ClientIp, Verdict};
 
@@ -30,6 +31,9 @@ pub struct ConnInfo {
     /// Who sent the request, as far as that can be trusted; `None` until
     /// [`RealIpLayer`](crate::RealIpLayer) has looked.
     pub client: Option<ClientIp>,
+    /// When the request's head was there, by the one look at the clock that `serve` takes for it: a look costs
+    /// more than an allocation, and several layers want the time.
+    pub(crate) arrived: Option<Instant>,
 }
 
 impl ConnInfo {
@@ -39,6 +43,7 @@ impl ConnInfo {
             peer,
             local,
             client: None,
+            arrived: None,
         }
     }
 }
@@ -53,6 +58,15 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
         return Some(info.0);
     }
     None
+}
+
+/// When the request came: as `serve` has seen it, else now.
+///
+/// Not for what counts the time that a service takes: a layer further out may have had it wait.
+pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
+    let info = extensions.get::<ConnInfo>();
+    let arrived = info.and_then(|info| info.arrived);
+    arrived.unwrap_or_else(Instant::now)
 }
 
 /// The client's address: what [`real_ip`](crate::real_ip) found; without that layer the peer's.
