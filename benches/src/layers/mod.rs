@@ -20,7 +20,7 @@ const USAGE: &str = "layers [--requests 200000] [--rounds 9] [--instructions]
 layers --only NAME [--count 1000]
 
 What each layer adds to a request, over the same service without it: nanoseconds (the median of --rounds rounds, each of
-which measures every layer), heap allocations, and with --instructions the instructions (needs valgrind, about 2 minutes).
+which measures every layer), heap allocations, and with --instructions the instructions (needs valgrind, about 3 minutes).
 The lines without a difference are the services alone. --only asks one of them --count times and prints nothing: for a
 profiler.";
 
