@@ -103,7 +103,7 @@ fn number<B>(request: &Request<B>, name: &str) -> u64 {
 }
 
 /// Allocations and reallocations so far; 0 unless the binary made the counting allocator its global one.
-fn allocations() -> usize {
+pub(crate) fn allocations() -> usize {
     let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
     stats.allocations + stats.reallocations
 }

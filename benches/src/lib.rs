@@ -7,6 +7,7 @@ pub mod app;
 pub mod cores;
 pub mod crowd;
 pub mod http1;
+pub mod layers;
 pub mod metrics;
 pub mod nofile;
 pub mod process;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Request;
+use http::Extensions;
 use http::request::Parts;
 use tower_layer::Layer;
 
@@ -37,7 +37,7 @@ type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
 pub(super) struct Shared {
     /// `None`: the layer is off.
     pub limit: Option<u64>,
-    per_request: Option<Arc<PerRequest>>,
+    pub per_request: Option<Arc<PerRequest>>,
     events: Events,
 }
 
@@ -100,26 +100,15 @@ impl BodyLimitLayer {
 }
 
 impl Shared {
-    /// The request again, which had to be taken apart, and its limit.
-    pub fn limit_of<B>(&self, request: Request<B>) -> (Request<B>, Option<u64>) {
-        if self.limit.is_none() {
-            return (request, None);
-        }
-        let mut own = None;
-        let request = match &self.per_request {
-            None => request,
-            Some(per_request) => {
-                let (head, body) = request.into_parts();
-                own = per_request(&head);
-                Request::from_parts(head, body)
-            }
-        };
-        let limit = match own.or_else(|| request.extensions().get().copied()) {
+    /// The limit of a request for which `own` was said.
+    pub fn limit_of(&self, own: Option<RouteBodyLimit>, extensions: &Extensions) -> Option<u64> {
+        self.limit?;
+        let limit = match own.or_else(|| extensions.get().copied()) {
             Some(RouteBodyLimit { limit }) => limit,
             None => self.limit,
         };
         // No body can be over it, so there is nothing to watch.
-        (request, limit.filter(|limit| *limit < u64::MAX))
+        limit.filter(|limit| *limit < u64::MAX)
     }
 
     pub fn tell_refused(&self) {

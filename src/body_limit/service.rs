@@ -34,8 +34,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (request, limit) = self.shared.limit_of(request);
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let mut own = None;
+        if let (Some(_), Some(per_request)) = (self.shared.limit, &self.shared.per_request) {
+            // Only a head in parts can be shown without the body.
+            let (head, body) = request.into_parts();
+            own = per_request(&head);
+            request = Request::from_parts(head, body);
+        }
+        let limit = self.shared.limit_of(own, request.extensions());
         let mut watch = None;
         if let Some(limit) = limit {
             let hint = request.body().size_hint();

@@ -4,11 +4,13 @@ mod client;
 #[cfg(feature = "axum")]
 mod extract;
 
+use std::hash::{Hash, Hasher};
 #[cfg(feature = "rate-limit")]
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use http::Extensions;
+use tokio::time::Instant;
 
 pub use client::{ClientIp, Verdict};
 
@@ -20,7 +22,7 @@ pub use client::{ClientIp, Verdict};
 ///
 /// One extension for both, which [`real_ip`](crate::real_ip) fills in its place, because each extension
 /// of a request is an allocation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnInfo {
     /// The other end; `None` where the transport has no such address (a Unix socket).
@@ -30,6 +32,9 @@ pub struct ConnInfo {
     /// Who sent the request, as far as that can be trusted; `None` until
     /// [`RealIpLayer`](crate::RealIpLayer) has looked.
     pub client: Option<ClientIp>,
+    /// When the request's head was there, by the one look at the clock that `serve` takes for it: a look costs
+    /// more than an allocation, and several layers want the time.
+    pub(crate) arrived: Option<Instant>,
 }
 
 impl ConnInfo {
@@ -39,7 +44,27 @@ impl ConnInfo {
             peer,
             local,
             client: None,
+            arrived: None,
         }
+    }
+
+    fn ends(&self) -> (Option<SocketAddr>, Option<SocketAddr>, Option<ClientIp>) {
+        (self.peer, self.local, self.client)
+    }
+}
+
+/// By who is at the ends; the moment is no part of it.
+impl PartialEq for ConnInfo {
+    fn eq(&self, other: &Self) -> bool {
+        self.ends() == other.ends()
+    }
+}
+
+impl Eq for ConnInfo {}
+
+impl Hash for ConnInfo {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.ends().hash(state);
     }
 }
 
@@ -53,6 +78,15 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
         return Some(info.0);
     }
     None
+}
+
+/// When the request came: as `serve` has seen it, else now.
+///
+/// Not for what counts the time that a service takes: a layer further out may have had it wait.
+pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
+    let info = extensions.get::<ConnInfo>();
+    let arrived = info.and_then(|info| info.arrived);
+    arrived.unwrap_or_else(Instant::now)
 }
 
 /// The client's address: what [`real_ip`](crate::real_ip) found; without that layer the peer's.

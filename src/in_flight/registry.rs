@@ -1,13 +1,13 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use http::uri::PathAndQuery;
 use http::{Extensions, Method, Request};
 use slab::Slab;
+use tokio::time::Instant;
 
-use crate::conn_info::ConnInfo;
+use crate::conn_info::{ConnInfo, arrival_of};
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;
 
@@ -69,7 +69,7 @@ impl Registry {
                 .extensions()
                 .get()
                 .and_then(|info: &ConnInfo| info.peer),
-            started: Instant::now(),
+            started: arrival_of(request.extensions()),
         };
         let shard = this_thread() & (this.shards.len() - 1);
         let slot = this.shard(shard, |slab| slab.insert(entry));

@@ -261,6 +261,24 @@ async fn names_method_path_and_peer_and_leaves_the_query_out() {
     assert!(in_flight.requests().is_empty());
 }
 
+#[tokio::test]
+async fn the_age_runs_from_when_serve_saw_the_request() {
+    let layer = InFlightLayer::new();
+    let info = ConnInfo {
+        arrived: tokio::time::Instant::now().checked_sub(Duration::from_secs(7)),
+        ..ConnInfo::default()
+    };
+    let mut request = Request::get("/").body(()).unwrap();
+    request.extensions_mut().insert(info);
+    let running = layer
+        .layer(service_fn(|_: Request<()>| {
+            pending::<Result<Response<Empty<Bytes>>, Infallible>>()
+        }))
+        .call(request);
+    assert!(layer.handle().requests()[0].age >= Duration::from_secs(7));
+    drop(running);
+}
+
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn names_the_matched_route() {

@@ -2,7 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Extensions;
 use tokio::time::Instant;
+
+use crate::conn_info::arrival_of;
 
 /// Where the time comes from. Nanoseconds since a fixed moment: what the store keeps for each key.
 #[derive(Clone)]
@@ -17,9 +20,19 @@ pub(super) enum Clock {
 const LATEST: u64 = 1 << 63;
 
 impl Clock {
+    #[cfg(any(test, feature = "redis"))]
     pub(super) fn now(&self) -> u64 {
+        self.read(Instant::now)
+    }
+
+    /// The time at which a request with these extensions came.
+    pub(super) fn at_arrival(&self, extensions: &Extensions) -> u64 {
+        self.read(|| arrival_of(extensions))
+    }
+
+    fn read(&self, now: impl FnOnce() -> Instant) -> u64 {
         let now = match self {
-            Clock::Since(origin) => Instant::now().saturating_duration_since(*origin),
+            Clock::Since(origin) => now().saturating_duration_since(*origin),
             Clock::Given(read) => read(),
         };
         u64::try_from(now.as_nanos()).map_or(LATEST, |now| now.min(LATEST))

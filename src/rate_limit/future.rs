@@ -71,7 +71,8 @@ pub(super) struct Asking<S, B> {
 impl<S: Service<Request<B>>, B> Asking<S, B> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Decision> {
         let told = ready!(Pin::new(&mut self.check).poll(cx));
-        Poll::Ready(told.unwrap_or_else(|| self.shared.decide(&self.key)))
+        let shared = &self.shared;
+        Poll::Ready(told.unwrap_or_else(|| shared.decide(&self.key, shared.clock.now())))
     }
 
     fn go_on(mut self, decision: Decision) -> Answer<S, B> {

@@ -61,7 +61,7 @@ where
                 request,
             });
         }
-        let decision = shared.decide(&key);
+        let decision = shared.decide(&key, shared.clock.at_arrival(request.extensions()));
         if decision.admitted {
             let told = shared.told(decision);
             RateLimitFuture::passed(self.inner.call(request), told)

@@ -74,8 +74,8 @@ impl Shared {
     }
 
     /// Decides here, by what this process has counted.
-    pub(super) fn decide(&self, key: &Key) -> Decision {
-        let outcome = self.store.take(key, self.clock.now(), self.when_full);
+    pub(super) fn decide(&self, key: &Key, now: u64) -> Decision {
+        let outcome = self.store.take(key, now, self.when_full);
         if outcome.full {
             self.events.tell(|| Event::RateLimitFull);
         }

@@ -322,7 +322,7 @@ fn threads_on_one_key_get_the_burst_and_no_more() {
             scope.spawn(|| {
                 let shared = layer.shared.as_ref().unwrap();
                 for _ in 0..1000 {
-                    let decision = shared.decide(&Key::from("one"));
+                    let decision = shared.decide(&Key::from("one"), shared.clock.now());
                     passed.fetch_add(usize::from(decision.admitted), Ordering::Relaxed);
                 }
             });

@@ -13,6 +13,7 @@ use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::h2::Streams;
 use super::request_body::RequestBody;
+use crate::conn_info::ConnInfo;
 use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
@@ -75,8 +76,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             }
         }
         if exchange.server.extensions {
-            let deadlines = Deadlines::new(exchange.clone(), epoch);
-            request.extensions_mut().insert(deadlines);
+            let extensions = request.extensions_mut();
+            if let Some(info) = extensions.get_mut::<ConnInfo>() {
+                info.arrived = Some(exchange.server.clock.instant(exchange.now()));
+            }
+            extensions.insert(Deadlines::new(exchange.clone(), epoch));
         }
         let expects = has_body && request.headers().contains_key(EXPECT);
         // In place, and mapped once: a request is large to take apart and to put together.

@@ -163,7 +163,7 @@ fn every_event_is_counted() {
         })
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
         .sum();
-    assert_eq!(total, 79.0, "each once, and nothing else");
+    assert_eq!(total, 92.0, "each once, and nothing else");
 }
 
 #[test]

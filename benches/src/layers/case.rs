@@ -1,0 +1,87 @@
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    future::Future,
+    hint::black_box,
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tower::Service;
+
+use super::asking::{AskBody, Asks, Server, request};
+
+type Loop = dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<Duration>>>>;
+
+/// One service, and the requests it is asked.
+pub struct Case {
+    pub name: &'static str,
+    /// The name of the case that it is compared with: the service alone.
+    pub base: &'static str,
+    run: Box<Loop>,
+}
+
+impl Case {
+    pub fn new<S, B>(
+        name: &'static str,
+        base: &'static str,
+        service: S,
+        (asks, server): (Asks, Server),
+        status: StatusCode,
+    ) -> Self
+    where
+        S: Service<Request<AskBody>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+        B: Body<Data = Bytes, Error: Debug>,
+    {
+        let run = move |requests| -> Pin<Box<dyn Future<Output = _>>> {
+            let mut service = service.clone();
+            Box::pin(async move {
+                // Not measured: the first makes room where something keeps its room, and may be all that a limit lets
+                // through.
+                ask(&mut service, asks, server).await;
+                let seen = ask(&mut service, asks, server).await;
+                ensure!(seen == status, "{name}: answered {seen}, not {status}");
+                let began = Instant::now();
+                for _ in 0..requests {
+                    black_box(ask(&mut service, asks, server).await);
+                }
+                Ok(began.elapsed())
+            })
+        };
+        Case {
+            name,
+            base,
+            run: Box::new(run),
+        }
+    }
+
+    /// Asks so many times; gives the time it took.
+    pub async fn run(&self, requests: u32) -> Result<Duration> {
+        (self.run)(requests).await
+    }
+}
+
+/// One request and its whole answer.
+async fn ask<S, B>(service: &mut S, asks: Asks, server: Server) -> StatusCode
+where
+    S: Service<Request<AskBody>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes, Error: Debug>,
+{
+    let request = black_box(request(asks, server));
+    let Ok(()) = std::future::poll_fn(|cx| service.poll_ready(cx)).await;
+    let Ok(response) = service.call(request).await;
+    let status = response.status();
+    let mut body = pin!(response.into_body());
+    while !body.is_end_stream() {
+        match body.frame().await {
+            Some(frame) => drop(black_box(frame)),
+            None => break,
+        }
+    }
+    status
+}
