@@ -48,13 +48,13 @@
 //! ```
 
 mod extension;
-mod future;
 mod layer;
 mod service;
 #[cfg(test)]
 mod tests;
 
+/// The answer of a [`Drain`] service.
+pub use crate::reply::ReplyFuture as DrainFuture;
 pub use extension::Draining;
-pub use future::DrainFuture;
 pub use layer::DrainLayer;
 pub use service::Drain;

@@ -77,7 +77,6 @@
 mod address;
 mod entries;
 mod forwarded;
-mod future;
 mod header;
 mod layer;
 mod resolver;
@@ -90,7 +89,8 @@ mod trusted;
 #[cfg(test)]
 mod trusted_tests;
 
-pub use future::RealIpFuture;
+/// The answer of a [`RealIp`] service.
+pub use crate::reply::ReplyFuture as RealIpFuture;
 pub use header::ClientIpHeader;
 pub use layer::RealIpLayer;
 pub use resolver::Resolver;

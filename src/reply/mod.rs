@@ -41,12 +41,14 @@
 mod body;
 mod digits;
 mod form;
+mod future;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use body::ReplyBody;
 pub use form::Asked;
+pub use future::ReplyFuture;
 pub use table::Reason;
 
 use bytes::Bytes;

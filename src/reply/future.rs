@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::Response;
 use pin_project::pin_project;
 
-use crate::reply::ReplyBody;
+use super::ReplyBody;
 
-/// The answer of a [`RealIp`](super::RealIp) service: the inner service's, or the refusal at once.
+/// The answer of a layer that refuses, or passes the request on, before it has called the service: the refusal
+/// at once, or what the service answers.
 #[pin_project]
-pub struct RealIpFuture<F> {
+pub struct ReplyFuture<F> {
     #[pin]
     answer: Answer<F>,
 }
@@ -21,21 +22,21 @@ enum Answer<F> {
     Refused(Option<Response<Bytes>>),
 }
 
-impl<F> RealIpFuture<F> {
-    pub(super) fn passed(future: F) -> Self {
-        RealIpFuture {
+impl<F> ReplyFuture<F> {
+    pub(crate) fn passed(future: F) -> Self {
+        ReplyFuture {
             answer: Answer::Passed(future),
         }
     }
 
-    pub(super) fn refused(refusal: Response<Bytes>) -> Self {
-        RealIpFuture {
+    pub(crate) fn refused(refusal: Response<Bytes>) -> Self {
+        ReplyFuture {
             answer: Answer::Refused(Some(refusal)),
         }
     }
 }
 
-impl<F, B, E> Future for RealIpFuture<F>
+impl<F, B, E> Future for ReplyFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
@@ -52,8 +53,8 @@ where
     }
 }
 
-impl<F> fmt::Debug for RealIpFuture<F> {
+impl<F> fmt::Debug for ReplyFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RealIpFuture").finish_non_exhaustive()
+        f.debug_struct("ReplyFuture").finish_non_exhaustive()
     }
 }
