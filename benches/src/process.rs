@@ -79,6 +79,11 @@ impl ServerCommand {
         let mut command = Command::new(&self.program);
         command
             .env("PORT", self.port.to_string())
+            // The full service's: several are to run side by side, none refuses one client that asks for a crowd, and
+            // a line for each request is not what is measured. Other servers do not look at them.
+            .env("ADMIN_PORT", "off")
+            .env("RATE_LIMIT", "off")
+            .env("LOG_LEVEL", "info,lameduck::access=off")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(self.output()?)

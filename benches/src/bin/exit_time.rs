@@ -83,9 +83,7 @@ fn report(what: &str, sample: &[Duration]) {
 
 fn command(options: &Options) -> Result<ServerCommand> {
     let lame_duck = format!("{}ms", options.lame_duck.as_millis());
-    Ok(ServerCommand::new(&options.server)?
-        .env("LAME_DUCK", lame_duck)
-        .env("RATE_LIMIT", "off"))
+    Ok(ServerCommand::new(&options.server)?.env("LAME_DUCK", lame_duck))
 }
 
 async fn nothing_in_flight(options: &Options) -> Result<Duration> {

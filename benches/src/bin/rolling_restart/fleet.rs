@@ -115,7 +115,6 @@ impl Fleet {
                 let command = ServerCommand::new(server)?
                     .env("LAME_DUCK", format!("{}ms", lame_duck.as_millis()))
                     .env("DRAIN_TIMEOUT", format!("{}ms", drain.as_millis()))
-                    .env("RATE_LIMIT", "off")
                     .log(log);
                 Ok(Arc::new(Instance {
                     index,

@@ -29,7 +29,7 @@ use crate::{fleet::Fleet, tally::Tally};
 const USAGE: &str = "rolling_restart [--http2] [--restarts 50] [--clients 64] [--streams 4] [--settle 300ms]
                 [--server PATH] [--lame-duck 500ms] [--drain 5s] [--logs DIR]
 
---server   the server to restart (full_service); started with PORT, LAME_DUCK, DRAIN_TIMEOUT and RATE_LIMIT=off
+--server   the server to restart (full_service); started with PORT, LAME_DUCK and DRAIN_TIMEOUT, and without its limits and its access log
 --http2    HTTP/2 clients (prior knowledge), --streams of the --clients on each connection
 --settle   the pause after a restart before the next one
 --logs     a folder for what the instances print

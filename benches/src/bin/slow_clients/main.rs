@@ -52,8 +52,7 @@ async fn main() -> Result<ExitCode> {
         .env("READ_HEADER_TIMEOUT", millis(deadlines.read_header))
         .env("READ_TIMEOUT", millis(deadlines.read))
         .env("WRITE_TIMEOUT", millis(deadlines.write))
-        .env("IDLE_TIMEOUT", millis(deadlines.idle))
-        .env("RATE_LIMIT", "off");
+        .env("IDLE_TIMEOUT", millis(deadlines.idle));
     let server = command.start().await?;
     println!("{connections} connections each against {}", command.name());
 
