@@ -52,7 +52,7 @@
 //!                                                    101, CONNECT -> upgraded
 //! ```
 //!
-//! * **Parked** connections have no hyper connection and no buffers; an idle one costs about 1.2 kB. A
+//! * **Parked** connections have no hyper connection and no buffers; an idle one costs about 1.3 kB. A
 //!   connection is parked right after an answer, unless its last pause was shorter than a second.
 //! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. There is one
 //!   timer a connection, and a request does not touch the timer wheel.
