@@ -40,6 +40,16 @@ async fn endless() -> Response {
     Response::new(Body::new(StreamBody::new(pieces)))
 }
 
+/// As files are sent: a stream that does not know its end, under a declared length.
+async fn file() -> Response {
+    let pieces = tokio_stream::iter(["01234", "56789"]);
+    let pieces = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(piece))));
+    Response::builder()
+        .header("content-length", "10")
+        .body(Body::new(StreamBody::new(pieces)))
+        .unwrap()
+}
+
 async fn gated(State(gate): State<Arc<Semaphore>>) -> &'static str {
     gate.acquire().await.unwrap().forget();
     "done"
@@ -64,6 +74,7 @@ impl Running {
         let gate = Arc::new(Semaphore::new(0));
         let app: Router = Router::new()
             .route("/slow/{id}", get(gated))
+            .route("/file", get(file))
             .route("/stream/{id}", get(endless))
             .with_state(gate.clone())
             .layer(stack)
@@ -209,6 +220,18 @@ async fn what_is_in_flight_and_who_went_away() {
     let peer = "lameduck_client_address_total{verdict=\"peer\"}";
     assert_eq!(end.value(peer), Some("4"));
     connection.abort();
+}
+
+/// hyper drops a body whose declared length is written, and does not poll it to its end.
+#[tokio::test]
+async fn a_file_that_is_sent_whole_was_not_given_up() {
+    let running = Running::start().await;
+    let mut client = Raw::connect(running.public).await;
+    let answer = client.ask("GET /file HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(answer.text(), "0123456789");
+    let scrape = running.until(ACTIVE, "0").await;
+    assert_eq!(scrape.duration("/file", "200", "499"), None);
+    assert_eq!(scrape.duration("/file", "200", ""), Some("1"));
 }
 
 #[tokio::test]
