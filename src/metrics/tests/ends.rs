@@ -254,3 +254,31 @@ async fn off_is_off_and_length_and_end_are_passed_on() {
         assert_eq!(samples(&scrape(&metrics), DURATION), told);
     }
 }
+
+/// A length is a claim: a few of them are not to spoil the sum for ever.
+#[tokio::test]
+async fn a_length_that_nobody_sends_does_not_spoil_the_sum() {
+    let metrics = Metrics::new();
+    let sum = || {
+        let scrape = scrape(&metrics);
+        value(&scrape, "http_server_request_body_size_bytes_sum", &[])
+    };
+    let mut before = 0.0;
+    for _ in 0..3 {
+        let request = Request::post("/").header("content-length", "9223372036854775807");
+        ask(
+            metrics.layer().layer(service_fn(hello)),
+            request.body(()).unwrap(),
+        )
+        .await;
+        assert!(sum() >= before, "{} after {before}", sum());
+        before = sum();
+    }
+    let request = Request::post("/").header("content-length", "7");
+    ask(
+        metrics.layer().layer(service_fn(hello)),
+        request.body(()).unwrap(),
+    )
+    .await;
+    assert_eq!(sum() - before, 7.0, "what is small is still seen");
+}
