@@ -122,6 +122,8 @@ impl track::Guard for Measure {
             running.finish(match how {
                 track::End::Complete => Outcome::Answered,
                 track::End::Error => Outcome::Body,
+                // What drops a body while its thread unwinds is the poll of that body.
+                track::End::Cancelled if std::thread::panicking() => Outcome::Panic,
                 track::End::Cancelled => Outcome::Gone,
             });
         }

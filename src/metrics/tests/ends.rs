@@ -149,9 +149,22 @@ async fn failures_have_names() {
     let panicking = AssertUnwindSafe(|| futures_now(early.oneshot(get("/early"))));
     assert!(std::panic::catch_unwind(panicking).is_err());
 
+    // One whose body panics.
+    let late = metrics.layer().layer(service_fn(|_: Request<()>| async {
+        let frames = tokio_stream::iter([1, 0]).map(|by| {
+            let text = Bytes::from((1 / by).to_string());
+            Ok::<_, Infallible>(Frame::data(text))
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+    }));
+    let answer = late.oneshot(get("/late")).await.unwrap();
+    let panicking = AssertUnwindSafe(|| drop(futures_now(answer.into_body().collect())));
+    assert!(std::panic::catch_unwind(panicking).is_err());
+
     let scrape = scrape(&metrics);
     for (route, status, error) in [
         ("/error", "", "service_error"),
+        ("/late", "200", "panic"),
         ("/body", "200", "body_error"),
         ("/panic", "", "panic"),
         ("/early", "", "panic"),
