@@ -86,7 +86,7 @@ impl MetricsService {
 
     /// Waits until a scrape (a GET) has been answered that began after this future was first polled. As the last flush
     /// of a shutdown it lets Prometheus see the drain, and what was cut; with a budget somewhat longer than the
-    /// scrape interval:
+    /// scrape interval. If none comes, that step has timed out, and the shutdown was not clean:
     ///
     /// ```
     /// use lameduck::{Metrics, Shutdown};
