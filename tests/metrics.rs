@@ -322,3 +322,41 @@ async fn what_the_server_tells_is_counted() {
     let drain = scrape.value("lameduck_drain_duration_seconds").unwrap();
     assert_eq!(drain.parse::<f64>().unwrap(), report.drain.as_secs_f64());
 }
+
+/// The server that is drained need not tell the metrics anything.
+#[tokio::test]
+async fn the_drains_duration_stands_still_while_workers_and_closers_end() {
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let (came, comes) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = Shutdown::new()
+        .signals(false)
+        .lame_duck(Duration::ZERO)
+        .closer("slow", LIMIT, || async {
+            came.send(()).ok();
+            gone.await.ok();
+        })
+        .termination_grace(LIMIT * 10);
+    let handle = shutdown.handle();
+    let metrics = Metrics::new();
+    metrics.shutdown(&handle);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serve = lameduck::serve(listener, Router::<()>::new()).shutdown(shutdown);
+    let report = tokio::spawn(serve.into_future());
+    let told = async || {
+        use tower::ServiceExt;
+        let answer = metrics.service().oneshot(http::Request::new(())).await;
+        let body = http_body_util::BodyExt::collect(answer.unwrap().into_body()).await;
+        let scrape = Scrape(String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap());
+        let drain = scrape.value("lameduck_drain_duration_seconds").unwrap();
+        drain.parse::<f64>().unwrap()
+    };
+    let ready = handle.lifecycle().reached(Phase::Ready);
+    within(LIMIT, "ready", ready).await;
+    handle.drain_now();
+    within(LIMIT, "the closer", comes).await.unwrap();
+    tokio::time::sleep(ms(50)).await;
+    let during = told().await;
+    go.send(()).unwrap();
+    let report = within(LIMIT, "the report", report).await.unwrap().unwrap();
+    assert_eq!((during, told().await), (report.drain.as_secs_f64(), during));
+}
