@@ -321,6 +321,43 @@ fn a_status_counts_though_the_answer_never_ends() {
     assert!(before.elapsed() < ms(5000));
 }
 
+/// A server, or what stands before it, may keep the connection though it was asked to close it.
+#[test]
+fn an_answer_is_enough_though_the_connection_stays() {
+    for (answer, code) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204),
+        ("HTTP/1.1 503 No\r\ncontent-length: 4\r\n\r\nbusy", 503),
+    ] {
+        let addr = once(move |mut stream| {
+            stream.write_all(answer.as_bytes()).unwrap();
+            std::thread::sleep(ms(10_000));
+        });
+        let before = Instant::now();
+        let asked = probe(addr, "/readyz");
+        let took = before.elapsed();
+        assert!(took < ms(2000), "{answer:?}: {took:?}");
+        match code {
+            503 => assert_eq!(status(asked), (503, "busy".to_owned())),
+            _ => asked.unwrap(),
+        }
+    }
+}
+
+/// RFC 9110, 15.2: they are no answer, and come whether one expects them or not.
+#[test]
+fn interim_answers_are_passed_over() {
+    let early = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let well = "HTTP/1.1 200 OK\r\n\r\nwell";
+    probe(answers([go_on, early, well].concat()), "/readyz").unwrap();
+    let fails = "HTTP/1.1 503 No\r\n\r\nbusy";
+    let asked = probe(answers([early, fails].concat()), "/readyz");
+    assert_eq!(status(asked), (503, "busy".to_owned()));
+    let asked = probe(answers(early), "/readyz");
+    assert!(matches!(asked, Err(ProbeError::Io(_))), "{asked:?}");
+}
+
 #[test]
 fn garbage_is_not_an_answer() {
     for garbage in [

@@ -40,6 +40,16 @@ async fn endless() -> Response {
     Response::new(Body::new(StreamBody::new(pieces)))
 }
 
+/// As files are sent: a stream that does not know its end, under a declared length.
+async fn file() -> Response {
+    let pieces = tokio_stream::iter(["01234", "56789"]);
+    let pieces = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(piece))));
+    Response::builder()
+        .header("content-length", "10")
+        .body(Body::new(StreamBody::new(pieces)))
+        .unwrap()
+}
+
 async fn gated(State(gate): State<Arc<Semaphore>>) -> &'static str {
     gate.acquire().await.unwrap().forget();
     "done"
@@ -64,6 +74,7 @@ impl Running {
         let gate = Arc::new(Semaphore::new(0));
         let app: Router = Router::new()
             .route("/slow/{id}", get(gated))
+            .route("/file", get(file))
             .route("/stream/{id}", get(endless))
             .with_state(gate.clone())
             .layer(stack)
@@ -211,6 +222,18 @@ async fn what_is_in_flight_and_who_went_away() {
     connection.abort();
 }
 
+/// hyper drops a body whose declared length is written, and does not poll it to its end.
+#[tokio::test]
+async fn a_file_that_is_sent_whole_was_not_given_up() {
+    let running = Running::start().await;
+    let mut client = Raw::connect(running.public).await;
+    let answer = client.ask("GET /file HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(answer.text(), "0123456789");
+    let scrape = running.until(ACTIVE, "0").await;
+    assert_eq!(scrape.duration("/file", "200", "499"), None);
+    assert_eq!(scrape.duration("/file", "200", ""), Some("1"));
+}
+
 #[tokio::test]
 async fn a_drain_is_seen_from_the_port_that_observes() {
     let running = Running::start().await;
@@ -298,4 +321,42 @@ async fn what_the_server_tells_is_counted() {
     );
     let drain = scrape.value("lameduck_drain_duration_seconds").unwrap();
     assert_eq!(drain.parse::<f64>().unwrap(), report.drain.as_secs_f64());
+}
+
+/// The server that is drained need not tell the metrics anything.
+#[tokio::test]
+async fn the_drains_duration_stands_still_while_workers_and_closers_end() {
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let (came, comes) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = Shutdown::new()
+        .signals(false)
+        .lame_duck(Duration::ZERO)
+        .closer("slow", LIMIT, || async {
+            came.send(()).ok();
+            gone.await.ok();
+        })
+        .termination_grace(LIMIT * 10);
+    let handle = shutdown.handle();
+    let metrics = Metrics::new();
+    metrics.shutdown(&handle);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serve = lameduck::serve(listener, Router::<()>::new()).shutdown(shutdown);
+    let report = tokio::spawn(serve.into_future());
+    let told = async || {
+        use tower::ServiceExt;
+        let answer = metrics.service().oneshot(http::Request::new(())).await;
+        let body = http_body_util::BodyExt::collect(answer.unwrap().into_body()).await;
+        let scrape = Scrape(String::from_utf8(body.unwrap().to_bytes().to_vec()).unwrap());
+        let drain = scrape.value("lameduck_drain_duration_seconds").unwrap();
+        drain.parse::<f64>().unwrap()
+    };
+    let ready = handle.lifecycle().reached(Phase::Ready);
+    within(LIMIT, "ready", ready).await;
+    handle.drain_now();
+    within(LIMIT, "the closer", comes).await.unwrap();
+    tokio::time::sleep(ms(50)).await;
+    let during = told().await;
+    go.send(()).unwrap();
+    let report = within(LIMIT, "the report", report).await.unwrap().unwrap();
+    assert_eq!((during, told().await), (report.drain.as_secs_f64(), during));
 }

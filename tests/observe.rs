@@ -250,3 +250,70 @@ async fn connections_are_counted_by_what_they_do() {
     drop((slow, half, idle));
     wait_for("nobody", || counts().is_empty()).await;
 }
+
+/// Without a margin nobody is waited for, and nothing hangs.
+#[tokio::test]
+async fn without_a_margin_observers_end_at_once() {
+    let (service, _gate) = gated();
+    let shutdown = Shutdown::new()
+        .lame_duck(Duration::ZERO)
+        .margin(Duration::ZERO);
+    let two = two(shutdown, service, pages).await;
+    let mut idle = Raw::connect(two.admin.addr).await;
+    assert_eq!(idle.ask(GET).await.status, 200);
+    let mut half = Raw::connect(two.admin.addr).await;
+    half.send("GET / HTTP/1.1\r\nhost").await;
+    let mut watcher = Raw::connect(two.admin.addr).await;
+    watcher.send(WATCH.replace("watch", "for-ever")).await;
+    tokio::time::sleep(ms(50)).await;
+    two.handle.shutdown();
+    let began = Instant::now();
+    two.public.report().await;
+    two.admin.report().await;
+    assert!(began.elapsed() < ms(500), "{:?}", began.elapsed());
+    for mut client in [idle, half, watcher] {
+        client.read_until_close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_observer_by_http2_serves_to_the_end() {
+    let (service, gate) = gated();
+    let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
+    let mut client = Raw::connect(two.public.addr).await;
+    client.send(SLOW).await;
+    let handler = || two.handle.connections().of(ConnectionState::Handler);
+    wait_for("the request", || handler() == 1).await;
+    let (sender, connection, _) = support::h2_connect(two.admin.addr).await;
+    let connection = tokio::spawn(connection);
+    let ask = async |path: &str| {
+        let mut sender = sender.clone().ready().await.unwrap();
+        let request = http::Request::get(format!("http://a{path}"))
+            .body(())
+            .unwrap();
+        sender
+            .send_request(request, true)
+            .unwrap()
+            .0
+            .await
+            .unwrap()
+            .into_body()
+    };
+    let mut watch = ask("/watch").await;
+    two.handle.drain_now();
+    let draining = two.handle.lifecycle().reached(Phase::Draining);
+    within(LIMIT, "the drain", draining).await;
+    assert_eq!(ask("/").await.data().await.unwrap().unwrap(), "draining");
+    gate.add_permits(1);
+    let report = two.public.report().await;
+    assert!(report.is_clean(), "{report}");
+    let mut told = String::new();
+    while let Some(data) = watch.data().await {
+        let data = data.unwrap();
+        told.push_str(std::str::from_utf8(&data).unwrap());
+    }
+    assert!(told.ends_with("were served"), "{told}");
+    two.admin.report().await;
+    drop(sender);
+    within(LIMIT, "its end", connection).await.unwrap().unwrap();
+}

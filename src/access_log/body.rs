@@ -19,11 +19,18 @@ pub struct AccessLogBody<B: Body> {
     line: Option<Line>,
     /// Dropping it unread is its proper end: the answer to a HEAD, a 204 or a 304.
     unread: bool,
+    /// The length that the head declares: a body that has passed so much may be dropped.
+    declared: Option<u64>,
 }
 
 impl<B: Body> AccessLogBody<B> {
-    pub(super) fn new(body: B, line: Option<Line>, unread: bool) -> Self {
-        AccessLogBody { body, line, unread }
+    pub(super) fn new(body: B, line: Option<Line>, unread: bool, declared: Option<u64>) -> Self {
+        AccessLogBody {
+            body,
+            line,
+            unread,
+            declared,
+        }
     }
 }
 
@@ -70,11 +77,12 @@ impl<B: Body> Body for AccessLogBody<B> {
 impl<B: Body> PinnedDrop for AccessLogBody<B> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        // Otherwise it is dropped, and so told as cancelled.
-        if *this.unread || this.body.is_end_stream() {
-            if let Some(line) = this.line.take() {
+        if let Some(line) = this.line.take() {
+            let whole = this.declared.is_some_and(|declared| line.bytes >= declared);
+            if *this.unread || whole || this.body.is_end_stream() {
                 line.end(End::Complete);
             }
+            // Otherwise it is dropped, and so told as cancelled.
         }
     }
 }

@@ -8,7 +8,7 @@ use pin_project::pin_project;
 
 use super::AccessLogBody;
 use super::line::Line;
-use crate::track::End;
+use crate::track::{End, content_length};
 
 /// The answer of an [`AccessLog`](super::AccessLog) service; a request whose future is dropped is told as
 /// cancelled, without a status.
@@ -55,8 +55,11 @@ where
                 response.status(),
                 StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
             );
+        let declared = line
+            .as_ref()
+            .and_then(|_| content_length(response.headers()));
         Poll::Ready(Ok(
-            response.map(|body| AccessLogBody::new(body, line, unread))
+            response.map(|body| AccessLogBody::new(body, line, unread, declared))
         ))
     }
 }

@@ -147,6 +147,34 @@ async fn a_body_that_is_rightly_not_read_is_complete() {
     );
 }
 
+/// hyper drops a body whose declared length is written, and does not poll it to its end.
+#[tokio::test]
+async fn a_declared_length_is_the_end_of_a_body() {
+    let (written, _guard) = Written::json(Level::INFO);
+    for (declared, read, end) in [
+        ("3", 2, "complete"),
+        ("3", 1, "cancelled"),
+        ("x", 2, "cancelled"),
+    ] {
+        let layer = AccessLogLayer::new();
+        let service = layer.layer(service_fn(move |_: Request<()>| async move {
+            let body = scripted(vec![data("ab"), data("c")]);
+            let answer = Response::builder().header("content-length", declared);
+            Ok::<_, Infallible>(answer.body(body).unwrap())
+        }));
+        let mut body = service.oneshot(get("/")).await.unwrap().into_body();
+        for _ in 0..read {
+            body.frame().await.unwrap().unwrap();
+        }
+        drop(body);
+        assert_eq!(
+            only(&written)["end"],
+            end,
+            "{read} pieces of {declared} bytes"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_request_without_an_answer_has_no_status() {
     let (written, _guard) = Written::json(Level::INFO);

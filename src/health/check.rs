@@ -61,6 +61,14 @@ impl Check {
         }
     }
 
+    /// The same, for another runner: whether this one is busy is none of that one's business.
+    pub(super) fn afresh(&self) -> Check {
+        Check {
+            busy: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Starts it in a task of its own: a panic, or a thread that it blocks, is then nobody else's.
     pub(super) fn start(&self, on: &Handle, deadline: Duration) -> Started {
         let since = Instant::now();

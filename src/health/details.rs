@@ -12,7 +12,9 @@ use crate::conn_info::peer_of;
 /// It goes by the socket's peer ([`ConnInfo`](crate::ConnInfo), with feature `axum` also axum's
 /// `ConnectInfo`), never by an address in a header. A request that a proxy forwarded (`Forwarded`,
 /// `X-Forwarded-For`, `X-Real-IP` or `Via`) asks for somebody else than the peer, so it is not shown the
-/// details, whoever the peer is; nor is one whose peer is not known.
+/// details, whoever the peer is; nor is one whose peer is not known. A proxy on the same host that adds none
+/// of these (nginx does not, unless told to) cannot be told from this host: there, use
+/// [`never`](Self::never), and [`always`](Self::always) on an admin port.
 #[derive(Clone)]
 pub struct Details(Policy);
 

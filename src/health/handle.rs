@@ -61,7 +61,7 @@ struct Terms {
 
 impl Terms {
     fn runner(&self) -> Runner {
-        let checks = self.checks.clone().into_boxed_slice();
+        let checks = self.checks.iter().map(Check::afresh).collect();
         Runner::new(checks, self.deadline, self.cache)
     }
 }

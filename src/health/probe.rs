@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The status line and the head of the answer are looked for in so many bytes.
 const MOST: usize = 16 * 1024;
+/// How long the rest of an answer is waited for when its status is known.
+const REST: Duration = Duration::from_millis(250);
 /// How much of the answer's body an error quotes.
 const QUOTED: usize = 1024;
 
@@ -100,8 +102,12 @@ impl Asked {
         let written = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let status = loop {
-            if let Some(status) = status(&answer)? {
-                break status;
+            match status(&answer)? {
+                // Interim answers come unasked, too (RFC 9110, 15.2); 101 is no such thing.
+                Some(100 | 102..=199) if pass_over(&mut answer) => continue,
+                Some(100 | 102..=199) if answer.len() < MOST => {}
+                Some(status) => break status,
+                None => {}
             }
             if self.read(&mut stream, &mut answer)? == 0 {
                 return Err(match written {
@@ -111,7 +117,9 @@ impl Asked {
                 });
             }
         };
-        // To the end, if it comes: a socket that is closed with unread bytes in it resets.
+        // To the end, if it comes soon: a socket that is closed with unread bytes in it resets. Who keeps the
+        // connection, though asked to close it, does not keep the probe.
+        self.deadline = self.deadline.min(self.since.elapsed() + REST);
         while answer.len() < MOST && matches!(self.read(&mut stream, &mut answer), Ok(1..)) {}
         match status {
             200..=299 => Ok(()),
@@ -188,10 +196,24 @@ fn status(answer: &[u8]) -> Result<Option<u16>, ProbeError> {
     Ok(Some(number))
 }
 
+/// Takes away an interim answer; `false`: it has not come whole.
+fn pass_over(answer: &mut Vec<u8>) -> bool {
+    let end = head_end(answer);
+    if let Some(end) = end {
+        answer.drain(..end);
+    }
+    end.is_some()
+}
+
+/// Where the head ends, behind its empty line.
+fn head_end(answer: &[u8]) -> Option<usize> {
+    let empty = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    empty.map(|at| at + 4)
+}
+
 /// The beginning of what came behind the head.
 fn body(answer: &[u8]) -> String {
-    let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
-    let body = head.map_or(&[][..], |end| &answer[end + 4..]);
+    let body = head_end(answer).map_or(&[][..], |end| &answer[end..]);
     let quoted = &body[..body.len().min(QUOTED)];
     String::from_utf8_lossy(quoted).trim_end().to_owned()
 }

@@ -7,7 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::guard::{Measure, Running};
-use crate::track::TrackedBody;
+use crate::track::{TrackedBody, content_length};
 
 /// The response body of a [`Measured`](super::Measured) service: its end is the request's end.
 #[pin_project]
@@ -20,11 +20,14 @@ impl<B: Body> MetricsBody<B> {
     pub(super) fn answer(response: Response<B>, mut running: Option<Running>) -> Response<Self> {
         let status = response.status();
         let unread = running.as_mut().is_some_and(|running| running.head(status));
+        let declared = running
+            .as_ref()
+            .and_then(|_| content_length(response.headers()));
         response.map(|body| MetricsBody {
             body: if unread {
                 TrackedBody::unread(body, Measure(running))
             } else {
-                TrackedBody::new(body, Measure(running))
+                TrackedBody::new(body, Measure(running)).declared(declared)
             },
         })
     }

@@ -84,9 +84,9 @@ impl MetricsService {
         }
     }
 
-    /// Waits until a scrape has been answered that began after this future was first polled. As the last flush
+    /// Waits until a scrape (a GET) has been answered that began after this future was first polled. As the last flush
     /// of a shutdown it lets Prometheus see the drain, and what was cut; with a budget somewhat longer than the
-    /// scrape interval:
+    /// scrape interval. If none comes, that step has timed out, and the shutdown was not clean:
     ///
     /// ```
     /// use lameduck::{Metrics, Shutdown};
@@ -121,12 +121,15 @@ impl MetricsService {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n");
         }
         self.length.store(text.len(), Ordering::Relaxed);
-        let told = &self.scrapes.told;
-        told.send_if_modified(|told| {
-            let later = number > *told;
-            *told = number.max(*told);
-            later
-        });
+        // The head alone tells nobody anything.
+        if method == Method::GET {
+            let told = &self.scrapes.told;
+            told.send_if_modified(|told| {
+                let later = number > *told;
+                *told = number.max(*told);
+                later
+            });
+        }
         let (content_type, text) = match accepts_open_metrics(headers) {
             true => (OPEN_METRICS, text),
             false => (CLASSIC, classic(&text)),

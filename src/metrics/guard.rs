@@ -8,6 +8,10 @@ use super::series::{RouteId, Totals, UNMATCHED};
 use super::shared::{Shared, matched};
 use crate::track;
 
+/// The longest declared length that is added to a sum, 1 TiB. A length is a claim, and a few of the largest
+/// ones would wrap the sum, or hide all that is small in it for ever.
+const LONGEST_CLAIM: u64 = 1 << 40;
+
 /// A request that is measured until this ends: by its body, by a failure, or by a drop.
 pub(super) struct Running {
     shared: Arc<Shared>,
@@ -50,7 +54,8 @@ impl Running {
             method,
             version: request.version(),
             status: 0,
-            received: declared(request.method(), request.version(), request.headers()),
+            received: declared(request.method(), request.version(), request.headers())
+                .map(|length| length.min(LONGEST_CLAIM)),
             sent: 0,
             headless: request.method() == HttpMethod::HEAD,
             inside: false,
@@ -117,6 +122,8 @@ impl track::Guard for Measure {
             running.finish(match how {
                 track::End::Complete => Outcome::Answered,
                 track::End::Error => Outcome::Body,
+                // What drops a body while its thread unwinds is the poll of that body.
+                track::End::Cancelled if std::thread::panicking() => Outcome::Panic,
                 track::End::Cancelled => Outcome::Gone,
             });
         }
@@ -127,8 +134,8 @@ impl track::Guard for Measure {
 /// HTTP/1 that is not chunked (RFC 9112, 6.3), and none is expected of the methods that have no use for
 /// one.
 fn declared(method: &HttpMethod, version: Version, headers: &HeaderMap) -> Option<u64> {
-    if let Some(length) = headers.get(header::CONTENT_LENGTH) {
-        return length.to_str().ok()?.parse().ok();
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return track::content_length(headers);
     }
     let none = match version {
         Version::HTTP_2 | Version::HTTP_3 => method.is_safe() || method == HttpMethod::DELETE,

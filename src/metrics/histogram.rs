@@ -73,7 +73,7 @@ impl Histogram {
 
     /// What a scrape says of it: the sum, the count, and the count of each bucket alone, into `buckets`.
     /// The count is that of the buckets that were read, so that they always agree; what is observed
-    /// meanwhile is perhaps in the sum only.
+    /// meanwhile is perhaps in one of count and sum only.
     pub fn read(&self, bounds: &Bounds, buckets: &mut Vec<(f64, u64)>) -> (f64, u64) {
         buckets.clear();
         let told = bounds.told.iter().copied().chain([f64::INFINITY]);

@@ -89,10 +89,11 @@
 //! | `499` | as sent; empty before the head | given up before its end: the client went away, or a deadline or the drain cut it |
 //! | `body_error` | as sent | the response's body failed half-way |
 //! | `service_error` | empty | the service failed instead of answering |
-//! | `panic` | empty | the service panicked |
+//! | `panic` | empty; as sent, if its body did | the service panicked |
 //!
 //! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`.
-//! An upgraded connection's request ends with its 101.
+//! An upgraded connection's request ends with its 101. A request is measured by each layer that it passes:
+//! around a router and around one nested in it are two.
 //!
 //! # What it costs
 //!
@@ -102,7 +103,8 @@
 //! not in that histogram.
 //!
 //! A scrape is written at once, in the service's call: about 10 ms and 8 MB with 1,000 routes, a tenth of
-//! it with 100. A client of HTTP/1 that goes away before its answer is seen to be gone when the answer is
+//! it with 100. Each answer that is under way holds its own text: the port is for who may scrape. Bytes are
+//! sent, and a request has ended, when the server has them to send. A client of HTTP/1 that goes away before its answer is seen to be gone when the answer is
 //! written, one of HTTP/2 at once.
 
 mod body;

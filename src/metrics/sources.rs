@@ -71,8 +71,8 @@ impl Sources {
         }
         let given = self.given();
         #[cfg(feature = "serve")]
-        if let Some(report) = given.shutdown.and_then(|handle| handle.report()) {
-            return report.drain;
+        if let Some(took) = given.shutdown.and_then(|handle| handle.drained()) {
+            return took;
         }
         let (began, over) = match given.lifecycle {
             Some(lifecycle) => {

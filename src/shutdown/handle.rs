@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ struct Shared {
     workers: Workers,
     servers: Mutex<Vec<Arc<dyn Drains>>>,
     observers: Observers,
+    /// How long the drain took, from its end on.
+    drained: OnceLock<Duration>,
     /// Those of the server that drives the shutdown.
     events: OnceLock<Events>,
 }
@@ -38,6 +41,7 @@ impl Handle {
                 workers: Workers::new(),
                 servers: Mutex::default(),
                 observers: Observers::new(),
+                drained: OnceLock::new(),
                 events: OnceLock::new(),
             }),
         }
@@ -149,6 +153,17 @@ impl Handle {
         if let Some(events) = self.shared.events.get() {
             events.tell(event);
         }
+    }
+
+    pub(super) fn set_drained(&self, took: Duration) {
+        // There is one sequence, and it drains once.
+        let _ = self.shared.drained.set(took);
+    }
+
+    /// How long the drain took; `None` as long as it has not ended.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn drained(&self) -> Option<Duration> {
+        self.shared.drained.get().copied()
     }
 
     /// What began the shutdown; a phase that was moved by hand counts as a call.

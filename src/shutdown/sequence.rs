@@ -118,6 +118,7 @@ impl Sequence {
             before(Instant::now() + FALL, fallen).await;
         }
         report.drain = drain_began.elapsed();
+        handle.set_drained(report.drain);
         handle.tell(|| Event::Drained {
             took: report.drain,
             cut: report.cut.len(),

@@ -3,6 +3,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -43,6 +45,8 @@ pub struct TrackedBody<B: Body, G: Guard> {
     guard: Option<G>,
     /// Dropping it unread is its proper end: the answer to a HEAD, a 204 or a 304.
     unread: bool,
+    /// What is to come of the length that was declared.
+    left: Option<u64>,
 }
 
 impl<B: Body, G: Guard> TrackedBody<B, G> {
@@ -52,6 +56,7 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
             body,
             guard: Some(guard),
             unread: false,
+            left: None,
         }
     }
 
@@ -62,8 +67,29 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
             body,
             guard: Some(guard),
             unread: true,
+            left: None,
         }
     }
+
+    /// The length that the message's `Content-Length` declares, if it does: once so many bytes have passed,
+    /// a drop is [`End::Complete`]. A server that has written them all may drop the body without a poll for
+    /// its end, as hyper does on HTTP/1, and a stream does not know that it is there.
+    #[must_use]
+    pub fn declared(mut self, length: Option<u64>) -> Self {
+        self.left = length;
+        self
+    }
+}
+
+/// What `Content-Length` declares, where there is one that is a number.
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
@@ -78,7 +104,11 @@ impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
         let frame = ready!(this.body.as_mut().poll_frame(cx));
         if let (Some(Ok(frame)), Some(guard)) = (&frame, this.guard.as_mut()) {
             if let Some(data) = frame.data_ref() {
-                guard.data(data.remaining());
+                let length = data.remaining();
+                if let Some(left) = this.left.as_mut() {
+                    *left = left.saturating_sub(length as u64);
+                }
+                guard.data(length);
             }
         }
         let end = match &frame {
@@ -109,7 +139,7 @@ impl<B: Body, G: Guard> PinnedDrop for TrackedBody<B, G> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         if let Some(guard) = this.guard.take() {
-            let complete = *this.unread || this.body.is_end_stream();
+            let complete = *this.unread || *this.left == Some(0) || this.body.is_end_stream();
             guard.end(if complete {
                 End::Complete
             } else {

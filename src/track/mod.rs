@@ -34,5 +34,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(crate) use body::content_length;
 pub use body::{End, Guard, TrackedBody};
 pub use tally::{Tally, TallyGuard};

@@ -101,6 +101,26 @@ async fn the_last_frame_of_a_known_length_is_the_end() {
     assert!(body.is_end_stream());
 }
 
+#[tokio::test]
+async fn a_drop_after_the_declared_length_is_complete() {
+    for (declared, end) in [
+        (Some(3), End::Complete),
+        (Some(2), End::Complete),
+        (Some(4), End::Cancelled),
+        (None, End::Cancelled),
+    ] {
+        let told = Ends::default();
+        let body = scripted(vec![data("ab"), data("c")]);
+        let mut body = TrackedBody::new(body, told.clone()).declared(declared);
+        for _ in 0..2 {
+            body.frame().await.unwrap().unwrap();
+            assert!(told.seen().is_empty(), "trailers may come, or an error");
+        }
+        drop(body);
+        assert_eq!(told.seen(), [end], "{declared:?}");
+    }
+}
+
 #[test]
 fn a_body_without_bytes_is_complete_when_dropped() {
     let ends = Ends::default();

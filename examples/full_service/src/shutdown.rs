@@ -26,7 +26,8 @@ where
             info!("the pool is closed");
         })
         .flush("logs", Duration::from_secs(1), telemetry::flush);
-    if let Some(budget) = config.last_scrape {
+    // Without an admin port nobody can scrape, and the wait would be in vain.
+    if let (Some(budget), Some(_)) = (config.last_scrape, config.admin) {
         // What happened since the last scrape is otherwise never seen: the drain, and what was cut.
         shutdown = shutdown.flush("metrics", budget, || scraped);
     }

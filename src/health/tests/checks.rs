@@ -485,3 +485,27 @@ fn what_is_said_later_does_not_change_what_was_made() {
     assert!(health.readiness_now().is_none());
     assert_eq!(health.liveness_report().version.as_deref(), Some("2"));
 }
+
+/// The checks are the same, their runs are not.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_of_the_same_checks_does_not_block_the_other() {
+    let gate = Gate::new(0);
+    let lifecycle = ready();
+    let public = Health::new(&lifecycle).check("database", gate.check());
+    let admin = public
+        .clone()
+        .check("more", || async { Ok::<_, Infallible>(()) });
+    let asked = tokio::spawn({
+        let admin = admin.clone();
+        async move { admin.readiness_report().await }
+    });
+    sleep(ms(10)).await;
+    assert_eq!(gate.runs(), 1);
+    let other = tokio::spawn(async move { public.readiness_report().await });
+    sleep(ms(10)).await;
+    gate.permits.add_permits(2);
+    for asked in [asked, other] {
+        let report = asked.await.unwrap();
+        assert!(report.is_ok(), "{report}");
+    }
+}

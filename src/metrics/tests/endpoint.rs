@@ -110,3 +110,22 @@ fn the_classic_format_of_every_kind() {
                     # HELP d D\n# TYPE d untyped\nd 1\n";
     assert_eq!(classic(open), expected);
 }
+
+/// A look at the head has told nobody what the metrics say.
+#[tokio::test]
+async fn a_scrape_is_one_that_was_sent_and_that_began_afterwards() {
+    use tokio::time::timeout;
+    let soon = std::time::Duration::from_millis(20);
+    let mut service = Metrics::new().service();
+    drop(futures_now(service.call(get("/"))).unwrap());
+    let mut scraped = std::pin::pin!(service.scraped());
+    assert!(timeout(soon, scraped.as_mut()).await.is_err(), "before");
+    for method in ["HEAD", "POST"] {
+        let mut service = service.clone();
+        let request = Request::builder().method(method).body(()).unwrap();
+        drop(futures_now(service.call(request)).unwrap());
+        assert!(timeout(soon, scraped.as_mut()).await.is_err(), "{method}");
+    }
+    drop(futures_now(service.call(get("/"))).unwrap());
+    timeout(soon, scraped).await.unwrap();
+}

@@ -149,9 +149,22 @@ async fn failures_have_names() {
     let panicking = AssertUnwindSafe(|| futures_now(early.oneshot(get("/early"))));
     assert!(std::panic::catch_unwind(panicking).is_err());
 
+    // One whose body panics.
+    let late = metrics.layer().layer(service_fn(|_: Request<()>| async {
+        let frames = tokio_stream::iter([1, 0]).map(|by| {
+            let text = Bytes::from((1 / by).to_string());
+            Ok::<_, Infallible>(Frame::data(text))
+        });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+    }));
+    let answer = late.oneshot(get("/late")).await.unwrap();
+    let panicking = AssertUnwindSafe(|| drop(futures_now(answer.into_body().collect())));
+    assert!(std::panic::catch_unwind(panicking).is_err());
+
     let scrape = scrape(&metrics);
     for (route, status, error) in [
         ("/error", "", "service_error"),
+        ("/late", "200", "panic"),
         ("/body", "200", "body_error"),
         ("/panic", "", "panic"),
         ("/early", "", "panic"),
@@ -253,4 +266,32 @@ async fn off_is_off_and_length_and_end_are_passed_on() {
         assert!(body.is_end_stream());
         assert_eq!(samples(&scrape(&metrics), DURATION), told);
     }
+}
+
+/// A length is a claim: a few of them are not to spoil the sum for ever.
+#[tokio::test]
+async fn a_length_that_nobody_sends_does_not_spoil_the_sum() {
+    let metrics = Metrics::new();
+    let sum = || {
+        let scrape = scrape(&metrics);
+        value(&scrape, "http_server_request_body_size_bytes_sum", &[])
+    };
+    let mut before = 0.0;
+    for _ in 0..3 {
+        let request = Request::post("/").header("content-length", "9223372036854775807");
+        ask(
+            metrics.layer().layer(service_fn(hello)),
+            request.body(()).unwrap(),
+        )
+        .await;
+        assert!(sum() >= before, "{} after {before}", sum());
+        before = sum();
+    }
+    let request = Request::post("/").header("content-length", "7");
+    ask(
+        metrics.layer().layer(service_fn(hello)),
+        request.body(()).unwrap(),
+    )
+    .await;
+    assert_eq!(sum() - before, 7.0, "what is small is still seen");
 }
