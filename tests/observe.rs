@@ -208,6 +208,22 @@ async fn who_watches_for_ever_is_cut_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_second_order_cuts_the_last_words_short() {
+    let (service, _gate) = gated();
+    let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
+    let mut watcher = Raw::connect(two.admin.addr).await;
+    watcher.send(WATCH.replace("watch", "for-ever")).await;
+    tokio::time::sleep(ms(100)).await;
+    two.handle.shutdown();
+    let report = within(LIMIT, "the report", two.handle.reported()).await;
+    let began = Instant::now();
+    two.handle.cut();
+    two.public.report().await;
+    assert!(began.elapsed() < ms(700), "{:?}", began.elapsed());
+    assert!(report.is_clean(), "it came too late to be a part of it");
+}
+
+#[tokio::test]
 async fn an_observer_that_comes_too_late_ends() {
     let (service, _gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::order::{Order, Orders};
 use super::report::Report;
 use super::sequence::{Drains, FALL, before, drained};
 use crate::phase::{Lifecycle, Phase};
@@ -69,7 +70,7 @@ impl Observers {
 
     /// Tells the observers how it ended and lets them end: they have answers to give and a moment to give
     /// them, unless the end is to be at once.
-    pub async fn end(&self, report: &Report, margin: Duration) {
+    pub async fn end(&self, report: &Report, margin: Duration, orders: &Orders) {
         self.report.send_replace(Some(Arc::new(report.clone())));
         let observers = {
             let mut list = self.list();
@@ -82,9 +83,17 @@ impl Observers {
             server.phase_moved();
             servers.push(server.clone());
         }
-        let most = if report.at_once { FALL } else { LAST_WORDS };
-        let most = most.min(margin);
-        if !before(Instant::now() + most, drained(|| servers.clone())).await {
+        let until = Instant::now() + LAST_WORDS.min(margin);
+        let at_once = async {
+            orders.at_least(Order::Cut).await;
+            tokio::time::sleep(FALL).await;
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = before(until, drained(|| servers.clone())) => ended,
+            () = at_once => false,
+        };
+        if !ended {
             for server in &servers {
                 // Who still watches has seen the report, and is no request that anybody waits for.
                 drop(server.cut());

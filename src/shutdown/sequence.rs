@@ -149,7 +149,8 @@ impl Sequence {
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
         handle.tell(|| Event::Phase(Phase::Closed));
-        handle.observers().end(&report, self.budgets.margin).await;
+        let margin = self.budgets.margin;
+        handle.observers().end(&report, margin, orders).await;
         report
     }
 
