@@ -18,14 +18,6 @@ pub(super) const BEFORE: &str = "data: ";
 /// What stands after it.
 pub(super) const AFTER: &str = "\n\n";
 
-const PHASES: [Phase; 5] = [
-    Phase::Starting,
-    Phase::Ready,
-    Phase::LameDuck,
-    Phase::Draining,
-    Phase::Closed,
-];
-
 /// The document as a server-sent event: one line of it.
 pub(super) fn event(shared: &Shared) -> String {
     let mut json = Json::after(BEFORE);
@@ -70,8 +62,11 @@ fn phase(json: &mut Json, lifecycle: &Lifecycle) {
     json.key("lame_duck_ms").number(millis(whole));
     // How long each took that is over, or has been going on; those that were skipped are left out.
     json.key("phases").object(|json| {
-        let entered = PHASES.map(|phase| lifecycle.entered(phase));
-        for (at, phase) in PHASES.into_iter().enumerate() {
+        let entered: Vec<_> = Phase::ALL
+            .iter()
+            .map(|&phase| lifecycle.entered(phase))
+            .collect();
+        for (at, &phase) in Phase::ALL.iter().enumerate() {
             if let Some(began) = entered[at].filter(|_| phase <= now) {
                 let next = entered[at + 1..].iter().flatten().next();
                 let ended = next.copied().unwrap_or_else(Instant::now);
