@@ -44,8 +44,9 @@
 //! * `counters`: `kind`, `what`, `count`; kinds are `phase`, `readiness`, `timeout`, `refused`, `cut`, `error`,
 //!   `rate_limit`, `ignored`
 //! * `events`: the last 100, the latest first: `kind`, `what`, `detail`, `peer`, `count`, `first_ms` and
-//!   `last_ms` (how long ago). The same within a second is one entry with a count, however long it goes on:
-//!   an attack cannot flush the list.
+//!   `last_ms` (how long ago). The same within a second is one entry with a count, however long it goes on,
+//!   and a full list forgets the oldest of what it has most of: what comes in a flood or every few seconds
+//!   does not flush what came once
 //! * `report`: `null`, and at the end `clean`, `cut` (how many), `text`
 //!
 //! # What it costs

@@ -158,11 +158,11 @@ fn happenings(json: &mut Json, shared: &Shared) {
     let now = tokio::time::Instant::now();
     let rare = shared.happenings.rare();
     json.key("counters").array(|json| {
-        for (kind, what, count) in &rare.counters {
+        for counter in &rare.counters {
             json.object(|json| {
-                json.key("kind").text(kind);
-                json.key("what").text(what);
-                json.key("count").number(*count);
+                json.key("kind").text(counter.kind);
+                json.key("what").text(counter.what);
+                json.key("count").number(counter.count);
             });
         }
     });
