@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ struct Shared {
     observers: Observers,
     /// Those of the server that drives the shutdown.
     events: OnceLock<Events>,
+    ready_told: AtomicBool,
 }
 
 impl Handle {
@@ -39,6 +41,7 @@ impl Handle {
                 servers: Mutex::default(),
                 observers: Observers::new(),
                 events: OnceLock::new(),
+                ready_told: AtomicBool::new(false),
             }),
         }
     }
@@ -51,7 +54,19 @@ impl Handle {
     /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
     pub fn ready(&self) {
         if self.lifecycle().advance(Phase::Ready) {
-            self.tell(|| Event::Phase(Phase::Ready));
+            self.tell_ready();
+        }
+    }
+
+    /// Tells it once: by the one who made it ready, or if nobody listened yet, by the one who listens.
+    fn tell_ready(&self) {
+        // SeqCst, between what each of the two wrote and what it reads of the other: one of them sees it.
+        fence(Ordering::SeqCst);
+        let ready = self.lifecycle().entered(Phase::Ready).is_some();
+        if let Some(events) = self.shared.events.get().filter(|_| ready) {
+            if !self.shared.ready_told.swap(true, Ordering::Relaxed) {
+                events.tell(|| Event::Phase(Phase::Ready));
+            }
         }
     }
 
@@ -143,6 +158,7 @@ impl Handle {
     pub(super) fn listen(&self, events: Events) {
         // A second driver of the same shutdown is not to be had: it is consumed by the first.
         let _ = self.shared.events.set(events);
+        self.tell_ready();
     }
 
     pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
