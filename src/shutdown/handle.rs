@@ -107,6 +107,20 @@ impl Handle {
         in_flight
     }
 
+    /// How many there are in flight, and the oldest of them, at most so many.
+    #[cfg(feature = "status")]
+    pub(crate) fn oldest_in_flight(&self, most: usize) -> (usize, Vec<CutRequest>) {
+        let (mut count, mut oldest) = (0, Vec::new());
+        for server in self.servers() {
+            let of_server = server.oldest(most);
+            count += of_server.0;
+            oldest.extend(of_server.1);
+        }
+        oldest.sort_by_key(|request| std::cmp::Reverse(request.age));
+        oldest.truncate(most);
+        (count, oldest)
+    }
+
     /// How it ended; `None` as long as it has not.
     pub fn report(&self) -> Option<Arc<Report>> {
         self.shared.observers.report()

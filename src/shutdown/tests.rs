@@ -136,6 +136,12 @@ impl Drains for Fake {
         self.cut.clone()
     }
 
+    #[cfg(feature = "status")]
+    fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>) {
+        let oldest = self.cut.iter().take(most).cloned();
+        (self.cut.len(), oldest.collect())
+    }
+
     fn count(&self, counts: &mut ConnectionCounts) {
         let running = self.running.lock().unwrap().len();
         for _ in 0..running {

@@ -52,7 +52,7 @@
 //! # What it costs
 //!
 //! Without a watcher nothing but the [listener](StatusPage::events). All watchers together cost a snapshot
-//! every 50 ms at most: it names everything in flight, sorts it and keeps the oldest 100. A snapshot is made
+//! every 50 ms at most: it looks at each connection, and names the oldest 100 of what is in flight. A snapshot is made
 //! when its reader asks for it; for a reader that does not, none waits.
 
 mod body;
