@@ -74,6 +74,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[macro_use]
+mod all;
+
 #[cfg(feature = "tracing")]
 pub mod access_log;
 pub mod body_limit;

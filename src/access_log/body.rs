@@ -1,35 +1,45 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
-use pin_project::{pin_project, pinned_drop};
+use pin_project::pin_project;
 
 use super::line::Line;
-use crate::track::End;
+use crate::track::{End, Guard, TrackedBody};
 
 /// The response body of an [`AccessLog`](super::AccessLog) service: its end writes the line.
-///
-/// Its ends are those of a [`TrackedBody`](crate::track::TrackedBody), which does not count bytes.
-#[pin_project(PinnedDrop)]
+#[pin_project]
 pub struct AccessLogBody<B: Body> {
     #[pin]
-    body: B,
-    line: Option<Line>,
-    /// Dropping it unread is its proper end: the answer to a HEAD, a 204 or a 304.
-    unread: bool,
-    /// The length that the head declares: a body that has passed so much may be dropped.
-    declared: Option<u64>,
+    body: TrackedBody<B, Told>,
+}
+
+/// `None` where nothing is written.
+struct Told(Option<Line>);
+
+impl Guard for Told {
+    fn data(&mut self, bytes: usize) {
+        if let Some(line) = &mut self.0 {
+            line.bytes += bytes as u64;
+        }
+    }
+
+    fn end(self, how: End) {
+        if let Some(line) = self.0 {
+            line.end(how);
+        }
+    }
 }
 
 impl<B: Body> AccessLogBody<B> {
     pub(super) fn new(body: B, line: Option<Line>, unread: bool, declared: Option<u64>) -> Self {
+        let body = match unread {
+            true => TrackedBody::unread(body, Told(line)),
+            false => TrackedBody::new(body, Told(line)),
+        };
         AccessLogBody {
-            body,
-            line,
-            unread,
-            declared,
+            body: body.declared(declared),
         }
     }
 }
@@ -42,26 +52,7 @@ impl<B: Body> Body for AccessLogBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let frame = ready!(this.body.as_mut().poll_frame(cx));
-        let Some(line) = this.line else {
-            return Poll::Ready(frame);
-        };
-        let end = match &frame {
-            None => Some(End::Complete),
-            Some(Err(_)) => Some(End::Error),
-            Some(Ok(frame)) => {
-                let data = frame.data_ref().map_or(0, Buf::remaining);
-                line.bytes += data as u64;
-                this.body.is_end_stream().then_some(End::Complete)
-            }
-        };
-        if let Some(how) = end {
-            if let Some(line) = this.line.take() {
-                line.end(how);
-            }
-        }
-        Poll::Ready(frame)
+        self.project().body.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -73,24 +64,8 @@ impl<B: Body> Body for AccessLogBody<B> {
     }
 }
 
-#[pinned_drop]
-impl<B: Body> PinnedDrop for AccessLogBody<B> {
-    fn drop(self: Pin<&mut Self>) {
-        let this = self.project();
-        if let Some(line) = this.line.take() {
-            let whole = this.declared.is_some_and(|declared| line.bytes >= declared);
-            if *this.unread || whole || this.body.is_end_stream() {
-                line.end(End::Complete);
-            }
-            // Otherwise it is dropped, and so told as cancelled.
-        }
-    }
-}
-
 impl<B: Body> fmt::Debug for AccessLogBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessLogBody")
-            .field("ended", &self.line.is_none())
-            .finish_non_exhaustive()
+        f.debug_struct("AccessLogBody").finish_non_exhaustive()
     }
 }

@@ -80,6 +80,8 @@ impl Verdict {
     }
 }
 
+all!(Verdict: [Peer, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown]);
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

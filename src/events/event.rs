@@ -122,6 +122,8 @@ impl Timeout {
     }
 }
 
+all!(Timeout: [ReadHeader, Read, Write, Idle, ReadStall, WriteStall]);
+
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -154,6 +156,40 @@ impl Closed {
             Closed::Drained => "drained",
             Closed::Cut => "cut",
         }
+    }
+
+    /// All of them: the four that are no deadline, then the deadlines.
+    pub const ALL: &'static [Closed] = &{
+        let mut all = [Closed::Ended; 4 + Timeout::ALL.len()];
+        all[1] = Closed::Error;
+        all[2] = Closed::Drained;
+        all[3] = Closed::Cut;
+        let mut at = 0;
+        while at < Timeout::ALL.len() {
+            all[4 + at] = Closed::Timeout(Timeout::ALL[at]);
+            at += 1;
+        }
+        all
+    };
+
+    /// Its place in [`ALL`](Self::ALL).
+    #[cfg(any(test, feature = "metrics"))]
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Closed::Ended => 0,
+            Closed::Error => 1,
+            Closed::Drained => 2,
+            Closed::Cut => 3,
+            Closed::Timeout(kind) => 4 + kind as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn each_way_to_end_stands_at_its_place() {
+    for (place, why) in Closed::ALL.iter().enumerate() {
+        assert_eq!(why.place(), place, "{why:?}");
     }
 }
 

@@ -46,6 +46,20 @@ impl InFlightHandle {
         self.registry.tally.idle().await;
     }
 
+    /// Visits the routes that are known, with their requests' methods and paths. A lock is held meanwhile.
+    #[cfg(feature = "status")]
+    pub(crate) fn visit_routes(&self, mut visit: impl FnMut(&str, &str, &str)) {
+        self.registry.visit(|entry| {
+            #[cfg(feature = "axum")]
+            if let Some(route) = &entry.route {
+                let path = entry.target.as_ref().map_or("", |to| to.path());
+                visit(entry.method.as_str(), path, route.as_str());
+            }
+            #[cfg(not(feature = "axum"))]
+            let _ = (entry, &mut visit);
+        });
+    }
+
     /// What is running, the oldest first.
     pub fn requests(&self) -> Vec<InFlightRequest> {
         let mut requests = Vec::with_capacity(self.count());

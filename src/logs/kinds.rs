@@ -1,41 +1,11 @@
+use std::array::from_fn;
+
 use tracing::Level;
 
 use super::meter::Meter;
 use crate::conn_info::Verdict;
 use crate::events::Timeout;
 use crate::reply::Reason;
-
-pub(super) const REASONS: [Reason; 11] = [
-    Reason::Draining,
-    Reason::HandlerTimeout,
-    Reason::BodyTooSlow,
-    Reason::HeadTooSlow,
-    Reason::NoHost,
-    Reason::Internal,
-    Reason::RequestTimeout,
-    Reason::GatewayTimeout,
-    Reason::BodyTooLarge,
-    Reason::RateLimited,
-    Reason::ClientUnknown,
-];
-
-pub(super) const TIMEOUTS: [Timeout; 6] = [
-    Timeout::ReadHeader,
-    Timeout::Read,
-    Timeout::Write,
-    Timeout::Idle,
-    Timeout::ReadStall,
-    Timeout::WriteStall,
-];
-
-/// The flagged ones.
-pub(super) const VERDICTS: [Verdict; 5] = [
-    Verdict::AllTrusted,
-    Verdict::Unreadable,
-    Verdict::TooMany,
-    Verdict::TooFew,
-    Verdict::Unknown,
-];
 
 /// A kind of lines that are bounded together.
 #[derive(Debug)]
@@ -50,9 +20,10 @@ pub(super) struct Kind {
 /// All of them, so that their memory is what it is.
 #[derive(Debug)]
 pub(super) struct Kinds {
-    refused: [Kind; REASONS.len()],
-    timeouts: [Kind; TIMEOUTS.len()],
-    addresses: [Kind; VERDICTS.len()],
+    refused: [Kind; Reason::ALL.len()],
+    timeouts: [Kind; Timeout::ALL.len()],
+    /// Of the ordinary ones nothing is written.
+    addresses: [Kind; Verdict::ALL.len()],
     pub service_error: Kind,
     pub accept_error: Kind,
     pub fallback: Kind,
@@ -92,10 +63,14 @@ pub(super) fn level_of(reason: Reason) -> Level {
 impl Kinds {
     pub fn new() -> Self {
         Kinds {
-            refused: REASONS.map(|reason| kind("refused", reason.as_str(), level_of(reason))),
-            timeouts: TIMEOUTS.map(|which| kind("timeout", which.as_str(), Level::DEBUG)),
-            addresses: VERDICTS
-                .map(|verdict| kind("client_address", verdict.as_str(), Level::DEBUG)),
+            refused: from_fn(|at| {
+                let reason = Reason::ALL[at];
+                kind("refused", reason.as_str(), level_of(reason))
+            }),
+            timeouts: from_fn(|at| kind("timeout", Timeout::ALL[at].as_str(), Level::DEBUG)),
+            addresses: from_fn(|at| {
+                kind("client_address", Verdict::ALL[at].as_str(), Level::DEBUG)
+            }),
             service_error: kind("service_error", "", Level::ERROR),
             accept_error: kind("accept_error", "", Level::WARN),
             fallback: kind("rate_limit_fallback", "", Level::WARN),
@@ -107,16 +82,18 @@ impl Kinds {
     }
 
     pub fn refused(&self, reason: Reason) -> Option<&Kind> {
-        find(&REASONS, &self.refused, reason)
+        self.refused.get(reason as usize)
     }
 
     pub fn timeout(&self, which: Timeout) -> Option<&Kind> {
-        find(&TIMEOUTS, &self.timeouts, which)
+        self.timeouts.get(which as usize)
     }
 
     /// `None` if it is not flagged.
     pub fn address(&self, verdict: Verdict) -> Option<&Kind> {
-        find(&VERDICTS, &self.addresses, verdict)
+        self.addresses
+            .get(verdict as usize)
+            .filter(|_| verdict.is_flagged())
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Kind> {
@@ -131,9 +108,4 @@ impl Kinds {
             &self.malformed,
         ])
     }
-}
-
-fn find<'a, T: Copy + PartialEq>(names: &[T], kinds: &'a [Kind], name: T) -> Option<&'a Kind> {
-    let at = names.iter().position(|&each| each == name)?;
-    kinds.get(at)
 }

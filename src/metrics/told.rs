@@ -53,54 +53,26 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// A label's values, from the first scrape on, and the place of each. The match has no other arm, so that a
-/// value that is new must be told here.
+/// A label's values, from the first scrape on.
 macro_rules! values {
-    ($type:ident, $index:ident, $all:ident: $count:literal = [$($value:ident),+ $(,)?]) => {
-        pub(super) const $all: [&str; $count] = [$($type::$value.as_str()),+];
-
-        fn $index(value: $type) -> usize {
-            // As many as there are constants, in their order.
-            enum At { $($value),+ }
-            match value { $($type::$value => At::$value as usize),+ }
-        }
+    ($all:ident of $type:ident) => {
+        pub(super) const $all: [&str; $type::ALL.len()] = {
+            let mut names = [""; $type::ALL.len()];
+            let mut at = 0;
+            while at < names.len() {
+                names[at] = $type::ALL[at].as_str();
+                at += 1;
+            }
+            names
+        };
     };
 }
 
-values!(Timeout, timeout, TIMEOUTS: 6 = [ReadHeader, Read, Write, Idle, ReadStall, WriteStall]);
-values!(Reason, reason, REASONS: 11 = [
-    Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, Internal, RequestTimeout, GatewayTimeout,
-    BodyTooLarge, RateLimited, ClientUnknown,
-]);
-values!(Verdict, verdict, VERDICTS: 8 = [
-    Peer, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown,
-]);
-values!(Phase, phase, PHASES: 5 = [Starting, Ready, LameDuck, Draining, Closed]);
-
-/// Why connections ended: the four that are no deadline, then the deadlines.
-pub(super) const CLOSED: [&str; 4 + TIMEOUTS.len()] = {
-    let mut names = [""; 4 + TIMEOUTS.len()];
-    names[0] = Closed::Ended.as_str();
-    names[1] = Closed::Error.as_str();
-    names[2] = Closed::Drained.as_str();
-    names[3] = Closed::Cut.as_str();
-    let mut at = 0;
-    while at < TIMEOUTS.len() {
-        names[4 + at] = TIMEOUTS[at];
-        at += 1;
-    }
-    names
-};
-
-fn closed(why: Closed) -> usize {
-    match why {
-        Closed::Ended => 0,
-        Closed::Error => 1,
-        Closed::Drained => 2,
-        Closed::Cut => 3,
-        Closed::Timeout(kind) => 4 + timeout(kind),
-    }
-}
+values!(TIMEOUTS of Timeout);
+values!(REASONS of Reason);
+values!(VERDICTS of Verdict);
+values!(PHASES of Phase);
+values!(CLOSED of Closed);
 
 fn add(counter: &AtomicU64) {
     // Relaxed: a count publishes nothing.
@@ -116,10 +88,10 @@ impl Told {
             }
             Event::Readiness { .. } => add(&self.readiness_changes),
             Event::Opened { .. } => add(&self.accepted),
-            Event::Closed { why, .. } => self.closed.count(closed(*why)),
-            Event::Timeout { kind, .. } => self.timeouts.count(timeout(*kind)),
-            Event::Refused { reason: why } => self.refusals.count(reason(*why)),
-            Event::ClientAddress { verdict: found } => self.addresses.count(verdict(*found)),
+            Event::Closed { why, .. } => self.closed.count(why.place()),
+            Event::Timeout { kind, .. } => self.timeouts.count(*kind as usize),
+            Event::Refused { reason } => self.refusals.count(*reason as usize),
+            Event::ClientAddress { verdict } => self.addresses.count(*verdict as usize),
             Event::MalformedGrpcTimeout => add(&self.malformed_grpc_timeouts),
             Event::RateLimitFull => add(&self.rate_limit_full),
             Event::RateLimitFallback { .. } => add(&self.rate_limit_fallbacks),
@@ -158,5 +130,5 @@ impl Told {
 
 /// The place of a phase in [`PHASES`].
 pub(super) fn phase_index(now: Phase) -> usize {
-    phase(now)
+    now as usize
 }

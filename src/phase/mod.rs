@@ -79,6 +79,8 @@ impl Phase {
     }
 }
 
+all!(Phase: [Starting, Ready, LameDuck, Draining, Closed]);
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

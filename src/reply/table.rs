@@ -119,22 +119,12 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         self.row().name
     }
-
-    #[cfg(test)]
-    pub(super) const ALL: [Reason; 11] = [
-        Reason::Draining,
-        Reason::HandlerTimeout,
-        Reason::BodyTooSlow,
-        Reason::HeadTooSlow,
-        Reason::NoHost,
-        Reason::Internal,
-        Reason::RequestTimeout,
-        Reason::GatewayTimeout,
-        Reason::BodyTooLarge,
-        Reason::RateLimited,
-        Reason::ClientUnknown,
-    ];
 }
+
+all!(Reason: [
+    Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, Internal, RequestTimeout, GatewayTimeout,
+    BodyTooLarge, RateLimited, ClientUnknown,
+]);
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

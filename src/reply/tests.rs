@@ -81,7 +81,7 @@ fn json_is_for_those_who_ask_for_it() {
 
 #[test]
 fn each_row_agrees_with_itself() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let row = reason.row();
         assert!(
             row.problem

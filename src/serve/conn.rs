@@ -164,26 +164,28 @@ impl Conn {
     /// What would be cut if it were cut now: nothing for an idle connection.
     pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
         let now = clock.now();
-        let mut push = |what: String, began: Tick, state: &'static str| {
-            into.push(CutRequest::new(
-                what,
-                now.since(began),
-                self.info.peer,
-                state,
-            ));
-        };
+        self.each_in_flight(|began, name, state| into.push(self.named(now, began, name(), state)));
+    }
+
+    pub fn named(&self, now: Tick, began: Tick, name: String, state: &'static str) -> CutRequest {
+        CutRequest::new(name, now.since(began), self.info.peer, state)
+    }
+
+    /// Visits what is in flight: since when, its name, which costs an allocation to those who ask, and
+    /// its state.
+    pub fn each_in_flight(&self, mut visit: impl FnMut(Tick, &dyn Fn() -> String, &'static str)) {
         match self.doing() {
             Doing::Parked => {}
             Doing::Http1(exchange) => match exchange.state() {
                 State::Idle | State::Lingering => {}
-                State::Head => push(String::new(), exchange.began(), State::Head.as_str()),
-                state => push(exchange.name(), exchange.began(), state.as_str()),
+                State::Head => visit(exchange.began(), &String::new, State::Head.as_str()),
+                state => visit(exchange.began(), &|| exchange.name(), state.as_str()),
             },
             Doing::Http2(streams) => {
                 let open = streams.open();
                 if open.is_empty() && self.write_is_blocked() {
                     let since = Tick(self.write_blocked.load(Relaxed));
-                    push(String::new(), since, State::Responding.as_str());
+                    visit(since, &String::new, State::Responding.as_str());
                 }
                 for exchange in open {
                     let state = if exchange.upgraded() {
@@ -191,10 +193,10 @@ impl Conn {
                     } else {
                         exchange.state().as_str()
                     };
-                    push(exchange.name(), exchange.began(), state);
+                    visit(exchange.began(), &|| exchange.name(), state);
                 }
             }
-            Doing::Upgraded(name) => push(name, self.accepted, UPGRADED),
+            Doing::Upgraded(name) => visit(self.accepted, &|| name.clone(), UPGRADED),
         }
     }
 }

@@ -172,6 +172,23 @@ impl Drains for Server {
         in_flight
     }
 
+    #[cfg(feature = "status")]
+    fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>) {
+        let now = self.clock.now();
+        let (mut count, mut oldest) = (0, Vec::new());
+        for conn in self.snapshot() {
+            conn.each_in_flight(|began, name, state| {
+                count += 1;
+                let at = oldest.partition_point(|(other, _)| *other <= began);
+                if at < most {
+                    oldest.truncate(most - 1);
+                    oldest.insert(at, (began, conn.named(now, began, name(), state)));
+                }
+            });
+        }
+        (count, oldest.into_iter().map(|(_, named)| named).collect())
+    }
+
     fn count(&self, counts: &mut ConnectionCounts) {
         for conn in self.snapshot() {
             counts.add(conn.counts_as());

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ struct Shared {
     drained: OnceLock<Duration>,
     /// Those of the server that drives the shutdown.
     events: OnceLock<Events>,
+    ready_told: AtomicBool,
 }
 
 impl Handle {
@@ -43,6 +45,7 @@ impl Handle {
                 observers: Observers::new(),
                 drained: OnceLock::new(),
                 events: OnceLock::new(),
+                ready_told: AtomicBool::new(false),
             }),
         }
     }
@@ -55,7 +58,19 @@ impl Handle {
     /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
     pub fn ready(&self) {
         if self.lifecycle().advance(Phase::Ready) {
-            self.tell(|| Event::Phase(Phase::Ready));
+            self.tell_ready();
+        }
+    }
+
+    /// Tells it once: by the one who made it ready, or if nobody listened yet, by the one who listens.
+    fn tell_ready(&self) {
+        // SeqCst, between what each of the two wrote and what it reads of the other: one of them sees it.
+        fence(Ordering::SeqCst);
+        let ready = self.lifecycle().entered(Phase::Ready).is_some();
+        if let Some(events) = self.shared.events.get().filter(|_| ready) {
+            if !self.shared.ready_told.swap(true, Ordering::Relaxed) {
+                events.tell(|| Event::Phase(Phase::Ready));
+            }
         }
     }
 
@@ -94,6 +109,20 @@ impl Handle {
             .collect();
         in_flight.sort_by_key(|request| std::cmp::Reverse(request.age));
         in_flight
+    }
+
+    /// How many there are in flight, and the oldest of them, at most so many.
+    #[cfg(feature = "status")]
+    pub(crate) fn oldest_in_flight(&self, most: usize) -> (usize, Vec<CutRequest>) {
+        let (mut count, mut oldest) = (0, Vec::new());
+        for server in self.servers() {
+            let of_server = server.oldest(most);
+            count += of_server.0;
+            oldest.extend(of_server.1);
+        }
+        oldest.sort_by_key(|request| std::cmp::Reverse(request.age));
+        oldest.truncate(most);
+        (count, oldest)
     }
 
     /// How it ended; `None` as long as it has not.
@@ -147,6 +176,7 @@ impl Handle {
     pub(super) fn listen(&self, events: Events) {
         // A second driver of the same shutdown is not to be had: it is consumed by the first.
         let _ = self.shared.events.set(events);
+        self.tell_ready();
     }
 
     pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {

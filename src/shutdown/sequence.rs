@@ -29,6 +29,9 @@ pub(crate) trait Drains: Send + Sync {
     fn cut(&self) -> Vec<CutRequest>;
     /// What is in flight.
     fn in_flight(&self) -> Vec<CutRequest>;
+    /// How many there are in flight, and the oldest of them, at most so many: only these are named.
+    #[cfg(feature = "status")]
+    fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>);
     /// Counts each connection by what it does.
     fn count(&self, counts: &mut ConnectionCounts);
     /// Requests served so far.

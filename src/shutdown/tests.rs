@@ -136,6 +136,12 @@ impl Drains for Fake {
         self.cut.clone()
     }
 
+    #[cfg(feature = "status")]
+    fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>) {
+        let oldest = self.cut.iter().take(most).cloned();
+        (self.cut.len(), oldest.collect())
+    }
+
     fn count(&self, counts: &mut ConnectionCounts) {
         let running = self.running.lock().unwrap().len();
         for _ in 0..running {
@@ -805,4 +811,19 @@ fn every_blemish_makes_it_unclean() {
         report.steps.push(step);
         assert!(!report.is_clean(), "{end}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_ready_before_anybody_listens_is_told_once() {
+    let log = Log::new();
+    let shutdown = Shutdown::new().signals(false).starting();
+    let handle = shutdown.handle();
+    // Start-up work that is done before the server is first polled.
+    handle.ready();
+    let sequence = shutdown.start(log.events()).unwrap();
+    assert_eq!(log.lines(), ["0.0 ready"]);
+    handle.ready();
+    handle.drain_now();
+    sequence.run().await;
+    assert_eq!(log.lines(), ["0.0 ready", "0.0 draining", "0.0 closed"]);
 }

@@ -42,8 +42,17 @@ const CLOSED: [&str; 5] = ["ended", "timeout", "error", "drained", "cut"];
 pub(super) struct Rare {
     /// By the last time, the latest last.
     pub list: VecDeque<Happening>,
-    /// `kind`, `what`, how often: there are few.
-    pub counters: Vec<(&'static str, &'static str, u64)>,
+    /// There are few.
+    pub counters: Vec<Counter>,
+}
+
+/// How often something happened.
+pub(super) struct Counter {
+    pub kind: &'static str,
+    pub what: &'static str,
+    pub count: u64,
+    /// How many entries of the list are of it.
+    listed: usize,
 }
 
 /// One thing, or the same thing in a row.
@@ -121,8 +130,12 @@ impl Happenings {
         detail: &dyn Display,
         peer: Option<SocketAddr>,
     ) {
-        let now = Instant::now();
-        self.rare().note(kind, what, detail, peer, now);
+        // Empty, and no allocation, for all that comes at the rate of an attack. Before the lock is taken: an
+        // error is somebody else's code, which may take its time, panic, or tell something itself.
+        let mut text = String::new();
+        // An error is how the writer says that it has enough.
+        let _ = write!(Bounded(&mut text), "{detail}");
+        self.rare().note(kind, what, text, peer, Instant::now());
         // Release: who sees the number sees the list, through its lock anyway.
         self.version.fetch_add(1, Ordering::Release);
         // Without a watcher: one more increment.
@@ -170,19 +183,24 @@ impl Rare {
         &mut self,
         kind: &'static str,
         what: &'static str,
-        detail: &dyn Display,
+        text: String,
         peer: Option<SocketAddr>,
         now: Instant,
     ) {
-        let counter = |(k, w, _): &(&str, &str, u64)| *k == kind && *w == what;
-        match self.counters.iter().position(counter) {
-            Some(at) => self.counters[at].2 += 1,
-            None => self.counters.push((kind, what, 1)),
-        }
-        // Empty, and no allocation, for all that comes at the rate of an attack.
-        let mut text = String::new();
-        // An error is how the writer says that it has enough.
-        let _ = write!(Bounded(&mut text), "{detail}");
+        let counter = |one: &Counter| one.kind == kind && one.what == what;
+        let counter = match self.counters.iter().position(counter) {
+            Some(at) => at,
+            None => {
+                self.counters.push(Counter {
+                    kind,
+                    what,
+                    count: 0,
+                    listed: 0,
+                });
+                self.counters.len() - 1
+            }
+        };
+        self.counters[counter].count += 1;
         // Details are no part of what is the same: a peer that causes another error each time must not
         // flush the list. Only the requests that were cut, which nobody outside can cause, are told apart.
         let same = |one: &Happening| {
@@ -194,24 +212,48 @@ impl Rare {
         let again = again.map(|(back, _)| self.list.len() - 1 - back);
         let mut happening = match again.and_then(|at| self.list.remove(at)) {
             Some(one) => one,
-            None => Happening {
-                kind,
-                what,
-                detail: String::new(),
-                peer,
-                count: 0,
-                first: now,
-                last: now,
-            },
+            None => {
+                self.make_room();
+                self.counters[counter].listed += 1;
+                Happening {
+                    kind,
+                    what,
+                    detail: String::new(),
+                    peer,
+                    count: 0,
+                    first: now,
+                    last: now,
+                }
+            }
         };
         happening.count += 1;
         happening.last = now;
         happening.peer = peer;
         happening.detail = text;
-        if self.list.len() >= KEPT {
-            self.list.pop_front();
-        }
         self.list.push_back(happening);
+    }
+
+    /// Forgets the oldest of what there is most of: what comes every few seconds does not flush what came
+    /// once.
+    fn make_room(&mut self) {
+        if self.list.len() < KEPT {
+            return;
+        }
+        let most = self.counters.iter().map(|one| one.listed).max();
+        let counters = &self.counters;
+        let counter = |of: &Happening| {
+            let same = |one: &Counter| one.kind == of.kind && one.what == of.what;
+            counters.iter().position(same)
+        };
+        let of_most = |&at: &usize| Some(counters[at].listed) == most;
+        let found = self.list.iter().enumerate().find_map(|(at, one)| {
+            let counter = counter(one).filter(of_most)?;
+            Some((at, counter))
+        });
+        if let Some((at, counter)) = found {
+            self.list.remove(at);
+            self.counters[counter].listed -= 1;
+        }
     }
 }
 

@@ -44,14 +44,15 @@
 //! * `counters`: `kind`, `what`, `count`; kinds are `phase`, `readiness`, `timeout`, `refused`, `cut`, `error`,
 //!   `rate_limit`, `ignored`
 //! * `events`: the last 100, the latest first: `kind`, `what`, `detail`, `peer`, `count`, `first_ms` and
-//!   `last_ms` (how long ago). The same within a second is one entry with a count, however long it goes on:
-//!   an attack cannot flush the list.
+//!   `last_ms` (how long ago). The same within a second is one entry with a count, however long it goes on,
+//!   and a full list forgets the oldest of what it has most of: what comes in a flood or every few seconds
+//!   does not flush what came once
 //! * `report`: `null`, and at the end `clean`, `cut` (how many), `text`
 //!
 //! # What it costs
 //!
 //! Without a watcher nothing but the [listener](StatusPage::events). All watchers together cost a snapshot
-//! every 50 ms at most: it names everything in flight, sorts it and keeps the oldest 100. A snapshot is made
+//! every 50 ms at most: it looks at each connection, and names the oldest 100 of what is in flight. A snapshot is made
 //! when its reader asks for it; for a reader that does not, none waits.
 
 mod body;

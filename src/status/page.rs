@@ -14,8 +14,8 @@ use crate::in_flight::InFlightHandle;
 use crate::phase::Phase;
 use crate::shutdown::Handle;
 
-/// As long as nothing has happened, a snapshot is good for this long: what all watchers together cost
-/// is bounded by it.
+/// As long as the phase does not move, a snapshot is good for this long, whatever happens: what all watchers
+/// together cost is bounded by it, most of all while very much happens.
 const FRESH: Duration = Duration::from_millis(50);
 
 /// The status page: a tower service; see the [module](super). Clones share what it knows.
@@ -130,8 +130,10 @@ impl Shared {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let of = self.mark();
         if let Some(last) = &*last {
-            if last.of == of && last.made.elapsed() < FRESH {
-                return (last.event.clone(), of);
+            let moved = (last.of.phase, last.of.over) != (of.phase, of.over);
+            if !moved && last.made.elapsed() < FRESH {
+                // With what it has seen: whoever gets an older one is told again.
+                return (last.event.clone(), last.of);
             }
         }
         let event = Bytes::from(snapshot::event(self));

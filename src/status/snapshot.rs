@@ -18,14 +18,6 @@ pub(super) const BEFORE: &str = "data: ";
 /// What stands after it.
 pub(super) const AFTER: &str = "\n\n";
 
-const PHASES: [Phase; 5] = [
-    Phase::Starting,
-    Phase::Ready,
-    Phase::LameDuck,
-    Phase::Draining,
-    Phase::Closed,
-];
-
 /// The document as a server-sent event: one line of it.
 pub(super) fn event(shared: &Shared) -> String {
     let mut json = Json::after(BEFORE);
@@ -70,8 +62,11 @@ fn phase(json: &mut Json, lifecycle: &Lifecycle) {
     json.key("lame_duck_ms").number(millis(whole));
     // How long each took that is over, or has been going on; those that were skipped are left out.
     json.key("phases").object(|json| {
-        let entered = PHASES.map(|phase| lifecycle.entered(phase));
-        for (at, phase) in PHASES.into_iter().enumerate() {
+        let entered: Vec<_> = Phase::ALL
+            .iter()
+            .map(|&phase| lifecycle.entered(phase))
+            .collect();
+        for (at, &phase) in Phase::ALL.iter().enumerate() {
             if let Some(began) = entered[at].filter(|_| phase <= now) {
                 let next = entered[at + 1..].iter().flatten().next();
                 let ended = next.copied().unwrap_or_else(Instant::now);
@@ -101,18 +96,16 @@ fn connections(json: &mut Json, shared: &Shared) {
 }
 
 fn in_flight(json: &mut Json, shared: &Shared) {
-    let requests = shared.handle.in_flight();
-    let named = &requests[..requests.len().min(NAMED)];
-    let routes = routes(shared, named);
+    let (count, named) = shared.handle.oldest_in_flight(NAMED);
+    let routes = routes(shared, &named);
     json.key("in_flight").object(|json| {
-        json.key("count").number(requests.len() as u64);
-        json.key("more")
-            .number((requests.len() - named.len()) as u64);
+        json.key("count").number(count as u64);
+        json.key("more").number((count - named.len()) as u64);
         let peak = shared.in_flight.as_ref().map(|layer| layer.peak());
         json.key("peak")
             .or_null(peak, |json, peak| json.number(peak as u64));
         json.key("requests").array(|json| {
-            for request in named {
+            for request in &named {
                 let CutRequest {
                     method,
                     path,
@@ -144,16 +137,19 @@ fn routes<'a>(shared: &Shared, named: &'a [CutRequest]) -> HashMap<(&'a str, &'a
     if named.is_empty() {
         return routes;
     }
-    let mut known: HashMap<(String, String), String> = HashMap::new();
-    for one in layer.requests() {
-        if let Some(route) = one.route {
-            known.insert((one.method.as_str().to_owned(), one.path), route);
+    let keys = named
+        .iter()
+        .map(|one| (one.method.as_str(), one.path.as_str()));
+    let wanted: HashMap<_, usize> = keys.zip(0..).collect();
+    let mut found = vec![None::<String>; named.len()];
+    layer.visit_routes(|method, path, route| {
+        if let Some(&at) = wanted.get(&(method, path)) {
+            found[at].get_or_insert_with(|| route.to_owned());
         }
-    }
-    for one in named {
-        let key = (one.method.clone(), one.path.clone());
-        if let Some(route) = known.get(&key) {
-            routes.insert((one.method.as_str(), one.path.as_str()), route.clone());
+    });
+    for (key, at) in wanted {
+        if let Some(route) = found[at].take() {
+            routes.insert(key, route);
         }
     }
     routes
@@ -163,11 +159,11 @@ fn happenings(json: &mut Json, shared: &Shared) {
     let now = tokio::time::Instant::now();
     let rare = shared.happenings.rare();
     json.key("counters").array(|json| {
-        for (kind, what, count) in &rare.counters {
+        for counter in &rare.counters {
             json.object(|json| {
-                json.key("kind").text(kind);
-                json.key("what").text(what);
-                json.key("count").number(*count);
+                json.key("kind").text(counter.kind);
+                json.key("what").text(counter.what);
+                json.key("count").number(counter.count);
             });
         }
     });

@@ -418,6 +418,85 @@ async fn an_attack_cannot_flush_the_list() {
     assert!(counters.contains(&json!({"kind": "cut", "what": "request", "count": 1})));
 }
 
+/// One that has something to say for itself while it is shown.
+#[derive(Debug)]
+struct Talkative(crate::events::Events);
+
+impl std::fmt::Display for Talkative {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.tell(|| Event::RateLimitFull);
+        f.write_str("talkative")
+    }
+}
+
+impl Error for Talkative {}
+
+#[test]
+fn an_error_that_tells_something_while_it_is_shown_blocks_nobody() {
+    let (done, was_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (_, page) = page();
+        let events = page.events();
+        let error = Talkative(events.clone());
+        events.tell(|| Event::ServiceError { error: &error });
+        done.send(page.shared.happenings.rare().list.len()).unwrap();
+    });
+    assert_eq!(was_done.recv_timeout(Duration::from_secs(5)), Ok(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_now_and_then_cannot_flush_the_list_either() {
+    let (_, page) = page();
+    let events = page.events();
+    let error = std::io::Error::other("the one that matters");
+    events.tell(|| Event::Phase(Phase::Ready));
+    events.tell(|| Event::ServiceError { error: &error });
+    // As idle connections do in every quiet hour.
+    for _ in 0..1_000 {
+        for kind in [Timeout::Idle, Timeout::ReadHeader] {
+            events.tell(|| Event::Timeout { peer: PEER, kind });
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let told = snapshot(&page).await;
+    let list = told["events"].as_array().unwrap();
+    assert_eq!(list.len(), KEPT);
+    let whats: Vec<_> = list
+        .iter()
+        .map(|one| one["what"].as_str().unwrap())
+        .collect();
+    assert_eq!(whats[98..], ["service", "ready"]);
+    assert_eq!(whats[..2], ["read_header", "idle"]);
+    assert_eq!(list[97]["last_ms"], 98_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attack_does_not_make_more_snapshots_than_twenty_a_second() {
+    let (handle, page) = page();
+    let events = page.events();
+    let mut different = std::collections::HashSet::new();
+    for _ in 0..1_000 {
+        events.tell(|| Event::RateLimitFull);
+        let (event, _) = page.shared.event();
+        different.insert(event.as_ptr());
+        // Kept, so that none has the address of another.
+        std::mem::forget(event);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!((15..=21).contains(&different.len()), "{}", different.len());
+
+    // A phase is never late.
+    handle.lifecycle().advance(Phase::Ready);
+    assert_eq!(snapshot(&page).await["phase"], "ready");
+    // And nothing is lost on a watcher that was given an older one.
+    let mut watching = Watching::begin(&page).await;
+    watching.next().await.unwrap();
+    events.tell(|| Event::RateLimitRestored);
+    watching.next().await.unwrap();
+    let told = watching.next().await.unwrap();
+    assert_eq!(told["events"][0]["what"], "restored");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_list_is_bounded_and_the_latest_comes_first() {
     let (_, page) = page();

@@ -126,6 +126,15 @@ impl Config {
                 values::too_short(&error),
             );
         }
+        if config.admin.is_none()
+            && let Some(last_scrape) = config.last_scrape
+        {
+            env.refuse(
+                "LAST_SCRAPE",
+                format!("{last_scrape:?}"),
+                values::nobody_can_scrape(),
+            );
+        }
         env.finish(config)
     }
 
@@ -251,6 +260,16 @@ mod tests {
         assert!(told.contains("PORT=http"), "{told}");
         assert!(told.contains("TERMINATION_GRACE=30s"), "{told}");
         assert!(told.contains("lower drain to"), "{told}");
+    }
+
+    #[test]
+    fn a_last_scrape_needs_a_port_for_it() {
+        let told = read(&[("ADMIN_PORT", "off"), ("LAST_SCRAPE", "2s")])
+            .expect_err("nobody can scrape")
+            .to_string();
+        assert!(told.contains("LAST_SCRAPE=2s"), "{told}");
+        assert!(told.contains("ADMIN_PORT=off"), "{told}");
+        assert!(read(&[("LAST_SCRAPE", "1s")]).is_ok());
     }
 
     #[test]

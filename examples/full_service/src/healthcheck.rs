@@ -10,6 +10,9 @@ use crate::config::Config;
 const USAGE: &str = "\
 usage: full_service                        serves, as the environment says
        full_service --healthcheck [path]   asks the running service (/healthz); exit code 0 if it is well
+       full_service --help                 says this
+
+README.md has the settings.
 ";
 
 /// What the command line asks for.

@@ -28,8 +28,11 @@ fn main() -> ExitCode {
     let command = match Command::from_args(std::env::args().skip(1)) {
         Ok(command) => command,
         Err((usage, code)) => {
-            // `eprint!` would panic where there is no stderr, and hide the exit code.
-            let _ = write!(std::io::stderr(), "{usage}");
+            // `print!` would panic where nobody reads, and hide the exit code.
+            let _ = match code {
+                0 => write!(std::io::stdout(), "{usage}"),
+                _ => write!(std::io::stderr(), "{usage}"),
+            };
             return ExitCode::from(code);
         }
     };

@@ -40,9 +40,8 @@ pub async fn start_up(delay: Option<Duration>, handle: Handle) {
     if let Some(delay) = delay {
         sleep(delay).await;
     }
+    // Logged as the change of phase that it is; none, if a signal has come before.
     handle.ready();
-    // Not always "ready": a signal may have come before.
-    info!(phase = %handle.lifecycle().phase(), "start-up is done");
 }
 
 /// Workers run beside the requests, and are told to stop after the last of them, because a request

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use lameduck::{Report, shutdown::StepEnd};
+use lameduck::{Report, real_ip::TrustedProxies, shutdown::StepEnd};
 use tokio::net::TcpListener;
 use tracing::{field::display, info, warn};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -47,11 +47,11 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
         idle_timeout = %OrOff::timeout(config.idle_timeout),
         request_timeout = %OrOff::timeout(config.request_timeout),
         body_limit = %OrOff(config.body_limit),
-        trusted_proxies = %config.trusted_proxies,
+        trusted_proxies = %nobody_or(&config.trusted_proxies),
         client_ip_header = %config.client_ip_header,
         rate_limit = %OrOff(config.rate_limit),
         // Its Debug has no password.
-        redis = ?config.redis,
+        redis = %OrOff(config.redis.as_ref().map(|redis| format!("{redis:?}"))),
         lame_duck = ?config.lame_duck,
         drain_timeout = ?config.drain_timeout,
         last_scrape = %OrOff::timeout(config.last_scrape),
@@ -60,6 +60,13 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
         log_level = %config.log_level,
         "listening"
     );
+}
+
+fn nobody_or(trusted: &TrustedProxies) -> String {
+    match trusted.is_empty() {
+        true => "nobody".to_owned(),
+        false => trusted.to_string(),
+    }
 }
 
 /// The report, for the log's reader and for the person at the terminal. What was cut has been logged, one by

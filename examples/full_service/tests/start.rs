@@ -4,7 +4,7 @@ mod support;
 
 use support::{
     client,
-    service::{Service, refused},
+    service::{Service, command, refused},
 };
 
 #[test]
@@ -35,6 +35,20 @@ fn budgets_that_do_not_fit_name_the_number_to_change() {
     assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("DRAIN_TIMEOUT"), "{told}");
     assert!(told.contains("TERMINATION_GRACE"), "{told}");
+}
+
+#[test]
+fn help_is_asked_for_and_a_wrong_argument_is_an_error() {
+    for (argument, code) in [("--help", 0), ("--helth", 2)] {
+        let told = command(&[]).arg(argument).output().expect("an output");
+        assert_eq!(told.status.code(), Some(code));
+        let (said, unsaid) = match code {
+            0 => (told.stdout, told.stderr),
+            _ => (told.stderr, told.stdout),
+        };
+        assert!(String::from_utf8_lossy(&said).contains("--healthcheck"));
+        assert_eq!(String::from_utf8_lossy(&unsaid), "");
+    }
 }
 
 #[test]

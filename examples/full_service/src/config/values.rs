@@ -76,6 +76,14 @@ pub fn too_short(error: &InvalidShutdown) -> Refusal {
     }
 }
 
+/// A wait for nobody, and an exit code that says it was in vain.
+pub fn nobody_can_scrape() -> Refusal {
+    Refusal {
+        wrong: "waits for a scrape, and there is no port for one: ADMIN_PORT=off".to_owned(),
+        right: "`off`, or an ADMIN_PORT",
+    }
+}
+
 fn bounded(text: &str, right: &'static str) -> Result<Duration, Refusal> {
     match duration::parse(text) {
         Ok(Duration::ZERO) => refuse("is zero", right),
