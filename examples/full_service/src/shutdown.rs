@@ -26,8 +26,7 @@ where
             info!("the pool is closed");
         })
         .flush("logs", Duration::from_secs(1), telemetry::flush);
-    // Without an admin port nobody can scrape, and the wait would be in vain.
-    if let (Some(budget), Some(_)) = (config.last_scrape, config.admin) {
+    if let Some(budget) = config.last_scrape {
         // What happened since the last scrape is otherwise never seen: the drain, and what was cut.
         shutdown = shutdown.flush("metrics", budget, || scraped);
     }

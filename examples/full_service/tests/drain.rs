@@ -194,16 +194,3 @@ fn a_request_over_the_drain_deadline_is_cut_and_named() {
     let printed = ended.printed();
     assert!(printed.contains("/stream"), "{printed}");
 }
-
-#[test]
-fn nobody_waits_for_a_scrape_that_cannot_come() {
-    let service = Service::start_ready(&[
-        ("ADMIN_PORT", "off"),
-        ("LAST_SCRAPE", "3s"),
-        ("LAME_DUCK", "10ms"),
-    ]);
-    service.signal(Signal::TERM);
-    let (ended, took) = timed(|| service.ended());
-    ended.assert_clean();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-}
