@@ -408,7 +408,7 @@ async fn a_request_in_flight_can_use_workers_and_pools_to_its_end() {
         "worker broken: PANICKED (",
         "closer cache: FAILED: it was not there (",
         "flush traces: done (",
-        "1 requests on 1 connections were served",
+        "1 request on 1 connection served",
     ] {
         assert!(text.contains(line), "{line:?} in {text}");
     }

@@ -178,6 +178,8 @@ pub enum StepEnd {
     Panicked,
     /// It had not ended when its time was up, and was aborted.
     TimedOut,
+    /// It had not ended when an order to end at once came, and was aborted.
+    CutShort,
     /// It was not begun, because of an order to end at once.
     Skipped,
 }
@@ -189,6 +191,7 @@ impl fmt::Display for StepEnd {
             StepEnd::Failed(error) => write!(f, "FAILED: {error}"),
             StepEnd::Panicked => f.write_str("PANICKED"),
             StepEnd::TimedOut => f.write_str("ABORTED, its time was up"),
+            StepEnd::CutShort => f.write_str("ABORTED, it was to end at once"),
             StepEnd::Skipped => f.write_str("SKIPPED"),
         }
     }
@@ -279,8 +282,9 @@ impl fmt::Display for Report {
         line(f, "in all", self.total)?;
         write!(
             f,
-            "   {} requests on {} connections were served",
-            self.requests, self.connections
+            "   {} on {} served",
+            Count(self.requests, "request"),
+            Count(self.connections, "connection")
         )
     }
 }
@@ -319,6 +323,16 @@ impl fmt::Display for ByState<'_> {
             write!(f, "{comma}{count} {state}")?;
         }
         Ok(())
+    }
+}
+
+/// `1 request`, `2 requests`
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{plural}", self.0, self.1)
     }
 }
 

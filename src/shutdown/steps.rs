@@ -73,7 +73,7 @@ impl Planned {
             biased;
             ended = &mut task => ended.unwrap_or(StepEnd::Panicked),
             () = tokio::time::sleep(self.budget) => StepEnd::TimedOut,
-            () = cut => StepEnd::TimedOut,
+            () = cut => StepEnd::CutShort,
         };
         task.abort();
         Step::new(kind, self.name, began.elapsed(), end)

@@ -1,4 +1,4 @@
-use super::report::StepEnd::{Done, Failed, Panicked, Skipped, TimedOut};
+use super::report::StepEnd::{CutShort, Done, Failed, Panicked, Skipped, TimedOut};
 use super::report::StepKind::{Closer, Flush, Worker};
 use super::*;
 use crate::events::Event;
@@ -396,7 +396,7 @@ async fn an_order_to_cut_ends_everything_but_the_flush() {
             .filter(|step| step.kind != Worker)
             .map(|step| (step.name.as_str(), &step.end))
             .collect();
-        let pool = if skipped == 2 { &Skipped } else { &TimedOut };
+        let pool = if skipped == 2 { &Skipped } else { &CutShort };
         let expected = [("pool", pool), ("broker", &Skipped), ("traces", &Done)];
         assert_eq!(closers, expected, "cut at {at}");
         let lines = log.lines();
@@ -709,7 +709,7 @@ fn a_clean_report_as_a_person_reads_it() {
          \x20 drain         37 ms   nothing was cut\n\
          \x20 workers        0 ms\n\
          \x20 closers        0 ms\n\
-         \x20 in all        5.0 s   1200 requests on 64 connections were served"
+         \x20 in all        5.0 s   1200 requests on 64 connections served"
     );
 }
 
@@ -772,7 +772,7 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
          \x20            closer broker: SKIPPED (0 ms)\n\
          \x20            closer cache: PANICKED (3 ms)\n\
          \x20            flush traces: done (50 ms)\n\
-         \x20 in all       21.2 s   1200 requests on 64 connections were served"
+         \x20 in all       21.2 s   1200 requests on 64 connections served"
     );
 }
 
@@ -805,7 +805,7 @@ fn every_blemish_makes_it_unclean() {
         let one = CutRequest::new("GET /".to_owned(), SECOND, None, "in the handler");
         report.cut.push(one);
     }));
-    for end in [Failed(String::new()), Panicked, TimedOut, Skipped] {
+    for end in [Failed(String::new()), Panicked, TimedOut, CutShort, Skipped] {
         let mut report = report();
         let step = Step::new(Closer, "pool".to_owned(), SECOND, end.clone());
         report.steps.push(step);

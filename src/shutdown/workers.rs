@@ -95,25 +95,22 @@ impl Workers {
         let told = Instant::now();
         self.shared().told = Some(told);
         self.stop.cancel();
-        tokio::select! {
+        // What is told of those that have not ended by then.
+        let end = tokio::select! {
             biased;
-            () = self.running.idle() => {}
-            () = orders.at_least(Order::Cut) => {}
-            () = tokio::time::sleep(budget) => {}
-        }
+            () = self.running.idle() => StepEnd::TimedOut,
+            () = orders.at_least(Order::Cut) => StepEnd::CutShort,
+            () = tokio::time::sleep(budget) => StepEnd::TimedOut,
+        };
         let mut shared = self.shared();
         let mut steps = std::mem::take(&mut shared.ended);
         for worker in std::mem::take(&mut shared.named).into_values() {
             if let Some(abort) = worker.abort {
                 abort.abort();
             }
-            let end = StepEnd::TimedOut;
-            steps.push(Step::new(
-                StepKind::Worker,
-                worker.name,
-                told.elapsed(),
-                end,
-            ));
+            let took = told.elapsed();
+            let kind = StepKind::Worker;
+            steps.push(Step::new(kind, worker.name, took, end.clone()));
         }
         steps
     }
