@@ -49,8 +49,9 @@
 //!
 //! # The order of a stack
 //!
-//! From the outside in: [`HealthLayer`], [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`],
-//! `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`], then what is your own; [`stack()`] composes them.
+//! From the outside in: [`HealthLayer`], whose probes no other layer sees; `MetricsLayer`, [`RequestIdLayer`] and
+//! `AccessLogLayer`, which see what the others refuse; then what [`stack()`] composes: [`InFlightLayer`],
+//! [`DrainLayer`], [`RealIpLayer`], `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`]; then what is your own.
 //! The layers are tower layers over `http` requests, for axum, tonic, warp or a plain `service_fn`; they need
 //! no `serve`, but only `serve` sees the socket.
 //!

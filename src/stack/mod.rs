@@ -20,8 +20,9 @@
 //! that waits for a `tokio::sync::Semaphore` of its own has all of that.
 //!
 //! Each layer is replaced by another of its kind, and switched off by its `off()`. What belongs outside of
-//! the stack: health and metrics routes, which are not refused and not counted; they can also be exempted
-//! ([`DrainLayer::exempt`]).
+//! the stack: health and metrics routes, which are not refused and not counted (they can also be exempted,
+//! [`DrainLayer::exempt`]); and the layers that see what it refuses: `MetricsLayer`,
+//! [`RequestIdLayer`](crate::RequestIdLayer), `AccessLogLayer`.
 //!
 //! ```
 //! use std::time::Duration;
