@@ -132,10 +132,14 @@ async fn an_observer_serves_to_the_end_and_holds_nobody_up() {
     wait_for("the request", || handler() == 1).await;
     let mut admin = Raw::connect(two.admin.addr).await;
     assert_eq!(admin.ask(GET).await.text(), "ready");
+    assert_eq!(two.handle.drain_deadline(), None);
 
     two.handle.shutdown();
     let draining = two.handle.lifecycle().reached(Phase::Draining);
     within(LIMIT, "the drain", draining).await;
+    let deadline = two.handle.drain_deadline().unwrap();
+    let left = deadline.saturating_duration_since(std::time::Instant::now());
+    assert!(left > ms(10_000) && left <= ms(15_000), "{left:?}");
     let answer = admin.ask(GET).await;
     assert_eq!(
         (answer.text().as_str(), answer.closes()),

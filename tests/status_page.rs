@@ -211,6 +211,8 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     browser.until(&phase_is("draining"));
     browser
         .until("document.getElementById('flying').textContent === '3 requests hold up the drain'");
+    let clock = browser.text("clock");
+    assert!(clock.contains(" left of "), "{clock}");
     picture(&mut browser, "", 2500);
     whatever_is_told_is_text(&mut browser, &public.page);
 

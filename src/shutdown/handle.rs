@@ -3,6 +3,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,7 @@ struct Shared {
     orders: Orders,
     workers: Workers,
     servers: Mutex<Vec<Arc<dyn Drains>>>,
+    drain_deadline: OnceLock<Instant>,
     observers: Observers,
     /// How long the drain took, from its end on.
     drained: OnceLock<Duration>,
@@ -42,6 +44,7 @@ impl Handle {
                 orders: Orders::new(),
                 workers: Workers::new(),
                 servers: Mutex::default(),
+                drain_deadline: OnceLock::new(),
                 observers: Observers::new(),
                 drained: OnceLock::new(),
                 events: OnceLock::new(),
@@ -123,6 +126,16 @@ impl Handle {
         oldest.sort_by_key(|request| std::cmp::Reverse(request.age));
         oldest.truncate(most);
         (count, oldest)
+    }
+
+    /// When what is still in flight will be cut; `None` before the drain has begun.
+    pub fn drain_deadline(&self) -> Option<Instant> {
+        self.shared.drain_deadline.get().copied()
+    }
+
+    pub(super) fn set_drain_deadline(&self, deadline: Instant) {
+        // There is one drain.
+        let _ = self.shared.drain_deadline.set(deadline);
     }
 
     /// How it ended; `None` as long as it has not.

@@ -93,12 +93,14 @@ impl Sequence {
         report.lame_duck = began.elapsed();
 
         let drain_began = Instant::now();
+        let deadline = drain_began + self.budgets.drain;
+        handle.set_drain_deadline(deadline.into_std());
         handle.lifecycle().advance(Phase::Draining);
         self.tell(Phase::Draining);
         let drained = tokio::select! {
             biased;
             () = orders.at_least(Order::Cut) => false,
-            drained = before(drain_began + self.budgets.drain, drained(|| handle.servers())) => drained,
+            drained = before(deadline, drained(|| handle.servers())) => drained,
         };
         if !drained {
             for server in handle.servers() {

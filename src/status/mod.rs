@@ -35,7 +35,8 @@
 //!
 //! * `title`, `instance` (another for each process)
 //! * `phase`, `phase_ms` (how long in it), `lame_duck_ms` and `lame_duck_left_ms` (the window's length and
-//!   what is left of it; 0 outside of it), `phases` (how long each lasted)
+//!   what is left of it; 0 outside of it), `drain_ms` and `drain_left_ms` (the same of the time after which
+//!   what is in flight is cut), `phases` (how long each lasted)
 //! * `connections`: `total`, `by_state` (the names of
 //!   [`ConnectionState`](crate::shutdown::ConnectionState)), `opened`, `closed` (by why)
 //! * `in_flight`: `count`, `peak` (`null` without [`StatusPage::in_flight`]), `requests` (the oldest first,

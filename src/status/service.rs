@@ -14,7 +14,7 @@ pub(super) const PAGE: &str = include_str!("page.html");
 /// The page's own script and style and no other, by their hashes (a test says what they are), and no
 /// connection but to where it came from. The icon, an empty one, keeps browsers from asking for one.
 pub(super) const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-snj6zRjHWY7oFVzz0o8fCVrCMHAtWeGu8P2OTRblX0U='; \
+    script-src 'sha256-24gDQF90AlY8rKy4TVo4TZsKreq2P6A2DWupDLGfttY='; \
     style-src 'sha256-aPJJfu3OH8P5tQjX1VHnLVtbNrwiSUn6swPkjsbgyPY='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::happenings::Happening;
 use super::json::Json;
 use super::page::Shared;
-use crate::phase::{Lifecycle, Phase};
-use crate::shutdown::CutRequest;
+use crate::phase::Phase;
+use crate::shutdown::{CutRequest, Handle};
 
 /// How many requests are named.
 pub(super) const NAMED: usize = 100;
@@ -25,7 +25,7 @@ pub(super) fn event(shared: &Shared) -> String {
         json.key("title").text(&shared.title);
         json.key("instance")
             .text(format_args!("{:016x}", shared.instance));
-        phase(json, shared.handle.lifecycle());
+        phase(json, &shared.handle);
         connections(json, shared);
         in_flight(json, shared);
         happenings(json, shared);
@@ -43,7 +43,8 @@ pub(super) fn event(shared: &Shared) -> String {
     event
 }
 
-fn phase(json: &mut Json, lifecycle: &Lifecycle) {
+fn phase(json: &mut Json, handle: &Handle) {
+    let lifecycle = handle.lifecycle();
     let now = lifecycle.phase();
     json.key("phase").text(now);
     // For the instant in which it is not yet written: it is 0.
@@ -60,6 +61,16 @@ fn phase(json: &mut Json, lifecycle: &Lifecycle) {
         _ => Duration::ZERO,
     };
     json.key("lame_duck_ms").number(millis(whole));
+    let began = lifecycle.entered(Phase::Draining);
+    let (left, whole) = match (handle.drain_deadline(), began) {
+        (Some(deadline), Some(began)) if now == Phase::Draining => (
+            deadline.saturating_duration_since(Instant::now()),
+            deadline.saturating_duration_since(began),
+        ),
+        _ => Default::default(),
+    };
+    json.key("drain_left_ms").number(millis(left));
+    json.key("drain_ms").number(millis(whole));
     // How long each took that is over, or has been going on; those that were skipped are left out.
     json.key("phases").object(|json| {
         let entered: Vec<_> = Phase::ALL
