@@ -96,6 +96,7 @@ pub mod rate_limit;
 pub mod real_ip;
 pub mod reply;
 pub mod request_id;
+mod route;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]

@@ -215,7 +215,16 @@ async fn the_server_tells_its_phases_its_failures_and_its_refusals() {
     }
     // Failed and refused; the third one hangs until it is cut.
     written.access(2).await;
-    tokio::time::sleep(ms(50)).await;
+    let hangs = async {
+        while !handle
+            .in_flight()
+            .iter()
+            .any(|it| it.path == "/hang" && it.state == "in the handler")
+        {
+            tokio::time::sleep(ms(2)).await;
+        }
+    };
+    within(LIMIT, "the third request", hangs).await;
     handle.shutdown();
     within(LIMIT, "the end", served).await.unwrap().unwrap();
 

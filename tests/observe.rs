@@ -122,6 +122,23 @@ async fn wait_for(what: &str, is: impl Fn() -> bool) {
     within(LIMIT, what, seen).await;
 }
 
+/// Waits until a watcher's answer has begun, and leaves it to be read.
+async fn watches(watcher: &mut Raw) {
+    let begun = async {
+        let mut seen = [0; 1024];
+        loop {
+            let length = watcher.stream().peek(&mut seen).await.unwrap();
+            let text = String::from_utf8_lossy(&seen[..length]);
+            if text.contains("watching") {
+                return;
+            }
+            assert_ne!(length, 0, "it has ended");
+            tokio::time::sleep(ms(2)).await;
+        }
+    };
+    within(LIMIT, "the watcher's answer", begun).await;
+}
+
 #[tokio::test]
 async fn an_observer_serves_to_the_end_and_holds_nobody_up() {
     let (service, gate) = gated();
@@ -198,8 +215,7 @@ async fn who_watches_for_ever_is_cut_in_the_end() {
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let mut watcher = Raw::connect(two.admin.addr).await;
     watcher.send(WATCH.replace("watch", "for-ever")).await;
-    // Its head is there, so it is open.
-    tokio::time::sleep(ms(100)).await;
+    watches(&mut watcher).await;
     two.handle.shutdown();
     let began = Instant::now();
     let report = two.public.report().await;
@@ -217,7 +233,7 @@ async fn a_second_order_cuts_the_last_words_short() {
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let mut watcher = Raw::connect(two.admin.addr).await;
     watcher.send(WATCH.replace("watch", "for-ever")).await;
-    tokio::time::sleep(ms(100)).await;
+    watches(&mut watcher).await;
     two.handle.shutdown();
     let report = within(LIMIT, "the report", two.handle.reported()).await;
     let began = Instant::now();
@@ -285,7 +301,7 @@ async fn without_a_margin_observers_end_at_once() {
     half.send("GET / HTTP/1.1\r\nhost").await;
     let mut watcher = Raw::connect(two.admin.addr).await;
     watcher.send(WATCH.replace("watch", "for-ever")).await;
-    tokio::time::sleep(ms(50)).await;
+    watches(&mut watcher).await;
     two.handle.shutdown();
     let began = Instant::now();
     two.public.report().await;

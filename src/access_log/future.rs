@@ -2,13 +2,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Response, StatusCode};
+use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
 use super::AccessLogBody;
 use super::line::Line;
-use crate::track::{End, content_length};
+use super::told::Told;
+use crate::track::{End, TrackedBody, content_length};
 
 /// The answer of an [`AccessLog`](super::AccessLog) service; a request whose future is dropped is told as
 /// cancelled, without a status.
@@ -50,17 +51,11 @@ where
         if let Some(line) = &mut line {
             line.answered(response.status());
         }
-        let unread = *this.head
-            || matches!(
-                response.status(),
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
         let declared = line
             .as_ref()
             .and_then(|_| content_length(response.headers()));
-        Poll::Ready(Ok(
-            response.map(|body| AccessLogBody::new(body, line, unread, declared))
-        ))
+        let body = TrackedBody::answer(response, *this.head, declared, Told(line));
+        Poll::Ready(Ok(body))
     }
 }
 

@@ -1,12 +1,15 @@
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{Extensions, Method, Request, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
+use tokio::time::Instant;
 use tracing::info;
 
+use crate::conn_info::arrival_of;
 use crate::logs::text;
 use crate::request_id::RequestId;
+use crate::route::{self, Route};
 use crate::track::End;
 
 /// The longest path and method that are told, in bytes.
@@ -14,6 +17,7 @@ const PATH: usize = 256;
 const METHOD: usize = 32;
 
 /// What is known of one request. Written once: by [`Line::end`], or as cancelled when it is dropped.
+#[derive(Debug)]
 pub(super) struct Line {
     method: Method,
     /// Shared with the request, not copied.
@@ -31,40 +35,17 @@ pub(super) struct Line {
     end: End,
 }
 
-#[cfg(feature = "axum")]
-type Route = axum::extract::MatchedPath;
-#[cfg(not(feature = "axum"))]
-type Route = &'static str;
-
-#[cfg(feature = "axum")]
-fn route(extensions: &Extensions) -> Option<Route> {
-    extensions.get::<Route>().cloned()
-}
-#[cfg(not(feature = "axum"))]
-fn route(_: &Extensions) -> Option<Route> {
-    None
-}
-
-#[cfg(feature = "axum")]
-fn name(route: &Route) -> &str {
-    route.as_str()
-}
-#[cfg(not(feature = "axum"))]
-fn name(route: &Route) -> &str {
-    route
-}
-
 impl Line {
     pub fn new<B>(request: &Request<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Self {
         Line {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            route: route(request.extensions()),
+            route: route::matched(request.extensions()).cloned(),
             version: request.version(),
             client,
             peer,
             id: RequestId::of(request.extensions()).cloned(),
-            began: Instant::now(),
+            began: arrival_of(request.extensions()),
             head: None,
             bytes: 0,
             end: End::Cancelled,
@@ -96,7 +77,7 @@ impl Drop for Line {
             target: "lameduck::access",
             method,
             path = &*path,
-            route = self.route.as_ref().map(name),
+            route = self.route.as_ref().map(route::name),
             status = self.head.map(|(status, _)| status.as_u16()),
             version = version(self.version),
             bytes_out = self.bytes,

@@ -34,7 +34,7 @@
 //! | `status` | number | missing if the request ended before there was an answer |
 //! | `version` | text | `0.9`, `1.0`, `1.1`, `2`, `3` |
 //! | `bytes_out` | number | of the response's body, as it was handed to the server |
-//! | `duration_ms` | number | from the call of this layer to the end of the body, in thousandths |
+//! | `duration_ms` | number | from the head of the request, as `serve` saw it (on another server from the call of this layer), to the end of the body, in thousandths |
 //! | `head_ms` | number | the same, to the head of the answer |
 //! | `client` | address | see below |
 //! | `peer` | address and port | the other end of the connection; missing on a Unix socket |
@@ -66,18 +66,20 @@
 //! # Cost
 //!
 //! Nothing but a comparison when the subscriber's maximum level is below info. Else a few reference counts and
-//! two or three clock readings; an allocation only for a path that has to be cut or encoded, and for whatever the
+//! two clock readings (three on another server than `serve`); an allocation only for a path that has to be cut or encoded, and for whatever the
 //! subscriber does. No lock of its own. Lines are not bounded in number: there are as many as requests.
 
-mod body;
 mod future;
 mod layer;
 mod line;
 mod service;
 #[cfg(test)]
 mod tests;
+mod told;
 
-pub use body::AccessLogBody;
 pub use future::AccessLogFuture;
 pub use layer::AccessLogLayer;
 pub use service::AccessLog;
+
+/// The response body of an [`AccessLog`] service: its end writes the line.
+pub type AccessLogBody<B> = crate::track::TrackedBody<B, told::Told>;

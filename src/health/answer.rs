@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use super::report::{HealthReport, Status};
 use super::{Health, json};
+use crate::reply::get_or_head_only;
 
 /// Which of the three questions a probe asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Probe {
         let head_only = match *request.method() {
             Method::GET => false,
             Method::HEAD => true,
-            _ => return Pending::Now(Some(not_allowed())),
+            _ => return Pending::Now(Some(get_or_head_only())),
         };
         let details = health.shared.details.shown_to(&request);
         let mut headers = request.into_parts().0.headers;
@@ -92,19 +93,6 @@ impl Form {
         }
         response
     }
-}
-
-fn not_allowed() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from_static(b"a probe asks by GET or HEAD\n"));
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 impl Pending {

@@ -2,12 +2,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Response, StatusCode};
+use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
 use super::InFlightBody;
 use super::registry::InFlightGuard;
+use crate::track::TrackedBody;
 
 /// The answer of an [`InFlight`](super::InFlight) service; dropping it ends the request.
 #[pin_project]
@@ -37,15 +38,8 @@ where
         let answer = ready!(this.inner.poll(cx));
         // A failed request is over; one that was answered goes on in its body.
         let guard = this.guard.take();
-        let response = answer?;
-        let unread = *this.head
-            || matches!(
-                response.status(),
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
-        Poll::Ready(Ok(
-            response.map(|body| InFlightBody::new(body, guard, unread))
-        ))
+        // How the body ends makes no difference here, so its length is not looked for.
+        Poll::Ready(Ok(TrackedBody::answer(answer?, *this.head, None, guard)))
     }
 }
 

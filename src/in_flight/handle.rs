@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::registry::{Entry, Registry};
+use crate::route;
 
 /// Reads what an [`InFlightLayer`](super::InFlightLayer) counts. Clones read the same.
 #[derive(Clone)]
@@ -75,10 +76,7 @@ impl From<&Entry> for InFlightRequest {
         InFlightRequest {
             method: entry.method.clone(),
             path: entry.target.as_ref().map_or("", |to| to.path()).to_owned(),
-            #[cfg(feature = "axum")]
-            route: entry.route.as_ref().map(|route| route.as_str().to_owned()),
-            #[cfg(not(feature = "axum"))]
-            route: entry.route.map(|never| match never {}),
+            route: entry.route.as_ref().map(|it| route::name(it).to_owned()),
             age: entry.started.elapsed(),
             peer: entry.peer,
         }

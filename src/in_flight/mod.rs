@@ -41,7 +41,6 @@
 //! # }
 //! ```
 
-mod body;
 mod future;
 mod handle;
 mod layer;
@@ -50,8 +49,10 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-pub use body::InFlightBody;
 pub use future::InFlightFuture;
 pub use handle::{InFlightHandle, InFlightRequest};
 pub use layer::InFlightLayer;
 pub use service::InFlight;
+
+/// The response body of an [`InFlight`] service: its end is the request's end.
+pub type InFlightBody<B> = crate::track::TrackedBody<B, Option<registry::InFlightGuard>>;

@@ -1,13 +1,15 @@
 use std::cell::Cell;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::uri::PathAndQuery;
-use http::{Extensions, Method, Request};
+use http::{Method, Request};
 use slab::Slab;
 use tokio::time::Instant;
 
 use crate::conn_info::{ConnInfo, arrival_of};
+use crate::route::{self, Route};
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;
 
@@ -28,22 +30,8 @@ pub(super) struct Entry {
     pub started: Instant,
 }
 
-#[cfg(feature = "axum")]
-pub(super) type Route = axum::extract::MatchedPath;
-#[cfg(not(feature = "axum"))]
-pub(super) type Route = std::convert::Infallible;
-
-#[cfg(feature = "axum")]
-fn route(extensions: &Extensions) -> Option<Route> {
-    extensions.get::<Route>().cloned()
-}
-#[cfg(not(feature = "axum"))]
-fn route(_: &Extensions) -> Option<Route> {
-    None
-}
-
 /// One request, in flight until this is dropped.
-pub(super) struct InFlightGuard {
+pub struct InFlightGuard {
     registry: Arc<Registry>,
     shard: usize,
     slot: usize,
@@ -64,7 +52,7 @@ impl Registry {
         let entry = Entry {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            route: route(request.extensions()),
+            route: route::matched(request.extensions()).cloned(),
             peer: request
                 .extensions()
                 .get()
@@ -112,6 +100,12 @@ impl Drop for InFlightGuard {
             .shard(self.shard, |slab| slab.try_remove(self.slot));
         drop(entry);
         self.registry.tally.remove();
+    }
+}
+
+impl fmt::Debug for InFlightGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlightGuard").finish_non_exhaustive()
     }
 }
 

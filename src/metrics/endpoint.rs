@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::classic::classic;
+use crate::reply::get_or_head_only;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -110,15 +111,18 @@ impl MetricsService {
 
     fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
         if method != Method::GET && method != Method::HEAD {
-            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            let allow = HeaderValue::from_static("GET, HEAD");
-            refusal.headers_mut().insert(header::ALLOW, allow);
-            return refusal;
+            return get_or_head_only().map(Full::new);
         }
         let number = self.scrapes.begun.fetch_add(1, Ordering::Relaxed) + 1;
         let mut text = String::with_capacity(self.length.load(Ordering::Relaxed));
         if (self.encode)(&mut text).is_err() {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics\n");
+            let mut failure = Response::new(Full::from("no metrics\n"));
+            *failure.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+            failure
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
+            return failure;
         }
         self.length.store(text.len(), Ordering::Relaxed);
         // The head alone tells nobody anything.
@@ -141,16 +145,6 @@ impl MetricsService {
             .insert(header::CONTENT_TYPE, content_type);
         response
     }
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    response
 }
 
 /// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0.

@@ -40,7 +40,7 @@ where
         };
         let running = this.running.take();
         Poll::Ready(match answer {
-            Ok(response) => Ok(MetricsBody::answer(response, running)),
+            Ok(response) => Ok(Running::answered(running, response)),
             Err(error) => {
                 if let Some(running) = running {
                     running.failed();

@@ -1,18 +1,23 @@
 use std::sync::Arc;
-use std::time::Instant;
 
-use http::{HeaderMap, Method as HttpMethod, Request, StatusCode, Version, header};
+use http::{HeaderMap, Method as HttpMethod, Request, Response, Version, header};
+use http_body::Body;
+use tokio::time::Instant;
 
+use super::MetricsBody;
 use super::labels::{End, Method, Outcome};
 use super::series::{RouteId, Totals, UNMATCHED};
-use super::shared::{Shared, matched};
-use crate::track;
+use super::shared::Shared;
+use crate::conn_info::arrival_of;
+use crate::route;
+use crate::track::{self, TrackedBody};
 
 /// The longest declared length that is added to a sum, 1 TiB. A length is a claim, and a few of the largest
 /// ones would wrap the sum, or hide all that is small in it for ever.
 const LONGEST_CLAIM: u64 = 1 << 40;
 
 /// A request that is measured until this ends: by its body, by a failure, or by a drop.
+#[derive(Debug)]
 pub(super) struct Running {
     shared: Arc<Shared>,
     began: Instant,
@@ -33,16 +38,17 @@ pub(super) struct Running {
 
 impl Running {
     pub fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
-        let began = Instant::now();
+        let began = arrival_of(request.extensions());
         let method = Method::of(request.method());
         let (id, request) = match &shared.route_of {
             None => {
-                let route = matched(request.extensions()).unwrap_or(UNMATCHED);
+                let route = route::matched(request.extensions()).map_or(UNMATCHED, route::name);
                 (shared.series.begin(method, route), request)
             }
             Some(route_of) => {
                 let (head, body) = request.into_parts();
-                let route = route_of(&head).or_else(|| matched(&head.extensions));
+                let route =
+                    route_of(&head).or_else(|| route::matched(&head.extensions).map(route::name));
                 let id = shared.series.begin(method, route.unwrap_or(UNMATCHED));
                 (id, Request::from_parts(head, body))
             }
@@ -72,11 +78,19 @@ impl Running {
         result
     }
 
-    /// The head is answered; says whether there is no body to be read.
-    pub fn head(&mut self, status: StatusCode) -> bool {
-        self.status = status.as_u16();
-        self.shared.series.head(self.id, self.began.elapsed());
-        self.headless || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    /// The head is answered: the request goes on into the body.
+    pub fn answered<B: Body>(
+        this: Option<Self>,
+        response: Response<B>,
+    ) -> Response<MetricsBody<B>> {
+        let Some(mut running) = this else {
+            return TrackedBody::answer(response, false, None, Measure(None));
+        };
+        running.status = response.status().as_u16();
+        let to_head = running.began.elapsed();
+        running.shared.series.head(running.id, to_head);
+        let declared = track::content_length(response.headers());
+        TrackedBody::answer(response, running.headless, declared, Measure(Some(running)))
     }
 
     /// The service failed.
@@ -107,8 +121,9 @@ impl Drop for Running {
     }
 }
 
-/// `None` where nothing is measured.
-pub(super) struct Measure(pub Option<Running>);
+/// What the body ends: a request, or `None` where nothing is measured.
+#[derive(Debug)]
+pub struct Measure(Option<Running>);
 
 impl track::Guard for Measure {
     fn data(&mut self, bytes: usize) {

@@ -107,7 +107,6 @@
 //! sent, and a request has ended, when the server has them to send. A client of HTTP/1 that goes away before its answer is seen to be gone when the answer is
 //! written, one of HTTP/2 at once.
 
-mod body;
 mod classic;
 mod collect;
 mod endpoint;
@@ -127,9 +126,11 @@ mod table;
 mod tests;
 mod told;
 
-pub use body::MetricsBody;
 pub use endpoint::MetricsService;
 pub use future::MetricsFuture;
 pub use handle::{Metrics, MetricsBuilder};
 pub use layer::MetricsLayer;
 pub use service::Measured;
+
+/// The response body of a [`Measured`] service: its end is the request's end.
+pub type MetricsBody<B> = crate::track::TrackedBody<B, guard::Measure>;

@@ -1,7 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Extensions;
 use http::request::Parts;
 
 use super::series::Series;
@@ -18,18 +17,6 @@ pub(super) struct Shared {
     /// In an Arc of its own: events are kept by the server, which the sources may keep.
     pub told: Arc<Told>,
     pub sources: Sources,
-}
-
-/// The route that the router matched.
-#[cfg(feature = "axum")]
-pub(super) fn matched(extensions: &Extensions) -> Option<&str> {
-    let path: &axum::extract::MatchedPath = extensions.get()?;
-    Some(path.as_str())
-}
-
-#[cfg(not(feature = "axum"))]
-pub(super) fn matched(_: &Extensions) -> Option<&str> {
-    None
 }
 
 impl fmt::Debug for Shared {

@@ -62,17 +62,26 @@ impl Asked {
     }
 }
 
+/// gRPC, or what is like it (gRPC-Web).
 fn is_grpc(content_type: &[u8]) -> bool {
+    matches!(
+        after_grpc(content_type),
+        Some(None | Some(b'+' | b';' | b'-'))
+    )
+}
+
+/// gRPC itself, with whatever codec.
+pub(crate) fn is_native_grpc(content_type: &[u8]) -> bool {
+    matches!(after_grpc(content_type), Some(None | Some(b'+' | b';')))
+}
+
+/// What stands right behind `application/grpc`, where it does stand.
+fn after_grpc(content_type: &[u8]) -> Option<Option<u8>> {
     const GRPC: &[u8] = b"application/grpc";
-    match content_type.get(..GRPC.len()) {
-        Some(start) if start.eq_ignore_ascii_case(GRPC) => {
-            matches!(
-                content_type.get(GRPC.len()),
-                None | Some(b'+' | b';' | b'-')
-            )
-        }
-        _ => false,
-    }
+    let start = content_type.get(..GRPC.len())?;
+    start
+        .eq_ignore_ascii_case(GRPC)
+        .then(|| content_type.get(GRPC.len()).copied())
 }
 
 /// Whether one of the media ranges is JSON or problem details by name; `*/*` is no wish for JSON.

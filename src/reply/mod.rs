@@ -42,13 +42,16 @@ mod body;
 mod digits;
 mod form;
 mod future;
+mod method;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use body::ReplyBody;
 pub use form::Asked;
+pub(crate) use form::is_native_grpc;
 pub use future::ReplyFuture;
+pub(crate) use method::get_or_head_only;
 pub use table::Reason;
 
 use bytes::Bytes;

@@ -19,6 +19,7 @@ use super::response_body::ResponseBody;
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
+use crate::track::has_no_body;
 
 pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
@@ -81,10 +82,9 @@ impl Asker {
         self.version != Version::HTTP_11 || self.asked.hosts() == 1
     }
 
-    /// Whether the server drops the body of this answer unread, because it has none by definition.
+    /// Whether the server drops the body of this answer unread.
     fn drops_body(&self, status: StatusCode) -> bool {
-        self.method == Kind::Head
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        has_no_body(self.method == Kind::Head, status)
     }
 
     fn upgrades(&self, status: StatusCode) -> bool {

@@ -7,6 +7,7 @@ use tower_service::Service;
 
 use super::body::Watcher;
 use super::{StatusBody, StatusPage};
+use crate::reply::get_or_head_only;
 use crate::serve::Deadlines;
 
 pub(super) const PAGE: &str = include_str!("page.html");
@@ -25,10 +26,7 @@ impl StatusPage {
             return plain(StatusCode::NOT_FOUND, "not found\n");
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-            let allow = HeaderValue::from_static("GET, HEAD");
-            refusal.headers_mut().insert(header::ALLOW, allow);
-            return refusal;
+            return get_or_head_only().map(StatusBody::whole);
         }
         match path {
             "/live" => self.live(request),

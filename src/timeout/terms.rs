@@ -7,7 +7,7 @@ use super::RouteTimeout;
 use super::grpc::{Said, said};
 use super::layer::Shared;
 use crate::events::{Event, Events};
-use crate::reply::{Asked, Reason, Reply, ReplyBody};
+use crate::reply::{Asked, Reason, Reply, ReplyBody, is_native_grpc};
 
 /// A request's deadline, and what is to be known when it passes.
 pub(super) struct Terms {
@@ -72,13 +72,8 @@ impl Terms {
     /// Whether an answer of this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
     /// status in the data, and below HTTP/2 a body that ends is complete, whatever its trailers say.
     pub fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
-        let grpc = |value: &HeaderValue| {
-            let name = value.as_bytes().get(..b"application/grpc".len());
-            let rest = value.as_bytes().get(b"application/grpc".len());
-            name.is_some_and(|name| name.eq_ignore_ascii_case(b"application/grpc"))
-                && matches!(rest, None | Some(b'+' | b';'))
-        };
-        self.trailers && answer.get(header::CONTENT_TYPE).is_some_and(grpc)
+        let kind = answer.get(header::CONTENT_TYPE);
+        self.trailers && kind.is_some_and(|kind| is_native_grpc(kind.as_bytes()))
     }
 }
 

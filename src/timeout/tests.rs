@@ -188,7 +188,7 @@ async fn a_handler_that_uses_up_every_budget_is_ended_too() {
             sender.send(()).unwrap();
             receiver.recv().await;
         }
-        #[allow(unreachable_code)]
+        #[allow(unreachable_code)] // it says of which type the answer is
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
     let call = tokio::spawn(async move { service.oneshot(get("/")).await });

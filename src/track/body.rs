@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Buf;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use http::{HeaderMap, header};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -71,6 +72,22 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         }
     }
 
+    /// The response with its body tracked, in the way that its status and the request ask for.
+    pub(crate) fn answer(
+        response: Response<B>,
+        to_head: bool,
+        declared: Option<u64>,
+        guard: G,
+    ) -> Response<Self> {
+        let unread = has_no_body(to_head, response.status());
+        response.map(|body| TrackedBody {
+            body,
+            guard: Some(guard),
+            unread,
+            left: declared,
+        })
+    }
+
     /// The length that the message's `Content-Length` declares, if it does: once so many bytes have passed,
     /// a drop is [`End::Complete`]. A server that has written them all may drop the body without a poll for
     /// its end, as hyper does on HTTP/1, and a stream does not know that it is there.
@@ -79,6 +96,11 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         self.left = length;
         self
     }
+}
+
+/// Whether an answer has no body by definition (RFC 9110, 6.4.1): what there is of one is dropped unread.
+pub(crate) fn has_no_body(to_head: bool, status: StatusCode) -> bool {
+    to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// What `Content-Length` declares, where there is one that is a number.

@@ -36,5 +36,7 @@ mod tests;
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) use body::content_length;
+#[cfg(feature = "serve")]
+pub(crate) use body::has_no_body;
 pub use body::{End, Guard, TrackedBody};
 pub use tally::{Tally, TallyGuard};

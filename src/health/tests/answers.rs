@@ -124,7 +124,7 @@ async fn head_is_get_without_the_body() {
 async fn other_methods_are_told_which_are_allowed() {
     let health = Health::new(&ready()).check("never asked", || async {
         panic!("asked");
-        #[allow(unreachable_code)]
+        #[allow(unreachable_code)] // it says of which type the result is
         Ok::<(), Infallible>(())
     });
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "QUERY"] {

@@ -1,0 +1,23 @@
+//! The route that the router matched, where there is one that tells it (feature `axum`).
+
+use http::Extensions;
+
+#[cfg(feature = "axum")]
+pub(crate) type Route = axum::extract::MatchedPath;
+#[cfg(not(feature = "axum"))]
+pub(crate) type Route = std::convert::Infallible;
+
+/// Cheap to clone: it is shared with the request.
+pub(crate) fn matched(extensions: &Extensions) -> Option<&Route> {
+    extensions.get()
+}
+
+/// `/users/{id}`
+#[cfg(feature = "axum")]
+pub(crate) fn name(route: &Route) -> &str {
+    route.as_str()
+}
+#[cfg(not(feature = "axum"))]
+pub(crate) fn name(route: &Route) -> &str {
+    match *route {}
+}
