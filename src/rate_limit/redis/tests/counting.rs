@@ -111,7 +111,9 @@ async fn quotas_are_kept_exactly_even_below_a_microsecond() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_admit_one_quota() {
     let redis = Redis::start().await;
-    let quota = Quota::per_second(500).burst(50);
+    // A second's worth of burst: quota that nobody asks for is lost beyond it, and a busy machine may keep all
+    // who ask from running for a tenth of one.
+    let quota = Quota::per_second(500).burst(500);
     let begin = Instant::now();
     let end = begin + ms(3000);
     let mut tasks = Vec::new();
@@ -120,11 +122,14 @@ async fn two_instances_admit_one_quota() {
             let instance = instance.clone();
             tasks.push(tokio::spawn(async move {
                 let mut admitted = 0_u32;
-                while Instant::now() < end {
+                // To a refusal: what there was to be had by then has been had.
+                loop {
                     let answer = ask(&instance, "x", quota).await.expect("Redis is there");
                     admitted += u32::from(answer.admitted);
+                    if !answer.admitted && Instant::now() >= end {
+                        return admitted;
+                    }
                 }
-                admitted
             }));
         }
     }
@@ -132,7 +137,7 @@ async fn two_instances_admit_one_quota() {
     for task in tasks {
         admitted += task.await.unwrap();
     }
-    let expected = 500.0 * begin.elapsed().as_secs_f64() + 50.0;
+    let expected = 500.0 * begin.elapsed().as_secs_f64() + 500.0;
     let off = f64::from(admitted) / expected - 1.0;
     println!("{admitted} admitted, {expected:.0} expected");
     assert!(
