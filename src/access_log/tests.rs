@@ -8,6 +8,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::time::Duration;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_service::Service;
 use tracing::Level;
@@ -43,6 +44,24 @@ fn only(written: &Written) -> Value {
     let mut lines = written.take_json();
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines.remove(0)
+}
+
+#[tokio::test]
+async fn the_duration_runs_from_when_serve_saw_the_request() {
+    let (written, _guard) = Written::json(Level::INFO);
+    let mut request = get("/");
+    request.extensions_mut().insert(ConnInfo {
+        arrived: tokio::time::Instant::now().checked_sub(Duration::from_secs(7)),
+        ..ConnInfo::default()
+    });
+    let service = answers(Full::<Bytes>::from("hello"));
+    let answer = service.oneshot(request).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let line = only(&written);
+    for name in ["duration_ms", "head_ms"] {
+        let took = line[name].as_f64().unwrap();
+        assert!((7000.0..60_000.0).contains(&took), "{name}: {took}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ConnInfo;
 use http::{Method, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{Empty, StreamBody};
@@ -72,6 +73,29 @@ async fn the_duration_is_to_the_end_of_the_body_and_the_head_has_its_own() {
         value(&after, "http_server_response_body_size_bytes_sum", &[]),
         3.0
     );
+}
+
+#[tokio::test]
+async fn the_duration_runs_from_when_serve_saw_the_request() {
+    let metrics = Metrics::new();
+    let service = metrics.layer().layer(service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    }));
+    let mut request = get("/");
+    request.extensions_mut().insert(ConnInfo {
+        arrived: tokio::time::Instant::now().checked_sub(Duration::from_secs(7)),
+        ..ConnInfo::default()
+    });
+    let answer = service.oneshot(request).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let told = scrape(&metrics);
+    for name in [
+        "http_server_request_duration_seconds_sum",
+        "lameduck_http_time_to_head_seconds_sum",
+    ] {
+        let sum = value(&told, name, &[]);
+        assert!((7.0..60.0).contains(&sum), "{name}: {sum}");
+    }
 }
 
 /// The labels of a request that was given up.
