@@ -116,6 +116,7 @@ mod service;
 mod task;
 mod timeouts;
 mod timer;
+mod unread;
 
 pub use app::App;
 pub use builder::Serve;

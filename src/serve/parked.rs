@@ -12,6 +12,7 @@ use super::conn::Doing;
 use super::h1::PARK_AFTER;
 use super::io::{Mode, ServeIo, only_newlines};
 use super::timer::Timer;
+use super::unread::may_be_unread;
 use crate::events::{Closed, Event, Timeout};
 use crate::phase::Phase;
 
@@ -48,7 +49,7 @@ pub(super) enum Woken<T> {
     Over(Closed),
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     /// A connection that has just been accepted.
     pub fn fresh(io: ServeIo<T>) -> Self {
         let since = io.conn().accepted;
@@ -125,7 +126,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
             if server.lifecycle.phase() >= Phase::Draining {
                 if !self.fresh && self.length == 0 {
                     if server.closing_idle() {
-                        return Poll::Ready(Woken::Over(Closed::Drained));
+                        if !may_be_unread(io.get_ref()) {
+                            return Poll::Ready(Woken::Over(Closed::Drained));
+                        }
+                        // Due now: the timer gives tokio the time to notice.
+                        self.deadline = self.deadline.min(server.clock.now());
                     }
                     io.guard.release();
                 } else if !self.drain_seen {
@@ -164,7 +169,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Parked<T> {
             return Woken::Over(Closed::Ended);
         };
         let server = &io.guard.server;
-        if self.length == 0 && self.fresh && server.lifecycle.phase() >= Phase::Draining {
+        let draining = server.lifecycle.phase() >= Phase::Draining;
+        if self.length == 0 && draining && (self.fresh || server.closing_idle()) {
             return Woken::Over(Closed::Drained);
         }
         let kind = if self.length > 0 || self.fresh {

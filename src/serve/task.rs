@@ -35,8 +35,6 @@ pub(super) struct ConnTask<T, A: App> {
     #[pin]
     timer: Timer,
     stage: Stage<T, A>,
-    /// Whom the server wakes when it has something to say: who polled last.
-    waker: Option<Waker>,
 }
 
 enum Stage<T, A: App> {
@@ -79,7 +77,6 @@ where
             timer: Timer::new(&server.clock),
             server,
             stage: Stage::Parked(Parked::fresh(io)),
-            waker: None,
         }
     }
 }
@@ -94,9 +91,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
         let mut this = self.project();
-        let same = |waker: &Waker| waker.will_wake(cx.waker());
-        if !this.waker.as_ref().is_some_and(same) {
-            *this.waker = Some(cx.waker().clone());
+        // The server wakes whichever task polled last.
+        if this.timer.as_mut().follow(cx.waker()) {
             this.stage.enrol(cx.waker());
         }
         loop {

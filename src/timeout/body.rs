@@ -1,11 +1,12 @@
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::TimeoutError;
@@ -84,12 +85,12 @@ where
         let Some(limit) = this.limit.as_ref() else {
             return Poll::Pending;
         };
-        // The clock first, for the same reason as in the future.
+        // Outside of the budget, for the same reason as in the future.
         if Instant::now() < limit.deadline {
             let sleep = this
                 .sleep
                 .get_or_insert_with(|| Box::pin(sleep_until(limit.deadline)));
-            ready!(sleep.as_mut().poll(cx));
+            ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
         }
         this.body.set(None);
         *this.sleep = None;

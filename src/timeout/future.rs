@@ -1,11 +1,12 @@
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::TimeoutBody;
@@ -56,14 +57,14 @@ where
         let Some(terms) = this.terms.as_ref() else {
             return Poll::Pending;
         };
-        // The clock, and not only the timer: a service that uses up tokio's cooperative budget in each of
-        // its polls would leave none for the timer, and so outlive every deadline.
+        // Outside of tokio's cooperative budget: a service that uses it up in each of its polls would leave
+        // none for the timer, which would have the task polled again and again until the deadline.
         if Instant::now() < terms.limit.deadline {
             if this.sleep.is_none() {
                 this.sleep.set(Some(sleep_until(terms.limit.deadline)));
             }
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
-                ready!(sleep.poll(cx));
+                ready!(pin!(unconstrained(sleep)).poll(cx));
             }
         }
         // Before the answer is out: the client may send its next request when what this one held is free.

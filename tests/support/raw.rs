@@ -58,6 +58,11 @@ impl Raw {
         let stream = within(LIMIT, "a connection", TcpStream::connect(addr)).await;
         let stream = stream.expect("a connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");
+        Raw::over(stream)
+    }
+
+    /// A client over a connection that stands; the mark is now.
+    pub fn over(stream: TcpStream) -> Raw {
         Raw {
             stream,
             buffer: Vec::new(),

@@ -62,7 +62,9 @@ impl<F: Future> Future for StreamTask<F> {
         };
         let exchange = &open.exchange;
         let server = &exchange.server;
-        exchange.set_owner(cx.waker());
+        if this.timer.as_mut().follow(cx.waker()) {
+            exchange.set_owner(cx.waker());
+        }
         loop {
             if server.cutting() {
                 return Poll::Ready(());
