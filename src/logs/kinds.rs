@@ -54,6 +54,10 @@ pub(super) fn level_of(reason: Reason) -> Level {
         Reason::BodyTooSlow
         | Reason::HeadTooSlow
         | Reason::NoHost
+        | Reason::BadHost
+        | Reason::BadTarget
+        | Reason::BadFraming
+        | Reason::UnknownTransferCoding
         | Reason::BodyTooLarge
         | Reason::RateLimited
         | Reason::ClientUnknown => Level::DEBUG,

@@ -5,7 +5,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 pub struct Asked {
     pub(super) form: Form,
     pub(super) below_http2: bool,
-    hosts: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -23,19 +22,28 @@ impl Asked {
 
     /// As [`of`](Self::of), from a head in parts.
     pub fn head(method: &Method, version: Version, headers: &HeaderMap) -> Self {
+        Self::visiting_hosts(method, version, headers, |_| {})
+    }
+
+    /// As [`head`](Self::head), with a visit to each `Host` header in the same pass.
+    pub(crate) fn visiting_hosts<'a>(
+        method: &Method,
+        version: Version,
+        headers: &'a HeaderMap,
+        mut host: impl FnMut(&'a HeaderValue),
+    ) -> Self {
         // Every call is a POST. A refusal with 200 is for nobody else, whatever type is claimed: as the answer
         // to a GET a cache would keep it, and to a CONNECT it is an open tunnel.
         let may_be_grpc = *method == Method::POST;
         let mut asked = Asked {
             form: Form::Text,
             below_http2: version < Version::HTTP_2,
-            hosts: 0,
         };
         // One pass instead of a look-up each: a request has few headers, and to compare two names that are
         // in the standard is to compare two small numbers.
         for (name, value) in headers {
             if name == header::HOST {
-                asked.hosts = asked.hosts.saturating_add(1);
+                host(value);
             } else if may_be_grpc && name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
                 // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else that
                 // a Trailers-Only answer shows. The clone shares the bytes.
@@ -53,12 +61,6 @@ impl Asked {
     /// Whether it is a gRPC request, by its method and content type (gRPC-Web too).
     pub(crate) fn is_grpc(&self) -> bool {
         matches!(self.form, Form::Grpc { .. })
-    }
-
-    /// How many `Host` headers there are.
-    #[cfg(feature = "serve")]
-    pub(crate) fn hosts(&self) -> u8 {
-        self.hosts
     }
 }
 

@@ -15,6 +15,15 @@ pub enum Reason {
     HeadTooSlow,
     /// The request does not say, or says more than once, which host it is for (RFC 9112, 3.2).
     NoHost,
+    /// The host that the request names is not valid, or its target and its `Host` differ (RFC 9112, 3.2; RFC
+    /// 9113, 8.3.1).
+    BadHost,
+    /// The request's target is of no form that goes with its method (RFC 9112, 3.2).
+    BadTarget,
+    /// Where the request's body ends can be read in more than one way (RFC 9112, 6.1).
+    BadFraming,
+    /// The request's body has a transfer coding other than `chunked`.
+    UnknownTransferCoding,
     /// The service failed instead of answering.
     Internal,
     /// The request took longer than the time it was given; 503.
@@ -88,6 +97,22 @@ impl Reason {
                 row!("no_host", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request must name its host once")
             }
+            Reason::BadHost => {
+                row!("bad_host", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the request must name one valid host")
+            }
+            Reason::BadTarget => {
+                row!("bad_target", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the request target does not fit the method")
+            }
+            Reason::BadFraming => {
+                row!("bad_framing", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the length of the request body is ambiguous")
+            }
+            Reason::UnknownTransferCoding => {
+                row!("unknown_transfer_coding", NOT_IMPLEMENTED 501 "Not Implemented", grpc "12", close true,
+                     "the only transfer coding that is understood is chunked")
+            }
             Reason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
@@ -122,7 +147,8 @@ impl Reason {
 }
 
 all!(Reason: [
-    Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, Internal, RequestTimeout, GatewayTimeout,
+    Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, BadHost, BadTarget, BadFraming,
+    UnknownTransferCoding, Internal, RequestTimeout, GatewayTimeout,
     BodyTooLarge, RateLimited, ClientUnknown,
 ]);
 

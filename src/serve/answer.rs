@@ -16,6 +16,7 @@ use super::discard::Discard;
 use super::exchange::{Exchange, State};
 use super::h2::OpenStream;
 use super::response_body::ResponseBody;
+use super::target::{self, Hosts};
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
@@ -64,22 +65,22 @@ enum Kind {
 }
 
 impl Asker {
-    pub fn of<B>(request: &Request<B>) -> Self {
-        Asker {
-            asked: Asked::of(request),
-            version: request.version(),
-            method: match *request.method() {
+    /// Who asks, and why it must be refused, if it must.
+    pub fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
+        let (method, version) = (request.method(), request.version());
+        let mut hosts = Hosts::default();
+        let headers = request.headers();
+        let asked = Asked::visiting_hosts(method, version, headers, |host| hosts.note(host));
+        let asker = Asker {
+            asked,
+            version,
+            method: match *method {
                 Method::HEAD => Kind::Head,
                 Method::CONNECT => Kind::Connect,
                 _ => Kind::Other,
             },
-        }
-    }
-
-    /// RFC 9112, 3.2: a server must refuse an HTTP/1.1 request that has no `Host`, or more than one.
-    /// Two servers on the way that choose differently are a way around the first one's rules.
-    pub fn names_its_host(&self) -> bool {
-        self.version != Version::HTTP_11 || self.asked.hosts() == 1
+        };
+        (asker, target::refusal(request, &hosts, has_body))
     }
 
     /// Whether the server drops the body of this answer unread.
@@ -205,10 +206,17 @@ fn finish<B: Body<Data = Bytes>>(
         if let Some(open) = &open {
             open.goes_on_as_a_tunnel();
         }
-    } else if asker.version < Version::HTTP_2 && (exchange.must_close() || departs(&exchange)) {
+    } else if asker.version < Version::HTTP_2
+        && (exchange.must_close() || asker.method == Kind::Connect || departs(&exchange))
+    {
+        // What follows a CONNECT was meant for the tunnel: it is no request.
         exchange.close_after_this();
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+        if asker.version == Version::HTTP_10 {
+            // Else hyper adds the `keep-alive` that the client asked for.
+            *response.version_mut() = Version::HTTP_10;
+        }
     }
     let unread = asker.drops_body(response.status());
     let dress = |body| ResponseBody::new(body, unread, exchange, open);

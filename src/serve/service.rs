@@ -14,7 +14,6 @@ use super::exchange::Exchange;
 use super::h2::Streams;
 use super::request_body::RequestBody;
 use crate::conn_info::ConnInfo;
-use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {
@@ -66,7 +65,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         };
         let has_body = !request.body().is_end_stream();
         let epoch = exchange.begin_request(request.method(), request.uri(), has_body);
-        let asker = Asker::of(&request);
+        let (asker, refusal) = Asker::of(&request, has_body);
         if !self.extensions.is_empty() {
             let extensions = request.extensions_mut();
             if extensions.is_empty() {
@@ -88,11 +87,12 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             true => RequestBody::new(incoming, exchange.clone(), epoch, expects),
             false => RequestBody::empty(),
         });
-        let answer = if asker.names_its_host() {
-            Answer::Service(self.app.start(request))
-        } else {
-            exchange.close_after_this();
-            Answer::Refusal(Reason::NoHost)
+        let answer = match refusal {
+            None => Answer::Service(self.app.start(request)),
+            Some(reason) => {
+                exchange.close_after_this();
+                Answer::Refusal(reason)
+            }
         };
         AnswerFuture::new(answer, exchange, open, asker)
     }

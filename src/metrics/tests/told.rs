@@ -9,10 +9,10 @@ use std::time::Duration;
 /// A family of counters with one sample for each value of its label.
 fn counters(name: &str) -> usize {
     match name {
-        "lameduck_connections_closed_total" => 10,
-        "lameduck_timeouts_total" => 6,
-        "lameduck_refusals_total" => 11,
-        "lameduck_client_address_total" => 8,
+        "lameduck_connections_closed_total" => Closed::ALL.len(),
+        "lameduck_timeouts_total" => Timeout::ALL.len(),
+        "lameduck_refusals_total" => Reason::ALL.len(),
+        "lameduck_client_address_total" => Verdict::ALL.len(),
         _ => 1,
     }
 }
