@@ -6,6 +6,7 @@
 pub mod app;
 pub mod cores;
 pub mod crowd;
+pub mod frames;
 pub mod http1;
 pub mod layers;
 pub mod metrics;

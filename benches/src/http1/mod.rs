@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time,
 };
 
@@ -68,16 +68,46 @@ pub enum Idle {
     Talks,
 }
 
+/// The receive buffer of a slow reader: what it has not read yet stays with the server.
+const SLOW_RECEIVE_BUFFER: u32 = 32 * 1024;
+/// The most that a slow reader takes at once.
+const SLOW_PIECE: u64 = 16 * 1024;
+
+/// Connects a client that reads slowly, with a receive buffer that shows it to the server.
+pub async fn connect_slow_reader(addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_recv_buffer_size(SLOW_RECEIVE_BUFFER)?;
+    socket.connect(addr).await
+}
+
 /// One keep-alive connection.
 pub struct Connection {
     stream: TcpStream,
     /// Bytes read and not yet taken.
     buffer: Vec<u8>,
+    /// Bytes a second that are read; `None`: as they come.
+    pace: Option<u64>,
 }
 
 impl Connection {
     pub async fn open(addr: SocketAddr, limit: Duration) -> Result<Self, Failure> {
-        let stream = time::timeout(limit, TcpStream::connect(addr))
+        Self::open_by(TcpStream::connect(addr), None, limit).await
+    }
+
+    /// A connection whose client reads so many bytes a second.
+    pub async fn open_paced(addr: SocketAddr, pace: u64, limit: Duration) -> Result<Self, Failure> {
+        Self::open_by(connect_slow_reader(addr), Some(pace), limit).await
+    }
+
+    async fn open_by(
+        connecting: impl Future<Output = io::Result<TcpStream>>,
+        pace: Option<u64>,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        let stream = time::timeout(limit, connecting)
             .await
             .map_err(|_| Failure::TimedOut)?
             .map_err(Failure::Connect)?;
@@ -85,6 +115,7 @@ impl Connection {
         Ok(Self {
             stream,
             buffer: Vec::new(),
+            pace,
         })
     }
 
@@ -127,6 +158,24 @@ impl Connection {
                 .write_all(request)
                 .await
                 .map_err(Failure::Write)?;
+            self.answer().await
+        })
+        .await
+        .map_err(|_| Failure::TimedOut)?
+    }
+
+    /// Writes a request in pieces with pauses, and reads its whole answer, within `limit`.
+    pub async fn request_in_pieces(
+        &mut self,
+        pieces: impl Iterator<Item = &[u8]>,
+        pause: Duration,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
+        time::timeout(limit, async {
+            for piece in pieces {
+                self.stream.write_all(piece).await.map_err(Failure::Write)?;
+                time::sleep(pause).await;
+            }
             self.answer().await
         })
         .await
@@ -221,7 +270,18 @@ impl Connection {
     }
 
     async fn fill(&mut self, missing: &'static str) -> Result<(), Failure> {
-        match self.stream.read_buf(&mut self.buffer).await {
+        let read = match self.pace {
+            None => self.stream.read_buf(&mut self.buffer).await,
+            Some(pace) => {
+                let mut piece = (&mut self.stream).take(SLOW_PIECE);
+                let read = piece.read_buf(&mut self.buffer).await;
+                if let Ok(count) = read {
+                    time::sleep(Duration::from_secs(1) * count as u32 / pace as u32).await;
+                }
+                read
+            }
+        };
+        match read {
             Ok(0) => Err(Failure::Ended(missing)),
             Ok(_) => Ok(()),
             Err(error) => Err(Failure::Read(error)),

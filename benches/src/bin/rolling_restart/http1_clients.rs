@@ -8,31 +8,36 @@ use tokio::task::JoinSet;
 use crate::{
     Load, REQUEST_LIMIT,
     fleet::Instance,
-    requests::{self, Ask},
+    requests::{self, Ask, Role, Roles},
     tally::Trouble,
 };
 
-pub fn spawn(load: &Load, tasks: &mut JoinSet<()>, clients: usize) {
-    for _ in 0..clients {
-        tasks.spawn(client(load.clone()));
+pub fn spawn(load: &Load, tasks: &mut JoinSet<()>, roles: Roles) {
+    for role in roles.all() {
+        tasks.spawn(client(load.clone(), role));
     }
 }
 
-async fn client(load: Load) {
+async fn client(load: Load, role: Role) {
     let mut open: Option<(Arc<Instance>, Connection)> = None;
     while !load.stopped() {
         open = match open {
-            None => connect(&load).await,
-            Some((instance, connection)) => use_once(&load, &instance, connection)
+            None => connect(&load, role).await,
+            Some((instance, connection)) => use_once(&load, role, &instance, connection)
                 .await
                 .map(|connection| (instance, connection)),
         };
     }
 }
 
-async fn connect(load: &Load) -> Option<(Arc<Instance>, Connection)> {
+async fn connect(load: &Load, role: Role) -> Option<(Arc<Instance>, Connection)> {
     let instance = requests::ready_instance(load).await?;
-    match Connection::open(instance.addr(), REQUEST_LIMIT).await {
+    let addr = instance.addr();
+    let opened = match role {
+        Role::SlowReader => Connection::open_paced(addr, requests::SLOW_RATE, REQUEST_LIMIT).await,
+        Role::Short | Role::Uploader => Connection::open(addr, REQUEST_LIMIT).await,
+    };
+    match opened {
         Ok(connection) => {
             load.tally.connected();
             Some((instance, connection))
@@ -48,6 +53,7 @@ async fn connect(load: &Load) -> Option<(Arc<Instance>, Connection)> {
 /// Thinks, asks, reads; gives the connection back if it can be used again.
 async fn use_once(
     load: &Load,
+    role: Role,
     instance: &Instance,
     mut connection: Connection,
 ) -> Option<Connection> {
@@ -65,12 +71,21 @@ async fn use_once(
             return None;
         }
     }
-    let ask = Ask::any();
+    let ask = Ask::of(role);
     let request = match &ask {
-        Ask::Slow { path } => http1::get_request(path),
-        Ask::Echo { body } => http1::post_request("/echo", body),
+        Ask::Slow { .. } | Ask::Download => http1::get_request(ask.path()),
+        Ask::Echo { body } | Ask::Upload { body } => http1::post_request(ask.path(), body),
     };
-    match connection.request(&request, REQUEST_LIMIT).await {
+    let answer = match &ask {
+        Ask::Upload { .. } => {
+            let pieces = request.chunks(request.len().div_ceil(requests::UPLOAD_PIECES));
+            connection
+                .request_in_pieces(pieces, requests::UPLOAD_PAUSE, REQUEST_LIMIT)
+                .await
+        }
+        _ => connection.request(&request, REQUEST_LIMIT).await,
+    };
+    match answer {
         Ok(answer) => {
             judge(load, instance, &ask, &answer);
             (!answer.close).then_some(connection)

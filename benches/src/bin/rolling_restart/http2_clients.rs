@@ -1,16 +1,17 @@
 //! Clients over HTTP/2 with prior knowledge: several share a connection, each with one stream at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, client::SendRequest};
 use http::{Method, Request};
+use lameduck_benches::http1;
 use tokio::{net::TcpStream, sync::Mutex, task::JoinSet, time};
 
 use crate::{
     Load, REQUEST_LIMIT,
     fleet::Instance,
-    requests::{self, Ask},
+    requests::{self, Ask, Role, Roles},
     tally::Trouble,
 };
 
@@ -30,26 +31,27 @@ struct Slot {
     generations: u64,
 }
 
-pub fn spawn(load: &Load, tasks: &mut JoinSet<()>, clients: usize, streams: usize) {
-    let mut left = clients;
-    while left > 0 {
-        let group = left.min(streams);
-        left -= group;
-        let slot = Arc::new(Mutex::new(Slot::default()));
-        for _ in 0..group {
-            tasks.spawn(client(load.clone(), slot.clone()));
+pub fn spawn(load: &Load, tasks: &mut JoinSet<()>, roles: Roles, streams: usize) {
+    let all: Vec<_> = roles.all().collect();
+    // Clients of one role share connections: a slow reader has a small receive buffer.
+    for role in all.chunk_by(|one, next| one == next) {
+        for group in role.chunks(streams) {
+            let slot = Arc::new(Mutex::new(Slot::default()));
+            for role in group {
+                tasks.spawn(client(load.clone(), *role, slot.clone()));
+            }
         }
     }
 }
 
-async fn client(load: Load, slot: Arc<Mutex<Slot>>) {
+async fn client(load: Load, role: Role, slot: Arc<Mutex<Slot>>) {
     while !load.stopped() {
         load.think().await;
-        let Some(open) = connection(&load, &slot).await else {
+        let Some(open) = connection(&load, role, &slot).await else {
             continue;
         };
         let generation = open.generation;
-        if !ask(&load, open).await {
+        if !ask(&load, role, open).await {
             let mut slot = slot.lock().await;
             slot.open.take_if(|open| open.generation == generation);
         }
@@ -57,14 +59,14 @@ async fn client(load: Load, slot: Arc<Mutex<Slot>>) {
 }
 
 /// The group's connection, or a new one to a ready instance.
-async fn connection(load: &Load, slot: &Mutex<Slot>) -> Option<Open> {
+async fn connection(load: &Load, role: Role, slot: &Mutex<Slot>) -> Option<Open> {
     // Held while connecting: the others of the group wait for the same connection.
     let mut slot = slot.lock().await;
     if let Some(open) = &slot.open {
         return Some(open.clone());
     }
     let instance = requests::ready_instance(load).await?;
-    let connecting = time::timeout(REQUEST_LIMIT, handshake(&instance)).await;
+    let connecting = time::timeout(REQUEST_LIMIT, handshake(&instance, role)).await;
     let failure = match connecting {
         Ok(Ok(sender)) => {
             load.tally.connected();
@@ -84,8 +86,11 @@ async fn connection(load: &Load, slot: &Mutex<Slot>) -> Option<Open> {
     None
 }
 
-async fn handshake(instance: &Instance) -> anyhow::Result<SendRequest<Bytes>> {
-    let stream = TcpStream::connect(instance.addr()).await?;
+async fn handshake(instance: &Instance, role: Role) -> anyhow::Result<SendRequest<Bytes>> {
+    let stream = match role {
+        Role::SlowReader => http1::connect_slow_reader(instance.addr()).await?,
+        Role::Short | Role::Uploader => TcpStream::connect(instance.addr()).await?,
+    };
     stream.set_nodelay(true)?;
     let (sender, connection) = h2::client::handshake(stream).await?;
     // Its streams tell how the connection ended.
@@ -96,7 +101,7 @@ async fn handshake(instance: &Instance) -> anyhow::Result<SendRequest<Bytes>> {
 }
 
 /// One request and its answer; `false` when the connection is not to be used again.
-async fn ask(load: &Load, open: Open) -> bool {
+async fn ask(load: &Load, role: Role, open: Open) -> bool {
     // After a GOAWAY, or the end of an idle connection, no request can be sent: nothing was written, nothing is lost.
     let ready = time::timeout(REQUEST_LIMIT, open.sender.ready()).await;
     let mut sender = match ready {
@@ -108,7 +113,7 @@ async fn ask(load: &Load, open: Open) -> bool {
             return false;
         }
     };
-    let ask = Ask::any();
+    let ask = Ask::of(role);
     let mut begun = false;
     let exchange = exchange(&mut sender, &open.instance, &ask, &mut begun);
     let (trouble, how) = match time::timeout(REQUEST_LIMIT, exchange).await {
@@ -152,10 +157,13 @@ async fn exchange(
     ask: &Ask,
     begun: &mut bool,
 ) -> Result<(u16, BytesMut), Broken> {
-    let (method, path, body) = match ask {
-        Ask::Slow { path } => (Method::GET, path.as_str(), None),
-        Ask::Echo { body } => (Method::POST, "/echo", Some(Bytes::from(body.clone()))),
+    let (method, body) = match ask {
+        Ask::Slow { .. } | Ask::Download => (Method::GET, None),
+        Ask::Echo { body } | Ask::Upload { body } => {
+            (Method::POST, Some(Bytes::from(body.clone())))
+        }
     };
+    let path = ask.path();
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = format!("http://{}{path}", instance.addr())
@@ -163,7 +171,14 @@ async fn exchange(
         .unwrap_or_default();
     let (response, mut stream) = sender.send_request(request, body.is_none())?;
     *begun = true;
-    if let Some(body) = body {
+    if let Some(mut body) = body {
+        if let Ask::Upload { .. } = ask {
+            let piece = body.len() / requests::UPLOAD_PIECES;
+            while body.len() > piece {
+                stream.send_data(body.split_to(piece), false)?;
+                time::sleep(requests::UPLOAD_PAUSE).await;
+            }
+        }
         stream.send_data(body, true)?;
     }
     let response = response.await?;
@@ -172,6 +187,10 @@ async fn exchange(
     let mut body = BytesMut::new();
     while let Some(chunk) = incoming.data().await {
         let chunk = chunk?;
+        if let Ask::Download = ask {
+            time::sleep(Duration::from_secs(1) * chunk.len() as u32 / requests::SLOW_RATE as u32)
+                .await;
+        }
         incoming.flow_control().release_capacity(chunk.len())?;
         body.extend_from_slice(&chunk);
     }

@@ -24,13 +24,15 @@ use anyhow::{Result, ensure};
 use lameduck_benches::{nofile, settings::Args};
 use tokio::{task::JoinSet, time};
 
-use crate::{fleet::Fleet, tally::Tally};
+use crate::{fleet::Fleet, requests::Roles, tally::Tally};
 
 const USAGE: &str = "rolling_restart [--http2] [--restarts 50] [--clients 64] [--streams 4] [--settle 300ms]
+                [--slow-readers 6] [--uploaders 6]
                 [--server PATH] [--lame-duck 500ms] [--drain 5s] [--logs DIR]
 
 --server   the server to restart (full_service); started with PORT, LAME_DUCK and DRAIN_TIMEOUT, and without its limits and its access log
 --http2    HTTP/2 clients (prior knowledge), --streams of the --clients on each connection
+--slow-readers  of the clients, how many download 1 MiB at 1 MiB a second; --uploaders, how many send 64 KiB in pieces
 --settle   the pause after a restart before the next one
 --logs     a folder for what the instances print
 Ends with 1 if a request was lost, refused, retriable or answered with 503 or another status than 200.";
@@ -64,6 +66,11 @@ async fn main() -> Result<ExitCode> {
     let restarts: u32 = args.value("--restarts", 50)?;
     let clients: usize = args.value("--clients", 64)?;
     let streams: usize = args.value("--streams", 4)?;
+    let roles = Roles {
+        clients,
+        slow_readers: args.value("--slow-readers", clients / 10)?,
+        uploaders: args.value("--uploaders", clients / 10)?,
+    };
     let settle = args.duration("--settle", Duration::from_millis(300))?;
     let server = args.server("--server", "full_service")?;
     let lame_duck = args.duration("--lame-duck", Duration::from_millis(500))?;
@@ -84,9 +91,9 @@ async fn main() -> Result<ExitCode> {
 
     let mut tasks = JoinSet::new();
     if http2 {
-        http2_clients::spawn(&load, &mut tasks, clients, streams);
+        http2_clients::spawn(&load, &mut tasks, roles, streams);
     } else {
-        http1_clients::spawn(&load, &mut tasks, clients);
+        http1_clients::spawn(&load, &mut tasks, roles);
     }
     let exits = restarts::roll(&fleet, &mut running, restarts, settle).await;
     load.stop.store(true, Ordering::Relaxed);

@@ -11,36 +11,99 @@ use tokio::time;
 use crate::{Load, fleet::Instance, tally::Trouble};
 
 const ECHO_LENGTH: usize = 512;
+const UPLOAD_LENGTH: usize = 64 * 1024;
+const DOWNLOAD_LENGTH: usize = 1024 * 1024;
+
+/// Bytes a second that a slow reader takes: a download takes a second.
+pub const SLOW_RATE: u64 = 1024 * 1024;
+/// An upload comes in so many pieces, with this pause after each.
+pub const UPLOAD_PIECES: usize = 8;
+pub const UPLOAD_PAUSE: Duration = Duration::from_millis(25);
 
 /// A client that finds no ready instance for longer than this counts it as trouble.
 const NONE_READY_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a client does all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Short requests.
+    Short,
+    /// Downloads, read at [`SLOW_RATE`].
+    SlowReader,
+    /// Uploads, sent piece by piece.
+    Uploader,
+}
+
+/// How many clients have which role.
+#[derive(Clone, Copy, Debug)]
+pub struct Roles {
+    pub clients: usize,
+    pub slow_readers: usize,
+    pub uploaders: usize,
+}
+
+impl Roles {
+    pub fn all(self) -> impl Iterator<Item = Role> {
+        let short = self
+            .clients
+            .saturating_sub(self.slow_readers + self.uploaders);
+        iter::repeat_n(Role::SlowReader, self.slow_readers)
+            .chain(iter::repeat_n(Role::Uploader, self.uploaders))
+            .chain(iter::repeat_n(Role::Short, short))
+    }
+}
+
 pub enum Ask {
     Slow { path: String },
     Echo { body: Vec<u8> },
+    Upload { body: Vec<u8> },
+    Download,
 }
 
 impl Ask {
-    /// One of the two, by chance.
-    pub fn any() -> Self {
-        if fastrand::bool() {
-            let path = format!("/slow?ms={}", fastrand::u64(0..=50));
-            Ask::Slow { path }
-        } else {
-            let body = iter::repeat_with(fastrand::alphanumeric)
-                .map(|letter| letter as u8)
-                .take(ECHO_LENGTH)
-                .collect();
-            Ask::Echo { body }
+    /// What a client of this role asks next.
+    pub fn of(role: Role) -> Self {
+        match role {
+            Role::SlowReader => Ask::Download,
+            Role::Uploader => Ask::Upload {
+                body: letters(UPLOAD_LENGTH),
+            },
+            Role::Short if fastrand::bool() => Ask::Slow {
+                path: format!("/slow?ms={}", fastrand::u64(0..=50)),
+            },
+            Role::Short => Ask::Echo {
+                body: letters(ECHO_LENGTH),
+            },
+        }
+    }
+
+    pub fn path(&self) -> &str {
+        match self {
+            Ask::Slow { path } => path,
+            Ask::Echo { .. } | Ask::Upload { .. } => "/echo",
+            Ask::Download => "/big?mb=1",
         }
     }
 }
 
+fn letters(count: usize) -> Vec<u8> {
+    iter::repeat_with(fastrand::alphanumeric)
+        .map(|letter| letter as u8)
+        .take(count)
+        .collect()
+}
+
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = match self {
+            Ask::Slow { .. } | Ask::Download => "GET",
+            Ask::Echo { .. } | Ask::Upload { .. } => "POST",
+        };
+        write!(f, "{method} {}", self.path())?;
         match self {
-            Ask::Slow { path } => write!(f, "GET {path}"),
-            Ask::Echo { .. } => write!(f, "POST /echo"),
+            Ask::Upload { .. } => f.write_str(", uploaded slowly"),
+            Ask::Download => f.write_str(", read slowly"),
+            Ask::Slow { .. } | Ask::Echo { .. } => Ok(()),
         }
     }
 }
@@ -50,8 +113,11 @@ pub fn judge(load: &Load, instance: &Instance, ask: &Ask, status: u16, body: &[u
     let trouble = |trouble, how: String| load.tally.trouble(trouble, Some(instance), &how);
     match (status, ask) {
         (503, _) => trouble(Trouble::Answered503, ask.to_string()),
-        (200, Ask::Echo { body: sent }) if body != sent => {
+        (200, Ask::Echo { body: sent } | Ask::Upload { body: sent }) if body != sent => {
             trouble(Trouble::Wrong, format!("{ask}: another body came back"));
+        }
+        (200, Ask::Download) if body.len() != DOWNLOAD_LENGTH => {
+            trouble(Trouble::Wrong, format!("{ask}: {} bytes came", body.len()));
         }
         (200, _) => load.tally.answered(),
         (status, _) => trouble(Trouble::Wrong, format!("{ask}: status {status}")),

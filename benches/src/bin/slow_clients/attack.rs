@@ -9,6 +9,8 @@ pub struct Deadlines {
     pub read: Duration,
     pub write: Duration,
     pub idle: Duration,
+    /// The pause of an attacker between two bytes or lines.
+    pub drip: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

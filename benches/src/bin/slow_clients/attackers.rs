@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,11 +23,8 @@ use crate::{
     watch::Watch,
 };
 
-/// The pause between two bytes or lines.
-const DRIP: Duration = Duration::from_millis(200);
-
 /// How long connections are watched beyond their limit, to tell late from never.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What happened to the connections of one attack.
 pub struct Outcome {
@@ -39,13 +37,37 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// By when each connection was opened, and when `end` says that it ended.
+    pub fn of(
+        opened: &[(u16, Instant)],
+        watch: &Watch,
+        limit: Duration,
+        end: impl Fn(u16) -> Option<Instant>,
+    ) -> Self {
+        let mut outcome = Outcome {
+            held: Vec::new(),
+            never_closed: 0,
+            not_accepted: 0,
+            answers: BTreeMap::new(),
+            limit,
+        };
+        for (port, since) in opened {
+            match (watch.sighting(*port), end(*port)) {
+                (None, _) => outcome.not_accepted += 1,
+                (_, None) => outcome.never_closed += 1,
+                (_, Some(end)) => outcome.held.push(end.saturating_duration_since(*since)),
+            }
+        }
+        outcome
+    }
+
     /// Prints the outcome; `false` when a connection was held for too long.
-    pub fn print(&self, attack: Attack, deadlines: &Deadlines) -> bool {
+    pub fn print(&self, attack: impl Display, deadline: Duration) -> bool {
         let late = self.held.iter().filter(|held| **held > self.limit).count();
         let clean = late == 0 && self.never_closed == 0 && self.not_accepted == 0;
         println!(
             "{attack}: deadline {:?}; {} closed after min {}, median {}, max {}; {late} late, {} still held after {:?}, {} never accepted: {}",
-            attack.deadline(deadlines),
+            deadline,
             self.held.len(),
             statistics::millis(statistics::percentile(&self.held, 0.0)),
             statistics::millis(statistics::median(&self.held)),
@@ -67,37 +89,25 @@ pub async fn run(
     attack: Attack,
     addr: SocketAddr,
     connections: usize,
-    limit: Duration,
+    deadlines: &Deadlines,
 ) -> Result<Outcome> {
+    let limit = attack.limit(deadlines);
     let watch = Watch::start(addr.port());
     let over = Arc::new(Notify::new());
     let mut opened = Vec::with_capacity(connections);
     let mut clients = JoinSet::new();
     for _ in 0..connections {
-        let stream = connect(attack, addr).await.context("attacking")?;
+        let stream = connect(addr, attack == Attack::SlowRead).await?;
         opened.push((stream.local_addr()?.port(), Instant::now()));
-        clients.spawn(client(attack, stream, over.clone()));
+        clients.spawn(client(attack, stream, deadlines.drip, over.clone()));
     }
     let ports: Vec<u16> = opened.iter().map(|(port, _)| *port).collect();
     watch.until_gone(&ports, limit + PATIENCE).await;
     over.notify_waiters();
 
-    let mut outcome = Outcome {
-        held: Vec::new(),
-        never_closed: 0,
-        not_accepted: 0,
-        answers: BTreeMap::new(),
-        limit,
-    };
-    for (port, since) in opened {
-        match watch.sighting(port) {
-            None => outcome.not_accepted += 1,
-            Some(sighting) => match sighting.gone_at {
-                Some(gone) => outcome.held.push(gone.saturating_duration_since(since)),
-                None => outcome.never_closed += 1,
-            },
-        }
-    }
+    let mut outcome = Outcome::of(&opened, &watch, limit, |port| {
+        watch.sighting(port).and_then(|sighting| sighting.gone_at)
+    });
     while let Some(first_line) = clients.join_next().await {
         let first_line = first_line?.unwrap_or_else(|| "nothing".to_owned());
         *outcome.answers.entry(first_line).or_default() += 1;
@@ -105,10 +115,10 @@ pub async fn run(
     Ok(outcome)
 }
 
-async fn connect(attack: Attack, addr: SocketAddr) -> Result<TcpStream> {
+/// `small`: with a small receive buffer, so that the response stays with the server.
+pub async fn connect(addr: SocketAddr, small: bool) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    if attack == Attack::SlowRead {
-        // A small window, so that the response stays with the server.
+    if small {
         socket.set_recv_buffer_size(4096)?;
     }
     let connecting = time::timeout(Duration::from_secs(5), socket.connect(addr));
@@ -118,7 +128,12 @@ async fn connect(attack: Attack, addr: SocketAddr) -> Result<TcpStream> {
 }
 
 /// One slow client; it keeps its end open until the attack is over, and gives the first line it was sent.
-async fn client(attack: Attack, mut stream: TcpStream, over: Arc<Notify>) -> Option<String> {
+async fn client(
+    attack: Attack,
+    mut stream: TcpStream,
+    pause: Duration,
+    over: Arc<Notify>,
+) -> Option<String> {
     let over = over.notified();
     tokio::pin!(over);
     let mut first = Vec::new();
@@ -146,7 +161,7 @@ async fn client(attack: Attack, mut stream: TcpStream, over: Arc<Notify>) -> Opt
         let _ = stream.try_write(drip);
         tokio::select! {
             () = &mut over => break,
-            () = time::sleep(DRIP) => {}
+            () = time::sleep(pause) => {}
         }
     }
     // A connection closed with an answer in flight: the answer may still be there.

@@ -5,6 +5,7 @@
 
 mod attack;
 mod attackers;
+mod http2;
 mod normal;
 mod slowhttptest;
 mod watch;
@@ -18,10 +19,22 @@ use tokio::time;
 use crate::attack::{Attack, Deadlines};
 
 const USAGE: &str = "slow_clients [--connections 200] [--read-header 2s] [--read 3s] [--write 5s] [--idle 2s] [--calm 5s]
-             [--server PATH] [--no-slowhttptest]
+             [--drip 200ms] [--server PATH] [--no-slowhttptest]
+slow_clients --defaults [--connections 200] [--drip 9s] [--server PATH]
 
-The server (plain) is started with READ_HEADER_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT and IDLE_TIMEOUT as given.
+The server (plain) is started with READ_HEADER_TIMEOUT, READ_TIMEOUT, WRITE_TIMEOUT and IDLE_TIMEOUT as given, or with
+none of them: then stalls and minimum rates end what is slow. --drip is the pause between two bytes of an attacker.
 Ends with 1 if an attacking connection was held for longer than its deadline plus 1 s, or a normal request failed.";
+
+/// What ends each attack with the defaults: a body whose first window (10 s, after a grace of 5 s) brings too little,
+/// and a response of which the peer takes too little in its first window, which is twice as long.
+const DEFAULTS: Deadlines = Deadlines {
+    read_header: Duration::from_secs(5),
+    read: Duration::from_secs(15),
+    write: Duration::from_secs(25),
+    idle: Duration::from_secs(120),
+    drip: Duration::from_secs(9),
+};
 
 /// What a server may take on top of a deadline.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -30,15 +43,25 @@ const MARGIN: Duration = Duration::from_secs(1);
 async fn main() -> Result<ExitCode> {
     let mut args = Args::from_env(USAGE);
     let connections: usize = args.value("--connections", 200)?;
-    let deadlines = Deadlines {
-        read_header: args.duration("--read-header", Duration::from_secs(2))?,
-        read: args.duration("--read", Duration::from_secs(3))?,
-        write: args.duration("--write", Duration::from_secs(5))?,
-        idle: args.duration("--idle", Duration::from_secs(2))?,
+    let defaults = args.flag("--defaults");
+    let deadlines = if defaults {
+        Deadlines {
+            drip: args.duration("--drip", Duration::from_secs(9))?,
+            ..DEFAULTS
+        }
+    } else {
+        Deadlines {
+            read_header: args.duration("--read-header", Duration::from_secs(2))?,
+            read: args.duration("--read", Duration::from_secs(3))?,
+            write: args.duration("--write", Duration::from_secs(5))?,
+            idle: args.duration("--idle", Duration::from_secs(2))?,
+            drip: args.duration("--drip", Duration::from_millis(200))?,
+        }
     };
     let calm = args.duration("--calm", Duration::from_secs(5))?;
     let server = args.server("--server", "plain")?;
-    let own_only = args.flag("--no-slowhttptest");
+    // Its clients are slow by its own settings.
+    let own_only = args.flag("--no-slowhttptest") || defaults;
     args.finish()?;
     nofile::raise()?;
     let with_tool = !own_only && slowhttptest::is_installed().await;
@@ -48,11 +71,14 @@ async fn main() -> Result<ExitCode> {
     }
 
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-    let command = ServerCommand::new(&server)?
-        .env("READ_HEADER_TIMEOUT", millis(deadlines.read_header))
-        .env("READ_TIMEOUT", millis(deadlines.read))
-        .env("WRITE_TIMEOUT", millis(deadlines.write))
-        .env("IDLE_TIMEOUT", millis(deadlines.idle));
+    let mut command = ServerCommand::new(&server)?;
+    if !defaults {
+        command = command
+            .env("READ_HEADER_TIMEOUT", millis(deadlines.read_header))
+            .env("READ_TIMEOUT", millis(deadlines.read))
+            .env("WRITE_TIMEOUT", millis(deadlines.write))
+            .env("IDLE_TIMEOUT", millis(deadlines.idle));
+    }
     let server = command.start().await?;
     println!("{connections} connections each against {}", command.name());
 
@@ -61,9 +87,13 @@ async fn main() -> Result<ExitCode> {
     normal.report("calm");
     let mut clean = true;
     for attack in Attack::ALL {
-        let result =
-            attackers::run(attack, server.addr(), connections, attack.limit(&deadlines)).await?;
-        clean &= result.print(attack, &deadlines);
+        let result = attackers::run(attack, server.addr(), connections, &deadlines).await?;
+        clean &= result.print(attack, attack.deadline(&deadlines));
+        clean &= normal.report(&format!("during {attack}"));
+    }
+    for attack in http2::Attack::ALL {
+        let result = http2::run(attack, server.addr(), connections, &deadlines).await?;
+        clean &= result.print(attack, attack.deadline(&deadlines));
         clean &= normal.report(&format!("during {attack}"));
     }
     if with_tool {

@@ -1,0 +1,208 @@
+//! Slow clients over HTTP/2. A deadline of a request ends its stream; the others end the connection.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use lameduck_benches::frames::{self, END_STREAM, INITIAL_WINDOW, PREFACE, kind};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinSet,
+    time,
+};
+
+use crate::{
+    MARGIN,
+    attack::Deadlines,
+    attackers::{self, Outcome, PATIENCE},
+    watch::Watch,
+};
+
+/// The ways to be slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attack {
+    /// Sends the preface, and no SETTINGS.
+    Preface,
+    /// Sends a header block byte by byte, in a HEADERS frame that does not end.
+    SlowHeaders,
+    /// The same in CONTINUATION frames of a byte, beside a stream that is open.
+    SlowContinuations,
+    /// Sends DATA frames of a byte.
+    SlowBody,
+    /// Asks for much and opens its window byte by byte.
+    SlowRead,
+    /// Asks for much, opens its window wide, and does not read its socket.
+    NoRead,
+    /// Makes one request and then keeps the connection.
+    Idle,
+}
+
+impl Attack {
+    pub const ALL: [Attack; 7] = [
+        Attack::Preface,
+        Attack::SlowHeaders,
+        Attack::SlowContinuations,
+        Attack::SlowBody,
+        Attack::SlowRead,
+        Attack::NoRead,
+        Attack::Idle,
+    ];
+
+    pub fn deadline(self, deadlines: &Deadlines) -> Duration {
+        match self {
+            Attack::Preface | Attack::SlowHeaders | Attack::SlowContinuations => {
+                deadlines.read_header
+            }
+            Attack::SlowBody => deadlines.read,
+            Attack::SlowRead | Attack::NoRead => deadlines.write,
+            Attack::Idle => deadlines.idle,
+        }
+    }
+
+    /// What is sent at once, and what is sent again and again.
+    fn bytes(self) -> (Vec<u8>, Vec<u8>) {
+        let hello = |window| [PREFACE, &frames::settings(&[(INITIAL_WINDOW, window)])].concat();
+        let wide = 1 << 30;
+        match self {
+            Attack::Preface => (PREFACE.to_vec(), Vec::new()),
+            Attack::SlowHeaders => {
+                // A frame that says to be longer than what comes of it.
+                let mut head = frames::frame(kind::HEADERS, END_STREAM, 1, &[0; 4096]);
+                head.truncate(9);
+                (
+                    [hello(wide), head, frames::block("GET", "/")].concat(),
+                    vec![0],
+                )
+            }
+            Attack::SlowContinuations => {
+                let block = frames::block("GET", "/");
+                let open = frames::request(1, "POST", "/echo", false);
+                let head = frames::frame(kind::HEADERS, END_STREAM, 3, &block[..4]);
+                let drip = frames::frame(kind::CONTINUATION, 0, 3, &[]);
+                ([hello(wide), open, head].concat(), drip)
+            }
+            Attack::SlowBody => {
+                let head = frames::request(1, "POST", "/echo", false);
+                let drip = frames::frame(kind::DATA, 0, 1, b"x");
+                ([hello(wide), head].concat(), drip)
+            }
+            Attack::SlowRead => {
+                let head = frames::request(1, "GET", "/big?mb=8", true);
+                ([hello(1), head].concat(), frames::window_update(1, 1))
+            }
+            Attack::NoRead => {
+                let open = frames::window_update(0, wide);
+                let head = frames::request(1, "GET", "/big?mb=8", true);
+                ([hello(wide), open, head].concat(), Vec::new())
+            }
+            Attack::Idle => {
+                let head = frames::request(1, "GET", "/", true);
+                ([hello(wide), head].concat(), Vec::new())
+            }
+        }
+    }
+
+    /// Whether the end of its stream is the end of the attack.
+    fn ends_with_its_stream(self) -> bool {
+        matches!(self, Attack::SlowBody | Attack::SlowRead)
+    }
+}
+
+impl fmt::Display for Attack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Attack::Preface => "HTTP/2 preface alone",
+            Attack::SlowHeaders => "HTTP/2 slow headers",
+            Attack::SlowContinuations => "HTTP/2 slow continuations",
+            Attack::SlowBody => "HTTP/2 slow body",
+            Attack::SlowRead => "HTTP/2 slow window",
+            Attack::NoRead => "HTTP/2 no reading",
+            Attack::Idle => "HTTP/2 idle",
+        })
+    }
+}
+
+/// Opens the connections, is slow on each, and watches until all of it has ended or patience ends.
+pub async fn run(
+    attack: Attack,
+    addr: SocketAddr,
+    connections: usize,
+    deadlines: &Deadlines,
+) -> Result<Outcome> {
+    let limit = attack.deadline(deadlines) + MARGIN;
+    let watch = Watch::start(addr.port());
+    let over = Arc::new(Notify::new());
+    let mut opened = Vec::with_capacity(connections);
+    let mut clients = JoinSet::new();
+    for _ in 0..connections {
+        let stream = attackers::connect(addr, attack == Attack::NoRead).await?;
+        let port = stream.local_addr()?.port();
+        opened.push((port, Instant::now()));
+        let client = client(attack, stream, deadlines.drip, over.clone());
+        clients.spawn(async move { (port, client.await) });
+    }
+    let mut ended = std::collections::HashMap::new();
+    let ports: Vec<u16> = opened.iter().map(|(port, _)| *port).collect();
+    if attack.ends_with_its_stream() {
+        let until = time::Instant::now() + limit + PATIENCE;
+        while let Ok(Some(client)) = time::timeout_at(until, clients.join_next()).await {
+            let (port, end) = client?;
+            ended.insert(port, end);
+        }
+    } else {
+        watch.until_gone(&ports, limit + PATIENCE).await;
+    }
+    over.notify_waiters();
+    let end = |port| match attack.ends_with_its_stream() {
+        true => ended.get(&port).copied().flatten(),
+        false => watch.sighting(port).and_then(|sighting| sighting.gone_at),
+    };
+    Ok(Outcome::of(&opened, &watch, limit, end))
+}
+
+/// One slow client; when its stream or its connection ended, as it saw it.
+async fn client(
+    attack: Attack,
+    mut stream: TcpStream,
+    drip: Duration,
+    over: Arc<Notify>,
+) -> Option<Instant> {
+    let over = over.notified();
+    tokio::pin!(over);
+    let (start, again) = attack.bytes();
+    stream.write_all(&start).await.ok()?;
+    let (mut read, mut drips) = (Vec::new(), time::interval(drip));
+    drips.tick().await;
+    let mut ended = None;
+    while ended.is_none() {
+        tokio::select! {
+            () = &mut over => break,
+            _ = drips.tick() => {
+                // Errors are no reason to stop: reading tells how it ended.
+                let _ = stream.try_write(&again);
+            }
+            count = stream.read_buf(&mut read), if attack != Attack::NoRead => {
+                if !matches!(count, Ok(1..)) {
+                    ended = Some(Instant::now());
+                }
+                while let Some(frame) = frames::take_frame(&mut read) {
+                    if let Some(owed) = frame.acknowledgement() {
+                        let _ = stream.try_write(&owed);
+                    }
+                    if frame.stream == 1 && frame.ends_stream() && attack.ends_with_its_stream() {
+                        ended = Some(Instant::now());
+                    }
+                }
+            }
+        }
+    }
+    // The connection stays open on this side until all of the attack is over.
+    over.await;
+    ended
+}
