@@ -82,6 +82,8 @@ mod all;
 pub mod access_log;
 pub mod body_limit;
 mod conn_info;
+#[cfg(feature = "serve")]
+mod deadlines;
 pub mod drain;
 pub mod events;
 pub mod health;
@@ -99,11 +101,13 @@ pub mod request_id;
 mod route;
 #[cfg(feature = "serve")]
 pub mod serve;
+mod served;
 #[cfg(feature = "serve")]
 pub mod shutdown;
 pub mod stack;
 #[cfg(feature = "status")]
 pub mod status;
+mod text;
 pub mod timeout;
 pub mod track;
 

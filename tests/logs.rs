@@ -139,7 +139,7 @@ async fn a_request_is_told_with_its_client_its_id_and_its_end() {
     let lines = written.access(2).await;
     let line: Value = serde_json::from_str(&lines[1]).unwrap();
     assert_eq!(line["path"], "/endless");
-    assert_eq!(line["end"], "cancelled");
+    assert_eq!(line["end"], "client_gone");
     assert_eq!(line["status"], 200);
     assert!(line["bytes_out"].as_u64().unwrap() >= 4096);
     assert!(!written.all().contains("secret"));
@@ -268,7 +268,7 @@ async fn the_server_tells_its_phases_its_failures_and_its_refusals() {
         "a failure is told as such, and at debug as a refusal"
     );
     assert_eq!(of("cut").len(), 1);
-    assert_eq!(of("cut")[0]["what"], "GET /hang");
+    assert_eq!(of("cut")[0]["path"], "/hang");
     assert!(
         of("cut")[0]["peer"]
             .as_str()

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use lameduck::events::Event;
+use lameduck::events::{Event, RequestInfo};
 use lameduck::reply::Reason;
 use lameduck::request_id::RequestId;
 use lameduck::{AccessLogLayer, ConnInfo, logs};
@@ -83,10 +83,16 @@ fn lines_cost_nothing_but_the_subscriber() {
 
     let events = logs::events();
     let reason = Reason::RateLimited;
-    events.tell(|| Event::Refused { reason });
+    events.tell(|| Event::Refused {
+        reason,
+        request: RequestInfo::default(),
+    });
     let region = Region::new(GLOBAL);
     for _ in 0..100_000 {
-        events.tell(|| Event::Refused { reason });
+        events.tell(|| Event::Refused {
+            reason,
+            request: RequestInfo::default(),
+        });
     }
     // In a new second the line that tells what was left out is registered as well.
     let allocated = region.change().allocations;

@@ -14,7 +14,7 @@ use axum::routing::{any, get};
 use browser::Browser;
 use http::Request;
 use http_body_util::BodyExt;
-use lameduck::events::Event;
+use lameduck::events::{Event, RequestInfo};
 use lameduck::reply::Reason;
 use lameduck::serve::{App, ServeError};
 use lameduck::shutdown::{ConnectionState, Handle};
@@ -201,7 +201,10 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     // An attack is one line of the list.
     for _ in 0..1_240 {
         let reason = Reason::RateLimited;
-        public.page.events().tell(|| Event::Refused { reason });
+        public.page.events().tell(|| Event::Refused {
+            reason,
+            request: RequestInfo::default(),
+        });
     }
     browser.until(&happened("refused", "rate limited"));
     browser.until("document.querySelector('#events tbody').textContent.includes('× 1,240')");
@@ -280,10 +283,10 @@ fn a_browser_tells_when_it_may_not_watch_and_when_nobody_is_there() {
 
 /// What comes from outside is text, wherever it comes from.
 fn whatever_is_told_is_text(browser: &mut Browser, page: &StatusPage) {
-    page.events().tell(|| Event::Cut {
-        peer: None,
-        what: EVIL,
-        age: ms(1),
+    let error = std::io::Error::other(EVIL);
+    page.events().tell(|| Event::ServiceError {
+        error: &error,
+        request: RequestInfo::default(),
     });
     let listed = "document.getElementById('events').textContent";
     browser.until(&format!("{listed}.includes('{EVIL}')"));
@@ -463,10 +466,10 @@ async fn who_does_not_read_misses_what_was_and_nothing_is_kept_for_him() {
     let mut watcher = watcher.connect(admin).await.unwrap();
     let events = page.events();
     for number in 0..100 {
-        let what = format!("GET /{number}/{}", "x".repeat(180));
+        let path = format!("/{number}/{}", "x".repeat(180));
         let event = || Event::Cut {
-            peer: None,
-            what: &what,
+            request: get_of(&path, None),
+            state: "in the handler",
             age: ms(1),
         };
         events.tell(event);
@@ -493,4 +496,12 @@ async fn who_does_not_read_misses_what_was_and_nothing_is_kept_for_him() {
         .collect();
     let most = counts.windows(2).map(|two| two[1] - two[0]).max();
     assert!(most > Some(50), "a gap of a second at least: {counts:?}");
+}
+
+/// A GET of this path, from this peer.
+fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
+    let mut request = RequestInfo::from_peer(peer);
+    request.method = Some("GET");
+    request.path = Some(path);
+    request
 }

@@ -37,7 +37,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx));
+        let inner = this.inner;
+        let answer = ready!(Line::guarded(this.line, || inner.poll(cx)));
         let mut line = this.line.take();
         let response = match answer {
             Ok(response) => response,

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::conn_info::arrival_of;
-use crate::logs::text;
 use crate::request_id::RequestId;
 use crate::route::{self, Route};
+use crate::served::Served;
+use crate::text;
 use crate::track::End;
 
 /// The longest path and method that are told, in bytes.
@@ -33,6 +34,9 @@ pub(super) struct Line {
     /// Of the body, so far.
     pub bytes: u64,
     end: End,
+    served: Served,
+    /// The service runs right now: a drop is a panic.
+    inside: bool,
 }
 
 impl Line {
@@ -49,12 +53,26 @@ impl Line {
             head: None,
             bytes: 0,
             end: End::Cancelled,
+            served: Served::of(request.extensions()),
+            inside: false,
         }
     }
 
     /// The head of the answer is there.
     pub fn answered(&mut self, status: StatusCode) {
         self.head = Some((status, self.began.elapsed()));
+    }
+
+    /// Runs what is the service's.
+    pub fn guarded<T>(this: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
+        if let Some(line) = this.as_mut() {
+            line.inside = true;
+        }
+        let result = run();
+        if let Some(line) = this {
+            line.inside = false;
+        }
+        result
     }
 
     /// Writes the line.
@@ -68,10 +86,9 @@ impl Drop for Line {
         let duration_ms = millis(self.began.elapsed());
         let method = &*text::path(self.method.as_str(), METHOD);
         let path = text::path(self.target.as_ref().map_or("", PathAndQuery::path), PATH);
-        let end = match self.end {
-            End::Complete => "complete",
-            End::Error => "error",
-            End::Cancelled => "cancelled",
+        let end = match self.inside {
+            true => End::Panic,
+            false => self.served.end(self.end),
         };
         info!(
             target: "lameduck::access",
@@ -86,7 +103,7 @@ impl Drop for Line {
             client = self.client.map(display),
             peer = self.peer.map(display),
             request_id = self.id.as_ref().map(RequestId::as_str),
-            end,
+            end = end.as_str(),
             "request"
         );
     }

@@ -39,7 +39,7 @@
 //! | `client` | address | see below |
 //! | `peer` | address and port | the other end of the connection; missing on a Unix socket |
 //! | `request_id` | text | what a [`RequestIdLayer`](crate::RequestIdLayer) further out gave |
-//! | `end` | text | `complete`; `error`: the service or the body failed; `cancelled`: the client went away, a deadline passed or the drain was over |
+//! | `end` | text | `complete`; `error`: the service or the body failed; `panic`; `timeout`: a deadline of the server passed, or that of the body; `client_gone`: the client left (nginx's 499); `cut`: at the end of the drain; `cancelled`: given up by a layer further out, or by another server, which does not say why. See [`End`](crate::track::End) |
 //!
 //! A request is told exactly once, also when its handler or its body is dropped or panics. The end is that of
 //! the body, not of the socket: the last bytes may still wait to be written. An upgraded connection is told

@@ -8,6 +8,7 @@ use tower_service::Service;
 use tracing::Level;
 
 use super::layer::Shared;
+use super::line::Line;
 use super::{AccessLogBody, AccessLogFuture};
 use crate::logs::wanted;
 
@@ -33,12 +34,13 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         // Before the inner call: a service may do its work there.
-        let line = match &self.shared {
+        let mut line = match &self.shared {
             Some(shared) if wanted(Level::INFO) => Some(shared.line(&request)),
             _ => None,
         };
         let head = request.method() == Method::HEAD;
-        AccessLogFuture::new(self.inner.call(request), line, head)
+        let inner = Line::guarded(&mut line, || self.inner.call(request));
+        AccessLogFuture::new(inner, line, head)
     }
 }
 

@@ -226,7 +226,7 @@ async fn a_request_without_an_answer_has_no_status() {
     let local = tokio::task::LocalSet::new();
     let joined = local.run_until(async { tokio::task::spawn_local(caught.0).await });
     assert!(joined.await.unwrap_err().is_panic());
-    assert_eq!(only(&written)["end"], "cancelled");
+    assert_eq!(only(&written)["end"], "panic");
 }
 
 /// One poll.

@@ -14,7 +14,11 @@ impl Guard for Told {
 
     fn end(self, how: End) {
         if let Some(line) = self.0 {
-            line.end(how);
+            // What drops a body while its thread unwinds is the poll of that body.
+            line.end(match how {
+                End::Cancelled if std::thread::panicking() => End::Panic,
+                how => how,
+            });
         }
     }
 }

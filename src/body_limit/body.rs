@@ -11,6 +11,7 @@ use pin_project::pin_project;
 use super::error::too_large;
 use super::layer::Shared;
 use crate::BoxError;
+use crate::events::Subject;
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
 /// bytes, then an error for which [`is_too_large`](super::is_too_large) is true.
@@ -35,12 +36,17 @@ pub(super) struct Over(Arc<Flag>);
 struct Flag {
     set: AtomicBool,
     shared: Arc<Shared>,
+    subject: Subject,
 }
 
 impl Over {
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, subject: Subject) -> Self {
         let set = AtomicBool::new(false);
-        Over(Arc::new(Flag { set, shared }))
+        Over(Arc::new(Flag {
+            set,
+            shared,
+            subject,
+        }))
     }
 
     pub fn is_set(&self) -> bool {
@@ -50,7 +56,7 @@ impl Over {
     /// Told here and not with the answer, which may be out already.
     fn set(&self) {
         self.0.set.store(true, Ordering::Release);
-        self.0.shared.tell_refused();
+        self.0.shared.tell_refused(&self.0.subject);
     }
 }
 

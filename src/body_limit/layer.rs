@@ -1,12 +1,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Extensions;
 use http::request::Parts;
+use http::{Extensions, Request};
 use tower_layer::Layer;
 
 use super::BodyLimit;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Subject};
 use crate::reply::Reason;
 
 /// Refuses a request body that is too large; see the [module](super).
@@ -111,10 +111,14 @@ impl Shared {
         limit.filter(|limit| *limit < u64::MAX)
     }
 
-    pub fn tell_refused(&self) {
-        self.events.tell(|| Event::Refused {
-            reason: Reason::BodyTooLarge,
-        });
+    /// What names the request of an event that is emitted when the body has run over.
+    pub fn subject<B>(&self, request: &Request<B>) -> Subject {
+        Subject::of(request, self.events.is_heard())
+    }
+
+    pub fn tell_refused(&self, subject: &Subject) {
+        let reason = Reason::BodyTooLarge;
+        subject.emit(&self.events, |request| Event::Refused { reason, request });
     }
 }
 

@@ -47,7 +47,7 @@ where
         if let Some(limit) = limit {
             let hint = request.body().size_hint();
             if is_over(&hint, request.headers(), limit) {
-                self.shared.tell_refused();
+                self.shared.tell_refused(&self.shared.subject(&request));
                 let asked = Asked::of(&request);
                 let headers = request.into_parts().0.headers;
                 return BodyLimitFuture::refused(
@@ -57,7 +57,7 @@ where
             // A body that says where it ends is believed as far as this; it is counted all the same.
             if hint.upper().is_none_or(|upper| upper > limit) && !request.body().is_end_stream() {
                 watch = Some(Watch {
-                    over: Over::new(self.shared.clone()),
+                    over: Over::new(self.shared.clone(), self.shared.subject(&request)),
                     asked: Asked::of(&request),
                 });
             }

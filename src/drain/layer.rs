@@ -6,7 +6,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use super::Drain;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, RequestInfo};
 use crate::phase::Lifecycle;
 use crate::reply::{Reason, Reply};
 
@@ -83,9 +83,10 @@ impl DrainLayer {
 }
 
 impl Shared {
-    pub(super) fn tell_refused(&self) {
+    pub(super) fn tell_refused(&self, head: &Parts) {
         self.events.tell(|| Event::Refused {
             reason: self.reply.reason(),
+            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
         });
     }
 }

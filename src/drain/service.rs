@@ -39,7 +39,7 @@ where
         if shared.lifecycle.phase() >= Phase::Draining {
             let (head, body) = request.into_parts();
             if !shared.exempt.as_ref().is_some_and(|exempt| exempt(&head)) {
-                shared.tell_refused();
+                shared.tell_refused(&head);
                 let asked = Asked::head(&head.method, head.version, &head.headers);
                 return DrainFuture::refused(shared.reply.answer(asked, head.headers));
             }

@@ -2,9 +2,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::RequestInfo;
 use crate::conn_info::Verdict;
 use crate::phase::Phase;
 use crate::reply::Reason;
+use crate::text;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -38,15 +40,17 @@ pub enum Event<'a> {
     },
     /// A deadline passed.
     Timeout {
-        /// The other end; `None` on a Unix socket.
-        peer: Option<SocketAddr>,
         /// Which.
         kind: Timeout,
+        /// The request that it ended; of a connection without one the peer alone.
+        request: RequestInfo<'a>,
     },
     /// A request was answered from the table of refusals.
     Refused {
         /// Why.
         reason: Reason,
+        /// The request that was refused.
+        request: RequestInfo<'a>,
     },
     /// The client's address was looked for.
     ClientAddress {
@@ -70,6 +74,8 @@ pub enum Event<'a> {
     ServiceError {
         /// What it said.
         error: &'a (dyn std::error::Error + 'static),
+        /// The request that it failed.
+        request: RequestInfo<'a>,
     },
     /// Accepting failed. The listener pauses for `pause` when the process has run out of something
     /// (file descriptors, memory); told once for a run of failures.
@@ -81,10 +87,10 @@ pub enum Event<'a> {
     },
     /// A request was cut at the end of the drain.
     Cut {
-        /// The other end; `None` on a Unix socket.
-        peer: Option<SocketAddr>,
-        /// What it was, `GET /path`; a state's name when no request was known.
-        what: &'a str,
+        /// The request; of one whose head was not complete the peer alone.
+        request: RequestInfo<'a>,
+        /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
+        state: &'static str,
         /// How old it was.
         age: Duration,
     },
@@ -201,40 +207,60 @@ impl fmt::Display for Event<'_> {
             Event::Drained { took, cut } => write!(f, "drained in {took:?}, cut {cut}"),
             Event::Readiness { ready: true } => f.write_str("ready"),
             Event::Readiness { ready: false } => f.write_str("not ready"),
-            Event::Opened { peer } => write!(f, "connection opened{}", Of(*peer)),
-            Event::Closed { peer, why } => {
-                write!(f, "connection closed{}: {}", Of(*peer), why.as_str())
+            Event::Opened { peer } => {
+                write!(f, "connection opened{}", Of(&RequestInfo::from_peer(*peer)))
             }
-            Event::Timeout { peer, kind } => write!(f, "timeout {kind}{}", Of(*peer)),
-            Event::Refused { reason } => write!(f, "refused: {reason}"),
+            Event::Closed { peer, why } => {
+                let peer = RequestInfo::from_peer(*peer);
+                write!(f, "connection closed{}: {}", Of(&peer), why.as_str())
+            }
+            Event::Timeout { kind, request } => write!(f, "timeout {kind}{}", Of(request)),
+            Event::Refused { reason, request } => write!(f, "refused: {reason}{}", Of(request)),
             Event::ClientAddress { verdict } => write!(f, "client address: {verdict}"),
             Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
             Event::RateLimitFull => f.write_str("the rate limiter has no room for one more key"),
             Event::RateLimitFallback { error } => {
                 write!(
                     f,
-                    "the shared rate limit fell back to the local one: {error}"
+                    "the shared rate limit fell back to the local one: {}",
+                    Line(error)
                 )
             }
             Event::RateLimitRestored => f.write_str("the shared rate limit is asked again"),
-            Event::ServiceError { error } => write!(f, "the service failed: {error}"),
+            Event::ServiceError { error, request } => {
+                write!(f, "the service failed: {}{}", Line(error), Of(request))
+            }
             Event::AcceptError { error, pause: None } => write!(f, "accept failed: {error}"),
             Event::AcceptError {
                 error,
                 pause: Some(pause),
             } => write!(f, "accept failed, pausing for {pause:?}: {error}"),
-            Event::Cut { peer, what, age } => write!(f, "cut {what} after {age:?}{}", Of(*peer)),
+            Event::Cut {
+                request,
+                state,
+                age,
+            } => write!(f, "cut after {age:?}, {state}{}", Of(request)),
         }
     }
 }
 
-struct Of(Option<SocketAddr>);
+/// What is known of the request, behind a space.
+struct Of<'a>(&'a RequestInfo<'a>);
 
-impl fmt::Display for Of {
+impl fmt::Display for Of<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(peer) => write!(f, " ({peer})"),
-            None => Ok(()),
+        match *self.0 == RequestInfo::default() {
+            true => Ok(()),
+            false => write!(f, " {}", self.0),
         }
+    }
+}
+
+/// An error's text, which may quote what a client sent, in one line.
+struct Line<'a>(&'a dyn fmt::Display);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::line(self.0, 512))
     }
 }

@@ -12,8 +12,13 @@
 //! ```
 
 mod event;
+mod request;
+mod subject;
 
 pub use event::{Closed, Event, Timeout};
+pub use request::RequestInfo;
+pub(crate) use request::target;
+pub(crate) use subject::Subject;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +57,12 @@ impl Events {
                 listener: first.or(second),
             },
         }
+    }
+
+    /// Whether there is a listener: what only an event needs is looked up for one alone.
+    #[inline]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.listener.is_some()
     }
 
     /// Tells the event, which is made only if somebody listens.

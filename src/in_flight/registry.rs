@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::conn_info::{ConnInfo, arrival_of};
 use crate::route::{self, Route};
+use crate::served::{self, Fact};
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;
 
@@ -49,6 +50,9 @@ impl Registry {
     }
 
     pub fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+        if let Some(route) = route::matched(request.extensions()) {
+            served::learn(request.extensions(), Fact::Route(route));
+        }
         let entry = Entry {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),

@@ -1,17 +1,58 @@
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tracing::field::display;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
-use tracing::{Level, debug, error, info, trace, warn};
+use tracing::{Level, debug, info, trace, warn};
 
 use super::kinds::{Kind, Kinds};
-use super::text;
-use crate::events::Event;
+use crate::events::{Event, RequestInfo};
 use crate::phase::Phase;
 use crate::reply::Reason;
+use crate::text;
 
 /// The longest text of others in a line, in bytes.
 const TEXT: usize = 512;
+/// The longest path, method and route.
+const PATH: usize = 256;
+
+/// A request's fields, fit for a line.
+struct Fields<'a> {
+    method: Option<Cow<'a, str>>,
+    path: Option<Cow<'a, str>>,
+    route: Option<Cow<'a, str>>,
+    client: Option<IpAddr>,
+    peer: Option<SocketAddr>,
+    request_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(request: &RequestInfo<'a>) -> Self {
+        let fit = |text: Option<&'a str>| text.map(|text| text::path(text, PATH));
+        Fields {
+            method: fit(request.method),
+            path: fit(request.path),
+            route: fit(request.route),
+            client: request.client,
+            peer: request.peer,
+            request_id: fit(request.request_id),
+        }
+    }
+}
+
+/// A line about a request: what is not known of it is missing.
+macro_rules! write_request {
+    ($level:expr, $of:ident, $message:literal, $($fields:tt)+) => {
+        tracing::event!(
+            target: "lameduck", $level, $($fields)+,
+            method = $of.method.as_deref(), path = $of.path.as_deref(),
+            route = $of.route.as_deref(), client = $of.client.map(display),
+            peer = $of.peer.map(display), request_id = $of.request_id.as_deref(),
+            $message
+        )
+    };
+}
 
 #[derive(Debug)]
 pub(super) struct Listener {
@@ -44,10 +85,21 @@ impl Listener {
     pub fn hear(&self, event: &Event<'_>, now: impl Fn() -> u32) {
         match *event {
             Event::Phase(phase) => self.phase(phase),
-            Event::Cut { peer, what, age } => {
-                let (what, age_ms) = (&*text::line(what, TEXT), millis(age));
-                let peer = peer.map(display);
-                warn!(target: "lameduck", event = "cut", what, age_ms, peer, "a request was cut");
+            Event::Cut {
+                ref request,
+                state,
+                age,
+            } => {
+                let age_ms = millis(age);
+                let fields = Fields::of(request);
+                write_request!(
+                    Level::WARN,
+                    fields,
+                    "a request was cut",
+                    event = "cut",
+                    state,
+                    age_ms
+                );
             }
             Event::Drained { took, cut } => {
                 let took_ms = millis(took);
@@ -69,15 +121,24 @@ impl Listener {
                 let (why, peer) = (why.as_str(), peer.map(display));
                 trace!(target: "lameduck", event = "closed", why, peer, "a connection has ended");
             }
-            Event::Refused { reason } => {
+            Event::Refused {
+                reason,
+                ref request,
+            } => {
                 if self.may_write(self.kinds.refused(reason), now) {
-                    refused(reason);
+                    refused(reason, request);
                 }
             }
-            Event::Timeout { peer, kind } => {
+            Event::Timeout { kind, ref request } => {
                 if self.may_write(self.kinds.timeout(kind), now) {
-                    let (kind, peer) = (kind.as_str(), peer.map(display));
-                    debug!(target: "lameduck", event = "timeout", kind, peer, "a deadline has passed");
+                    let (kind, fields) = (kind.as_str(), Fields::of(request));
+                    write_request!(
+                        Level::DEBUG,
+                        fields,
+                        "a deadline has passed",
+                        event = "timeout",
+                        kind
+                    );
                 }
             }
             Event::ClientAddress { verdict } => {
@@ -122,12 +183,15 @@ impl Listener {
                     );
                 }
             }
-            Event::ServiceError { error } => {
+            Event::ServiceError { error, ref request } => {
                 if self.may_write(Some(&self.kinds.service_error), now) {
-                    let error = &*text::error(error, TEXT);
-                    error!(
-                        target: "lameduck", event = "service_error", error,
-                        "the service failed, the client got a 500"
+                    let (error, fields) = (&*text::error(error, TEXT), Fields::of(request));
+                    write_request!(
+                        Level::ERROR,
+                        fields,
+                        "the service failed, the client got a 500",
+                        event = "service_error",
+                        error
                     );
                 }
             }
@@ -163,13 +227,18 @@ impl Listener {
     }
 }
 
-fn refused(reason: Reason) {
-    let (status, name) = (reason.status().as_u16(), reason.as_str());
+fn refused(reason: Reason, request: &RequestInfo<'_>) {
+    let (status, reason_name) = (reason.status().as_u16(), reason.as_str());
+    let fields = Fields::of(request);
     macro_rules! write_at {
         ($level:expr) => {
-            tracing::event!(
-                target: "lameduck", $level, event = "refused", reason = name, status,
-                "a request was refused"
+            write_request!(
+                $level,
+                fields,
+                "a request was refused",
+                event = "refused",
+                reason = reason_name,
+                status
             )
         };
     }

@@ -20,21 +20,22 @@
 //! | `phase` | info | `phase` | |
 //! | `drained` | info | `took_ms`, `cut` (how many requests) | |
 //! | `readiness` | info | `ready` | yes |
-//! | `cut` | warn | `what` (method and path, or a state), `age_ms`, `peer` | |
-//! | `service_error` | error | `error` | yes |
+//! | `cut` | warn | `state`, `age_ms`, those of the request | |
+//! | `service_error` | error | `error`, those of the request | yes |
 //! | `accept_error` | warn | `error`, `pause_ms` (only if it pauses) | yes |
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |
 //! | `rate_limit_full` | warn | | yes |
-//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::Reason)), `status` | for each reason |
-//! | `timeout` | debug | `kind` ([`Timeout`](crate::events::Timeout)), `peer` | for each kind |
+//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::Reason)), `status`, those of the request | for each reason |
+//! | `timeout` | debug | `kind` ([`Timeout`](crate::events::Timeout)), those of the request | for each kind |
 //! | `client_address` | debug, flagged ones only | `verdict` ([`Verdict`](crate::Verdict)) | for each verdict |
 //! | `grpc_timeout_malformed` | debug | | yes |
 //! | `opened` | trace | `peer` | |
 //! | `closed` | trace | `why` ([`Closed`](crate::events::Closed)), `peer` | |
 //! | `left_out` | as the lines that it stands for | `of` (their `event`), `name` (their reason, kind or verdict), `lines` | |
 //!
-//! `peer` is missing on a Unix socket. Durations are whole milliseconds. An `error` is followed by its sources.
+//! The fields of a request are `method`, `path` (without the query), `route`, `client`, `peer` and `request_id`; what
+//! is not known of it is missing ([`RequestInfo`](crate::events::RequestInfo)). `peer` is missing on a Unix socket. Durations are whole milliseconds. An `error` is followed by its sources.
 //!
 //! The level says who has to look. What the service does to its clients is seen at the default INFO: it moves
 //! on, it is too slow, it turns them away because it leaves. What clients bring upon themselves, and what
@@ -69,7 +70,6 @@ mod listener;
 mod meter;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text;
 #[cfg(test)]
 mod text_tests;
 #[cfg(test)]

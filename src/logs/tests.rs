@@ -3,7 +3,7 @@ use super::meter::{Measured, Meter};
 use super::text_tests::Nested;
 use super::written::Written;
 use crate::conn_info::Verdict;
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::phase::Phase;
 use crate::reply::Reason;
 use serde_json::{Value, json};
@@ -17,7 +17,10 @@ fn peer() -> Option<SocketAddr> {
 }
 
 fn refused(reason: Reason) -> Event<'static> {
-    Event::Refused { reason }
+    Event::Refused {
+        reason,
+        request: RequestInfo::default(),
+    }
 }
 
 /// The line of this event as it is documented, its level and all of its fields but the message.
@@ -38,6 +41,12 @@ fn names_and_fields_are_the_documented_ones() {
     let broken = Nested("no answer", Some(Box::new(Nested("reset", None))));
     let accept = std::io::Error::other("too many files");
     let (peer, age) = (peer(), Duration::from_millis(1500));
+    let mut request = RequestInfo::from_peer(peer);
+    request.method = Some("GET");
+    request.path = Some("/slow");
+    request.route = Some("/{what}");
+    request.client = Some("203.0.113.9".parse().unwrap());
+    request.request_id = Some("7");
     let expected = [
         (
             Event::Phase(Phase::LameDuck),
@@ -45,11 +54,15 @@ fn names_and_fields_are_the_documented_ones() {
         ),
         (
             Event::Cut {
-                peer,
-                what: "GET /slow",
+                request,
+                state: "in the handler",
                 age,
             },
-            json!({"level": "WARN", "event": "cut", "what": "GET /slow", "age_ms": 1500, "peer": "192.0.2.1:4711"}),
+            json!({
+                "level": "WARN", "event": "cut", "state": "in the handler", "age_ms": 1500, "method": "GET",
+                "path": "/slow", "route": "/{what}", "client": "203.0.113.9", "peer": "192.0.2.1:4711",
+                "request_id": "7",
+            }),
         ),
         (
             Event::Drained { took: age, cut: 2 },
@@ -60,7 +73,10 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "INFO", "event": "readiness", "ready": false}),
         ),
         (
-            Event::ServiceError { error: &broken },
+            Event::ServiceError {
+                error: &broken,
+                request: RequestInfo::default(),
+            },
             json!({"level": "ERROR", "event": "service_error", "error": "no answer: reset"}),
         ),
         (
@@ -99,8 +115,8 @@ fn names_and_fields_are_the_documented_ones() {
         ),
         (
             Event::Timeout {
-                peer: None,
                 kind: Timeout::ReadHeader,
+                request: RequestInfo::from_peer(None),
             },
             json!({"level": "DEBUG", "event": "timeout", "kind": "read_header"}),
         ),
@@ -137,7 +153,10 @@ fn every_reason_timeout_and_flagged_verdict_is_bounded() {
         assert_eq!(line_of(&refused(reason))["reason"], reason.as_str());
     }
     for &kind in Timeout::ALL {
-        let line = line_of(&Event::Timeout { peer: None, kind });
+        let line = line_of(&Event::Timeout {
+            kind,
+            request: RequestInfo::from_peer(None),
+        });
         assert_eq!(line["kind"], kind.as_str());
     }
     for &verdict in Verdict::ALL.iter().filter(|verdict| verdict.is_flagged()) {
@@ -229,7 +248,13 @@ fn what_nobody_wants_is_not_even_counted() {
     };
     listener.hear(&refused(Reason::RateLimited), clock);
     let kind = Timeout::Idle;
-    listener.hear(&Event::Timeout { peer: None, kind }, clock);
+    listener.hear(
+        &Event::Timeout {
+            kind,
+            request: RequestInfo::from_peer(None),
+        },
+        clock,
+    );
     assert_eq!(written.take(), "");
 }
 

@@ -10,6 +10,7 @@ use super::series::{RouteId, Totals, UNMATCHED};
 use super::shared::Shared;
 use crate::conn_info::arrival_of;
 use crate::route;
+use crate::served::Served;
 use crate::track::{self, TrackedBody};
 
 /// The longest declared length that is added to a sum, 1 TiB. A length is a claim, and a few of the largest
@@ -34,6 +35,7 @@ pub(super) struct Running {
     /// The service runs right now: a drop is a panic.
     inside: bool,
     over: bool,
+    served: Served,
 }
 
 impl Running {
@@ -66,6 +68,7 @@ impl Running {
             headless: request.method() == HttpMethod::HEAD,
             inside: false,
             over: false,
+            served: Served::of(request.extensions()),
         };
         (running, request)
     }
@@ -115,7 +118,7 @@ impl Drop for Running {
         if !self.over {
             self.finish(match self.inside {
                 true => Outcome::Panic,
-                false => Outcome::Gone,
+                false => Outcome::of(self.served.end(track::End::Cancelled)),
             });
         }
     }
@@ -135,11 +138,9 @@ impl track::Guard for Measure {
     fn end(self, how: track::End) {
         if let Some(mut running) = self.0 {
             running.finish(match how {
-                track::End::Complete => Outcome::Answered,
-                track::End::Error => Outcome::Body,
                 // What drops a body while its thread unwinds is the poll of that body.
                 track::End::Cancelled if std::thread::panicking() => Outcome::Panic,
-                track::End::Cancelled => Outcome::Gone,
+                how => Outcome::of(running.served.end(how)),
             });
         }
     }

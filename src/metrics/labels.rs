@@ -51,7 +51,7 @@ impl Method {
 pub(super) enum Outcome {
     /// Answered to the end of the body.
     Answered,
-    /// Given up before its end.
+    /// The client left, or it was given up for a reason that is not known.
     Gone,
     /// The service failed instead of answering.
     Service,
@@ -59,10 +59,27 @@ pub(super) enum Outcome {
     Body,
     /// The service panicked.
     Panic,
+    /// A deadline passed.
+    Timeout,
+    /// Cut at the end of the drain.
+    Cut,
 }
 
 impl Outcome {
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 7;
+
+    /// Of a response that has begun.
+    pub fn of(end: crate::track::End) -> Self {
+        use crate::track::End;
+        match end {
+            End::Complete => Outcome::Answered,
+            End::Error => Outcome::Body,
+            End::Cancelled | End::ClientGone => Outcome::Gone,
+            End::Timeout => Outcome::Timeout,
+            End::Cut => Outcome::Cut,
+            End::Panic => Outcome::Panic,
+        }
+    }
 }
 
 /// What tells two series of one route and method apart.
@@ -129,6 +146,8 @@ impl End {
             Outcome::Service => "service_error",
             Outcome::Body => "body_error",
             Outcome::Panic => "panic",
+            Outcome::Timeout => "timeout",
+            Outcome::Cut => "cut",
         }
     }
 

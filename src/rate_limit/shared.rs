@@ -12,7 +12,7 @@ use super::future::Told;
 use super::store::Store;
 use super::{Fields, Key, Quota, WhenFull};
 use crate::conn_info::client_of;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, RequestInfo};
 use crate::reply::{Asked, Reason, Reply};
 
 type KeyOf = dyn Fn(&Parts) -> Option<Key> + Send + Sync;
@@ -85,10 +85,13 @@ impl Shared {
     /// The refusal, in the refused request's own header map.
     pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
         let asked = Asked::of(&request);
-        let headers = request.into_parts().0.headers;
         let reason = Reason::RateLimited;
         self.store.refused.fetch_add(1, Ordering::Relaxed);
-        self.events.tell(|| Event::Refused { reason });
+        self.events.tell(|| Event::Refused {
+            reason,
+            request: RequestInfo::from_head(request.method(), request.uri(), request.extensions()),
+        });
+        let headers = request.into_parts().0.headers;
         let reply = Reply::new(reason).retry_after(decision.wait);
         let mut response = reply.answer(asked, headers);
         self.tell(response.headers_mut(), decision);

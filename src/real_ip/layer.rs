@@ -3,11 +3,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Extensions;
+use http::request::Parts;
 use tower_layer::Layer;
 
 use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
 use crate::conn_info::{Verdict, peer_of};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, RequestInfo};
 use crate::reply::{Reason, Reply};
 
 /// Finds the client's address; see the [module](super).
@@ -122,8 +123,11 @@ impl Shared {
         self.events.tell(|| Event::ClientAddress { verdict });
     }
 
-    pub(super) fn tell_refused(&self, reason: Reason) {
-        self.events.tell(|| Event::Refused { reason });
+    pub(super) fn tell_refused(&self, reason: Reason, head: &Parts) {
+        self.events.tell(|| Event::Refused {
+            reason,
+            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
+        });
     }
 }
 

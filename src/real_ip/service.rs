@@ -10,6 +10,7 @@ use super::RealIpFuture;
 use super::layer::Shared;
 use crate::conn_info::ConnInfo;
 use crate::reply::{Asked, ReplyBody};
+use crate::served::{self, Fact};
 
 /// The service that [`RealIpLayer`](super::RealIpLayer) makes.
 #[derive(Clone, Debug)]
@@ -39,10 +40,13 @@ where
         let client = shared.resolver().resolve(peer, request.headers());
         shared.tell(client.verdict);
         if let (None, Some(reply)) = (client.ip, shared.refusal()) {
-            shared.tell_refused(reply.reason());
             let (head, _) = request.into_parts();
+            shared.tell_refused(reply.reason(), &head);
             let asked = Asked::head(&head.method, head.version, &head.headers);
             return RealIpFuture::refused(reply.answer(asked, head.headers));
+        }
+        if let Some(ip) = client.ip {
+            served::learn(request.extensions(), Fact::Client(ip));
         }
         let extensions = request.extensions_mut();
         match extensions.get_mut::<ConnInfo>() {

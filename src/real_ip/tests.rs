@@ -134,7 +134,8 @@ async fn a_client_without_an_address_passes_or_is_refused() {
     assert_eq!(answer.headers()["grpc-status"], "3");
 
     let verdict = "client address: too_few";
-    let refused = format!("refused: {}", crate::reply::Reason::ClientUnknown);
-    let expected = [verdict, verdict, &refused, verdict, &refused];
+    let refused =
+        ["GET", "POST"].map(|method| format!("refused: client_unknown {method} / (10.0.0.1:4000)"));
+    let expected = [verdict, verdict, &refused[0], verdict, &refused[1]];
     assert_eq!(*told.lock().unwrap(), expected);
 }

@@ -7,6 +7,7 @@ use tower_service::Service;
 
 use super::layer::Shared;
 use super::{RequestId, RequestIdFuture};
+use crate::served::{self, Fact};
 
 /// The service that [`RequestIdLayer`](super::RequestIdLayer) makes.
 #[derive(Clone)]
@@ -53,6 +54,7 @@ where
         };
         let id = shared.id(request.headers_mut());
         let told = (shared.header.clone(), id.header_value());
+        served::learn(request.extensions(), Fact::Id(&id));
         request.extensions_mut().insert(id);
         RequestIdFuture::new(self.inner.call(request), Some(told))
     }

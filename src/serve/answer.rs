@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use pin_project::pin_project;
+use pin_project::{pin_project, pinned_drop};
 
 use super::app::App;
 use super::discard::Discard;
@@ -25,7 +25,7 @@ use crate::track::has_no_body;
 pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
 /// The answer to one request.
-#[pin_project]
+#[pin_project(PinnedDrop)]
 pub(super) struct AnswerFuture<A: App> {
     #[pin]
     answer: Answer<A::Future>,
@@ -111,6 +111,17 @@ impl<A: App> AnswerFuture<A> {
     }
 }
 
+#[pinned_drop]
+impl<A: App> PinnedDrop for AnswerFuture<A> {
+    /// Before the handler is dropped, which may ask: hyper gave up an answer that nothing else has ended, because
+    /// the client is gone.
+    fn drop(self: Pin<&mut Self>) {
+        if let Some(exchange) = self.project().exchange {
+            exchange.abandoned();
+        }
+    }
+}
+
 impl<A: App> Future for AnswerFuture<A> {
     type Output = Result<Response<ServeBody<A>>, Infallible>;
 
@@ -124,7 +135,10 @@ impl<A: App> Future for AnswerFuture<A> {
                 Projected::Service(answer) => match answer.poll(cx) {
                     Poll::Ready(Ok(response)) => ReplyBody::service(response),
                     Poll::Ready(Err(error)) => {
-                        let event = || Event::ServiceError { error: &*error };
+                        let known = exchange.known();
+                        let request = known.info();
+                        let error = &*error;
+                        let event = || Event::ServiceError { error, request };
                         exchange.server.events.tell(event);
                         refuse(exchange, Reason::Internal, this.asker)
                     }
@@ -185,7 +199,7 @@ fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<Rep
     } else {
         reason
     };
-    exchange.server.events.tell(|| Event::Refused { reason });
+    exchange.emit(|request| Event::Refused { reason, request });
     let asked = asker.asked.clone();
     ReplyBody::refusal(Reply::new(reason).answer(asked, HeaderMap::new()))
 }

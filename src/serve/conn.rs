@@ -7,7 +7,7 @@ use std::task::Waker;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::clock::{Clock, Tick};
-use super::exchange::{Exchange, State};
+use super::exchange::{Exchange, Known, State};
 use super::h2::Streams;
 use super::server::Server;
 use super::timeouts::Timeouts;
@@ -43,7 +43,7 @@ pub(super) enum Doing {
     Parked,
     Http1(Arc<Exchange>),
     Http2(Arc<Streams>),
-    Upgraded(String),
+    Upgraded(Arc<Known>),
 }
 
 impl Conn {
@@ -164,28 +164,30 @@ impl Conn {
     /// What would be cut if it were cut now: nothing for an idle connection.
     pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
         let now = clock.now();
-        self.each_in_flight(|began, name, state| into.push(self.named(now, began, name(), state)));
+        self.each_in_flight(|began, known, state| {
+            into.push(CutRequest::new(known().info(), now.since(began), state));
+        });
     }
 
-    pub fn named(&self, now: Tick, began: Tick, name: String, state: &'static str) -> CutRequest {
-        CutRequest::new(name, now.since(began), self.info.peer, state)
-    }
-
-    /// Visits what is in flight: since when, its name, which costs an allocation to those who ask, and
+    /// Visits what is in flight: since when, what is known of it, which costs allocations to those who ask, and
     /// its state.
-    pub fn each_in_flight(&self, mut visit: impl FnMut(Tick, &dyn Fn() -> String, &'static str)) {
+    pub fn each_in_flight(&self, mut visit: impl FnMut(Tick, &dyn Fn() -> Known, &'static str)) {
         match self.doing() {
             Doing::Parked => {}
             Doing::Http1(exchange) => match exchange.state() {
                 State::Idle | State::Lingering => {}
-                State::Head => visit(exchange.began(), &String::new, State::Head.as_str()),
-                state => visit(exchange.began(), &|| exchange.name(), state.as_str()),
+                State::Head => visit(exchange.began(), &|| exchange.known(), State::Head.as_str()),
+                state => visit(exchange.began(), &|| exchange.known(), state.as_str()),
             },
             Doing::Http2(streams) => {
                 let open = streams.open();
                 if open.is_empty() && self.write_is_blocked() {
                     let since = Tick(self.write_blocked.load(Relaxed));
-                    visit(since, &String::new, State::Responding.as_str());
+                    visit(
+                        since,
+                        &|| Known::of_peer(self.info.peer),
+                        State::Responding.as_str(),
+                    );
                 }
                 for exchange in open {
                     let state = if exchange.upgraded() {
@@ -193,10 +195,10 @@ impl Conn {
                     } else {
                         exchange.state().as_str()
                     };
-                    visit(exchange.began(), &|| exchange.name(), state);
+                    visit(exchange.began(), &|| exchange.known(), state);
                 }
             }
-            Doing::Upgraded(name) => visit(self.accepted, &|| name.clone(), UPGRADED),
+            Doing::Upgraded(known) => visit(self.accepted, &|| (*known).clone(), UPGRADED),
         }
     }
 }

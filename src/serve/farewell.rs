@@ -44,7 +44,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
         let server = &exchange.server;
         let words = match reason {
             Some(reason) => {
-                server.events.tell(|| Event::Refused { reason });
+                exchange.emit(|request| Event::Refused { reason, request });
                 last_words(reason)
             }
             None => Bytes::new(),

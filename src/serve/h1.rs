@@ -219,8 +219,8 @@ where
     fn ended(&mut self) -> Next<T> {
         let exchange = &self.exchange;
         if exchange.upgraded() {
-            let name = exchange.name();
-            exchange.conn.set_doing(Doing::Upgraded(name));
+            let known = Arc::new(exchange.known());
+            exchange.conn.set_doing(Doing::Upgraded(known));
         }
         Next::Over(exchange.conn.why())
     }

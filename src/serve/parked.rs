@@ -13,7 +13,7 @@ use super::h1::PARK_AFTER;
 use super::io::{Mode, ServeIo, only_newlines};
 use super::timer::Timer;
 use super::unread::may_be_unread;
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::phase::Phase;
 
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
@@ -178,8 +178,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         } else {
             Timeout::Idle
         };
-        let peer = io.conn().info.peer;
-        server.events.tell(|| Event::Timeout { peer, kind });
+        let request = RequestInfo::from_peer(io.conn().info.peer);
+        server.events.tell(|| Event::Timeout { kind, request });
         io.conn().will_end(Closed::Timeout(kind));
         if self.length > 0 {
             let since = self.since;

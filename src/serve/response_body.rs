@@ -102,7 +102,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 struct ResponseGuard(Arc<Exchange>);
 
 impl Guard for ResponseGuard {
-    fn end(self, _: End) {
+    fn end(self, how: End) {
+        if how == End::Cancelled {
+            // Before the body itself is dropped, which may ask.
+            self.0.abandoned();
+        }
         self.0.response_over();
     }
 }

@@ -177,12 +177,13 @@ impl Drains for Server {
         let now = self.clock.now();
         let (mut count, mut oldest) = (0, Vec::new());
         for conn in self.snapshot() {
-            conn.each_in_flight(|began, name, state| {
+            conn.each_in_flight(|began, known, state| {
                 count += 1;
                 let at = oldest.partition_point(|(other, _)| *other <= began);
                 if at < most {
                     oldest.truncate(most - 1);
-                    oldest.insert(at, (began, conn.named(now, began, name(), state)));
+                    let named = CutRequest::new(known().info(), now.since(began), state);
+                    oldest.insert(at, (began, named));
                 }
             });
         }

@@ -9,11 +9,11 @@ use hyper::body::Incoming;
 
 use super::answer::{Answer, AnswerFuture, Asker, ServeBody};
 use super::app::App;
-use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::h2::Streams;
 use super::request_body::RequestBody;
 use crate::conn_info::ConnInfo;
+use crate::deadlines::Deadlines;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {

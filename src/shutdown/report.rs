@@ -1,11 +1,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::sequence::Drains;
+use crate::events::RequestInfo;
+use crate::text;
 
 /// What began a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,33 +75,51 @@ pub struct CutRequest {
     pub peer: Option<SocketAddr>,
     /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
     pub state: &'static str,
+    /// The route that it matched (feature `axum`).
+    pub route: Option<String>,
+    /// The client's address, where [`real_ip`](crate::real_ip) found one.
+    pub client: Option<IpAddr>,
+    /// The id that [`RequestIdLayer`](crate::RequestIdLayer) gave it.
+    pub request_id: Option<String>,
 }
 
 impl CutRequest {
-    pub(crate) fn new(
-        what: String,
-        age: Duration,
-        peer: Option<SocketAddr>,
-        state: &'static str,
-    ) -> Self {
-        let (method, path) = what.split_once(' ').unwrap_or((&what, ""));
+    pub(crate) fn new(request: RequestInfo<'_>, age: Duration, state: &'static str) -> Self {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
         CutRequest {
-            method: method.to_owned(),
-            path: path.to_owned(),
+            method: owned(request.method).unwrap_or_default(),
+            path: owned(request.path).unwrap_or_default(),
             age,
-            peer,
+            peer: request.peer,
             state,
+            route: owned(request.route),
+            client: request.client,
+            request_id: owned(request.request_id),
         }
+    }
+
+    /// What an event says of it.
+    pub(super) fn info(&self) -> RequestInfo<'_> {
+        let mut info = RequestInfo::from_peer(self.peer);
+        if !self.method.is_empty() {
+            info.method = Some(&self.method);
+            info.path = Some(&self.path);
+        }
+        info.route = self.route.as_deref();
+        info.client = self.client;
+        info.request_id = self.request_id.as_deref();
+        info
     }
 }
 
 impl CutRequest {
     /// `GET /path`, or what is known when its head was not complete.
-    pub(super) fn what(&self) -> Cow<'static, str> {
+    fn what(&self) -> Cow<'static, str> {
         if self.method.is_empty() {
             Cow::Borrowed("(no complete head)")
         } else {
-            Cow::Owned(format!("{} {}", self.method, self.path))
+            let (method, path) = (text::path(&self.method, 32), text::path(&self.path, 256));
+            Cow::Owned(format!("{method} {path}"))
         }
     }
 }
@@ -113,8 +133,17 @@ impl fmt::Display for CutRequest {
             Seconds(self.age),
             self.state
         )?;
-        match self.peer {
-            Some(peer) => write!(f, ", from {peer}"),
+        // The client's own address, and the proxy between.
+        match (self.client, self.peer) {
+            (Some(client), Some(peer)) if client != peer.ip() => {
+                write!(f, ", from {client} via {peer}")?;
+            }
+            (_, Some(peer)) => write!(f, ", from {peer}")?,
+            (Some(client), None) => write!(f, ", from {client}")?,
+            (None, None) => {}
+        }
+        match &self.request_id {
+            Some(id) => write!(f, ", id {}", text::path(id, 128)),
             None => Ok(()),
         }
     }

@@ -108,10 +108,9 @@ impl Sequence {
             }
             report.cut.sort_by_key(|cut| std::cmp::Reverse(cut.age));
             for cut in &report.cut {
-                let what = cut.what();
                 handle.tell(|| Event::Cut {
-                    peer: cut.peer,
-                    what: &what,
+                    request: cut.info(),
+                    state: cut.state,
                     age: cut.age,
                 });
             }

@@ -1,7 +1,7 @@
 use super::report::StepEnd::{CutShort, Done, Failed, Panicked, Skipped, TimedOut};
 use super::report::StepKind::{Closer, Flush, Worker};
 use super::*;
-use crate::events::Event;
+use crate::events::{Event, RequestInfo};
 use crate::phase::Phase;
 use crate::track::{Tally, TallyGuard};
 use std::net::SocketAddr;
@@ -297,8 +297,7 @@ async fn idle_connections_wait_for_the_in_flight_work_of_every_server() {
 async fn what_is_in_flight_at_the_deadline_is_cut_and_named_the_oldest_first() {
     let log = Log::new();
     let (handle, running) = run(quiet().drain(seconds(3)), &log);
-    let cut =
-        |what: &str, age| CutRequest::new(what.to_owned(), seconds(age), None, "in the handler");
+    let cut = |what: &str, age| cut_request(what, seconds(age), None, "in the handler");
     let mut app = Fake::new(&log).begin();
     app.cut = vec![cut("GET /young", 1), cut("GET /old", 9)];
     let mut admin = Fake::new(&log).begin();
@@ -724,19 +723,14 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
         total: Duration::from_millis(21_250),
         at_once: true,
         cut: vec![
-            CutRequest::new(
-                "GET /events".to_owned(),
+            cut_request(
+                "GET /events",
                 seconds(75),
                 Some(peer),
                 "sending the response",
             ),
-            CutRequest::new("GET /ws".to_owned(), seconds(20), None, "upgraded"),
-            CutRequest::new(
-                String::new(),
-                Duration::from_millis(480),
-                None,
-                "reading the head",
-            ),
+            cut_request("GET /ws", seconds(20), None, "upgraded"),
+            cut_request("", Duration::from_millis(480), None, "reading the head"),
         ],
         steps: vec![
             step(Worker, "mailer", seconds(5), TimedOut),
@@ -778,7 +772,7 @@ fn a_report_that_is_not_clean_names_what_was_cut_and_what_failed() {
 
 #[test]
 fn a_long_list_of_cut_requests_is_cut_short() {
-    let one = CutRequest::new("GET /".to_owned(), SECOND, None, "in the handler");
+    let one = cut_request("GET /", SECOND, None, "in the handler");
     let report = Report {
         cut: vec![one; 23],
         ..report()
@@ -802,7 +796,7 @@ fn every_blemish_makes_it_unclean() {
     assert!(with(|_| {}));
     assert!(!with(|report| report.at_once = true));
     assert!(!with(|report| {
-        let one = CutRequest::new("GET /".to_owned(), SECOND, None, "in the handler");
+        let one = cut_request("GET /", SECOND, None, "in the handler");
         report.cut.push(one);
     }));
     for end in [Failed(String::new()), Panicked, TimedOut, CutShort, Skipped] {
@@ -826,4 +820,19 @@ async fn who_is_ready_before_anybody_listens_is_told_once() {
     handle.drain_now();
     sequence.run().await;
     assert_eq!(log.lines(), ["0.0 ready", "0.0 draining", "0.0 closed"]);
+}
+
+/// `GET /path`, or nothing.
+fn cut_request(
+    what: &str,
+    age: Duration,
+    peer: Option<SocketAddr>,
+    state: &'static str,
+) -> CutRequest {
+    let mut request = RequestInfo::from_peer(peer);
+    if let Some((method, path)) = what.split_once(' ') {
+        request.method = Some(method);
+        request.path = Some(path);
+    }
+    CutRequest::new(request, age, state)
 }

@@ -85,10 +85,10 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
         *told.lock().unwrap(),
         [
             "client address: unknown",
-            "refused: body_too_large",
+            "refused: body_too_large POST /",
             "client address: unknown",
-            "refused: rate_limited",
-            "refused: draining",
+            "refused: rate_limited POST /",
+            "refused: draining POST /",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! What happened lately, and how often each thing did.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Display, Write};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::events::{Closed, Event};
+use crate::events::{Closed, Event, RequestInfo};
+use crate::text;
 
 /// The length of the list.
 pub(super) const KEPT: usize = 100;
@@ -104,14 +105,24 @@ impl Happenings {
                 let what = if *ready { "ready" } else { "not_ready" };
                 self.note("readiness", what, &"", None);
             }
-            Event::Timeout { peer, kind } => self.note("timeout", kind.as_str(), &"", *peer),
-            Event::Refused { reason } => self.note("refused", reason.as_str(), &"", None),
-            Event::Cut { peer, what, .. } => self.note("cut", "request", what, *peer),
+            Event::Timeout { kind, request } => {
+                self.note("timeout", kind.as_str(), &named(request), request.peer);
+            }
+            Event::Refused { reason, request } => {
+                self.note("refused", reason.as_str(), &named(request), request.peer);
+            }
+            Event::Cut { request, state, .. } => match request.method {
+                Some(_) => self.note("cut", "request", &named(request), request.peer),
+                None => self.note("cut", "request", state, request.peer),
+            },
             Event::MalformedGrpcTimeout => self.note("ignored", "grpc_timeout", &"", None),
             Event::RateLimitFull => self.note("rate_limit", "full", &"", None),
             Event::RateLimitFallback { error } => self.note("rate_limit", "fallback", error, None),
             Event::RateLimitRestored => self.note("rate_limit", "restored", &"", None),
-            Event::ServiceError { error } => self.note("error", "service", error, None),
+            Event::ServiceError { error, request } => {
+                let detail = format_args!("{error} {}", named(request));
+                self.note("error", "service", &detail, request.peer);
+            }
             Event::AcceptError { error, pause: None } => self.note("error", "accept", error, None),
             Event::AcceptError {
                 error,
@@ -130,11 +141,9 @@ impl Happenings {
         detail: &dyn Display,
         peer: Option<SocketAddr>,
     ) {
-        // Empty, and no allocation, for all that comes at the rate of an attack. Before the lock is taken: an
-        // error is somebody else's code, which may take its time, panic, or tell something itself.
-        let mut text = String::new();
-        // An error is how the writer says that it has enough.
-        let _ = write!(Bounded(&mut text), "{detail}");
+        // Before the lock is taken: an error is foreign code, which may take its time, panic, or emit an event
+        // itself.
+        let text = text::line(detail, LONGEST);
         self.rare().note(kind, what, text, peer, Instant::now());
         // Release: who sees the number sees the list, through its lock anyway.
         self.version.fetch_add(1, Ordering::Release);
@@ -257,18 +266,10 @@ impl Rare {
     }
 }
 
-/// Takes the beginning of a text.
-struct Bounded<'a>(&'a mut String);
-
-impl Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            if self.0.len() + character.len_utf8() > LONGEST {
-                self.0.push('…');
-                return Err(fmt::Error);
-            }
-            self.0.push(character);
-        }
-        Ok(())
+/// The request; its peer stands in a column of its own.
+fn named<'a>(request: &RequestInfo<'a>) -> RequestInfo<'a> {
+    RequestInfo {
+        peer: None,
+        ..*request
     }
 }

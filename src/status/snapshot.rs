@@ -9,9 +9,13 @@ use super::json::Json;
 use super::page::Shared;
 use crate::phase::Phase;
 use crate::shutdown::{CutRequest, Handle};
+use crate::text;
 
 /// How many requests are named.
 pub(super) const NAMED: usize = 100;
+
+/// The longest method and path, in bytes.
+const LONGEST: usize = 256;
 
 /// What stands before the document, so that it is an event as it is.
 pub(super) const BEFORE: &str = "data: ";
@@ -123,15 +127,21 @@ fn in_flight(json: &mut Json, shared: &Shared) {
                     age,
                     peer: from,
                     state,
+                    route: matched,
+                    client,
+                    request_id,
                 } = request;
                 json.object(|json| {
                     json.key("age_ms").number(millis(*age));
-                    json.key("method").text(method);
-                    json.key("path").text(path);
+                    json.key("method").text(text::path(method, LONGEST));
+                    json.key("path").text(text::path(path, LONGEST));
                     let route = routes.get(&(method.as_str(), path.as_str()));
                     json.key("route")
-                        .or_null(route, |json, route| json.text(route));
+                        .or_null(matched.as_ref().or(route), |json, route| json.text(route));
                     peer(json, *from);
+                    json.key("client").or_null(*client, Json::text);
+                    json.key("request_id")
+                        .or_null(request_id.as_deref(), Json::text);
                     json.key("state").text(state);
                 });
             }

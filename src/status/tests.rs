@@ -18,7 +18,7 @@ use super::happenings::KEPT;
 use super::json::Json;
 use super::service::{PAGE, POLICY};
 use super::{StatusBody, StatusPage};
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::reply::Reason;
 use crate::serve::App;
 use crate::shutdown::Handle;
@@ -262,6 +262,7 @@ async fn what_happens_is_told_soon_but_not_more_than_ten_times_a_second() {
     let began = Instant::now();
     events.tell(|| Event::Refused {
         reason: Reason::RateLimited,
+        request: RequestInfo::default(),
     });
     let told = watching.next().await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_millis(100));
@@ -271,6 +272,7 @@ async fn what_happens_is_told_soon_but_not_more_than_ten_times_a_second() {
         loop {
             events.tell(|| Event::Refused {
                 reason: Reason::RateLimited,
+                request: RequestInfo::default(),
             });
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -300,8 +302,8 @@ async fn for_who_does_not_read_nothing_waits() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let events = page.events();
         events.tell(|| Event::Timeout {
-            peer: PEER,
             kind: Timeout::Idle,
+            request: RequestInfo::from_peer(PEER),
         });
         if second == 30 {
             handle.lifecycle().advance(Phase::Ready);
@@ -376,8 +378,8 @@ async fn an_attack_cannot_flush_the_list() {
     let (_, page) = page();
     let events = page.events();
     let cut = Event::Cut {
-        peer: PEER,
-        what: "GET /slow",
+        request: get_of("/slow", PEER),
+        state: "in the handler",
         age: Duration::from_secs(3),
     };
     events.tell(|| cut.clone());
@@ -387,13 +389,17 @@ async fn an_attack_cannot_flush_the_list() {
         let peer = Some(SocketAddr::from((round.to_be_bytes(), 1)));
         let error = std::io::Error::other(format!("{round} {}", "ä".repeat(500)));
         events.tell(|| Event::Timeout {
-            peer,
             kind: Timeout::ReadHeader,
+            request: RequestInfo::from_peer(peer),
         });
         events.tell(|| Event::Refused {
             reason: Reason::HeadTooSlow,
+            request: RequestInfo::default(),
         });
-        events.tell(|| Event::ServiceError { error: &error });
+        events.tell(|| Event::ServiceError {
+            error: &error,
+            request: RequestInfo::default(),
+        });
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let told = snapshot(&page).await;
@@ -438,7 +444,10 @@ fn an_error_that_tells_something_while_it_is_shown_blocks_nobody() {
         let (_, page) = page();
         let events = page.events();
         let error = Talkative(events.clone());
-        events.tell(|| Event::ServiceError { error: &error });
+        events.tell(|| Event::ServiceError {
+            error: &error,
+            request: RequestInfo::default(),
+        });
         done.send(page.shared.happenings.rare().list.len()).unwrap();
     });
     assert_eq!(was_done.recv_timeout(Duration::from_secs(5)), Ok(2));
@@ -450,11 +459,17 @@ async fn what_comes_now_and_then_cannot_flush_the_list_either() {
     let events = page.events();
     let error = std::io::Error::other("the one that matters");
     events.tell(|| Event::Phase(Phase::Ready));
-    events.tell(|| Event::ServiceError { error: &error });
+    events.tell(|| Event::ServiceError {
+        error: &error,
+        request: RequestInfo::default(),
+    });
     // As idle connections do in every quiet hour.
     for _ in 0..1_000 {
         for kind in [Timeout::Idle, Timeout::ReadHeader] {
-            events.tell(|| Event::Timeout { peer: PEER, kind });
+            events.tell(|| Event::Timeout {
+                kind,
+                request: RequestInfo::from_peer(PEER),
+            });
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
@@ -502,10 +517,10 @@ async fn the_list_is_bounded_and_the_latest_comes_first() {
     let (_, page) = page();
     let events = page.events();
     for number in 0..250 {
-        let what = format!("GET /{number}");
+        let path = format!("/{number}");
         events.tell(|| Event::Cut {
-            peer: None,
-            what: &what,
+            request: get_of(&path, None),
+            state: "in the handler",
             age: Duration::ZERO,
         });
     }
@@ -542,17 +557,21 @@ async fn everything_that_can_happen_is_counted() {
         },
         Event::Readiness { ready: true },
         Event::Timeout {
-            peer: PEER,
             kind: Timeout::Write,
+            request: RequestInfo::from_peer(PEER),
         },
         Event::Refused {
             reason: Reason::Draining,
+            request: RequestInfo::default(),
         },
         Event::MalformedGrpcTimeout,
         Event::RateLimitFull,
         Event::RateLimitFallback { error },
         Event::RateLimitRestored,
-        Event::ServiceError { error },
+        Event::ServiceError {
+            error,
+            request: RequestInfo::default(),
+        },
         Event::AcceptError {
             error: &io,
             pause: None,
@@ -562,8 +581,8 @@ async fn everything_that_can_happen_is_counted() {
             pause: Some(Duration::from_millis(5)),
         },
         Event::Cut {
-            peer: None,
-            what: "GET /",
+            request: get_of("/", None),
+            state: "in the handler",
             age: Duration::ZERO,
         },
     ];
@@ -593,4 +612,12 @@ async fn everything_that_can_happen_is_counted() {
     let accept = json!({"kind": "error", "what": "accept", "count": 2});
     assert!(counters.contains(&accept), "{counters:?}");
     assert_eq!(told["events"][1]["detail"], "no more; pausing for 5ms");
+}
+
+/// A GET of this path, from this peer.
+fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
+    let mut request = RequestInfo::from_peer(peer);
+    request.method = Some("GET");
+    request.path = Some(path);
+    request
 }

@@ -92,6 +92,7 @@ where
                 .get_or_insert_with(|| Box::pin(sleep_until(limit.deadline)));
             ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
         }
+        limit.give_up();
         this.body.set(None);
         *this.sleep = None;
         limit.tell();

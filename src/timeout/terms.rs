@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::RouteTimeout;
 use super::grpc::{Said, said};
 use super::layer::Shared;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Subject};
 use crate::reply::{Asked, Reason, Reply, ReplyBody, is_native_grpc};
 
 /// A request's deadline, and what is to be known when it passes.
@@ -25,6 +25,7 @@ pub(super) struct Limit {
     reason: Reason,
     // Not the layer's whole state: without a listener there is no counter that all requests share.
     events: Events,
+    subject: Subject,
 }
 
 impl Terms {
@@ -54,6 +55,7 @@ impl Terms {
                 deadline: Instant::now().checked_add(time?)?,
                 reason: shared.reason,
                 events: shared.events.clone(),
+                subject: Subject::of(request, shared.events.is_heard() || shared.whole),
             },
             asked,
             whole: shared.whole,
@@ -78,10 +80,16 @@ impl Terms {
 }
 
 impl Limit {
+    /// The body ends early because of it, in an error that outer layers see.
+    pub fn give_up(&self) {
+        self.subject.timed_out();
+    }
+
     /// Tells that it has passed.
     pub fn tell(&self) {
         let reason = self.reason;
-        self.events.tell(|| Event::Refused { reason });
+        self.subject
+            .emit(&self.events, |request| Event::Refused { reason, request });
     }
 
     /// The refusal as the trailers of a gRPC answer.

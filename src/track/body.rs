@@ -2,23 +2,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use super::End;
 use bytes::Buf;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use http::{HeaderMap, header};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
-
-/// How a body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
-    /// It was read to its end, trailers included; or it had nothing to read.
-    Complete,
-    /// It yielded an error.
-    Error,
-    /// It was dropped before its end: the peer went away, or whoever read it was cancelled.
-    Cancelled,
-}
 
 /// What a [`TrackedBody`] ends, exactly once.
 pub trait Guard {

@@ -30,6 +30,7 @@
 //! ```
 
 mod body;
+mod end;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -38,5 +39,6 @@ mod tests;
 pub(crate) use body::content_length;
 #[cfg(feature = "serve")]
 pub(crate) use body::has_no_body;
-pub use body::{End, Guard, TrackedBody};
+pub use body::{Guard, TrackedBody};
+pub use end::End;
 pub use tally::{Tally, TallyGuard};

@@ -1,9 +1,10 @@
 use super::*;
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::in_flight::InFlightLayer;
 use crate::reply::Reason;
 use crate::{Lifecycle, Phase, Verdict};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A family of counters with one sample for each value of its label.
@@ -100,8 +101,8 @@ fn every_event_is_counted() {
         ),
         (
             Event::Timeout {
-                peer: None,
                 kind: Timeout::WriteStall,
+                request: RequestInfo::from_peer(None),
             },
             "timeouts",
             "\"write_stall\"",
@@ -109,6 +110,7 @@ fn every_event_is_counted() {
         (
             Event::Refused {
                 reason: Reason::RateLimited,
+                request: RequestInfo::default(),
             },
             "refusals",
             "\"rate_limited\"",
@@ -128,7 +130,14 @@ fn every_event_is_counted() {
             "",
         ),
         (Event::RateLimitRestored, "rate_limit_restored", ""),
-        (Event::ServiceError { error: &error }, "service_errors", ""),
+        (
+            Event::ServiceError {
+                error: &error,
+                request: RequestInfo::default(),
+            },
+            "service_errors",
+            "",
+        ),
         (Event::Readiness { ready: true }, "readiness_changes", ""),
         (
             Event::AcceptError {
@@ -143,8 +152,8 @@ fn every_event_is_counted() {
         (0..=times).for_each(|_| events.tell(|| event.clone()));
     }
     events.tell(|| Event::Cut {
-        peer: None,
-        what: "GET /",
+        request: get_of("/", None),
+        state: "in the handler",
         age: Duration::ZERO,
     });
     let scrape = scrape(&metrics);
@@ -179,7 +188,10 @@ fn each_value_of_a_label_counts_as_itself() {
         Timeout::WriteStall,
     ];
     for kind in kinds {
-        events.tell(|| Event::Timeout { peer: None, kind });
+        events.tell(|| Event::Timeout {
+            kind,
+            request: RequestInfo::from_peer(None),
+        });
         let one = value(
             &scrape(&metrics),
             "lameduck_timeouts_total",
@@ -289,4 +301,12 @@ async fn the_keys_of_a_rate_limit() {
         value(&scrape(&metrics), "lameduck_rate_limit_keys", &[]),
         2.0
     );
+}
+
+/// A GET of this path, from this peer.
+fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
+    let mut request = RequestInfo::from_peer(peer);
+    request.method = Some("GET");
+    request.path = Some(path);
+    request
 }

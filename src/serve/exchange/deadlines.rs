@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Exchange, State};
 use crate::events::{Event, Timeout};
 use crate::serve::clock::Tick;
+use crate::track::End;
 
 impl Exchange {
     pub fn header_deadline(&self) -> Tick {
@@ -83,10 +84,8 @@ impl Exchange {
     }
 
     pub fn tell_timeout(&self, kind: Timeout) {
-        self.server.events.tell(|| Event::Timeout {
-            peer: self.conn.info.peer,
-            kind,
-        });
+        self.give_up(End::Timeout);
+        self.emit(|request| Event::Timeout { kind, request });
     }
 
     pub fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {

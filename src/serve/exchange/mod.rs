@@ -2,6 +2,7 @@
 
 mod body;
 mod deadlines;
+mod facts;
 
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
@@ -16,7 +17,11 @@ use super::clock::Tick;
 use super::conn::Conn;
 use super::discard::Discard;
 use super::server::Server;
+use crate::events::target;
 use crate::shutdown::ConnectionState;
+
+use facts::Facts;
+pub(super) use facts::Known;
 
 /// The deadlines, flags and wakers of one request.
 ///
@@ -51,6 +56,8 @@ pub(super) struct Exchange {
     /// A leftover body has been looked at once.
     looked: AtomicBool,
     tail: AtomicBool,
+    /// Why the request was given up, as `facts` spells it; 0: it was not.
+    end: AtomicU8,
     http2: bool,
     /// The clock as read in this poll of the owner; 0 when it has not been.
     now: AtomicU64,
@@ -68,6 +75,8 @@ struct Cross {
     leftover: Option<Discard>,
     /// `GET /path`. One string for a connection's life, so that naming a request allocates nothing.
     name: String,
+    /// What layers have learnt of the request.
+    facts: Facts,
 }
 
 /// Where a request stands.
@@ -134,6 +143,7 @@ impl Exchange {
             upgraded: AtomicBool::new(false),
             looked: AtomicBool::new(false),
             tail: AtomicBool::new(false),
+            end: AtomicU8::new(0),
             http2,
             now: AtomicU64::new(0),
             cross: Mutex::new(Cross {
@@ -224,18 +234,16 @@ impl Exchange {
         self.write_expired.store(false, Relaxed);
         self.upgraded.store(false, Relaxed);
         self.looked.store(false, Relaxed);
+        self.end.store(0, Relaxed);
         self.conn.count_request();
         cross.reader = None;
         cross.leftover = None;
+        cross.facts = Facts::default();
         let name = &mut cross.name;
         name.clear();
         name.push_str(method.as_str());
         name.push(' ');
-        // A CONNECT names where it leads to, and has no path.
-        let path = match uri.path() {
-            "" => uri.authority().map_or("", |to| to.as_str()),
-            path => path,
-        };
+        let path = target(uri);
         if path.len() <= LONGEST_NAME {
             name.push_str(path);
         } else {
@@ -281,10 +289,6 @@ impl Exchange {
     /// When this request began, or since when the connection has been idle.
     pub fn began(&self) -> Tick {
         Tick(self.began.load(Relaxed))
-    }
-
-    pub fn name(&self) -> String {
-        self.cross().name.clone()
     }
 
     // === flags ===

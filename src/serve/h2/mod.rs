@@ -23,8 +23,9 @@ use super::conn::{Conn, Doing};
 use super::io::{Mode, ServeIo};
 use super::service::{ConnService, Source};
 use super::timer::Timer;
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::phase::Phase;
+use crate::track::End;
 use executor::StreamExecutor;
 
 /// How long a connection without streams may take to acknowledge the GOAWAY (hyper waits for a PING
@@ -119,6 +120,8 @@ where
                 }
                 Due::Unacknowledged => return Poll::Ready(self.why),
                 Due::TakesNothing(kind) => {
+                    let open = self.streams.open();
+                    open.iter().for_each(|open| open.give_up(End::Timeout));
                     self.tell_timeout(kind);
                     return Poll::Ready(Closed::Timeout(kind));
                 }
@@ -169,7 +172,8 @@ where
 
     fn tell_timeout(&self, kind: Timeout) {
         let peer = self.streams.conn.info.peer;
-        let event = || Event::Timeout { peer, kind };
+        let request = RequestInfo::from_peer(peer);
+        let event = || Event::Timeout { kind, request };
         self.streams.server.events.tell(event);
     }
 

@@ -1,6 +1,7 @@
 //! What others wrote, made fit for a line: nothing in it ends the line, closes a quote, or speaks to a terminal.
 
 use std::borrow::Cow;
+#[cfg(feature = "tracing")]
 use std::error::Error;
 use std::fmt::{self, Write};
 
@@ -40,6 +41,7 @@ pub(crate) fn line(text: impl fmt::Display, most: usize) -> String {
 }
 
 /// An error and its sources, in one line.
+#[cfg(feature = "tracing")]
 pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
     let mut line = Line::new(most);
     let _ = write!(line, "{error}");

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exchange::Exchange;
+use crate::served::ServedRequest;
 
 /// The request extension by which a handler moves its own deadlines, as Go's
 /// `http.ResponseController` does: for long uploads, server-sent events, long polls.
@@ -29,23 +29,28 @@ use super::exchange::Exchange;
 /// ```
 #[derive(Clone)]
 pub struct Deadlines {
-    exchange: Arc<Exchange>,
+    request: Arc<dyn ServedRequest>,
     epoch: u64,
 }
 
 impl Deadlines {
-    pub(super) fn new(exchange: Arc<Exchange>, epoch: u64) -> Self {
-        Deadlines { exchange, epoch }
+    pub(crate) fn new(request: Arc<dyn ServedRequest>, epoch: u64) -> Self {
+        Deadlines { request, epoch }
+    }
+
+    /// The request as the server knows it, and its number there.
+    pub(crate) fn served(&self) -> (&Arc<dyn ServedRequest>, u64) {
+        (&self.request, self.epoch)
     }
 
     /// The request body is to be read by this long from now; `None`: whenever.
     pub fn set_read(&self, wait: impl Into<Option<Duration>>) {
-        self.exchange.set_read_deadline(self.epoch, wait.into());
+        self.request.set_read_deadline(self.epoch, wait.into());
     }
 
     /// The response is to be written by this long from now; `None`: whenever.
     pub fn set_write(&self, wait: impl Into<Option<Duration>>) {
-        self.exchange.set_write_deadline(self.epoch, wait.into());
+        self.request.set_write_deadline(self.epoch, wait.into());
     }
 }
 

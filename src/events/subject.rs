@@ -1,0 +1,85 @@
+use std::net::{IpAddr, SocketAddr};
+
+use http::{Method, Request, Uri};
+
+use super::{Event, Events, RequestInfo};
+use crate::request_id::RequestId;
+use crate::route::{self, Route};
+use crate::served::Served;
+
+/// Names a request in an event that may be emitted when the request itself has gone on to the service.
+///
+/// The server that serves it knows its name; on another server it is copied, which costs an allocation and is
+/// done only for a listener.
+#[derive(Debug, Default)]
+pub(crate) enum Subject {
+    #[default]
+    Unknown,
+    Served(Served),
+    Own(Box<Own>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Own {
+    method: Method,
+    uri: Uri,
+    peer: Option<SocketAddr>,
+    client: Option<IpAddr>,
+    route: Option<Route>,
+    id: Option<RequestId>,
+}
+
+impl Subject {
+    /// Names nothing if it is not `wanted`, because there is no listener.
+    pub fn of<B>(request: &Request<B>, wanted: bool) -> Self {
+        if !wanted {
+            return Subject::Unknown;
+        }
+        let extensions = request.extensions();
+        let served = Served::of(extensions);
+        if served.is_known() {
+            return Subject::Served(served);
+        }
+        let head = RequestInfo::from_head(request.method(), request.uri(), extensions);
+        Subject::Own(Box::new(Own {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            peer: head.peer,
+            client: head.client,
+            route: route::matched(extensions).cloned(),
+            id: RequestId::of(extensions).cloned(),
+        }))
+    }
+
+    /// The time that a layer gave the request is over.
+    pub fn timed_out(&self) {
+        if let Subject::Served(served) = self {
+            served.timed_out();
+        }
+    }
+
+    /// Emits an event that names it.
+    pub fn emit(&self, events: &Events, event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>) {
+        if !events.is_heard() {
+            return;
+        }
+        let emit = &mut |request: RequestInfo<'_>| events.tell(|| event(request));
+        match self {
+            Subject::Served(served) if served.describe(emit) => {}
+            Subject::Served(_) | Subject::Unknown => emit(RequestInfo::default()),
+            Subject::Own(own) => emit(own.info()),
+        }
+    }
+}
+
+impl Own {
+    fn info(&self) -> RequestInfo<'_> {
+        let mut info = RequestInfo::from_peer(self.peer);
+        info.method = Some(self.method.as_str());
+        info.path = Some(super::target(&self.uri));
+        info.client = self.client;
+        info.route = self.route.as_ref().map(route::name);
+        info.request_id = self.id.as_ref().map(RequestId::as_str);
+        info
+    }
+}

@@ -1,0 +1,152 @@
+//! What is known of a request beyond its head, for those who name it, and why it ended.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::{Exchange, State};
+use crate::events::{Event, RequestInfo};
+use crate::request_id::RequestId;
+use crate::route::{self, Route};
+use crate::served::{Fact, ServedRequest};
+use crate::track::End;
+
+/// What the layers have learnt.
+#[derive(Clone, Default)]
+pub(super) struct Facts {
+    client: Option<IpAddr>,
+    route: Option<Route>,
+    id: Option<RequestId>,
+}
+
+/// A request's name and facts at one moment, taken out of the lock: a listener may ask for them again.
+#[derive(Clone)]
+pub(in crate::serve) struct Known {
+    peer: Option<SocketAddr>,
+    /// `GET /path`; empty if there is no request.
+    name: String,
+    facts: Facts,
+}
+
+impl Known {
+    /// There is no request.
+    pub fn of_peer(peer: Option<SocketAddr>) -> Self {
+        Known {
+            peer,
+            name: String::new(),
+            facts: Facts::default(),
+        }
+    }
+
+    pub fn info(&self) -> RequestInfo<'_> {
+        let mut info = RequestInfo::from_peer(self.peer);
+        if let Some((method, path)) = self.name.split_once(' ') {
+            info.method = Some(method);
+            info.path = Some(path);
+        }
+        info.client = self.facts.client;
+        info.route = self.facts.route.as_ref().map(route::name);
+        info.request_id = self.facts.id.as_ref().map(RequestId::as_str);
+        info
+    }
+}
+
+impl Exchange {
+    pub fn known(&self) -> Known {
+        let peer = self.conn.info.peer;
+        match self.state() {
+            // The name is that of the request before.
+            State::Idle | State::Head => Known::of_peer(peer),
+            _ => {
+                let cross = self.cross();
+                Known {
+                    peer,
+                    name: cross.name.clone(),
+                    facts: cross.facts.clone(),
+                }
+            }
+        }
+    }
+
+    /// Emits an event that names the request.
+    pub fn emit(&self, event: impl for<'a> FnOnce(RequestInfo<'a>) -> Event<'a>) {
+        let events = &self.server.events;
+        if events.is_heard() {
+            let known = self.known();
+            events.tell(|| event(known.info()));
+        }
+    }
+
+    /// The request is given up for this reason, unless it has been for another.
+    pub fn give_up(&self, end: End) {
+        let none = 0;
+        let _ = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
+    }
+
+    /// hyper has dropped the handler or the response's body before its end: the server or a panic has ended it, or
+    /// else the client has.
+    pub fn abandoned(&self) {
+        if std::thread::panicking() {
+            self.give_up(End::Panic);
+        } else if !self.server.cutting() {
+            self.give_up(End::ClientGone);
+        }
+    }
+
+    fn is_current(&self, epoch: u64) -> bool {
+        self.cross().epoch == epoch
+    }
+}
+
+/// 0 is none.
+fn word(end: End) -> u8 {
+    end as u8 + 1
+}
+
+impl ServedRequest for Exchange {
+    fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
+        Exchange::set_read_deadline(self, epoch, wait);
+    }
+
+    fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
+        Exchange::set_write_deadline(self, epoch, wait);
+    }
+
+    fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
+        let current = self.is_current(epoch);
+        if current {
+            with(self.known().info());
+        }
+        current
+    }
+
+    fn learn(&self, epoch: u64, fact: Fact<'_>) {
+        let mut cross = self.cross();
+        if cross.epoch != epoch {
+            return;
+        }
+        let facts = &mut cross.facts;
+        match fact {
+            Fact::Client(ip) => facts.client = Some(ip),
+            Fact::Route(route) => facts.route = Some(route.clone()),
+            Fact::Id(id) => facts.id = Some(id.clone()),
+        }
+    }
+
+    fn ends_by(&self, epoch: u64, end: End) {
+        if self.is_current(epoch) {
+            self.give_up(end);
+        }
+    }
+
+    fn ended_by(&self, epoch: u64) -> Option<End> {
+        if !self.is_current(epoch) {
+            return None;
+        }
+        let word = usize::from(self.end.load(Relaxed));
+        let given_up = word.checked_sub(1).and_then(|at| End::ALL.get(at));
+        given_up
+            .copied()
+            .or_else(|| self.server.cutting().then_some(End::Cut))
+    }
+}

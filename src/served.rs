@@ -1,0 +1,111 @@
+//! The way from the layers to the server that serves their request.
+//!
+//! [`serve`](mod@crate::serve) emits events about requests that it cuts or gives up, and only the layers know whose
+//! they are; the layers see a future or a body dropped, and only the server knows why. Both meet in the extension
+//! that [`Deadlines`](crate::serve::Deadlines) is, so that it costs no allocation of its own.
+
+use std::net::IpAddr;
+
+use http::Extensions;
+
+use crate::events::RequestInfo;
+use crate::request_id::RequestId;
+use crate::route::Route;
+use crate::track::End;
+
+/// What a layer learns of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fact<'a> {
+    Client(IpAddr),
+    Route(&'a Route),
+    Id(&'a RequestId),
+}
+
+/// A request, as the server that serves it keeps it. `epoch` is its number on its connection: what belongs to
+/// another request than the one of now is ignored.
+#[cfg(feature = "serve")]
+pub(crate) trait ServedRequest: Send + Sync {
+    fn set_read_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
+    fn set_write_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
+    /// Shows it to `with`, if it is still the request of now.
+    fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool;
+    /// A layer has learnt this of it.
+    fn learn(&self, epoch: u64, fact: Fact<'_>);
+    /// Ends for this reason, unless there has been another before.
+    fn ends_by(&self, epoch: u64, end: End);
+    /// Why it has been given up; `None` if the server has not done so.
+    fn ended_by(&self, epoch: u64) -> Option<End>;
+}
+
+/// A handle on the request, or on nothing if another server serves it. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Served {
+    #[cfg(feature = "serve")]
+    request: Option<crate::deadlines::Deadlines>,
+}
+
+impl Served {
+    pub fn of(extensions: &Extensions) -> Self {
+        #[cfg(not(feature = "serve"))]
+        let _ = extensions;
+        Served {
+            #[cfg(feature = "serve")]
+            request: extensions.get().cloned(),
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_known(&self) -> bool {
+        #[cfg(feature = "serve")]
+        return self.request.is_some();
+        #[cfg(not(feature = "serve"))]
+        false
+    }
+
+    /// Shows what the server knows of it; `false` if there is nothing to show.
+    pub fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
+        #[cfg(feature = "serve")]
+        if let Some(request) = &self.request {
+            let (request, epoch) = request.served();
+            return request.describe(epoch, with);
+        }
+        let _ = with;
+        false
+    }
+
+    /// How it really ended, where a body or a future only shows that it failed or was dropped.
+    pub fn end(&self, seen: End) -> End {
+        #[cfg(feature = "serve")]
+        if let (End::Cancelled | End::Error, Some(request)) = (seen, &self.request) {
+            let (request, epoch) = request.served();
+            return request.ended_by(epoch).unwrap_or(seen);
+        }
+        seen
+    }
+
+    /// The time that a layer gave it is over.
+    pub fn timed_out(&self) {
+        #[cfg(feature = "serve")]
+        if let Some(request) = &self.request {
+            let (request, epoch) = request.served();
+            request.ends_by(epoch, End::Timeout);
+        }
+    }
+}
+
+/// A layer has learnt this of the request with these extensions.
+pub(crate) fn learn(extensions: &Extensions, fact: Fact<'_>) {
+    #[cfg(feature = "serve")]
+    if let Some(request) = extensions.get::<crate::deadlines::Deadlines>() {
+        let (request, epoch) = request.served();
+        request.learn(epoch, fact);
+    }
+    #[cfg(not(feature = "serve"))]
+    let _ = (extensions, fact);
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").finish_non_exhaustive()
+    }
+}
