@@ -58,6 +58,7 @@ pub(super) fn level_of(reason: Reason) -> Level {
         | Reason::BadTarget
         | Reason::BadFraming
         | Reason::UnknownTransferCoding
+        | Reason::Malformed
         | Reason::BodyTooLarge
         | Reason::RateLimited
         | Reason::ClientUnknown => Level::DEBUG,

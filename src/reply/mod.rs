@@ -11,6 +11,7 @@
 //! | [`BadTarget`](Reason::BadTarget) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`BadFraming`](Reason::BadFraming) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`UnknownTransferCoding`](Reason::UnknownTransferCoding) | 501 | UNIMPLEMENTED 12 | `Connection: close` |
+//! | [`Malformed`](Reason::Malformed) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
 //! | [`RequestTimeout`](Reason::RequestTimeout) | 503 | DEADLINE_EXCEEDED 4 | |
 //! | [`GatewayTimeout`](Reason::GatewayTimeout) | 504 | DEADLINE_EXCEEDED 4 | |

@@ -24,6 +24,8 @@ pub enum Reason {
     BadFraming,
     /// The request's body has a transfer coding other than `chunked`.
     UnknownTransferCoding,
+    /// What came is no request.
+    Malformed,
     /// The service failed instead of answering.
     Internal,
     /// The request took longer than the time it was given; 503.
@@ -113,6 +115,10 @@ impl Reason {
                 row!("unknown_transfer_coding", NOT_IMPLEMENTED 501 "Not Implemented", grpc "12", close true,
                      "the only transfer coding that is understood is chunked")
             }
+            Reason::Malformed => {
+                row!("malformed", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the request is malformed")
+            }
             Reason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
@@ -148,7 +154,7 @@ impl Reason {
 
 all!(Reason: [
     Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, BadHost, BadTarget, BadFraming,
-    UnknownTransferCoding, Internal, RequestTimeout, GatewayTimeout,
+    UnknownTransferCoding, Malformed, Internal, RequestTimeout, GatewayTimeout,
     BodyTooLarge, RateLimited, ClientUnknown,
 ]);
 

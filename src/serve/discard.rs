@@ -11,6 +11,7 @@ pub(super) struct Discard {
     body: Incoming,
     left: u64,
     epoch: u64,
+    polled: bool,
 }
 
 /// How discarding ended.
@@ -28,7 +29,13 @@ impl Discard {
             body,
             left: most,
             epoch,
+            polled: false,
         }
+    }
+
+    /// Whether it has not been polled yet.
+    pub fn is_new(&self) -> bool {
+        !self.polled
     }
 
     /// Whether it is short enough to be discarded; `None` when its length is not known.
@@ -47,6 +54,7 @@ impl Discard {
         exchange: &Exchange,
         progressed: &mut bool,
     ) -> Poll<()> {
+        self.polled = true;
         match ready!(self.poll_end(cx, progressed)) {
             Discarded::All => exchange.body_complete(self.epoch),
             Discarded::TooMuch => self.abandon(exchange),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,10 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::app::App;
 use super::clock::Tick;
 use super::conn::Doing;
-use super::discard::Discard;
 use super::exchange::{Exchange, State};
 use super::farewell::LAST_WORDS;
-use super::io::{Mode, ServeIo, only_newlines};
+use super::io::{Mode, ServeIo};
 use super::service::{ConnService, Source};
 use super::timer::Timer;
 use crate::events::{Closed, Timeout};
@@ -34,7 +33,6 @@ pub(super) struct Http1<T, A: App> {
     /// `None` only while it is taken apart.
     connection: Option<http1::UpgradeableConnection<TokioIo<ServeIo<T>>, ConnService<A>>>,
     exchange: Arc<Exchange>,
-    discard: Option<Discard>,
     warm: bool,
     drain_seen: bool,
 }
@@ -80,7 +78,6 @@ where
         Http1 {
             connection: Some(connection),
             exchange,
-            discard: None,
             warm,
             drain_seen: false,
         }
@@ -107,7 +104,7 @@ where
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Over(Closed::Error)),
                 Poll::Pending => {}
             }
-            if self.discard.is_none() && self.exchange.has_leftover() {
+            if self.exchange.has_new_leftover() {
                 continue;
             }
             if let Some(next) = self.settle() {
@@ -126,7 +123,9 @@ where
         let exchange = &self.exchange;
         let draining = exchange.server.lifecycle.phase() >= Phase::Draining;
         match exchange.state() {
-            State::Idle if !self.warm || draining => Some(self.set_aside()),
+            // Also where it was not known yet when the answer's head was sent.
+            State::Idle if exchange.must_close() => Some(self.close(exchange.conn.why())),
+            State::Idle if !self.warm || draining || exchange.unclear() => Some(self.set_aside()),
             State::Head if draining && !self.drain_seen => {
                 self.drain_seen = true;
                 let window = Some(exchange.server.limits.drain_window);
@@ -154,7 +153,8 @@ where
                 exchange.began().after(Some(park))
             }
             State::Head | State::Lingering => exchange.header_deadline(),
-            State::Handler | State::Responding | State::Discarding => exchange.deadline(),
+            State::Handler | State::Responding => exchange.deadline(),
+            State::Discarding => exchange.deadline().min(exchange.header_deadline()),
         }
     }
 
@@ -173,6 +173,10 @@ where
                     Some((io, _)) => Next::Close(io, Some(Reason::HeadTooSlow)),
                     None => Next::Over(why),
                 });
+            }
+            State::Discarding if exchange.header_deadline() <= now => {
+                exchange.tell_timeout(Timeout::Idle);
+                return Some(self.close(Closed::Timeout(Timeout::Idle)));
             }
             State::Handler | State::Responding | State::Discarding => {}
         }
@@ -199,16 +203,14 @@ where
     /// Reads away what nobody read of the request body.
     fn discard(&mut self, cx: &mut Context<'_>) {
         let exchange = &self.exchange;
-        if self.discard.is_none() {
-            self.discard = exchange.take_leftover();
-        }
-        if let Some(discard) = &mut self.discard {
-            if discard.fits() == Some(false) {
-                discard.abandon(exchange);
-            } else if discard.poll(cx, exchange, &mut false).is_pending() {
+        if let Some(mut leftover) = exchange.take_leftover() {
+            if leftover.fits() == Some(false) {
+                leftover.abandon(exchange);
+            } else if leftover.poll(cx, exchange, &mut false).is_pending() {
+                // Back where the answer finds it, which may have to say what becomes of the connection.
+                exchange.discard_later(leftover);
                 return;
             }
-            self.discard = None;
         }
         if exchange.state() == State::Discarding && !exchange.body_open() {
             exchange.become_idle();
@@ -235,11 +237,26 @@ where
     /// not be seen.
     fn set_aside(&mut self) -> Next<T> {
         let since = self.exchange.began();
-        match self.take_io() {
-            Some((io, read)) if only_newlines(&read) => Next::Park { io, since },
-            Some((io, read)) => Next::Resume { io, since, read },
-            None => Next::Over(Closed::Ended),
+        let Some((mut io, mut read)) = self.take_io() else {
+            return Next::Over(Closed::Ended);
+        };
+        io.recount_empty_lines();
+        match io.empty_lines(&read) {
+            Some(length) if length == read.len() => Next::Park { io, since },
+            Some(length) => {
+                read.advance(length);
+                Next::Resume { io, since, read }
+            }
+            None => self.malformed(io),
         }
+    }
+
+    /// What came in a request's place is none.
+    fn malformed(&self, io: ServeIo<T>) -> Next<T> {
+        // Half a head, and so not read to its end: the close lingers.
+        self.exchange.begin_head(self.exchange.now());
+        self.exchange.conn.will_end(Closed::Error);
+        Next::Close(io, Some(Reason::Malformed))
     }
 
     /// Closes without a word, but gently: what was answered can still be read.

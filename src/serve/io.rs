@@ -14,6 +14,10 @@ use super::exchange::{Exchange, State};
 use super::h2::{Notice, Streams};
 use super::linger::Linger;
 
+/// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
+/// the sake of old clients; without an end they would be work that no deadline of a request bounds.
+const EMPTY_LINES: usize = 32;
+
 /// What is written as one piece rather than as several.
 const SMALL: usize = 1024;
 
@@ -30,6 +34,8 @@ pub struct ServeIo<T> {
     ahead: Bytes,
     mode: Mode,
     fin_sent: bool,
+    /// How many bytes of empty lines have come before the next request.
+    newlines: u8,
     pub(super) guard: ConnGuard,
 }
 
@@ -62,6 +68,7 @@ impl<T> ServeIo<T> {
             ahead: Bytes::new(),
             mode: Mode::Parked,
             fin_sent: false,
+            newlines: 0,
             guard,
         }
     }
@@ -88,6 +95,27 @@ impl<T> ServeIo<T> {
         self.ahead = both.freeze();
     }
 
+    /// How many of these bytes, which come where a request begins, are empty lines before it; `None` when
+    /// there have been more of them than are ignored.
+    pub(super) fn empty_lines(&mut self, bytes: &[u8]) -> Option<usize> {
+        let is_newline = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        let length = bytes.iter().take_while(is_newline).count();
+        let total = usize::from(self.newlines) + length;
+        if total > EMPTY_LINES {
+            return None;
+        }
+        self.newlines = match length < bytes.len() {
+            true => 0,
+            false => u8::try_from(total).unwrap_or(u8::MAX),
+        };
+        Some(length)
+    }
+
+    /// hyper holds all that came since the last request, and has given it back: it is counted anew.
+    pub(super) fn recount_empty_lines(&mut self) {
+        self.newlines = 0;
+    }
+
     pub(super) fn conn(&self) -> &Arc<Conn> {
         &self.guard.conn
     }
@@ -104,6 +132,32 @@ impl<T> ServeIo<T> {
         if let Mode::Http1(exchange, _) = &self.mode {
             if exchange.upgraded() {
                 self.mode = Mode::Upgraded;
+            }
+        }
+    }
+
+    /// HTTP/1, between two requests: looks whether a head begins with what was read behind `before`. `false`
+    /// where there are more empty lines than are ignored: they are kept back, and the connection's task, which
+    /// asked hyper to read, is to take the connection out of hyper's hands and see.
+    ///
+    /// hyper is given the others: it may hold the beginning of a head, which one of these lines ends.
+    fn begins_request(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> bool {
+        let came = &buf.filled()[before..];
+        let skipped = self.empty_lines(came);
+        let Mode::Http1(exchange, _) = &self.mode else {
+            return true;
+        };
+        match skipped {
+            Some(skipped) if skipped == came.len() => true,
+            Some(_) => {
+                exchange.begin_head(exchange.now());
+                true
+            }
+            None => {
+                exchange.set_unclear();
+                self.rewind(Bytes::copy_from_slice(came));
+                buf.set_filled(before);
+                false
             }
         }
     }
@@ -145,11 +199,6 @@ impl<T> ServeIo<T> {
     }
 }
 
-/// Empty lines before a request are no request (RFC 9112, 2.2).
-pub(super) fn only_newlines(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
-}
-
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -174,12 +223,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut this.io).poll_read(cx, buf);
         match (&mut this.mode, &poll) {
-            (Mode::Http1(exchange, kept), Poll::Ready(Ok(()))) => {
-                let came = &buf.filled()[before..];
-                if came.is_empty() {
-                    kept.linger.saw_end();
-                } else if exchange.state() == State::Idle && !only_newlines(came) {
-                    exchange.begin_head(exchange.now());
+            (Mode::Http1(_, kept), Poll::Ready(Ok(()))) if buf.filled().len() == before => {
+                kept.linger.saw_end();
+            }
+            (Mode::Http1(exchange, _), Poll::Ready(Ok(()))) => {
+                let between_requests = exchange.state() == State::Idle;
+                if between_requests && !this.begins_request(buf, before) {
+                    return Poll::Pending;
                 }
             }
             (Mode::Upgraded, Poll::Pending) => this.guard.conn.set_reader(cx.waker()),

@@ -10,11 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::clock::Tick;
 use super::conn::Doing;
 use super::h1::PARK_AFTER;
-use super::io::{Mode, ServeIo, only_newlines};
+use super::io::{Mode, ServeIo};
 use super::timer::Timer;
 use super::unread::may_be_unread;
 use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::phase::Phase;
+use crate::reply::Reason;
 
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -27,6 +28,8 @@ pub(super) struct Parked<T> {
     length: u8,
     /// It has not sent a request yet.
     fresh: bool,
+    /// It has sent empty lines, as no HTTP/2 client does.
+    empty_lines: bool,
     /// Since when it waits: accepted, or the last response flushed, or the first byte of a head.
     since: Tick,
     deadline: Tick,
@@ -41,10 +44,11 @@ pub(super) enum Woken<T> {
         warm: bool,
     },
     Http2(ServeIo<T>),
-    /// Half a head came, and no more in time.
-    TooSlow {
+    /// Half a head came and no more in time, or something else than a head.
+    Refused {
         io: ServeIo<T>,
         since: Tick,
+        reason: Reason,
     },
     Over(Closed),
 }
@@ -71,6 +75,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
             bytes: [0; PREFACE.len()],
             length: 0,
             fresh,
+            empty_lines: false,
             since,
             deadline,
             drain_seen: false,
@@ -110,10 +115,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
                     return Poll::Ready(Woken::Over(Closed::Ended));
                 }
                 Poll::Ready(Ok(())) => {
-                    let came = buf.filled().len();
-                    if length == 0 && only_newlines(&self.bytes[..came]) {
+                    let mut came = buf.filled().len();
+                    if length == 0 {
                         // Empty lines are no request, and no sign of life either.
-                        continue;
+                        let Some(skipped) = io.empty_lines(&self.bytes[..came]) else {
+                            return Poll::Ready(self.malformed());
+                        };
+                        self.empty_lines |= skipped > 0;
+                        self.bytes.copy_within(skipped..came, 0);
+                        came -= skipped;
+                        if came == 0 {
+                            continue;
+                        }
                     }
                     self.length += u8::try_from(came).unwrap_or_default();
                     if let Some(woken) = self.choose() {
@@ -147,7 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     /// Chooses the protocol by the first bytes; `None` while they could still be either's.
     fn choose(&mut self) -> Option<Woken<T>> {
         let bytes = &self.bytes[..usize::from(self.length)];
-        let could_be_http2 = self.fresh && PREFACE.starts_with(bytes);
+        let could_be_http2 = self.fresh && !self.empty_lines && PREFACE.starts_with(bytes);
         if could_be_http2 && bytes.len() < PREFACE.len() {
             return None;
         }
@@ -162,6 +175,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
             let since = if self.fresh { self.since } else { now };
             Woken::Http1 { io, since, warm }
         })
+    }
+
+    fn malformed(&mut self) -> Woken<T> {
+        let Some(io) = self.io.take() else {
+            return Woken::Over(Closed::Ended);
+        };
+        io.conn().will_end(Closed::Error);
+        Woken::Refused {
+            since: io.guard.server.clock.now(),
+            io,
+            reason: Reason::Malformed,
+        }
     }
 
     fn expire(&mut self) -> Woken<T> {
@@ -182,8 +207,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         server.events.tell(|| Event::Timeout { kind, request });
         io.conn().will_end(Closed::Timeout(kind));
         if self.length > 0 {
-            let since = self.since;
-            Woken::TooSlow { io, since }
+            Woken::Refused {
+                io,
+                since: self.since,
+                reason: Reason::HeadTooSlow,
+            }
         } else {
             Woken::Over(Closed::Timeout(kind))
         }

@@ -25,7 +25,6 @@ use super::parked::{Parked, Woken};
 use super::server::Server;
 use super::timer::Timer;
 use crate::events::Closed;
-use crate::reply::Reason;
 
 /// The task of one connection.
 #[pin_project]
@@ -104,9 +103,8 @@ where
                         Stage::Http1(Box::new(http1))
                     }
                     Woken::Http2(io) => Stage::Http2(Box::new(Http2::new(io, this.app.clone()))),
-                    Woken::TooSlow { io, since } => {
-                        let reason = Some(Reason::HeadTooSlow);
-                        Stage::Farewell(Box::new(Farewell::parked(io, since, reason)))
+                    Woken::Refused { io, since, reason } => {
+                        Stage::Farewell(Box::new(Farewell::parked(io, since, Some(reason))))
                     }
                     Woken::Over(why) => Stage::Over(parked.end(why)),
                 },

@@ -101,8 +101,9 @@ impl Exchange {
         }
     }
 
-    pub fn has_leftover(&self) -> bool {
-        self.body_open() && self.cross().leftover.is_some()
+    /// Whether there is a leftover that has not been polled, and so wakes nothing.
+    pub fn has_new_leftover(&self) -> bool {
+        self.body_open() && self.cross().leftover.as_ref().is_some_and(Discard::is_new)
     }
 
     pub fn take_leftover(&self) -> Option<Discard> {
@@ -112,7 +113,7 @@ impl Exchange {
         self.cross().leftover.take()
     }
 
-    /// The owner reads the rest away when the answer is out.
+    /// The owner reads the rest away, or on.
     pub fn discard_later(&self, leftover: Discard) {
         self.cross().leftover = Some(leftover);
     }

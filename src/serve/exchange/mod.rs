@@ -49,6 +49,8 @@ pub(super) struct Exchange {
     response_over: AtomicBool,
     /// The connection must not be used for another request.
     close: AtomicBool,
+    /// What came between two requests is for the owner to look at, not for hyper.
+    unclear: AtomicBool,
     read_expired: AtomicBool,
     write_expired: AtomicBool,
     /// The answer was an upgrade.
@@ -138,6 +140,7 @@ impl Exchange {
             body_open: AtomicBool::new(false),
             response_over: AtomicBool::new(false),
             close: AtomicBool::new(false),
+            unclear: AtomicBool::new(false),
             read_expired: AtomicBool::new(false),
             write_expired: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
@@ -269,6 +272,9 @@ impl Exchange {
             if self.body_open() {
                 self.set_state(State::Discarding);
                 self.write_deadline.store(Tick::NEVER.0, Relaxed);
+                // The answer is out: what is left of the request may take as long as the next one.
+                let idle = self.now().after(self.server.timeouts.effective_idle());
+                self.header_deadline.store(idle.0, Relaxed);
                 return true;
             }
             drop(cross);
@@ -299,6 +305,14 @@ impl Exchange {
 
     pub fn close_after_this(&self) {
         self.close.store(true, Relaxed);
+    }
+
+    pub fn unclear(&self) -> bool {
+        self.unclear.load(Relaxed)
+    }
+
+    pub fn set_unclear(&self) {
+        self.unclear.store(true, Relaxed);
     }
 
     pub fn upgraded(&self) -> bool {

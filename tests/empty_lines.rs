@@ -1,0 +1,128 @@
+//! Empty lines before a request are ignored (RFC 9112, 2.2), a few of them.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use http::Request;
+use lameduck::Timeouts;
+use lameduck::serve::RequestBody;
+use support::{App, How, Raw, Server, app, ms, reply};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";
+
+/// Leaves every body unread.
+fn service() -> App {
+    app(|_: Request<RequestBody>| async { reply(200, "ok") })
+}
+
+/// Where empty lines may come: what is sent before them, and in how many answers.
+const PLACES: [(&str, &str, usize); 3] = [
+    ("fresh", "", 0),
+    ("behind a request", GET, 1),
+    ("behind a body that is discarded", POST, 1),
+];
+
+/// A connection that is handled as busy: its last pause was short.
+async fn warm(server: &Server) -> Raw {
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(GET).await.status, 200);
+    }
+    client
+}
+
+#[tokio::test]
+async fn a_few_empty_lines_are_ignored() {
+    let server = Server::start(Timeouts::none(), service()).await;
+    for lines in ["\r\n", "\n", "\r\n\r\n\r\n\r\n", "\n\n\n\n\n\n\n\n"] {
+        for (place, before, answers) in PLACES {
+            // In one segment, and each for itself.
+            let mut client = server.connect().await;
+            client.send(format!("{before}{lines}{GET}")).await;
+            for _ in 0..=answers {
+                assert_eq!(client.read_response().await.status, 200, "{place}");
+            }
+            for _ in 0..3 {
+                client.send(lines).await;
+                tokio::time::sleep(ms(5)).await;
+                assert_eq!(
+                    client.ask(format!("{lines}{GET}")).await.status,
+                    200,
+                    "{place}"
+                );
+            }
+        }
+    }
+    server.finish().await;
+}
+
+/// The answers to what came before, then a 400 that closes, and the end.
+async fn assert_refused(mut client: Raw, answers: usize, what: &str) {
+    let ending = client.read_until_close().await;
+    assert_eq!(ending.how, How::Fin, "{what}: {:?}", ending.text());
+    let all = ending.answers();
+    let statuses: Vec<_> = all.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses.len(), answers + 1, "{what}: {statuses:?}");
+    // As a head that is too large, where hyper had read them on along with a body.
+    let status = statuses[answers];
+    assert!(matches!(status, 400 | 431), "{what}: {statuses:?}");
+    assert!(all[answers].closes(), "{what}");
+}
+
+#[tokio::test]
+async fn many_empty_lines_are_refused() {
+    let server = Server::start(Timeouts::none(), service()).await;
+    for (place, before, answers) in PLACES {
+        for size in [1_500, 10_000, 200_000] {
+            for behind in ["", "GET / HT", GET] {
+                // What hyper reads along with the request before is skipped there, in one go and up to
+                // the size of a head.
+                if size < 200_000 && answers > 0 && !behind.is_empty() {
+                    continue;
+                }
+                let what = format!("{place}, {size} lines, then {behind:?}");
+                let lines = "\r\n".repeat(size);
+                let mut client = server.connect().await;
+                client.send(format!("{before}{lines}{behind}")).await;
+                assert_refused(client, answers, &what).await;
+            }
+        }
+    }
+    // One at a time.
+    let mut client = server.connect().await;
+    for _ in 0..200 {
+        if client.try_send("\r\n").await.is_err() {
+            break;
+        }
+        tokio::time::sleep(ms(1)).await;
+    }
+    assert_refused(client, 0, "one at a time").await;
+    // While hyper holds the connection.
+    let mut client = warm(&server).await;
+    client.send("\r\n".repeat(2_000)).await;
+    assert_refused(client, 0, "warm").await;
+    let mut client = warm(&server).await;
+    client.send(format!("{GET}{}", "\n".repeat(3_000))).await;
+    assert_refused(client, 1, "warm, behind a request").await;
+    server.until_open(0).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn empty_lines_do_not_switch_deadlines_off() {
+    let timeouts = Timeouts::none().read_header(ms(300)).idle(ms(300));
+    let server = Server::start(timeouts, service()).await;
+    for (place, before, _) in PLACES {
+        // As many as are ignored.
+        for behind in ["", "GET / HT"] {
+            let mut client = server.connect().await;
+            client
+                .send(format!("{before}{}{behind}", "\r\n".repeat(16)))
+                .await;
+            let ending = client.read_until_close_for(ms(4_000)).await;
+            assert_ne!(ending.how, How::StillOpen, "{place}, {behind:?}");
+        }
+    }
+    server.until_open(0).await;
+}

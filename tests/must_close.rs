@@ -1,0 +1,283 @@
+//! Bodies that are left unread, late or open: what becomes of the connection, and when.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use lameduck::Timeouts;
+use lameduck::serve::{Deadlines, RequestBody};
+use lameduck::shutdown::ConnectionState;
+use support::{How, LIMIT, Server, app, channel, h2_connect, ms, reply, within};
+use tokio::time::Instant;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const HALF: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+
+// === what must close ===
+
+#[tokio::test]
+async fn unread_body_that_never_ends_has_the_idle_deadline() {
+    let server = Server::start(
+        Timeouts::none().idle(ms(300)),
+        app(|_| async { reply(200, "done") }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    assert!(!client.ask(HALF).await.closes());
+    let ending = client.read_until_close().await;
+    assert_ne!(ending.how, How::StillOpen);
+    server.until_open(0).await;
+}
+
+/// The deadline passes when the answer's head is out already, and nothing asks for the body again.
+#[tokio::test]
+async fn late_body_closes_the_connection_behind_an_answer_that_had_begun() {
+    let server = Server::start(
+        Timeouts::none().read(ms(200)),
+        app(|request: Request<RequestBody>| async move {
+            let body = request.into_body();
+            let (mut sender, answer) = channel();
+            tokio::spawn(async move {
+                sender
+                    .send_data(Bytes::from_static(b"begun, "))
+                    .await
+                    .unwrap();
+                tokio::time::sleep(ms(500)).await;
+                drop(body);
+                sender.send_data(Bytes::from_static(b"done")).await.unwrap();
+            });
+            Response::new(answer)
+        }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    client.send(HALF).await;
+    tokio::time::sleep(ms(350)).await;
+    client.send("rest.!").await;
+    assert_eq!(client.read_response().await.text(), "begun, done");
+    let _ = client.try_send(GET).await;
+    let ending = client.read_until_close().await;
+    assert_ne!(ending.how, How::StillOpen);
+    assert_eq!(ending.answers().len(), 0, "{:?}", ending.text());
+}
+
+#[tokio::test]
+async fn body_of_unknown_length_that_was_dropped_early_and_goes_on_closes_with_its_answer() {
+    let server = Server::start(
+        Timeouts::none(),
+        app(|request: Request<RequestBody>| async move {
+            drop(request);
+            tokio::time::sleep(ms(200)).await;
+            reply(200, "done")
+        }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    let answer = client.ask(format!("{CHUNKED}5\r\nhello\r\n")).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.closes(), "{answer:?}");
+    assert_eq!(client.read_until_close().await.how, How::Fin);
+}
+
+#[tokio::test]
+async fn body_of_unknown_length_that_is_there_whole_keeps_the_connection() {
+    for wait in [Duration::ZERO, ms(100)] {
+        let server = Server::start(
+            Timeouts::none(),
+            app(move |request: Request<RequestBody>| async move {
+                drop(request);
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
+                }
+                reply(200, "done")
+            }),
+        )
+        .await;
+        let mut client = server.connect().await;
+        for _ in 0..3 {
+            let answer = client
+                .ask(format!("{CHUNKED}5\r\nhello\r\n0\r\n\r\n"))
+                .await;
+            assert_eq!(answer.status, 200);
+            assert!(!answer.closes(), "{answer:?}");
+        }
+        drop(client);
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn write_deadline_ends_with_the_answer() {
+    let server = Server::start(
+        Timeouts::none().write(ms(200)),
+        app(|_| async { reply(200, "done") }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask(HALF).await.status, 200);
+    // The rest of the body is being read away meanwhile.
+    tokio::time::sleep(ms(600)).await;
+    client.send("rest.!").await;
+    assert_eq!(client.ask(GET).await.status, 200);
+}
+
+// === the lingering close ===
+
+#[tokio::test]
+async fn close_after_a_timeout_lingers_half_a_second() {
+    let server = Server::start(
+        Timeouts::none().read(ms(200)),
+        app(|request: Request<RequestBody>| async move {
+            match request.into_body().collect().await {
+                Ok(_) => reply(200, "whole"),
+                Err(_) => reply(408, "too slow"),
+            }
+        }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n")
+        .await;
+    let began = Instant::now();
+    let slow = async {
+        // Never silent for long, so that only the end of the time ends it.
+        while client.try_send("x").await.is_ok() && began.elapsed() < LIMIT {
+            tokio::time::sleep(ms(100)).await;
+        }
+    };
+    let closed = async {
+        server.until_open(1).await;
+        server.until_open(0).await;
+        began.elapsed()
+    };
+    let (_, took) = tokio::join!(slow, closed);
+    assert!(ms(600) < took && took < ms(2_500), "{took:?}");
+}
+
+#[tokio::test]
+async fn lingering_close_reads_away_so_much_and_no_more() {
+    let server = Server::start(Timeouts::none(), app(|_| async { reply(413, "no") })).await;
+    let mut client = server.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n")
+        .await;
+    let piece = vec![0; 1 << 20];
+    let mut sent = 0;
+    while sent < 128 && client.try_send(&piece).await.is_ok() {
+        sent += 1;
+    }
+    assert!(sent < 96, "{sent} MiB were read away");
+}
+
+// === a body that is read on another task ===
+
+/// The body's reader is another task than the connection's, and begins late. What it came to.
+async fn read_elsewhere(timeouts: Timeouts, set: fn(&Deadlines), sent: &str) -> (bool, Duration) {
+    let (ended, mut end) = tokio::sync::mpsc::channel(1);
+    let server = Server::start(
+        timeouts,
+        app(move |request: Request<RequestBody>| {
+            let ended = ended.clone();
+            async move {
+                let deadlines = request.extensions().get::<Deadlines>().unwrap().clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(ms(100)).await;
+                    set(&deadlines);
+                    let read = request.into_body().collect().await;
+                    ended.send(read.is_ok()).await.unwrap();
+                });
+                std::future::pending::<()>().await;
+                reply(200, "never")
+            }
+        }),
+    )
+    .await;
+    let mut client = server.connect().await;
+    client.send(sent).await;
+    let whole = within(LIMIT, "the body's end", end.recv()).await.unwrap();
+    (whole, client.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn reader_on_another_task_is_woken_by_its_deadlines() {
+    for _ in 0..4 {
+        let (whole, took) = read_elsewhere(Timeouts::none().read(ms(300)), |_| {}, HALF).await;
+        assert!(!whole && took >= ms(290), "read: {took:?}");
+        let stall = Timeouts::none().read_stall(ms(300));
+        let (whole, took) = read_elsewhere(stall, |_| {}, HALF).await;
+        assert!(!whole && took >= ms(390), "read_stall: {took:?}");
+        let sooner = |deadlines: &Deadlines| deadlines.set_read(ms(100));
+        let (whole, took) = read_elsewhere(Timeouts::none().read(LIMIT), sooner, HALF).await;
+        assert!(!whole && took < ms(3_000), "moved: {took:?}");
+    }
+}
+
+/// The answer is out, and another task still reads the body: its end makes the connection idle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn end_of_a_body_on_another_task_is_noticed() {
+    let server = Server::start(
+        Timeouts::none(),
+        app(|request: Request<RequestBody>| async move {
+            tokio::spawn(async move {
+                tokio::time::sleep(ms(200)).await;
+                request.into_body().collect().await.unwrap();
+            });
+            reply(200, "done")
+        }),
+    )
+    .await;
+    for _ in 0..4 {
+        let mut client = server.connect().await;
+        assert!(!client.ask(format!("{HALF}rest.!")).await.closes());
+        let idle = async {
+            while server.handle.connections().of(ConnectionState::Idle) == 0 {
+                tokio::time::sleep(ms(5)).await;
+            }
+        };
+        within(LIMIT, "an idle connection", idle).await;
+        drop(client);
+        server.until_open(0).await;
+    }
+}
+
+// === HTTP/2: the last stream wakes its connection ===
+
+/// Each connection has one request, and then the idle deadline; its stream ends on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn last_stream_of_a_connection_leaves_it_idle() {
+    let server = Server::start(
+        Timeouts::none().idle(ms(300)),
+        app(|_| async {
+            tokio::task::yield_now().await;
+            reply(204, "")
+        }),
+    )
+    .await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let addr = server.addr;
+        clients.spawn(async move {
+            let (mut sender, connection, _) = h2_connect(addr).await;
+            let connection = tokio::spawn(connection);
+            let request = Request::get("http://a/").body(()).unwrap();
+            let (answer, _) = sender.send_request(request, true).unwrap();
+            assert_eq!(
+                within(LIMIT, "an answer", answer).await.unwrap().status(),
+                204
+            );
+            // GOAWAY, by the idle deadline; the client does not end it.
+            let _ = within(LIMIT, "the connection's end", connection).await;
+            drop(sender);
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    server.until_open(0).await;
+}
