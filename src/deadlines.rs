@@ -2,13 +2,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::min_rate::MinRate;
 use crate::served::ServedRequest;
 
 /// The request extension by which a handler moves its own deadlines, as Go's
 /// `http.ResponseController` does: for long uploads, server-sent events, long polls.
 ///
-/// The stall deadlines stay: a client that takes nothing for `write_stall` is still cut off.
-/// A handle that outlives its request does nothing.
+/// What is set counts for this request only, and replaces what [`Timeouts`](crate::Timeouts) says. A
+/// handle that outlives its request does nothing.
+///
+/// | what | needs |
+/// |---|---|
+/// | a long poll | `set_response_head(None)`, or a time |
+/// | an event stream, a long download or upload | nothing, unless `read` or `write` is set |
+/// | a request body that pauses | `set_read_stall(None)` |
+/// | a websocket | nothing: an upgraded connection has no deadlines |
 ///
 /// ```
 /// use bytes::Bytes;
@@ -20,7 +28,7 @@ use crate::served::ServedRequest;
 /// async fn upload(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
 ///     if let Some(deadlines) = request.extensions().get::<Deadlines>() {
 ///         deadlines.set_read(Duration::from_secs(600)); // ten minutes from now
-///         deadlines.set_write(None); // off
+///         deadlines.set_response_head(None); // off
 ///     }
 ///     // ...
 ///     Ok(Response::default())
@@ -43,15 +51,56 @@ impl Deadlines {
         (&self.request, self.epoch)
     }
 
-    /// The request body is to be read by this long from now; `None`: whenever.
+    /// Moves `read`: the request body is to be read by this long from now. `None`: off.
     pub fn set_read(&self, wait: impl Into<Option<Duration>>) {
         self.request.set_read_deadline(self.epoch, wait.into());
     }
 
-    /// The response is to be written by this long from now; `None`: whenever.
+    /// Moves `response_head`: the response is to begin by this long from now, or from the next part of the
+    /// body that the handler gets. `None`: off.
+    pub fn set_response_head(&self, wait: impl Into<Option<Duration>>) {
+        let change = Change::ResponseHead(wait.into());
+        self.request.change_deadline(self.epoch, change);
+    }
+
+    /// Sets `read_stall`: how long the client may pause while the body is waited for. `None`: off.
+    pub fn set_read_stall(&self, wait: impl Into<Option<Duration>>) {
+        let change = Change::ReadStall(wait.into());
+        self.request.change_deadline(self.epoch, change);
+    }
+
+    /// Sets `write_stall`: how long the client may take nothing of the response. `None`: off.
+    pub fn set_write_stall(&self, wait: impl Into<Option<Duration>>) {
+        let change = Change::WriteStall(wait.into());
+        self.request.change_deadline(self.epoch, change);
+    }
+
+    /// Sets `min_read_rate`, the slowest pace of the request body, and begins its grace anew. `None`: off.
+    pub fn set_min_read_rate(&self, rate: impl Into<Option<MinRate>>) {
+        let change = Change::MinReadRate(rate.into());
+        self.request.change_deadline(self.epoch, change);
+    }
+
+    /// Sets `min_write_rate`, the slowest pace of the response, and begins its grace anew. `None`: off.
+    pub fn set_min_write_rate(&self, rate: impl Into<Option<MinRate>>) {
+        let change = Change::MinWriteRate(rate.into());
+        self.request.change_deadline(self.epoch, change);
+    }
+
+    /// Moves `write`: the response is to be written by this long from now. `None`: off.
     pub fn set_write(&self, wait: impl Into<Option<Duration>>) {
         self.request.set_write_deadline(self.epoch, wait.into());
     }
+}
+
+/// A deadline that a handler has changed, beside the two totals.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
+    ResponseHead(Option<Duration>),
+    ReadStall(Option<Duration>),
+    WriteStall(Option<Duration>),
+    MinReadRate(Option<MinRate>),
+    MinWriteRate(Option<MinRate>),
 }
 
 impl fmt::Debug for Deadlines {

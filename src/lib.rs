@@ -92,6 +92,8 @@ pub mod in_flight;
 pub mod logs;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "serve")]
+mod min_rate;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
@@ -126,7 +128,9 @@ pub use rate_limit::RateLimitLayer;
 pub use real_ip::RealIpLayer;
 pub use request_id::RequestIdLayer;
 #[cfg(feature = "serve")]
-pub use serve::{Limits, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts};
+pub use serve::{
+    Limits, MinRate, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts,
+};
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
 pub use stack::{Stack, stack};

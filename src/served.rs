@@ -27,6 +27,7 @@ pub(crate) enum Fact<'a> {
 pub(crate) trait ServedRequest: Send + Sync {
     fn set_read_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
     fn set_write_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
+    fn change_deadline(&self, epoch: u64, change: crate::deadlines::Change);
     /// Shows it to `with`, if it is still the request of now.
     fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool;
     /// A layer has learnt this of it.

@@ -112,6 +112,12 @@ pub enum Timeout {
     ReadStall,
     /// `write_stall`
     WriteStall,
+    /// `response_head`
+    ResponseHead,
+    /// `min_read_rate`
+    MinReadRate,
+    /// `min_write_rate`
+    MinWriteRate,
 }
 
 impl Timeout {
@@ -124,11 +130,25 @@ impl Timeout {
             Timeout::Idle => "idle",
             Timeout::ReadStall => "read_stall",
             Timeout::WriteStall => "write_stall",
+            Timeout::ResponseHead => "response_head",
+            Timeout::MinReadRate => "min_read_rate",
+            Timeout::MinWriteRate => "min_write_rate",
         }
+    }
+
+    /// Whether it ends the response, rather than the request body.
+    #[cfg(feature = "serve")]
+    pub(crate) const fn ends_response(self) -> bool {
+        matches!(
+            self,
+            Timeout::Write | Timeout::WriteStall | Timeout::ResponseHead | Timeout::MinWriteRate
+        )
     }
 }
 
-all!(Timeout: [ReadHeader, Read, Write, Idle, ReadStall, WriteStall]);
+all!(Timeout: [
+    ReadHeader, Read, Write, Idle, ReadStall, WriteStall, ResponseHead, MinReadRate, MinWriteRate,
+]);
 
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

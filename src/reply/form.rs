@@ -62,6 +62,15 @@ impl Asked {
     pub(crate) fn is_grpc(&self) -> bool {
         matches!(self.form, Form::Grpc { .. })
     }
+
+    /// Whether it is a gRPC request, and not gRPC-Web.
+    #[cfg(feature = "serve")]
+    pub(crate) fn is_native_grpc(&self) -> bool {
+        match &self.form {
+            Form::Grpc { content_type } => is_native_grpc(content_type.as_bytes()),
+            Form::Text | Form::Problem => false,
+        }
+    }
 }
 
 /// gRPC, or what is like it (gRPC-Web).

@@ -83,6 +83,11 @@ impl Asker {
         (asker, target::refusal(request, &hosts, has_body))
     }
 
+    /// Whether it is a gRPC request with its messages as they are (gRPC-Web may have them in base64).
+    pub fn is_grpc(&self) -> bool {
+        self.asked.is_native_grpc()
+    }
+
     /// Whether the server drops the body of this answer unread.
     fn drops_body(&self, status: StatusCode) -> bool {
         has_no_body(self.method == Kind::Head, status)

@@ -90,18 +90,23 @@ impl Conn {
 
     // === the peer takes nothing ===
 
-    /// Called only for a write that would not go through.
-    pub fn write_blocks(&self, clock: &Clock) {
-        if self.write_blocked.load(Relaxed) == Tick::NEVER.0 {
+    /// Called only for a write that would not go through. Returns since when that is so.
+    pub fn write_blocks(&self, clock: &Clock) -> Tick {
+        if !self.write_is_blocked() {
             self.write_blocked.store(clock.now().0, Relaxed);
         }
+        Tick(self.write_blocked.load(Relaxed))
     }
 
-    pub fn write_progressed(&self, clock: &Clock) {
-        if self.write_blocked.load(Relaxed) != Tick::NEVER.0 {
-            self.write_blocked.store(Tick::NEVER.0, Relaxed);
-            self.write_resumed.store(clock.now().0, Relaxed);
+    /// A write went through. Returns the time if one before it had not.
+    pub fn write_progressed(&self, clock: &Clock) -> Option<Tick> {
+        if !self.write_is_blocked() {
+            return None;
         }
+        let now = clock.now();
+        self.write_blocked.store(Tick::NEVER.0, Relaxed);
+        self.write_resumed.store(now.0, Relaxed);
+        Some(now)
     }
 
     fn write_is_blocked(&self) -> bool {

@@ -1,6 +1,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -55,7 +56,7 @@ impl Discard {
         progressed: &mut bool,
     ) -> Poll<()> {
         self.polled = true;
-        match ready!(self.poll_end(cx, progressed)) {
+        match ready!(self.poll_end(cx, exchange, progressed)) {
             Discarded::All => exchange.body_complete(self.epoch),
             Discarded::TooMuch => self.abandon(exchange),
         }
@@ -67,17 +68,29 @@ impl Discard {
         exchange.body_broken(self.epoch);
     }
 
-    fn poll_end(&mut self, cx: &mut Context<'_>, progressed: &mut bool) -> Poll<Discarded> {
+    fn poll_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &Exchange,
+        progressed: &mut bool,
+    ) -> Poll<Discarded> {
         loop {
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
-                return Poll::Ready(Discarded::All);
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(frame)) => frame,
+                Poll::Ready(None) => return Poll::Ready(Discarded::All),
+                Poll::Pending => {
+                    // Whoever does not send the rest is waited for as by a handler.
+                    exchange.body_waits();
+                    return Poll::Pending;
+                }
             };
             *progressed = true;
             let length = match &frame {
-                Ok(frame) => frame.data_ref().map_or(0, |data| data.len() as u64),
+                Ok(frame) => frame.data_ref().map_or(0, Bytes::len),
                 Err(_) => return Poll::Ready(Discarded::TooMuch),
             };
-            match self.left.checked_sub(length) {
+            exchange.body_progressed(length);
+            match self.left.checked_sub(length as u64) {
                 Some(left) => self.left = left,
                 None => return Poll::Ready(Discarded::TooMuch),
             }

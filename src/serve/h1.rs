@@ -180,16 +180,18 @@ where
             }
             State::Handler | State::Responding | State::Discarding => {}
         }
-        match exchange.expired(now)? {
-            kind @ (Timeout::Write | Timeout::WriteStall) => {
+        match exchange.expired(now, None)? {
+            kind if kind.ends_response() => {
+                // What stands in for the answer was not taken either: the first deadline is why.
+                if exchange.write_expired() {
+                    return Some(self.abort(exchange.conn.why()));
+                }
                 exchange.conn.will_end(Closed::Timeout(kind));
                 if state == State::Handler {
                     exchange.expire_write(kind, now, LAST_WORDS);
                     return None;
                 }
-                if !exchange.write_expired() {
-                    exchange.tell_timeout(kind);
-                }
+                exchange.tell_timeout(kind);
                 Some(self.abort(Closed::Timeout(kind)))
             }
             kind => {

@@ -186,15 +186,33 @@ impl<T> ServeIo<T> {
         }
     }
 
-    fn wrote<R>(&self, cx: &Context<'_>, poll: &Poll<io::Result<R>>) {
+    fn wrote(&self, cx: &Context<'_>, poll: &Poll<io::Result<usize>>) {
+        let (conn, clock) = (&self.guard.conn, &self.guard.server.clock);
+        let pace = match &self.mode {
+            Mode::Http1(exchange, _) => Some(&exchange.write),
+            Mode::Http2(streams, _) => Some(&streams.transport),
+            Mode::Parked | Mode::Upgraded => None,
+        };
         match poll {
             Poll::Pending => {
-                self.guard.conn.write_blocks(&self.guard.server.clock);
+                let since = conn.write_blocks(clock);
+                if let Some(pace) = pace.filter(|pace| !pace.waits()) {
+                    pace.begin_wait(since);
+                }
                 if matches!(self.mode, Mode::Upgraded) {
-                    self.guard.conn.set_writer(cx.waker());
+                    conn.set_writer(cx.waker());
                 }
             }
-            Poll::Ready(_) => self.guard.conn.write_progressed(&self.guard.server.clock),
+            Poll::Ready(written) => {
+                let resumed = conn.write_progressed(clock);
+                let Some(pace) = pace else { return };
+                if let Ok(written) = written {
+                    pace.count(*written);
+                }
+                if let Some(now) = resumed.filter(|_| pace.waits()) {
+                    pace.end_wait(now);
+                }
+            }
         }
     }
 }

@@ -8,11 +8,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
+use super::grpc_messages::GrpcMessages;
 
 /// The body of a request that [`serve`](super::serve()) hands to its service.
 ///
-/// It yields a [`BodyError`] when the `read` deadline passes or the connection breaks, and ends
-/// there. Dropped unread, the rest is discarded (up to [`Limits::discard`](super::Limits::discard))
+/// It yields a [`BodyError`] when the client is too slow (`read`, `read_stall`, `min_read_rate` of
+/// [`Timeouts`](super::Timeouts)) or the connection breaks, and ends there. Dropped unread, the rest is discarded (up to [`Limits::discard`](super::Limits::discard))
 /// so that the connection can be used again.
 #[derive(Default)]
 pub struct RequestBody {
@@ -26,6 +27,8 @@ struct Request {
     epoch: u64,
     /// The client waits for `100 Continue`, which the first poll has hyper send.
     unasked: bool,
+    /// A gRPC request: where its messages end.
+    messages: Option<GrpcMessages>,
 }
 
 impl RequestBody {
@@ -39,6 +42,7 @@ impl RequestBody {
         exchange: Arc<Exchange>,
         epoch: u64,
         expects_continue: bool,
+        grpc: bool,
     ) -> Self {
         RequestBody {
             incoming: Some(incoming),
@@ -46,6 +50,7 @@ impl RequestBody {
                 exchange,
                 epoch,
                 unasked: expects_continue,
+                messages: grpc.then(GrpcMessages::default),
             }),
         }
     }
@@ -83,14 +88,21 @@ impl Body for RequestBody {
         }
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
-                if request.exchange.wait_for_body(request.epoch, cx.waker()) {
+                // Between two messages of a stream the client owes nothing.
+                let owed = !request.messages.is_some_and(GrpcMessages::is_between);
+                let exchange = &request.exchange;
+                if exchange.wait_for_body(request.epoch, cx.waker(), owed) {
                     Poll::Pending
                 } else {
                     expired(this)
                 }
             }
             Poll::Ready(Some(Ok(frame))) => {
-                request.exchange.body_progressed();
+                let data = frame.data_ref().map_or(&[][..], |data| data);
+                request.exchange.body_progressed(data.len());
+                if let Some(messages) = &mut request.messages {
+                    messages.read(data);
+                }
                 if incoming.is_end_stream() {
                     if let Some(Request {
                         exchange, epoch, ..
@@ -169,8 +181,8 @@ enum Kind {
 }
 
 impl BodyError {
-    /// Whether the `read` or `read_stall` deadline passed; otherwise the client or the transport
-    /// broke off.
+    /// Returns whether a deadline passed (`read`, `read_stall` or `min_read_rate`); otherwise the client
+    /// or the transport broke off.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -19,7 +20,7 @@ use crate::track::{End, Guard, TrackedBody};
 ///
 /// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
 /// client has opened the window for all of it. In pieces, the wait is where the deadline is.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 
 /// The body of an answer.
 #[pin_project]
@@ -29,6 +30,11 @@ pub(super) struct ResponseBody<B: Body<Data = Bytes>> {
     /// HTTP/2: what is left of a chunk that is handed over in pieces.
     rest: Bytes,
     open: Option<Arc<OpenStream>>,
+    /// HTTP/2: how much has been handed over.
+    given: u64,
+    /// The body has ended, or has nothing left but these trailers: they may have to wait.
+    ended: bool,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
@@ -47,7 +53,28 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
             },
             rest: Bytes::new(),
             open,
+            given: 0,
+            ended: false,
+            trailers: None,
         }
+    }
+
+    /// HTTP/2: whether the end of the response waits until h2 has written what came before it.
+    ///
+    /// With the end in its hands h2 lets go of the stream's task, and then the stream cannot be reset
+    /// any more: a client that keeps its window shut would have to be closed as a whole. A response of one
+    /// piece, to a client that has not been slow, is not worth the frame that this costs.
+    fn waits_for_end(&self) -> bool {
+        let Some(open) = &self.open else {
+            return false;
+        };
+        let exchange = &open.exchange;
+        (self.given > PIECE as u64 || exchange.is_slow()) && exchange.holds_data()
+    }
+
+    fn poll_taken(&self, cx: &Context<'_>) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|open| open.exchange.poll_taken(cx.waker()))
     }
 }
 
@@ -56,22 +83,35 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Error = B::Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
-        let this = self.project();
-        if this.rest.is_empty() {
-            match ready!(this.body.poll_frame(cx)) {
+        let mut this = self.as_mut().project();
+        if this.rest.is_empty() && !*this.ended {
+            match ready!(this.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => *this.rest = data,
-                    Err(frame) => {
-                        let frame = frame.map_data(|bytes| Piece { bytes, open: None });
-                        return Poll::Ready(Some(Ok(frame)));
-                    }
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => {
+                            *this.trailers = Some(Box::new(trailers));
+                            *this.ended = true;
+                        }
+                        Err(frame) => {
+                            let frame = frame.map_data(|bytes| Piece { bytes, open: None });
+                            return Poll::Ready(Some(Ok(frame)));
+                        }
+                    },
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+                None => *this.ended = true,
             }
+        }
+        if this.rest.is_empty() {
+            if self.waits_for_end() && !self.poll_taken(cx) {
+                return Poll::Pending;
+            }
+            let trailers = self.project().trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))));
         }
         let bytes = if this.open.is_some() && this.rest.len() > PIECE {
             this.rest.split_to(PIECE)
@@ -79,11 +119,18 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
             std::mem::take(this.rest)
         };
         let open = this.open.clone();
+        if let Some(open) = &open {
+            *this.given += bytes.len() as u64;
+            open.exchange.give(bytes.len());
+        }
         Poll::Ready(Some(Ok(Frame::data(Piece { bytes, open }))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty()
+            && self.trailers.is_none()
+            && self.body.is_end_stream()
+            && !self.waits_for_end()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -133,10 +180,29 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.taken(count);
     }
 
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.taken(length);
         self.bytes.copy_to_bytes(length)
+    }
+}
+
+impl Piece {
+    /// h2 takes from a piece what it writes, when it writes it.
+    fn taken(&self, count: usize) {
+        if let Some(open) = &self.open {
+            open.taken(count);
+        }
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            open.exchange.release(self.bytes.len());
+        }
     }
 }
 

@@ -81,10 +81,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             }
             extensions.insert(Deadlines::new(exchange.clone(), epoch));
         }
+        let grpc = has_body && asker.is_grpc();
         let expects = has_body && request.headers().contains_key(EXPECT);
         // In place, and mapped once: a request is large to take apart and to put together.
         let request = request.map(|incoming| match has_body {
-            true => RequestBody::new(incoming, exchange.clone(), epoch, expects),
+            true => RequestBody::new(incoming, exchange.clone(), epoch, expects, grpc),
             false => RequestBody::empty(),
         });
         let answer = match refusal {

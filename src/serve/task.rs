@@ -108,7 +108,11 @@ where
                     }
                     Woken::Over(why) => Stage::Over(parked.end(why)),
                 },
-                Stage::Http1(http1) => match std::task::ready!(http1.poll(cx, timer)) {
+                Stage::Http1(http1) => match {
+                    let polled = http1.poll(cx, timer);
+                    http1.exchange().end_poll();
+                    std::task::ready!(polled)
+                } {
                     Next::Park { io, since } => Stage::Parked(Parked::idle(io, since)),
                     Next::Resume {
                         mut io,

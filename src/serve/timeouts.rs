@@ -1,23 +1,47 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How long a connection may take for each part of its life: Go's four timeouts, and two for
-/// standing still.
+use crate::min_rate::{MinRate, RateProblem};
+
+/// The deadlines of a connection, for each part of its life: Go's four, one for the response's head, two
+/// for a peer that stands still and two for a peer that is too slow.
 ///
-/// | name (Go's) | default | runs from | to | on expiry |
-/// |---|---|---|---|---|
-/// | [`read_header`](Self::read_header) (`ReadHeaderTimeout`) | 5 s | accept; later the first byte of the next request | head parsed | some bytes came: `408` and close; none: closed in silence |
-/// | [`read`](Self::read) (`ReadTimeout`) | 15 s | as above; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](super::BodyError); the handler's answer is sent, then the connection closes |
-/// | [`write`](Self::write) (`WriteTimeout`) | 30 s | head parsed | last byte of the response handed to the socket | the handler is cancelled; without a head sent: `503` and close; else the connection is aborted. HTTP/2: RST_STREAM |
-/// | [`idle`](Self::idle) (`IdleTimeout`) | 120 s | response flushed | first byte of the next request | closed; HTTP/2: GOAWAY when no stream is open |
-/// | [`read_stall`](Self::read_stall) | off | last byte received, while the handler waits for the body | next byte | as `read` |
-/// | [`write_stall`](Self::write_stall) | 30 s | last byte taken by the peer, while there is more to write | next byte | as `write` |
+/// | name (Go's) | default | [`go()`](Self::go) | runs from | to | on expiry |
+/// |---|---|---|---|---|---|
+/// | [`read_header`](Self::read_header) (`ReadHeaderTimeout`) | 5 s | 5 s | accept; later the first byte of the next request | head parsed | some bytes came: `408` and close; none: closed in silence |
+/// | [`response_head`](Self::response_head) | 60 s | off | head parsed, and again with each part of the body that the handler gets | the response's head | the handler is cancelled: `503` and close, gRPC `DEADLINE_EXCEEDED` |
+/// | [`read`](Self::read) (`ReadTimeout`) | off | 15 s | as `read_header`; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](super::BodyError); the handler's answer is sent, then the connection closes |
+/// | [`write`](Self::write) (`WriteTimeout`) | off | 30 s | head parsed | last byte of the response handed to the socket | before the response's head: as `response_head`; later the connection is aborted. HTTP/2: RST_STREAM |
+/// | [`idle`](Self::idle) (`IdleTimeout`) | 120 s | 120 s | response flushed | first byte of the next request | closed; HTTP/2: GOAWAY when no stream is open |
+/// | [`read_stall`](Self::read_stall) | 30 s | off | last byte received, while the handler waits for the body | next byte | as `read` |
+/// | [`write_stall`](Self::write_stall) | 30 s | off | last byte taken by the peer, while there is more to write | next byte | as `write` |
+/// | [`min_read_rate`](Self::min_read_rate) | 240 B/s | off | 5 s into the wait for a body | its end | as `read` |
+/// | [`min_write_rate`](Self::min_write_rate) | 240 B/s | off | 5 s into the wait for the peer to take a response | its end | as `write` |
 ///
-/// On HTTP/2 a client may keep its window shut until only the last piece of a response (16 KiB at most)
-/// is left, which h2 holds and cannot take back: its `write` deadline then closes the connection.
+/// With the defaults whatever moves lives, however long it takes: event streams, downloads, uploads and
+/// gRPC streams. Silence of the server (an event stream between two events) is never charged to the
+/// peer. What needs a setting of its own is a handler that takes longer than `response_head` to begin
+/// its answer (a long poll), and a request body that pauses for longer than `read_stall` (a client that
+/// streams its own events): switch them off there by [`Deadlines`](crate::serve::Deadlines). Between two
+/// messages of a gRPC request the client may be silent for as long as it likes.
 ///
-/// `None` switches one off. As in Go, a `read_header` or `idle` that was set to `None` falls back to
-/// `read`. A handler moves its own `read` and `write` by [`Deadlines`](super::Deadlines).
+/// `None` switches a deadline off. As in Go, a `read_header` or `idle` that is `None` falls back to
+/// `read`.
+///
+/// # HTTP/2
+///
+/// `response_head`, `read`, `write`, the stalls and the rates are each stream's own: a stream whose
+/// window stays shut is reset while others go on. A stream that only waits for its turn on a slow
+/// connection is not at fault; there the connection as a whole must keep `write_stall` and
+/// `min_write_rate`. A response of at most 16 KiB whose end does not fit the client's window is in h2's
+/// hands and cannot be taken back: its deadline closes the connection.
+///
+/// # What the kernel hides
+///
+/// A socket asks for more only when some 64 KiB of what it holds are sent, and a client's kernel takes
+/// what its process does not read. A peer slower than about 2 kB/s on a response larger than these
+/// buffers therefore looks as if it stood still, and `write_stall` decides. For the same reason the first
+/// window of a `min_write_rate` is twice as long.
 ///
 /// ```
 /// use lameduck::Timeouts;
@@ -25,88 +49,138 @@ use std::time::Duration;
 ///
 /// let timeouts = Timeouts::default()
 ///     .read_header(Duration::from_secs(2))
-///     .write(None);
+///     .response_head(None);
 /// assert!(timeouts.check().is_ok());
 /// assert!(timeouts.idle(Duration::ZERO).check().is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     read_header: Option<Duration>,
+    response_head: Option<Duration>,
     read: Option<Duration>,
     write: Option<Duration>,
     idle: Option<Duration>,
     read_stall: Option<Duration>,
     write_stall: Option<Duration>,
+    min_read_rate: Option<MinRate>,
+    min_write_rate: Option<MinRate>,
 }
 
 /// A longer deadline than this is a mistake of units, or means "off" and should say so.
 pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Default for Timeouts {
+    /// Holds no slow client and cuts no healthy one; the values stand in the table.
     fn default() -> Self {
         Timeouts {
             read_header: Some(Duration::from_secs(5)),
-            read: Some(Duration::from_secs(15)),
-            write: Some(Duration::from_secs(30)),
+            response_head: Some(Duration::from_secs(60)),
             idle: Some(Duration::from_secs(120)),
-            read_stall: None,
+            read_stall: Some(Duration::from_secs(30)),
             write_stall: Some(Duration::from_secs(30)),
+            min_read_rate: Some(MinRate::new(240)),
+            min_write_rate: Some(MinRate::new(240)),
+            ..Timeouts::none()
         }
     }
 }
 
 impl Timeouts {
-    /// All of them off: as `axum::serve` and a bare hyper serve.
+    /// Switches every deadline off: as `axum::serve` and a bare hyper serve.
     pub const fn none() -> Self {
         Timeouts {
             read_header: None,
+            response_head: None,
             read: None,
             write: None,
             idle: None,
             read_stall: None,
             write_stall: None,
+            min_read_rate: None,
+            min_write_rate: None,
         }
     }
 
-    /// Until a request's head is complete. Default: 5 s. `None`: as `read`.
+    /// Go's four timeouts and nothing else: `read_header` 5 s, `read` 15 s, `write` 30 s, `idle` 120 s.
+    ///
+    /// `read` and `write` are totals: they end long uploads, downloads and event streams too, unless a
+    /// handler moves them by [`Deadlines`](crate::serve::Deadlines).
+    pub const fn go() -> Self {
+        let mut timeouts = Timeouts::none();
+        timeouts.read_header = Some(Duration::from_secs(5));
+        timeouts.read = Some(Duration::from_secs(15));
+        timeouts.write = Some(Duration::from_secs(30));
+        timeouts.idle = Some(Duration::from_secs(120));
+        timeouts
+    }
+
+    /// Limits the time until a request's head is complete. Default: 5 s. `None`: as `read`.
     #[must_use]
     pub fn read_header(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read_header = wait.into();
         self
     }
 
-    /// Until a request is read to the end of its body. Default: 15 s.
+    /// Limits the time in which the handler must begin its response: from the request's head, or from the
+    /// last part of its body that the handler got, to the response's head. Default: 60 s, after which
+    /// most load balancers have given up too.
+    #[must_use]
+    pub fn response_head(mut self, wait: impl Into<Option<Duration>>) -> Self {
+        self.response_head = wait.into();
+        self
+    }
+
+    /// Limits the time until a request is read to the end of its body. Default: off; Go's is 15 s in
+    /// [`go()`](Self::go).
     #[must_use]
     pub fn read(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read = wait.into();
         self
     }
 
-    /// From a request's head to the last byte of its response. Default: 30 s.
+    /// Limits the time from a request's head to the last byte of its response. Default: off; 30 s in
+    /// [`go()`](Self::go).
     #[must_use]
     pub fn write(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.write = wait.into();
         self
     }
 
-    /// Between a response and the next request. Default: 120 s. `None`: as `read`.
+    /// Limits the time between a response and the next request. Default: 120 s. `None`: as `read`.
     #[must_use]
     pub fn idle(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.idle = wait.into();
         self
     }
 
-    /// Without a byte of the request body, while the handler waits for one. Default: off.
+    /// Limits the time without a byte of the request body, while the handler waits for one. Default:
+    /// 30 s.
     #[must_use]
     pub fn read_stall(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read_stall = wait.into();
         self
     }
 
-    /// Without the peer taking a byte, while there is one to give. Default: 30 s.
+    /// Limits the time without the peer taking a byte, while there is one to give. Default: 30 s.
     #[must_use]
     pub fn write_stall(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.write_stall = wait.into();
+        self
+    }
+
+    /// Sets the slowest pace of a request body, while the handler waits for it. Default: 240 B/s in
+    /// windows of 10 s, after a grace of 5 s.
+    #[must_use]
+    pub fn min_read_rate(mut self, rate: impl Into<Option<MinRate>>) -> Self {
+        self.min_read_rate = rate.into();
+        self
+    }
+
+    /// Sets the slowest pace at which the peer may take a response, while there is something to give.
+    /// Default: 240 B/s in windows of 10 s, after a grace of 5 s.
+    #[must_use]
+    pub fn min_write_rate(mut self, rate: impl Into<Option<MinRate>>) -> Self {
+        self.min_write_rate = rate.into();
         self
     }
 
@@ -128,6 +202,18 @@ impl Timeouts {
         self.write
     }
 
+    pub(super) fn effective_response_head(&self) -> Option<Duration> {
+        self.response_head
+    }
+
+    pub(super) fn effective_min_read_rate(&self) -> Option<MinRate> {
+        self.min_read_rate
+    }
+
+    pub(super) fn effective_min_write_rate(&self) -> Option<MinRate> {
+        self.min_write_rate
+    }
+
     pub(super) fn effective_read_stall(&self) -> Option<Duration> {
         self.read_stall
     }
@@ -136,37 +222,57 @@ impl Timeouts {
         self.write_stall
     }
 
-    /// Whether every one of them makes sense.
+    /// Checks that every setting makes sense.
     ///
     /// # Errors
     ///
-    /// One that is zero or longer than a week: zero would refuse everybody (Go takes it for "off",
-    /// which here is `None`), and more than a week is a mistake of units.
+    /// A duration that is zero or longer than a week: zero would refuse every request (Go takes it for
+    /// "off", which here is `None`), and more than a week is a mistake of units. A rate of zero or of
+    /// more than 1 GB/s, or with a window of zero.
     pub fn check(&self) -> Result<(), InvalidTimeout> {
-        let all = [
+        let durations = [
             ("read_header", self.read_header),
+            ("response_head", self.response_head),
             ("read", self.read),
             ("write", self.write),
             ("idle", self.idle),
             ("read_stall", self.read_stall),
             ("write_stall", self.write_stall),
         ];
-        for (name, wait) in all {
-            if let Some(value) = wait {
-                if value.is_zero() || value > LONGEST {
-                    return Err(InvalidTimeout { name, value });
-                }
+        for (name, wait) in durations {
+            let problem = match wait {
+                Some(Duration::ZERO) => Problem::Zero,
+                Some(wait) if wait > LONGEST => Problem::TooLong(wait),
+                _ => continue,
+            };
+            return Err(InvalidTimeout { name, problem });
+        }
+        let rates = [
+            ("min_read_rate", self.min_read_rate),
+            ("min_write_rate", self.min_write_rate),
+        ];
+        for (name, rate) in rates {
+            if let Some(problem) = rate.and_then(|rate| rate.problem()) {
+                let problem = Problem::Rate(problem);
+                return Err(InvalidTimeout { name, problem });
             }
         }
         Ok(())
     }
 }
 
-/// A timeout that cannot be meant.
+/// An invalid timeout: zero, or longer than a week; or an invalid rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTimeout {
     name: &'static str,
-    value: Duration,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    Zero,
+    TooLong(Duration),
+    Rate(RateProblem),
 }
 
 impl InvalidTimeout {
@@ -178,17 +284,17 @@ impl InvalidTimeout {
 
 impl fmt::Display for InvalidTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InvalidTimeout { name, value } = self;
-        if value.is_zero() {
-            write!(
+        let name = self.name;
+        match &self.problem {
+            Problem::Zero => write!(
                 f,
                 "the timeout `{name}` is zero, which would refuse everybody; `None` switches it off"
-            )
-        } else {
-            write!(
+            ),
+            Problem::TooLong(wait) => write!(
                 f,
-                "the timeout `{name}` is {value:?}, longer than a week; `None` switches it off"
-            )
+                "the timeout `{name}` is {wait:?}, longer than a week; `None` switches it off"
+            ),
+            Problem::Rate(problem) => write!(f, "the rate `{name}` {problem}"),
         }
     }
 }

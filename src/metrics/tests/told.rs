@@ -186,6 +186,9 @@ fn each_value_of_a_label_counts_as_itself() {
         Timeout::Idle,
         Timeout::ReadStall,
         Timeout::WriteStall,
+        Timeout::ResponseHead,
+        Timeout::MinReadRate,
+        Timeout::MinWriteRate,
     ];
     for kind in kinds {
         events.tell(|| Event::Timeout {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use super::{Exchange, State};
 use crate::serve::clock::Tick;
 use crate::serve::discard::Discard;
+use crate::serve::timeouts::Timeouts;
 
 impl Exchange {
     /// Who is to be woken when a deadline moves or the body is left: the task that polled last.
@@ -19,9 +20,9 @@ impl Exchange {
         }
     }
 
-    /// The reader waits for more of the body of request `epoch`. `false` when it need not, because
-    /// the body has expired.
-    pub fn wait_for_body(&self, epoch: u64, waker: &Waker) -> bool {
+    /// The reader waits for more of the body of request `epoch`, which the peer owes or may keep to itself.
+    /// `false` when it need not, because the body has expired.
+    pub fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
         let mut cross = self.cross();
         if cross.epoch != epoch {
             return true;
@@ -34,13 +35,13 @@ impl Exchange {
             Some(reader) => reader.clone_from(waker),
             reader => *reader = Some(waker.clone()),
         }
-        if self.server.timeouts.effective_read_stall().is_some()
-            && Tick(self.read_blocked.load(Relaxed)) == Tick::NEVER
-        {
-            self.read_blocked.store(self.server.clock.now().0, Relaxed);
-            let owner = cross.owner.clone();
+        if owed && !self.read.waits() {
+            // A reader within the owner's own poll is seen at the end of it; another may be on another
+            // task than the one that holds the timer.
+            let seen = |owner: &&Waker| self.in_poll() && owner.will_wake(waker);
+            let owner = cross.owner.as_ref().filter(|owner| !seen(owner)).cloned();
             drop(cross);
-            // The reader may be on another task than the one that holds the timer.
+            self.body_waits();
             if let Some(owner) = owner {
                 owner.wake();
             }
@@ -48,8 +49,32 @@ impl Exchange {
         true
     }
 
-    pub fn body_progressed(&self) {
-        self.read_blocked.store(Tick::NEVER.0, Relaxed);
+    /// From here on the peer is waited for, for the next byte of the body.
+    pub fn body_waits(&self) {
+        if !self.read.waits() {
+            self.read.begin_wait(self.now());
+        }
+    }
+
+    /// So many bytes of the body have come, and the peer is not waited for.
+    pub fn body_progressed(&self, bytes: usize) {
+        self.read.count(bytes);
+        let waited = self.read.waits();
+        let head = self.response_head_deadline();
+        if !waited && head == Tick::NEVER {
+            return;
+        }
+        let now = self.now();
+        if waited {
+            self.read.end_wait(now);
+        }
+        // The handler has something more to answer. Unless the deadline is being moved by hand meanwhile.
+        if head != Tick::NEVER {
+            let wait = self.terms(Timeouts::effective_response_head);
+            let moved = now.after(wait).0;
+            let deadline = &self.response_head_deadline;
+            let _ = deadline.compare_exchange(head.0, moved, Relaxed, Relaxed);
+        }
     }
 
     /// The body of request `epoch` was read to its end.

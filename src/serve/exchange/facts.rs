@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Exchange, State};
+use crate::deadlines::Change;
 use crate::events::{Event, RequestInfo};
 use crate::request_id::RequestId;
 use crate::route::{self, Route};
@@ -110,6 +111,10 @@ impl ServedRequest for Exchange {
 
     fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
         Exchange::set_write_deadline(self, epoch, wait);
+    }
+
+    fn change_deadline(&self, epoch: u64, change: Change) {
+        Exchange::change_deadline(self, epoch, change);
     }
 
     fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {

@@ -3,6 +3,10 @@
 mod body;
 mod deadlines;
 mod facts;
+mod writing;
+
+use writing::Untaken;
+pub(super) use writing::{FIRST_WINDOW, Turn};
 
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
@@ -16,7 +20,9 @@ use http::{Method, Uri};
 use super::clock::Tick;
 use super::conn::Conn;
 use super::discard::Discard;
+use super::pace::Pace;
 use super::server::Server;
+use super::timeouts::Timeouts;
 use crate::events::target;
 use crate::shutdown::ConnectionState;
 
@@ -41,8 +47,17 @@ pub(super) struct Exchange {
     header_deadline: AtomicU64,
     read_deadline: AtomicU64,
     write_deadline: AtomicU64,
-    /// Since when the handler has been waiting for the body; `NEVER` when it is not.
-    read_blocked: AtomicU64,
+    /// Until when the response's head must be there.
+    response_head_deadline: AtomicU64,
+    /// The request body, while the handler waits for it.
+    pub read: Pace,
+    /// The response, while the peer does not take it: on HTTP/1 the connection's bytes, on HTTP/2 the
+    /// stream's.
+    pub write: Pace,
+    /// HTTP/2: what h2 holds of the response.
+    untaken: Untaken,
+    /// The handler has moved more than a deadline: `cross.terms` counts.
+    own_terms: AtomicBool,
     /// The request body is not over: not read to its end, not given up.
     body_open: AtomicBool,
     /// The response body is over: read to its end, failed or dropped.
@@ -61,7 +76,7 @@ pub(super) struct Exchange {
     /// Why the request was given up, as `facts` spells it; 0: it was not.
     end: AtomicU8,
     http2: bool,
-    /// The clock as read in this poll of the owner; 0 when it has not been.
+    /// The clock as read in this poll of the owner; 0 when it has not been, `NEVER` between two polls.
     now: AtomicU64,
     cross: Mutex<Cross>,
 }
@@ -73,8 +88,12 @@ struct Cross {
     owner: Option<Waker>,
     /// Who waits for the request body.
     reader: Option<Waker>,
+    /// HTTP/2: who waits for h2 to have written the response's data, to end it.
+    taker: Option<Waker>,
     /// A request body that was dropped unread.
     leftover: Option<Discard>,
+    /// The timeouts of this request, if its handler has changed them. Boxed because it is rare.
+    terms: Option<Box<Timeouts>>,
     /// `GET /path`. One string for a connection's life, so that naming a request allocates nothing.
     name: String,
     /// What layers have learnt of the request.
@@ -136,7 +155,11 @@ impl Exchange {
             header_deadline: AtomicU64::new(Tick::NEVER.0),
             read_deadline: AtomicU64::new(Tick::NEVER.0),
             write_deadline: AtomicU64::new(Tick::NEVER.0),
-            read_blocked: AtomicU64::new(Tick::NEVER.0),
+            response_head_deadline: AtomicU64::new(Tick::NEVER.0),
+            read: Pace::new(),
+            write: Pace::new(),
+            untaken: Untaken::default(),
+            own_terms: AtomicBool::new(false),
             body_open: AtomicBool::new(false),
             response_over: AtomicBool::new(false),
             close: AtomicBool::new(false),
@@ -168,15 +191,27 @@ impl Exchange {
         self.now.store(0, Relaxed);
     }
 
-    /// The time of this poll. Read once a poll, and only if somebody asks.
+    /// The owner's poll is over: another task may ask for the time before the next one.
+    pub fn end_poll(&self) {
+        self.now.store(Tick::NEVER.0, Relaxed);
+    }
+
+    /// Whether the owner is polling now. (To be asked by what may itself run within that poll.)
+    fn in_poll(&self) -> bool {
+        self.now.load(Relaxed) != Tick::NEVER.0
+    }
+
+    /// The time of this poll, read once a poll and only if it is needed; between two polls, the time.
     pub fn now(&self) -> Tick {
-        match self.now.load(Relaxed) {
-            0 => {
+        match Tick(self.now.load(Relaxed)) {
+            Tick(0) => {
                 let now = self.server.clock.now();
-                self.now.store(now.0, Relaxed);
+                // Another task may ask while the poll ends: it must leave nothing behind.
+                let _ = self.now.compare_exchange(0, now.0, Relaxed, Relaxed);
                 now
             }
-            now => Tick(now),
+            Tick::NEVER => self.server.clock.now(),
+            now => now,
         }
     }
 
@@ -229,8 +264,13 @@ impl Exchange {
         self.read_deadline.store(read.0, Relaxed);
         let write = now.after(timeouts.effective_write());
         self.write_deadline.store(write.0, Relaxed);
+        let head = now.after(timeouts.effective_response_head());
+        self.response_head_deadline.store(head.0, Relaxed);
         self.set_state(State::Handler);
-        self.read_blocked.store(Tick::NEVER.0, Relaxed);
+        self.read.forget_wait();
+        self.read.reset();
+        self.write.reset();
+        self.own_terms.store(false, Relaxed);
         self.body_open.store(has_body, Relaxed);
         self.response_over.store(false, Relaxed);
         self.read_expired.store(false, Relaxed);

@@ -8,7 +8,8 @@ use hyper::rt::Executor;
 use pin_project::pin_project;
 
 use super::streams::{OpenStream, Streams};
-use crate::events::Timeout;
+use crate::serve::exchange::State;
+use crate::serve::farewell::LAST_WORDS;
 use crate::serve::timer::Timer;
 
 /// Runs the streams of one connection, each as a task with its deadlines.
@@ -52,7 +53,17 @@ struct StreamTask<F> {
 impl<F: Future> Future for StreamTask<F> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let poll = self.as_mut().poll_stream(cx);
+        if let Some(open) = &self.open {
+            open.exchange.end_poll();
+        }
+        poll
+    }
+}
+
+impl<F: Future> StreamTask<F> {
+    fn poll_stream(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(open) = this.open else {
             return match this.future.as_pin_mut() {
@@ -88,12 +99,23 @@ impl<F: Future> Future for StreamTask<F> {
                 // A tunnel is its user's: no deadlines.
                 return Poll::Pending;
             }
+            open.peer_is_to_take(|| exchange.now());
             let timer = this.timer.as_mut();
             let now = ready!(timer.poll_due(cx, &server.clock, exchange.deadline()));
-            match exchange.expired(now) {
+            match exchange.expired(now, Some(&open.turn())) {
+                // Nothing of the answer is sent: another takes its place.
+                Some(kind)
+                    if kind.ends_response()
+                        && exchange.state() == State::Handler
+                        && !exchange.write_expired() =>
+                {
+                    exchange.expire_write(kind, now, LAST_WORDS);
+                }
                 // Dropping hyper's future cancels the handler and resets the stream.
-                Some(kind @ (Timeout::Write | Timeout::WriteStall)) => {
-                    exchange.tell_timeout(kind);
+                Some(kind) if kind.ends_response() => {
+                    if !exchange.write_expired() {
+                        exchange.tell_timeout(kind);
+                    }
                     return Poll::Ready(());
                 }
                 Some(kind) => exchange.expire_read(kind),

@@ -20,7 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::app::App;
 use super::clock::Tick;
 use super::conn::{Conn, Doing};
+use super::exchange::FIRST_WINDOW;
 use super::io::{Mode, ServeIo};
+use super::pace::Verdict;
 use super::service::{ConnService, Source};
 use super::timer::Timer;
 use crate::events::{Closed, Event, RequestInfo, Timeout};
@@ -103,6 +105,7 @@ where
                 return Poll::Ready(Closed::Cut);
             }
             self.follow_phase();
+            streams.begin_poll();
             match self.connection.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(self.why),
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
@@ -119,11 +122,17 @@ where
                     self.go_away(now);
                 }
                 Due::Unacknowledged => return Poll::Ready(self.why),
-                Due::TakesNothing(kind) => {
-                    let open = self.streams.open();
-                    open.iter().for_each(|open| open.give_up(End::Timeout));
-                    self.tell_timeout(kind);
-                    return Poll::Ready(Closed::Timeout(kind));
+                Due::Slow | Due::Tail => {
+                    let slow = match due {
+                        Due::Tail => streams.tail_expired(now),
+                        _ => self.transport_expired(now),
+                    };
+                    if let Some(kind) = slow {
+                        let open = streams.open();
+                        open.iter().for_each(|open| open.give_up(End::Timeout));
+                        self.tell_timeout(kind);
+                        return Poll::Ready(Closed::Timeout(kind));
+                    }
                 }
             }
         }
@@ -198,18 +207,36 @@ where
         [
             (leaving, what),
             (leave_at, Due::Leave),
+            (self.streams.conn.write_stall_deadline(timeouts), Due::Slow),
             (
-                self.streams.conn.write_stall_deadline(timeouts),
-                Due::TakesNothing(Timeout::WriteStall),
+                self.streams
+                    .transport
+                    .window_deadline(timeouts.effective_min_write_rate()),
+                Due::Slow,
             ),
-            (
-                self.streams.tail_deadline(),
-                Due::TakesNothing(Timeout::Write),
-            ),
+            (self.streams.tail_deadline(), Due::Tail),
         ]
         .into_iter()
         .min_by_key(|(tick, _)| *tick)
         .unwrap_or((Tick::NEVER, Due::Leave))
+    }
+}
+
+impl<T, A: App> Http2<T, A> {
+    /// Whether the client takes too little of what is written.
+    fn transport_expired(&self, now: Tick) -> Option<Timeout> {
+        let timeouts = &self.streams.server.timeouts;
+        let transport = &self.streams.transport;
+        if self.streams.conn.write_stall_deadline(timeouts) <= now {
+            return Some(Timeout::WriteStall);
+        }
+        let rate = timeouts.effective_min_write_rate();
+        let rate = rate.filter(|_| transport.window_deadline(rate) <= now)?;
+        let stalls = timeouts.effective_write_stall().is_some();
+        match transport.judge(now, rate, stalls, FIRST_WINDOW) {
+            Verdict::TooSlow => Some(Timeout::MinWriteRate),
+            Verdict::Goes => None,
+        }
     }
 }
 
@@ -219,5 +246,8 @@ enum Due {
     Idle,
     Leave,
     Unacknowledged,
-    TakesNothing(Timeout),
+    /// The client does not take what is written.
+    Slow,
+    /// Nor the end of a response.
+    Tail,
 }

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
 
+use crate::events::Timeout;
 use crate::serve::clock::Tick;
 use crate::serve::conn::Conn;
-use crate::serve::exchange::Exchange;
+use crate::serve::exchange::{Exchange, Turn};
+use crate::serve::pace::Pace;
+use crate::serve::response_body::PIECE;
 use crate::serve::server::Server;
 
 /// The streams of a connection.
@@ -20,6 +23,10 @@ pub(in crate::serve) struct Streams {
     tails: AtomicUsize,
     /// Since when there has been none.
     idle_since: AtomicU64,
+    /// All that is written, while the transport does not take it.
+    pub transport: Pace,
+    /// The clock as read in this poll of the connection; 0 when it has not been.
+    now: AtomicU64,
     /// The transport is to write its [`Notice`](super::Notice) when it next stands between two frames.
     pub notice: AtomicBool,
     named: Mutex<Slab<Arc<Exchange>>>,
@@ -45,6 +52,8 @@ impl Streams {
             count: AtomicUsize::new(0),
             tails: AtomicUsize::new(0),
             idle_since: AtomicU64::new(now.0),
+            transport: Pace::new(),
+            now: AtomicU64::new(0),
             notice: AtomicBool::new(false),
             named: Mutex::default(),
         }
@@ -69,16 +78,57 @@ impl Streams {
         open
     }
 
+    /// The connection's task begins a poll: the clock is read again when it is next needed.
+    pub(super) fn begin_poll(&self) {
+        self.now.store(0, Ordering::Relaxed);
+    }
+
+    /// The time of this poll of the connection. For its own task.
+    fn now(&self) -> Tick {
+        match self.now.load(Ordering::Relaxed) {
+            0 => {
+                let now = self.server.clock.now();
+                self.now.store(now.0, Ordering::Relaxed);
+                now
+            }
+            now => Tick(now),
+        }
+    }
+
+    /// How far the connection has come with what all of its streams write.
+    fn turn(&self) -> Turn {
+        let streams = self.count() as u64 + 1;
+        Turn {
+            moved: self.transport.moved(),
+            // h2 gives each stream that has something to send a frame in turn. Twice that, because some of it
+            // may have been written before the wait began.
+            round: streams * 2 * PIECE as u64,
+            free_since: self.conn.quiet_since(Tick(0)),
+        }
+    }
+
     /// The earliest deadline of a stream of which only the end is left: its last piece is in h2's
     /// hands, and the client's window is shut.
     pub(super) fn tail_deadline(&self) -> Tick {
         if self.tails.load(Ordering::Acquire) == 0 {
             return Tick::NEVER;
         }
+        let moved = self.transport.moved();
         let named = self.named();
         let tails = named.iter().filter(|(_, open)| open.is_tail());
-        let deadlines = tails.map(|(_, open)| open.write_deadline());
+        let deadlines = tails.map(|(_, open)| {
+            open.peer_is_to_take(|| self.now(), moved);
+            open.tail_deadline()
+        });
         deadlines.min().unwrap_or(Tick::NEVER)
+    }
+
+    /// Which deadline of such a stream has passed, if one has.
+    pub(super) fn tail_expired(&self, now: Tick) -> Option<Timeout> {
+        let turn = self.turn();
+        let named = self.named();
+        let mut tails = named.iter().filter(|(_, open)| open.is_tail());
+        tails.find_map(|(_, open)| open.tail_expired(now, &turn))
     }
 
     /// What was begun last on this thread, if it is one of these.
@@ -114,6 +164,24 @@ pub(in crate::serve) struct OpenStream {
 }
 
 impl OpenStream {
+    /// How far the connection has come with what all of its streams write.
+    pub(super) fn turn(&self) -> Turn {
+        self.streams.turn()
+    }
+
+    /// From here on the client is waited for, if h2 holds something for it.
+    pub(super) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick) {
+        self.exchange
+            .peer_is_to_take(now, self.streams.transport.moved());
+    }
+
+    /// The connection has written so many bytes of the response.
+    pub fn taken(&self, bytes: usize) {
+        let streams = &self.streams;
+        self.exchange
+            .taken(bytes, || streams.now(), streams.transport.moved());
+    }
+
     /// The stream's task is done; what it left with h2 is not.
     pub(super) fn leave_tail(&self) {
         if !self.exchange.upgraded() && self.exchange.become_tail() {
