@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use lameduck::serve::ServeError;
-use lameduck::shutdown::{Cause, Handle, StepEnd};
+use lameduck::shutdown::{Cause, Handle, Signal, SignalAction, Signals, StepEnd};
 use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
 use support::{App, How, LIMIT, Raw, app, ms, reply, within};
 use tokio::net::TcpListener;
@@ -165,9 +165,11 @@ async fn sigterm_runs_the_whole_sequence() {
 }
 
 #[tokio::test]
-async fn sigint_skips_the_lame_duck() {
+async fn sigint_skips_the_lame_duck_where_it_is_set_to() {
     let _alone = SIGNALS.lock().await;
-    let running = Running::start(Shutdown::new(), Gate::new().app()).await;
+    // As it does by itself where standard input is a terminal.
+    let signals = Signals::new().on(Signal::Interrupt, SignalAction::Drain);
+    let running = Running::start(Shutdown::with_signals(signals), Gate::new().app()).await;
     let began = Instant::now();
     signal("INT");
     let report = running.report().await;
@@ -182,7 +184,14 @@ async fn sigint_skips_the_lame_duck() {
 #[tokio::test]
 async fn a_second_signal_cuts_at_once() {
     let _alone = SIGNALS.lock().await;
-    for (first, second) in [("TERM", "TERM"), ("TERM", "INT"), ("INT", "INT")] {
+    // The same signal at once is a repetition; a second later it is a second one.
+    let later = ms(1_100);
+    let pairs = [
+        ("TERM", "TERM", later),
+        ("TERM", "INT", Duration::ZERO),
+        ("INT", "INT", later),
+    ];
+    for (first, second, after) in pairs {
         let gate = Gate::new();
         let flushed = Log::default();
         let flush = flushed.clone();
@@ -196,6 +205,7 @@ async fn a_second_signal_cuts_at_once() {
         signal(first);
         let leaving = running.handle.lifecycle().reached(Phase::LameDuck);
         within(LIMIT, "the first signal", leaving).await;
+        tokio::time::sleep(after).await;
         let cut = Instant::now();
         signal(second);
         let report = running.report().await;

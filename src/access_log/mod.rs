@@ -67,7 +67,10 @@
 //!
 //! Nothing but a comparison when the subscriber's maximum level is below info. Else a few reference counts and
 //! two clock readings (three on another server than `serve`); an allocation only for a path that has to be cut or encoded, and for whatever the
-//! subscriber does. No lock of its own. Lines are not bounded in number: there are as many as requests.
+//! subscriber does. No lock of its own. The line is written by the task that ends the body: a subscriber that
+//! writes to standard output blocks the runtime's workers for as long as the reader of a pipe does not read.
+//! Give it a writer that does not block and drops what does not fit (`log_writer.rs` of the full service, or
+//! tracing-appender's `NonBlockingBuilder::lossy(true)`). Lines are not bounded in number: there are as many as requests.
 
 mod future;
 mod layer;

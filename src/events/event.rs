@@ -18,7 +18,7 @@ pub enum Event<'a> {
     Drained {
         /// How long it took.
         took: Duration,
-        /// How many requests were cut; each has been told.
+        /// How many requests were cut.
         cut: usize,
     },
     /// The answer to readiness probes is another than it was, or the first one: told when a probe asks.
@@ -84,6 +84,12 @@ pub enum Event<'a> {
         error: &'a std::io::Error,
         /// How long nothing is accepted; `None` when the next connection is accepted at once.
         pause: Option<Duration>,
+    },
+    /// More requests were cut at the end of the drain than are named by [`Cut`](Self::Cut), which names the
+    /// oldest 100.
+    MoreCut {
+        /// How many are not named.
+        count: usize,
     },
     /// A request was cut at the end of the drain.
     Cut {
@@ -255,6 +261,7 @@ impl fmt::Display for Event<'_> {
                 error,
                 pause: Some(pause),
             } => write!(f, "accept failed, pausing for {pause:?}: {error}"),
+            Event::MoreCut { count } => write!(f, "cut {count} more"),
             Event::Cut {
                 request,
                 state,

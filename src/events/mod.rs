@@ -21,6 +21,7 @@ pub(crate) use request::target;
 pub(crate) use subject::Subject;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 type Listener = dyn Fn(&Event<'_>) + Send + Sync;
@@ -39,9 +40,15 @@ impl Events {
 
     /// Tells `listener`, on the thread and in the moment of the event: it must be quick and must not
     /// block.
+    ///
+    /// A panic in it ends with it: what emits the event (the accept loop, a connection, the shutdown) goes on,
+    /// and other listeners hear the event.
     pub fn to(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         Events {
-            listener: Some(Arc::new(listener)),
+            listener: Some(Arc::new(move |event: &Event<'_>| {
+                // The panic hook has reported it. Unwind safe: nothing of ours is seen half done by it.
+                let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+            })),
         }
     }
 
@@ -49,10 +56,12 @@ impl Events {
     #[must_use]
     pub fn and(self, other: Events) -> Self {
         match (self.listener, other.listener) {
-            (Some(first), Some(second)) => Events::to(move |event| {
-                first(event);
-                second(event);
-            }),
+            (Some(first), Some(second)) => Events {
+                listener: Some(Arc::new(move |event: &Event<'_>| {
+                    first(event);
+                    second(event);
+                })),
+            },
             (first, second) => Events {
                 listener: first.or(second),
             },
@@ -80,4 +89,24 @@ impl fmt::Debug for Events {
             .field("listened_to", &self.listener.is_some())
             .finish()
     }
+}
+
+#[cfg(test)]
+#[test]
+fn a_listener_that_panics_harms_nothing_else() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = || {
+        let heard = heard.clone();
+        Events::to(move |_| {
+            heard.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    let panics = Events::to(|_| panic!("a listener's own fault"));
+    let events = count().and(panics).and(count());
+    for _ in 0..2 {
+        events.tell(|| Event::RateLimitRestored);
+    }
+    assert_eq!(heard.load(Ordering::Relaxed), 4);
 }

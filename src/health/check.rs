@@ -39,7 +39,8 @@ pub(super) struct Started {
 
 enum Found {
     Well,
-    Failed(BoxError),
+    /// What the error says.
+    Failed(Arc<str>),
     TooLate,
 }
 
@@ -78,7 +79,8 @@ impl Check {
                 let _busy = busy;
                 let found = match timeout(deadline, async { ask().await }).await {
                     Ok(Ok(())) => Found::Well,
-                    Ok(Err(error)) => Found::Failed(error),
+                    // Here, because what an error says is somebody else's code too, and may panic.
+                    Ok(Err(error)) => Found::Failed(told(&error)),
                     Err(_) => Found::TooLate,
                 };
                 (found, since.elapsed())
@@ -107,7 +109,7 @@ impl Check {
         };
         match found {
             Found::Well => self.component(Status::Pass, None, duration),
-            Found::Failed(error) => self.failed(told(&error), duration),
+            Found::Failed(error) => self.failed(error, duration),
             Found::TooLate => {
                 let late = format!("not within {deadline:?}");
                 self.failed(late.as_str().into(), duration)

@@ -101,6 +101,9 @@ impl Listener {
                     age_ms
                 );
             }
+            Event::MoreCut { count } => {
+                warn!(target: "lameduck", event = "more_cut", count, "more requests were cut");
+            }
             Event::Drained { took, cut } => {
                 let took_ms = millis(took);
                 info!(target: "lameduck", event = "drained", took_ms, cut, "the drain is over");

@@ -21,6 +21,7 @@
 //! | `drained` | info | `took_ms`, `cut` (how many requests) | |
 //! | `readiness` | info | `ready` | yes |
 //! | `cut` | warn | `state`, `age_ms`, those of the request | |
+//! | `more_cut` | warn | `count` (how many requests were cut beside the oldest 100, which have a line each) | |
 //! | `service_error` | error | `error`, those of the request | yes |
 //! | `accept_error` | warn | `error`, `pause_ms` (only if it pauses) | yes |
 //! | `rate_limit_fallback` | warn | `error` | yes |
@@ -51,13 +52,20 @@
 //! so the number may come late. Seconds are those of the listener's clock, so around the turn of
 //! one there may be twice as many.
 //!
-//! Unbounded are: changes of phase, of which there are four, and the end of the drain; what is cut, once in a process and at most one for
-//! each connection, because what was cut is to be named; and `opened` and `closed`, whose level is for those
+//! Unbounded are: changes of phase, of which there are four, and the end of the drain; what is cut, once in a process and at most 101
+//! lines; and `opened` and `closed`, whose level is for those
 //! who want them all.
 //!
 //! A line that nobody wants, by the subscriber's maximum level, costs a comparison. One that is left out costs
 //! a clock reading and an atomic addition. Nothing is locked or allocated, but by a line that has an error, or
 //! by the subscriber.
+//!
+//! # A reader that does not read
+//!
+//! Lines are written where things happen: on the runtime's workers, in the accept loop, in the shutdown. A
+//! subscriber that writes to standard output, which is a pipe in a container, stops all of them when the reader of
+//! the pipe stops to read. Give it a writer that does not block and drops what does not fit: `log_writer.rs` of
+//! the full service, or tracing-appender's `NonBlockingBuilder::lossy(true)`.
 //!
 //! # What is not in them
 //!

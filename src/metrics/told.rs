@@ -99,6 +99,9 @@ impl Told {
             Event::ServiceError { .. } => add(&self.service_errors),
             Event::AcceptError { .. } => add(&self.accept_errors),
             Event::Cut { .. } => add(&self.cut),
+            Event::MoreCut { count } => {
+                self.cut.fetch_add(*count as u64, Ordering::Relaxed);
+            }
         }
     }
 

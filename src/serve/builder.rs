@@ -24,7 +24,9 @@ pub struct Serve<L, A> {
     app: A,
     timeouts: Timeouts,
     limits: Limits,
-    part: Part,
+    /// `None`: it drives a shutdown of its own, which is made when the server is awaited. Made earlier, it
+    /// would hear signals in place of the one that is still to be given.
+    part: Option<Part>,
     events: Events,
     on_connection: Option<OnConnection>,
     extensions: bool,
@@ -47,7 +49,7 @@ impl<L: Listener, A: App> Serve<L, A> {
             app,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
-            part: Part::Drives(Shutdown::new()),
+            part: None,
             events: Events::none(),
             on_connection: None,
             extensions: true,
@@ -67,16 +69,16 @@ impl<L: Listener, A: App> Serve<L, A> {
     }
 
     /// The shutdown that this server drives: signals, phases, workers, closers. Default:
-    /// [`Shutdown::new`], with SIGTERM and SIGINT.
+    /// [`Shutdown::new`], made when the server is awaited; one of your own hears signals from when it is made.
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
-        self.part = Part::Drives(shutdown);
+        self.part = Some(Part::Drives(shutdown));
         self
     }
 
     /// Takes part in a shutdown that another server of this process drives (an admin port): drains
     /// when it drains, and ends when this server's own connections have ended.
     pub fn follow(mut self, handle: &Handle) -> Self {
-        self.part = Part::Follows(handle.clone());
+        self.part = Some(Part::Follows(handle.clone()));
         self
     }
 
@@ -95,7 +97,7 @@ impl<L: Listener, A: App> Serve<L, A> {
     /// # }
     /// ```
     pub fn observe(mut self, handle: &Handle) -> Self {
-        self.part = Part::Observes(handle.clone());
+        self.part = Some(Part::Observes(handle.clone()));
         self
     }
 
@@ -157,11 +159,13 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
     type Output = Result<Report, ServeError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
+        let part = self.part.take();
+        let part = part.unwrap_or_else(|| Part::Drives(Shutdown::new()));
         Box::pin(async move {
             self.timeouts.check()?;
             self.limits.check()?;
-            let lifecycle = match &self.part {
+            let lifecycle = match &part {
                 Part::Drives(shutdown) => shutdown.handle().lifecycle().clone(),
                 Part::Follows(handle) => handle.lifecycle().clone(),
                 Part::Observes(_) => {
@@ -174,7 +178,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
             server.on_connection = self.on_connection;
             server.extensions = self.extensions;
             let server = Arc::new(server);
-            match self.part {
+            match part {
                 Part::Drives(shutdown) => {
                     let handle = shutdown.handle();
                     let sequence = shutdown.start(server.events.clone())?;

@@ -25,6 +25,12 @@ use crate::min_rate::{MinRate, RateProblem};
 /// streams its own events): switch them off there by [`Deadlines`](crate::serve::Deadlines). Between two
 /// messages of a gRPC request the client may be silent for as long as it likes.
 ///
+/// Behind a balancer `idle` must be longer than the time for which the balancer keeps an idle connection to the
+/// service: a server that closes first resets a request that is on its way, which the client sees as a 502 or a
+/// 503. 60 s of an AWS ALB and of nginx's upstream `keepalive_timeout`, 5 s of CloudFront: the default is longer.
+/// Google Cloud's load balancers keep it for 600 s (`idle` 620 s), Cloudflare for 900 s, Envoy for 1 h by
+/// default. Clients that come directly keep theirs for less: nginx, as a server, waits for 75 s.
+///
 /// `None` switches a deadline off. As in Go, a `read_header` or `idle` that is `None` falls back to
 /// `read`.
 ///

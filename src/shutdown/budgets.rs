@@ -21,14 +21,16 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Serving on while asking everyone to go elsewhere. Always used whole (unless SIGINT skips it).
+    /// Serving on while asking everyone to go elsewhere. Always used whole, unless a Ctrl-C skips it; zero
+    /// where there is no balancer to tell.
     /// Default: 5 s.
     pub lame_duck: Duration,
     /// Finishing what is in flight. Default: 15 s.
     pub drain: Duration,
     /// Stopping the workers. Default: 5 s.
     pub workers: Duration,
-    /// In reserve. Default: 1 s.
+    /// In reserve: for the last answers of observers, and half of it for the end of the process itself.
+    /// Default: 1 s.
     pub margin: Duration,
 }
 

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::time::Instant;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::observers::Observers;
 use super::order::{Order, Orders};
+use super::reload::Reloads;
 use super::sequence::Drains;
 use super::workers::Workers;
 use super::{Cause, ConnectionCounts, CutRequest, Report};
@@ -34,6 +36,8 @@ struct Shared {
     /// Those of the server that drives the shutdown.
     events: OnceLock<Events>,
     ready_told: AtomicBool,
+    /// How many times a reload was asked for.
+    reloads: watch::Sender<u64>,
 }
 
 impl Handle {
@@ -49,6 +53,7 @@ impl Handle {
                 drained: OnceLock::new(),
                 events: OnceLock::new(),
                 ready_told: AtomicBool::new(false),
+                reloads: watch::Sender::new(0),
             }),
         }
     }
@@ -59,8 +64,10 @@ impl Handle {
     }
 
     /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
+    ///
+    /// It does nothing when the shutdown has begun, or a signal has come that will begin it.
     pub fn ready(&self) {
-        if self.lifecycle().advance(Phase::Ready) {
+        if self.orders().current() == Order::Serve && self.lifecycle().advance(Phase::Ready) {
             self.tell_ready();
         }
     }
@@ -149,6 +156,36 @@ impl Handle {
         self.shared.observers.reported().await
     }
 
+    /// Returns what waits for SIGHUP: for a task that reads certificates or configuration again. Without one
+    /// SIGHUP is ignored.
+    ///
+    /// ```
+    /// # fn reload_certificates() {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let shutdown = lameduck::Shutdown::new();
+    /// let handle = shutdown.handle();
+    /// let mut reloads = handle.reloads();
+    /// handle.spawn_worker("reload", |stop| async move {
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = stop.cancelled() => return,
+    ///             () = reloads.next() => reload_certificates(),
+    ///         }
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn reloads(&self) -> Reloads {
+        Reloads::new(self.shared.reloads.subscribe())
+    }
+
+    pub(super) fn reload(&self) {
+        self.shared
+            .reloads
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     /// Is cancelled when the workers are to stop: after the drain, because requests in flight may need
     /// them.
     pub fn stop_token(&self) -> CancellationToken {
@@ -228,7 +265,12 @@ impl Handle {
             .servers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        servers.push(server);
+        servers.push(server.clone());
+        drop(servers);
+        // After the drain none is waited for: it is to end as those that were cut.
+        if self.shared.drained.get().is_some() || self.lifecycle().phase() == Phase::Closed {
+            drop(server.cut());
+        }
     }
 
     pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn Drains>) {

@@ -1,5 +1,4 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -8,10 +7,6 @@ use super::order::{Order, Orders};
 use super::report::Report;
 use super::sequence::{Drains, FALL, before, drained};
 use crate::phase::{Lifecycle, Phase};
-
-/// How long the observers' last answers may take, if the margin has it: who watches a shutdown sees its
-/// end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Servers that watch the shutdown, and end after it.
 pub(super) struct Observers {
@@ -68,22 +63,32 @@ impl Observers {
         }
     }
 
+    fn publish(&self, report: &Report) -> Vec<(Lifecycle, Arc<dyn Drains>)> {
+        self.report.send_replace(Some(Arc::new(report.clone())));
+        let mut list = self.list();
+        list.over = true;
+        std::mem::take(&mut list.observers)
+    }
+
+    /// Ends the observers at once.
+    pub fn abandon(&self, report: &Report) {
+        for (lifecycle, server) in self.publish(report) {
+            drop(server.cut());
+            lifecycle.advance(Phase::Closed);
+            server.phase_moved();
+        }
+    }
+
     /// Tells the observers how it ended and lets them end: they have answers to give and a moment to give
     /// them, unless the end is to be at once.
-    pub async fn end(&self, report: &Report, margin: Duration, orders: &Orders) {
-        self.report.send_replace(Some(Arc::new(report.clone())));
-        let observers = {
-            let mut list = self.list();
-            list.over = true;
-            std::mem::take(&mut list.observers)
-        };
+    pub async fn end(&self, report: &Report, until: Instant, orders: &Orders) {
+        let observers = self.publish(report);
         let mut servers = Vec::with_capacity(observers.len());
         for (lifecycle, server) in &observers {
             lifecycle.advance(Phase::Draining);
             server.phase_moved();
             servers.push(server.clone());
         }
-        let until = Instant::now() + LAST_WORDS.min(margin);
         let at_once = async {
             orders.at_least(Order::Cut).await;
             tokio::time::sleep(FALL).await;

@@ -15,8 +15,14 @@ use crate::text;
 pub enum Cause {
     /// SIGTERM: the orchestrator.
     Sigterm,
-    /// SIGINT: a person at a terminal.
+    /// SIGINT: a person at a terminal, or a platform whose stop signal it is.
     Sigint,
+    /// SIGQUIT: an image whose stop signal it is.
+    Sigquit,
+    /// SIGHUP, where it was set to begin the shutdown.
+    Sighup,
+    /// The future that drove the shutdown was dropped before its end.
+    Dropped,
     /// A call of the [`Handle`](super::Handle).
     Called,
 }
@@ -26,6 +32,9 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Cause::Sigterm => "SIGTERM",
             Cause::Sigint => "SIGINT",
+            Cause::Sigquit => "SIGQUIT",
+            Cause::Sighup => "SIGHUP",
+            Cause::Dropped => "its future was dropped",
             Cause::Called => "called from code",
         })
     }
@@ -53,9 +62,12 @@ pub struct Report {
     pub requests: u64,
     /// Connections accepted in the process's life.
     pub connections: u64,
-    /// What was in flight at the end of the drain and was cut, the oldest first.
+    /// What was in flight at the end of the drain and was cut, the oldest first: all of it, some 200 bytes each.
+    /// There are as many as the server's limits allow (connections, and streams of each), and events name the
+    /// oldest 100.
     pub cut: Vec<CutRequest>,
-    /// Whether it was cut short by a second signal, or by [`Handle::cut`](super::Handle::cut).
+    /// Whether it was cut short: by a second signal, by [`Handle::cut`](super::Handle::cut), or because the future
+    /// that drove it was dropped.
     pub at_once: bool,
     /// Workers, closers and flushes, in the order in which they ended.
     pub steps: Vec<Step>,
@@ -267,6 +279,27 @@ impl Report {
         } else {
             ExitCode::FAILURE
         }
+    }
+
+    /// Ends the process with [`exit_code`](Self::exit_code), at once.
+    ///
+    /// A `main` that returns under `#[tokio::main]` drops the runtime, and that waits for every closure that
+    /// [`spawn_blocking`](tokio::task::spawn_blocking) has begun, and for no less than a name lookup that
+    /// hangs: the process would live on, without a server, until it is killed. Everything worth waiting
+    /// for has been waited for when there is a report. Nothing is dropped; standard output is flushed.
+    ///
+    /// ```no_run
+    /// #[tokio::main]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     # let app = axum::Router::new();
+    ///     let listener = tokio::net::TcpListener::bind("0.0.0.0:8080").await?;
+    ///     let report = lameduck::serve(listener, app).await?;
+    ///     println!("{report}");
+    ///     report.exit()
+    /// }
+    /// ```
+    pub fn exit(&self) -> ! {
+        std::process::exit(i32::from(!self.is_clean()))
     }
 }
 

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::order::Order;
 use super::report::{CutRequest, Report, StepKind};
-use super::signals::Signals;
+#[cfg(unix)]
+use super::signal_thread::{Deaf, Subscription};
 use super::steps::Planned;
-use super::{Budgets, ConnectionCounts, Handle};
+use super::{Budgets, Cause, ConnectionCounts, Handle};
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::track::Tally;
@@ -40,17 +41,107 @@ pub(crate) trait Drains: Send + Sync {
     fn connections(&self) -> u64;
 }
 
+/// How long the observers' last answers may take, if the margin has it: who watches a shutdown sees its
+/// end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How long connections that have been cut may take to fall.
 pub(super) const FALL: Duration = Duration::from_millis(100);
 
+/// How many of the cut requests are named by events, one each: more would flood a log, and hold the end up.
+pub(super) const NAMED: usize = 100;
+
 /// A shutdown that waits for its signal.
 pub(crate) struct Sequence {
-    pub(super) handle: Handle,
+    pub(super) driver: Driver,
     pub(super) budgets: Budgets,
-    pub(super) signals: Option<Signals>,
+    #[cfg(not(unix))]
+    pub(super) signals: super::Signals,
     pub(super) starting: bool,
     pub(super) closers: Vec<Planned>,
     pub(super) flushes: Vec<Planned>,
+}
+
+/// The one that drives the shutdown. When it is dropped before the end, all that waits for the end is told:
+/// nothing else would.
+pub(crate) struct Driver {
+    pub(super) handle: Handle,
+    /// Hears signals.
+    #[cfg(unix)]
+    pub(super) subscription: Option<Subscription>,
+    #[cfg(unix)]
+    pub(super) _deaf: Option<Deaf>,
+    pub(super) finished: bool,
+}
+
+impl Driver {
+    /// When the process will be ended whatever it does, if a signal has begun its end.
+    fn forced_at(&self) -> Option<Instant> {
+        #[cfg(unix)]
+        return self
+            .subscription
+            .as_ref()
+            .and_then(Subscription::deadline)
+            .map(Instant::from_std);
+        #[cfg(not(unix))]
+        None
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.handle.abandon();
+        }
+        #[cfg(unix)]
+        if let Some(subscription) = self.subscription.take().filter(|_| self.finished) {
+            subscription.finish();
+        }
+    }
+}
+
+impl Handle {
+    /// Ends everything at once, without waiting for any of it.
+    fn abandon(&self) {
+        self.orders().give(Order::Cut, Cause::Dropped);
+        let mut report = Report::new(self.cause());
+        report.at_once = true;
+        self.cut_servers(&mut report);
+        report.steps = self.workers_of().abort();
+        self.count_requests(&mut report);
+        self.lifecycle().advance(Phase::Closed);
+        self.tell(|| Event::Phase(Phase::Closed));
+        self.observers().abandon(&report);
+    }
+
+    /// Cuts what is in flight, and takes it into the report, the oldest first.
+    fn cut_servers(&self, report: &mut Report) {
+        for server in self.servers() {
+            report.cut.extend(server.cut());
+        }
+        report.cut.sort_by_key(|cut| std::cmp::Reverse(cut.age));
+        for cut in report.cut.iter().take(NAMED) {
+            self.tell(|| Event::Cut {
+                request: cut.info(),
+                state: cut.state,
+                age: cut.age,
+            });
+        }
+        let more = report.cut.len().saturating_sub(NAMED);
+        if more > 0 {
+            self.tell(|| Event::MoreCut { count: more });
+        }
+    }
+
+    /// What was served: all requests that have begun but those that were cut.
+    fn count_requests(&self, report: &mut Report) {
+        for server in self.servers() {
+            report.requests += server.requests();
+            report.connections += server.connections();
+        }
+        let begun = report.cut.iter().filter(|cut| !cut.method.is_empty());
+        report.requests = report.requests.saturating_sub(begun.count() as u64);
+    }
 }
 
 impl Sequence {
@@ -59,23 +150,21 @@ impl Sequence {
     }
 
     /// Waits for the order to leave, and does all that follows.
-    pub(crate) async fn run(mut self) -> Report {
-        let signals = self.signals.take();
-        let handle = self.handle.clone();
-        let obey = async move {
-            match signals {
-                Some(signals) => signals.obey(handle).await,
-                None => std::future::pending().await,
+    pub(crate) async fn run(self) -> Report {
+        #[cfg(not(unix))]
+        {
+            let obey = super::signals::obey_ctrl_c(self.signals, self.driver.handle.clone());
+            tokio::select! {
+                never = obey => match never {},
+                report = self.leave() => report,
             }
-        };
-        tokio::select! {
-            never = obey => match never {},
-            report = self.leave() => report,
         }
+        #[cfg(unix)]
+        self.leave().await
     }
 
-    async fn leave(self) -> Report {
-        let handle = self.handle.clone();
+    async fn leave(mut self) -> Report {
+        let handle = self.driver.handle.clone();
         let orders = handle.orders();
         orders.at_least(Order::Leave).await;
         let began = Instant::now();
@@ -103,23 +192,15 @@ impl Sequence {
             drained = before(deadline, drained(|| handle.servers())) => drained,
         };
         if !drained {
-            for server in handle.servers() {
-                report.cut.extend(server.cut());
-            }
-            report.cut.sort_by_key(|cut| std::cmp::Reverse(cut.age));
-            for cut in &report.cut {
-                handle.tell(|| Event::Cut {
-                    request: cut.info(),
-                    state: cut.state,
-                    age: cut.age,
-                });
-            }
+            // Naming them takes its time as well: it is part of the time they have.
+            let fallen_by = Instant::now() + FALL;
+            handle.cut_servers(&mut report);
             let fallen = async {
                 for server in handle.servers() {
                     server.all().idle().await;
                 }
             };
-            before(Instant::now() + FALL, fallen).await;
+            before(fallen_by, fallen).await;
         }
         report.drain = drain_began.elapsed();
         handle.set_drained(report.drain);
@@ -134,48 +215,60 @@ impl Sequence {
         report.workers = workers_began.elapsed();
 
         let closers_began = Instant::now();
-        for closer in self.closers {
+        for closer in std::mem::take(&mut self.closers) {
             let step = closer.run(StepKind::Closer, Some(orders)).await;
             report.steps.push(step);
         }
-        for flush in self.flushes {
+        for flush in std::mem::take(&mut self.flushes) {
             report.steps.push(flush.run(StepKind::Flush, None).await);
         }
         report.closers = closers_began.elapsed();
 
-        for server in handle.servers() {
-            report.requests += server.requests();
-            report.connections += server.connections();
-        }
-        let begun = report.cut.iter().filter(|cut| !cut.method.is_empty());
-        report.requests = report.requests.saturating_sub(begun.count() as u64);
+        handle.count_requests(&mut report);
         report.at_once = orders.current() >= Order::Cut;
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
         handle.tell(|| Event::Phase(Phase::Closed));
-        let margin = self.budgets.margin;
-        handle.observers().end(&report, margin, orders).await;
+        let mut last_words = Instant::now() + LAST_WORDS.min(self.budgets.margin);
+        if let Some(forced_at) = self.driver.forced_at() {
+            // With time for them to fall.
+            last_words = last_words.min(forced_at.checked_sub(2 * FALL).unwrap_or(forced_at));
+        }
+        handle.observers().end(&report, last_words, orders).await;
+        self.driver.finished = true;
         report
     }
 
     fn tell(&self, phase: Phase) {
-        for server in self.handle.servers() {
+        for server in self.driver.handle.servers() {
             server.phase_moved();
         }
-        self.handle.tell(|| Event::Phase(phase));
+        self.driver.handle.tell(|| Event::Phase(phase));
     }
 }
 
-/// What is in flight first, then what is idle.
+/// What is in flight first, then what is idle; of servers that are enlisted meanwhile too.
 pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn Drains>>) {
-    for server in servers() {
-        server.busy().idle().await;
-    }
-    for server in servers() {
-        server.close_idle();
-    }
-    for server in servers() {
-        server.all().idle().await;
+    let mut seen = 0;
+    loop {
+        let all = servers();
+        for server in &all {
+            server.busy().idle().await;
+        }
+        // Servers are added at the end, and never taken out.
+        if servers().len() > all.len() {
+            continue;
+        }
+        for server in &all[seen..] {
+            server.close_idle();
+        }
+        for server in &all {
+            server.all().idle().await;
+        }
+        seen = all.len();
+        if servers().len() == seen {
+            return;
+        }
     }
 }
 

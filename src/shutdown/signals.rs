@@ -1,61 +1,249 @@
-use std::io;
+use std::time::Duration;
 
+use super::Cause;
+#[cfg(not(unix))]
+use super::Handle;
 use super::order::Order;
-use super::{Cause, Handle};
 
-/// SIGTERM and SIGINT (Ctrl-C).
-pub(super) struct Signals {
-    #[cfg(unix)]
-    term: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    int: tokio::signal::unix::Signal,
+/// Which signal does what. Given to [`Shutdown::signals`](super::Shutdown::signals).
+///
+/// | signal | by default |
+/// |---|---|
+/// | SIGTERM | begins the shutdown |
+/// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
+/// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C: Fly.io and Nomad stop a service by SIGINT |
+/// | SIGHUP | asks for a reload (see [`Handle::reloads`](super::Handle::reloads)); ignored where nothing waits for one |
+/// | the same signal again within a second, or SIGTERM within a second of SIGINT | nothing: process groups, wrappers and platforms send it twice |
+/// | any other second signal that begins a shutdown | cuts what is in flight: the process ends within its flushes' budgets and 1 s |
+/// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
+///
+/// On Windows there is Ctrl-C alone, which is SIGINT here.
+///
+/// ```
+/// use lameduck::Shutdown;
+/// use lameduck::shutdown::{Signal, SignalAction, Signals};
+///
+/// // A stop signal of our own, and Ctrl-C that never waits for a load balancer.
+/// let signals = Signals::new()
+///     .on(Signal::Hangup, SignalAction::Shutdown)
+///     .on(Signal::Interrupt, SignalAction::Drain);
+/// let shutdown = Shutdown::with_signals(signals);
+/// # drop(shutdown);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signals {
+    actions: [SignalAction; Signal::ALL.len()],
+    repeat: Duration,
+}
+
+/// A signal that a [`Shutdown`](super::Shutdown) can hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Signal {
+    /// SIGTERM
+    Terminate,
+    /// SIGQUIT
+    Quit,
+    /// SIGINT, on Windows Ctrl-C
+    Interrupt,
+    /// SIGHUP
+    Hangup,
+}
+
+impl Signal {
+    pub(super) const ALL: [Signal; 4] = [
+        Signal::Terminate,
+        Signal::Quit,
+        Signal::Interrupt,
+        Signal::Hangup,
+    ];
+
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            Signal::Terminate => Cause::Sigterm,
+            Signal::Quit => Cause::Sigquit,
+            Signal::Interrupt => Cause::Sigint,
+            Signal::Hangup => Cause::Sighup,
+        }
+    }
+}
+
+/// What a signal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignalAction {
+    /// Begins the whole shutdown.
+    Shutdown,
+    /// Begins the shutdown without the lame duck.
+    Drain,
+    /// As [`Drain`](Self::Drain) if standard input is a terminal, else as [`Shutdown`](Self::Shutdown).
+    DrainAtTerminal,
+    /// Cuts what is in flight, at once.
+    Cut,
+    /// Wakes those who wait for [`Handle::reloads`](super::Handle::reloads).
+    Reload,
+    /// Does nothing, and does not end the process either.
+    Ignore,
+    /// Does what the system does without a handler: ends the process at once.
+    Default,
 }
 
 impl Signals {
-    #[cfg(unix)]
-    pub fn listen() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    #[cfg(not(unix))]
-    pub fn listen() -> io::Result<Self> {
-        Ok(Signals {})
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) -> Cause {
-        tokio::select! {
-            _ = self.term.recv() => Cause::Sigterm,
-            _ = self.int.recv() => Cause::Sigint,
+    /// The defaults; see the table above.
+    pub const fn new() -> Self {
+        Signals {
+            actions: [
+                SignalAction::Shutdown,
+                SignalAction::Shutdown,
+                SignalAction::DrainAtTerminal,
+                SignalAction::Reload,
+            ],
+            repeat: Duration::from_secs(1),
         }
     }
 
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> Cause {
-        if tokio::signal::ctrl_c().await.is_err() {
+    /// No signal does anything: they are left to the service.
+    ///
+    /// [`Shutdown::with_signals`](super::Shutdown::with_signals) then installs no handler.
+    pub const fn off() -> Self {
+        Signals {
+            actions: [SignalAction::Ignore; Signal::ALL.len()],
+            repeat: Duration::ZERO,
+        }
+    }
+
+    /// Sets what `signal` does.
+    #[must_use]
+    pub const fn on(mut self, signal: Signal, action: SignalAction) -> Self {
+        self.actions[signal as usize] = action;
+        self
+    }
+
+    /// Sets how long after the first signal the same one is taken for a repetition of it. Default: 1 s.
+    /// With zero each further signal cuts.
+    #[must_use]
+    pub const fn repeat_within(mut self, window: Duration) -> Self {
+        self.repeat = window;
+        self
+    }
+
+    /// Returns whether no signal does anything.
+    pub(super) fn are_off(&self) -> bool {
+        *self == Signals::off()
+    }
+
+    pub(super) fn action(&self, signal: Signal) -> SignalAction {
+        self.actions[signal as usize]
+    }
+
+    #[cfg(unix)]
+    pub(super) fn repeat(&self) -> Duration {
+        self.repeat
+    }
+
+    /// Returns whether `second` says again what `first` said `since` ago.
+    fn repeats(&self, first: Signal, second: Signal, since: Duration) -> bool {
+        // A wrapper sends SIGTERM on the Ctrl-C that the service has got as well.
+        let same = first == second || (first, second) == (Signal::Interrupt, Signal::Terminate);
+        same && since < self.repeat
+    }
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `true`: [`Signals::new`]; `false`: [`Signals::off`].
+impl From<bool> for Signals {
+    fn from(on: bool) -> Self {
+        match on {
+            true => Signals::new(),
+            false => Signals::off(),
+        }
+    }
+}
+
+/// The signals that came.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The first that began the shutdown, and when it came.
+    pub first: Option<(Signal, std::time::Instant)>,
+    /// When one came that cuts.
+    pub cut: Option<std::time::Instant>,
+}
+
+/// What follows from a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Nothing,
+    Order(Order),
+    Reload,
+    /// The process is to end, whatever it does.
+    End,
+    Default,
+}
+
+impl Heard {
+    /// Takes note of `signal`, and returns what follows from it.
+    pub fn hear(
+        &mut self,
+        signals: &Signals,
+        signal: Signal,
+        now: std::time::Instant,
+        at_terminal: impl FnOnce() -> bool,
+    ) -> Meaning {
+        let order = match signals.action(signal) {
+            SignalAction::Ignore => return Meaning::Nothing,
+            SignalAction::Reload => return Meaning::Reload,
+            SignalAction::Default => return Meaning::Default,
+            SignalAction::Shutdown => Order::Leave,
+            SignalAction::Drain => Order::LeaveNow,
+            SignalAction::DrainAtTerminal if at_terminal() => Order::LeaveNow,
+            SignalAction::DrainAtTerminal => Order::Leave,
+            SignalAction::Cut => Order::Cut,
+        };
+        // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
+        // the orchestrator's SIGTERM, and that is no second signal.
+        let Some((first, at)) = self.first else {
+            self.first = Some((signal, now));
+            if order == Order::Cut {
+                self.cut = Some(now);
+            }
+            return Meaning::Order(order);
+        };
+        match self.cut {
+            None if signals.repeats(first, signal, now.saturating_duration_since(at)) => {
+                Meaning::Nothing
+            }
+            None => {
+                self.cut = Some(now);
+                Meaning::Order(Order::Cut)
+            }
+            Some(cut) if now.saturating_duration_since(cut) < signals.repeat => Meaning::Nothing,
+            Some(_) => Meaning::End,
+        }
+    }
+}
+
+/// Turns Ctrl-C into orders for as long as it is polled.
+#[cfg(not(unix))]
+pub(super) async fn obey_ctrl_c(signals: Signals, handle: Handle) -> std::convert::Infallible {
+    let mut heard = Heard::default();
+    loop {
+        if signals.are_off() || tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Cause::Sigint
-    }
-
-    /// Turns signals into orders, for as long as it is polled: the first leaves, a second cuts.
-    pub async fn obey(mut self, handle: Handle) -> std::convert::Infallible {
-        let mut first = true;
-        loop {
-            let signal = self.next().await;
-            // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
-            // the orchestrator's SIGTERM, and that is no second signal.
-            let order = match (first, signal) {
-                (true, Cause::Sigint) => Order::LeaveNow,
-                (true, _) => Order::Leave,
-                (false, _) => Order::Cut,
-            };
-            first = false;
-            handle.orders().give(order, signal);
+        let signal = Signal::Interrupt;
+        let at_terminal = || std::io::IsTerminal::is_terminal(&std::io::stdin());
+        match heard.hear(&signals, signal, std::time::Instant::now(), at_terminal) {
+            Meaning::Nothing => {}
+            Meaning::Order(order) => handle.orders().give(order, signal.cause()),
+            Meaning::Reload => handle.reload(),
+            Meaning::End | Meaning::Default => {
+                std::process::exit(i32::from(super::EXIT_FORCED));
+            }
         }
     }
 }

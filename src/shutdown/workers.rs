@@ -102,6 +102,17 @@ impl Workers {
             () = orders.at_least(Order::Cut) => StepEnd::CutShort,
             () = tokio::time::sleep(budget) => StepEnd::TimedOut,
         };
+        self.abort_the_rest(told, end)
+    }
+
+    /// Tells all to stop, and aborts them.
+    pub fn abort(&self) -> Vec<Step> {
+        let told = *self.shared().told.get_or_insert_with(Instant::now);
+        self.stop.cancel();
+        self.abort_the_rest(told, StepEnd::CutShort)
+    }
+
+    fn abort_the_rest(&self, told: Instant, end: StepEnd) -> Vec<Step> {
         let mut shared = self.shared();
         let mut steps = std::mem::take(&mut shared.ended);
         for worker in std::mem::take(&mut shared.named).into_values() {

@@ -111,6 +111,10 @@ impl Happenings {
             Event::Refused { reason, request } => {
                 self.note("refused", reason.as_str(), &named(request), request.peer);
             }
+            Event::MoreCut { count } => {
+                let detail = format_args!("and {count} more");
+                self.note_counted("cut", "request", &detail, None, *count as u64);
+            }
             Event::Cut { request, state, .. } => match request.method {
                 Some(_) => self.note("cut", "request", &named(request), request.peer),
                 None => self.note("cut", "request", state, request.peer),
@@ -141,10 +145,23 @@ impl Happenings {
         detail: &dyn Display,
         peer: Option<SocketAddr>,
     ) {
+        self.note_counted(kind, what, detail, peer, 1);
+    }
+
+    /// One entry of the list that counts as so many.
+    fn note_counted(
+        &self,
+        kind: &'static str,
+        what: &'static str,
+        detail: &dyn Display,
+        peer: Option<SocketAddr>,
+        count: u64,
+    ) {
         // Before the lock is taken: an error is foreign code, which may take its time, panic, or emit an event
         // itself.
         let text = text::line(detail, LONGEST);
-        self.rare().note(kind, what, text, peer, Instant::now());
+        let now = Instant::now();
+        self.rare().note(kind, what, text, peer, count, now);
         // Release: who sees the number sees the list, through its lock anyway.
         self.version.fetch_add(1, Ordering::Release);
         // Without a watcher: one more increment.
@@ -194,6 +211,7 @@ impl Rare {
         what: &'static str,
         text: String,
         peer: Option<SocketAddr>,
+        count: u64,
         now: Instant,
     ) {
         let counter = |one: &Counter| one.kind == kind && one.what == what;
@@ -209,7 +227,7 @@ impl Rare {
                 self.counters.len() - 1
             }
         };
-        self.counters[counter].count += 1;
+        self.counters[counter].count += count;
         // Details are no part of what is the same: a peer that causes another error each time must not
         // flush the list. Only the requests that were cut, which nobody outside can cause, are told apart.
         let same = |one: &Happening| {

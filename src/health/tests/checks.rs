@@ -57,6 +57,18 @@ impl Gate {
     }
 }
 
+/// An error that cannot be told.
+#[derive(Debug)]
+struct Speechless;
+
+impl std::fmt::Display for Speechless {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no words")
+    }
+}
+
+impl std::error::Error for Speechless {}
+
 struct Leave(Arc<AtomicUsize>);
 
 impl Drop for Leave {
@@ -233,6 +245,7 @@ async fn a_panic_is_a_failure() {
             }
             Ok::<_, Infallible>(())
         })
+        .check("speechless", || async { Err(Speechless) })
         .check("well", || async { Ok::<_, Infallible>(()) });
     let report = health.readiness_report().await;
     let seen: Vec<_> = report
@@ -246,6 +259,7 @@ async fn a_panic_is_a_failure() {
             Some("panicked: at once"),
             Some("panicked: later: 7"),
             Some("panicked"),
+            Some("panicked: no words"),
             None
         ]
     );

@@ -1,0 +1,467 @@
+//! A process and its signals: orders before there is a runtime, repetitions, and an end that comes whatever
+//! the process does. Each test runs this binary again, as the process that it sends signals to.
+#![cfg(all(feature = "serve", unix))]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use lameduck::shutdown::{EXIT_FORCED, Signal, SignalAction, Signals};
+use lameduck::{Phase, Report, Shutdown};
+use support::{app, ms, reply};
+
+/// Which of the processes below this one is.
+const ROLE: &str = "LAMEDUCK_TEST_ROLE";
+/// Longer than anything here takes on a machine that is busy with something else.
+const LIMIT: Duration = Duration::from_secs(20);
+
+// === the processes ===
+
+/// Not a test but the processes of the tests; without a role it has nothing to do.
+#[test]
+fn process() {
+    let Ok(role) = std::env::var(ROLE) else {
+        return;
+    };
+    match role.as_str() {
+        "early" => early(),
+        "serve" => serve(Shutdown::new().lame_duck(ms(400))),
+        "interrupt_drains" => {
+            let signals = Signals::new().on(Signal::Interrupt, SignalAction::Drain);
+            serve(
+                Shutdown::with_signals(signals)
+                    .lame_duck(LIMIT)
+                    .termination_grace(3 * LIMIT),
+            );
+        }
+        "blocked" => blocked(short(Duration::from_secs(2))),
+        "blocked_for_long" => blocked(short(LIMIT)),
+        "blocked_with_a_flush" => blocked(short(LIMIT).flush("logs", LIMIT / 2, || async {})),
+        "blocked_and_left_alone" => blocked(short(ms(300)).enforce_grace(false)),
+        "ordered_by_code" => ordered_by_code(),
+        "holds_main" => drop(holds_main(false)),
+        "exits" => drop(holds_main(true)),
+        "dropped" => dropped(),
+        "left_to_others" => left_to_others(),
+        "reloads" => reloads(),
+        other => panic!("no such role: {other}"),
+    }
+}
+
+/// Within this grace there is nothing but itself.
+fn short(grace: Duration) -> Shutdown {
+    Shutdown::new()
+        .lame_duck(Duration::ZERO)
+        .drain(Duration::ZERO)
+        .workers(Duration::ZERO)
+        .margin(Duration::ZERO)
+        .termination_grace(grace)
+}
+
+fn say(what: &str) {
+    println!("{what}");
+}
+
+/// Waits for the test to write a line.
+fn asked() {
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(shutdown: Shutdown) -> Report {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let handle = shutdown.handle();
+    tokio::spawn(async move {
+        handle.lifecycle().reached(Phase::Ready).await;
+        say("ready");
+        handle.lifecycle().reached(Phase::LameDuck).await;
+        say("leaving");
+    });
+    let app = app(|_| async { reply(200, "done") });
+    lameduck::serve(listener, app)
+        .shutdown(shutdown)
+        .await
+        .unwrap()
+}
+
+fn serve(shutdown: Shutdown) {
+    let report = run(shutdown);
+    say(&format!("{report}"));
+    say(&format!("lame duck {}", report.lame_duck.as_millis()));
+    report.exit();
+}
+
+/// A signal comes when there is no runtime yet.
+fn early() {
+    let shutdown = Shutdown::new().lame_duck(ms(10));
+    say("made");
+    asked();
+    serve(shutdown);
+}
+
+/// Its one thread is blocked by a worker when it is to leave.
+fn blocked(shutdown: Shutdown) {
+    let handle = shutdown.handle();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        handle.spawn_worker("blocks", |_| async {
+            say("ready");
+            std::thread::sleep(2 * LIMIT);
+        });
+        drop(shutdown.run().await);
+    });
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn ordered_by_code() {
+    let shutdown = short(ms(200));
+    shutdown.handle().shutdown();
+    let report = shutdown.run().await.unwrap();
+    std::thread::sleep(ms(1_000));
+    say(&format!("{report}"));
+    report.exit();
+}
+
+/// A report is made, and `main` would wait for a thread.
+#[tokio::main(flavor = "current_thread")]
+async fn holds_main(exits: bool) -> Report {
+    tokio::task::spawn_blocking(|| std::thread::sleep(2 * LIMIT));
+    let shutdown = Shutdown::new().lame_duck(Duration::ZERO);
+    let handle = shutdown.handle();
+    tokio::spawn(async move {
+        handle.lifecycle().reached(Phase::Ready).await;
+        say("ready");
+    });
+    let report = shutdown.run().await.unwrap();
+    say("reported");
+    if exits {
+        report.exit();
+    }
+    report
+}
+
+/// The shutdown is dropped, and no handler of it may keep the process alive.
+fn dropped() {
+    drop(Shutdown::new());
+    say("ready");
+    std::thread::sleep(2 * LIMIT);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn left_to_others() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut ours = signal(SignalKind::terminate()).unwrap();
+    let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
+    let handle = shutdown.handle();
+    tokio::spawn(async move {
+        handle.lifecycle().reached(Phase::Ready).await;
+        say("ready");
+        ours.recv().await;
+        say("ours");
+        handle.shutdown();
+    });
+    let report = shutdown.run().await.unwrap();
+    say(&format!("{report}"));
+    report.exit();
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn reloads() {
+    let shutdown = Shutdown::new().lame_duck(Duration::ZERO);
+    let mut reloads = shutdown.handle().reloads();
+    tokio::spawn(async move {
+        say("ready");
+        loop {
+            reloads.next().await;
+            say("reloaded");
+        }
+    });
+    let report = shutdown.run().await.unwrap();
+    say(&format!("{report}"));
+    report.exit();
+}
+
+// === the tests ===
+
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Process {
+    fn start(role: &str) -> Process {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "process", "--nocapture"])
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdin = child.stdin.take();
+        Process {
+            child,
+            stdin,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Starts it, and waits until it can be sent a signal.
+    fn ready(role: &str) -> Process {
+        let mut process = Process::start(role);
+        process.says("ready");
+        process
+    }
+
+    /// Waits for a line that ends so: the test harness may have begun it.
+    fn says(&mut self, what: &str) {
+        while !self.seen.last().is_some_and(|line| line.ends_with(what)) {
+            match self.lines.recv_timeout(LIMIT) {
+                Ok(line) => self.seen.push(line),
+                Err(_) => panic!("{what:?} did not come: {:?}", self.seen),
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.unwrap().success(), "kill -s {name}");
+    }
+
+    /// Waits for its end, and returns how long that took.
+    fn ended(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.seen.extend(self.lines.iter());
+                return (status, began.elapsed());
+            }
+            std::thread::sleep(ms(5));
+        }
+        panic!("it did not end: {:?}", self.seen);
+    }
+
+    fn assert_clean(&mut self, cause: &str) {
+        let (status, _) = self.ended();
+        let clean = format!("shutdown ({cause}): clean");
+        assert!(self.seen.contains(&clean), "{status}: {:?}", self.seen);
+        assert_eq!(status.code(), Some(0), "{:?}", self.seen);
+    }
+
+    /// How long its lame duck lasted.
+    fn lame_duck(&self) -> Duration {
+        let line = self
+            .seen
+            .iter()
+            .find_map(|line| line.strip_prefix("lame duck "));
+        ms(line.and_then(|line| line.parse().ok()).unwrap())
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        let stderr = self.child.stderr.as_mut().unwrap();
+        stderr.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_order_that_comes_before_there_is_a_runtime_is_obeyed() {
+    for (signal, cause) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("QUIT", "SIGQUIT")] {
+        let mut process = Process::start("early");
+        process.says("made");
+        process.signal(signal);
+        // What is to be seen is that it goes on; a signal without a handler would have ended it by now.
+        std::thread::sleep(ms(50));
+        process.ask();
+        process.assert_clean(cause);
+    }
+}
+
+#[test]
+fn every_stop_signal_has_a_whole_lame_duck() {
+    for (signal, cause) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("QUIT", "SIGQUIT")] {
+        let mut process = Process::ready("serve");
+        process.signal(signal);
+        process.assert_clean(cause);
+        assert!(
+            process.lame_duck() >= ms(400),
+            "{signal}: {:?}",
+            process.seen
+        );
+    }
+}
+
+#[test]
+fn the_same_signal_again_at_once_changes_nothing() {
+    for (signal, cause) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("QUIT", "SIGQUIT")] {
+        let mut process = Process::ready("serve");
+        process.signal(signal);
+        process.says("leaving");
+        process.signal(signal);
+        process.signal(signal);
+        process.assert_clean(cause);
+        assert!(
+            process.lame_duck() >= ms(400),
+            "{signal}: {:?}",
+            process.seen
+        );
+    }
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let mut process = Process::ready("serve");
+    process.signal("HUP");
+    process.signal("HUP");
+    std::thread::sleep(ms(50));
+    process.signal("TERM");
+    process.signal("HUP");
+    process.assert_clean("SIGTERM");
+}
+
+#[test]
+fn a_hangup_reloads_where_something_waits_for_it() {
+    let mut process = Process::ready("reloads");
+    for _ in 0..2 {
+        process.signal("HUP");
+        process.says("reloaded");
+        process.seen.clear();
+    }
+    process.signal("TERM");
+    process.assert_clean("SIGTERM");
+}
+
+#[test]
+fn what_a_signal_does_can_be_set() {
+    let mut process = Process::ready("interrupt_drains");
+    process.signal("INT");
+    process.assert_clean("SIGINT");
+    assert_eq!(process.lame_duck(), Duration::ZERO);
+}
+
+#[test]
+fn signals_that_are_off_are_left_to_others() {
+    let mut process = Process::ready("left_to_others");
+    process.signal("TERM");
+    process.says("ours");
+    process.assert_clean("called from code");
+}
+
+#[test]
+fn a_blocked_process_ends_within_its_grace() {
+    let mut process = Process::ready("blocked");
+    process.signal("TERM");
+    let (status, took) = process.ended();
+    assert_eq!(status.code(), Some(i32::from(EXIT_FORCED)));
+    assert!(took > ms(1_900) && took < ms(3_500), "{took:?}");
+    let told = process.stderr();
+    assert!(
+        told.contains("lameduck: the process is ended with exit code 124"),
+        "{told}"
+    );
+    assert!(told.contains("termination grace of 2s"), "{told}");
+}
+
+#[test]
+fn a_second_signal_needs_no_runtime() {
+    let mut process = Process::ready("blocked_for_long");
+    process.signal("TERM");
+    std::thread::sleep(ms(1_100));
+    process.signal("TERM");
+    let (status, took) = process.ended();
+    assert_eq!(status.code(), Some(i32::from(EXIT_FORCED)));
+    assert!(took < ms(3_000), "{took:?}");
+    assert!(process.stderr().contains("a second signal"));
+}
+
+#[test]
+fn a_third_signal_ends_it_at_once() {
+    let mut process = Process::ready("blocked_with_a_flush");
+    process.signal("TERM");
+    std::thread::sleep(ms(50));
+    process.signal("INT");
+    std::thread::sleep(ms(1_100));
+    assert_eq!(
+        process.child.try_wait().unwrap(),
+        None,
+        "it may still flush"
+    );
+    process.signal("TERM");
+    let (status, took) = process.ended();
+    assert_eq!(status.code(), Some(i32::from(EXIT_FORCED)));
+    assert!(took < ms(3_000), "{took:?}");
+}
+
+#[test]
+fn a_process_that_is_to_be_left_alone_is() {
+    let mut process = Process::ready("blocked_and_left_alone");
+    process.signal("TERM");
+    std::thread::sleep(ms(1_000));
+    assert_eq!(process.child.try_wait().unwrap(), None);
+}
+
+#[test]
+fn an_end_that_code_has_begun_is_not_forced() {
+    let mut process = Process::start("ordered_by_code");
+    process.assert_clean("called from code");
+}
+
+#[test]
+fn after_the_report_a_signal_ends_what_still_holds_the_process() {
+    let mut process = Process::ready("holds_main");
+    process.signal("TERM");
+    process.says("reported");
+    std::thread::sleep(ms(1_100));
+    assert_eq!(process.child.try_wait().unwrap(), None, "main waits");
+    process.signal("TERM");
+    let (status, took) = process.ended();
+    assert_eq!(status.code(), Some(143));
+    assert!(took < ms(1_000), "{took:?}");
+}
+
+#[test]
+fn a_report_can_end_the_process() {
+    let mut process = Process::ready("exits");
+    process.signal("TERM");
+    let (status, took) = process.ended();
+    assert_eq!(status.code(), Some(0), "{:?}", process.seen);
+    assert!(took < ms(5_000), "{took:?}");
+}
+
+#[test]
+fn a_shutdown_that_is_gone_hears_nothing() {
+    let mut process = Process::ready("dropped");
+    process.signal("TERM");
+    let (status, _) = process.ended();
+    assert_eq!((status.code(), status.signal()), (Some(143), None));
+}
