@@ -96,7 +96,7 @@ impl Config {
                 values::rate_limit,
             ),
             redis: env.read_secret("REDIS_URL", None, values::redis),
-            lame_duck: env.read("LAME_DUCK", seconds(5), values::budget),
+            lame_duck: env.read("LAME_DUCK", seconds(5), values::lame_duck),
             drain_timeout: env.read("DRAIN_TIMEOUT", seconds(15), values::budget),
             last_scrape: env.read("LAST_SCRAPE", None, values::timeout),
             termination_grace: env.read("TERMINATION_GRACE", seconds(30), values::budget),
@@ -118,7 +118,7 @@ impl Config {
             "TERMINATION_GRACE",
         ];
         if !parts.iter().any(|part| env.refused(part))
-            && let Err(error) = shutdown::plan(&config, async {}).check()
+            && let Err(error) = shutdown::check(&config)
         {
             env.refuse(
                 "TERMINATION_GRACE",
@@ -273,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn a_lame_duck_may_be_off() {
+        for off in ["off", "0s", "0ms"] {
+            let config = read(&[("LAME_DUCK", off)]).expect(off);
+            assert_eq!(config.lame_duck, Duration::ZERO, "{off}");
+        }
+        for wrong in [
+            ("LAME_DUCK", "0"),
+            ("DRAIN_TIMEOUT", "0s"),
+            ("DRAIN_TIMEOUT", "off"),
+        ] {
+            assert!(read(&[wrong]).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn everything_wrong_is_told_at_once() {
         let wrong = [
             ("HOST", "localhost"),
@@ -283,7 +298,7 @@ mod tests {
             ("READ_TIMEOUT", "0s"),
             ("WRITE_TIMEOUT", "400h"),
             ("IDLE_TIMEOUT", "soon"),
-            ("LAME_DUCK", "0ms"),
+            ("LAME_DUCK", "-5s"),
             ("DRAIN_TIMEOUT", "-1s"),
             ("LAST_SCRAPE", "15"),
             ("TERMINATION_GRACE", "30 s"),

@@ -8,6 +8,7 @@ mod admin;
 mod config;
 mod healthcheck;
 mod layers;
+mod log_writer;
 mod routes;
 mod shutdown;
 mod state;
@@ -19,7 +20,9 @@ use lameduck::{Metrics, logs, status::StatusPage};
 use tokio::net::TcpListener;
 use tracing::error;
 
-use crate::{config::Config, healthcheck::Command, layers::Layers, state::AppState};
+use crate::{
+    config::Config, healthcheck::Command, layers::Layers, log_writer::LogWriter, state::AppState,
+};
 
 /// The configuration is wrong: starting again without changing it will not help.
 const EXIT_CONFIG: u8 = 2;
@@ -46,7 +49,13 @@ fn main() -> ExitCode {
     if let Command::HealthCheck(path) = command {
         return healthcheck::run(&config, &path);
     }
-    telemetry::init(&config);
+    let writer = match telemetry::init(&config) {
+        Ok(writer) => writer,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "the log did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
 
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -58,15 +67,24 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(config));
+    let code = runtime.block_on(run(config, writer.clone()));
     // Everything worth waiting for has been waited for, within its budget. What is left was cut,
     // and must not hold the process.
     runtime.shutdown_background();
+    telemetry::last_lines(&writer);
     code
 }
 
-async fn run(config: Config) -> ExitCode {
-    // Bind first: a port that is taken should be known before any work is done.
+async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
+    // What happens at the end is decided at the beginning; from here on signals are heard, and a stop during
+    // the start is an orderly one.
+    let metrics = Metrics::new();
+    let scrapes = metrics.service();
+    let shutdown = shutdown::plan(&config, writer.clone(), scrapes.scraped());
+    let handle = shutdown.handle();
+    metrics.shutdown(&handle);
+
+    // Bind before any work is done: a port that is taken should be known first.
     let Some(listener) = bind(config.address).await else {
         return ExitCode::FAILURE;
     };
@@ -77,13 +95,6 @@ async fn run(config: Config) -> ExitCode {
             None => return ExitCode::FAILURE,
         },
     };
-
-    // What happens at the end is decided at the beginning.
-    let metrics = Metrics::new();
-    let scrapes = metrics.service();
-    let shutdown = shutdown::plan(&config, scrapes.scraped());
-    let handle = shutdown.handle();
-    metrics.shutdown(&handle);
 
     let page = StatusPage::new(&handle).title("full_service");
     let events = logs::events().and(metrics.events()).and(page.events());
@@ -128,7 +139,7 @@ async fn run(config: Config) -> ExitCode {
 
     match server.await {
         Ok(report) => {
-            telemetry::tell(&report);
+            telemetry::tell(&report, &mut writer);
             report.exit_code()
         }
         // The budgets have been checked with the rest of the configuration, so this is the system's.

@@ -3,19 +3,42 @@
 
 use std::time::Duration;
 
-use lameduck::{Shutdown, shutdown::Handle};
+use lameduck::{
+    Shutdown,
+    shutdown::{Handle, InvalidShutdown},
+};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info};
 
-use crate::{config::Config, state::AppState, telemetry};
+use crate::{config::Config, log_writer::LogWriter, state::AppState, telemetry};
 
 /// Each part has its budget, and all together must fit in the orchestrator's grace: that is checked
 /// when the server starts, while somebody is looking.
-pub fn plan<F>(config: &Config, scraped: F) -> Shutdown
+pub fn plan<F>(config: &Config, writer: LogWriter, scraped: F) -> Shutdown
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut shutdown = Shutdown::new()
+    let flush = move || telemetry::flush(writer);
+    budgets(config, Shutdown::new(), flush, scraped)
+}
+
+/// Whether the budgets fit: before anything is started, and without hearing signals.
+pub fn check(config: &Config) -> Result<(), InvalidShutdown> {
+    let deaf = Shutdown::with_signals(false);
+    budgets(config, deaf, || async {}, async {}).check()
+}
+
+fn budgets<R, F>(
+    config: &Config,
+    shutdown: Shutdown,
+    flush: impl FnOnce() -> R + Send + 'static,
+    scraped: F,
+) -> Shutdown
+where
+    R: Future<Output = ()> + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut shutdown = shutdown
         .lame_duck(config.lame_duck)
         .drain(config.drain_timeout)
         .termination_grace(config.termination_grace)
@@ -25,7 +48,7 @@ where
         .closer("pool", Duration::from_secs(2), || async {
             info!("the pool is closed");
         })
-        .flush("logs", Duration::from_secs(1), telemetry::flush);
+        .flush("logs", Duration::from_secs(1), flush);
     if let Some(budget) = config.last_scrape {
         // What happened since the last scrape is otherwise never seen: the drain, and what was cut.
         shutdown = shutdown.flush("metrics", budget, || scraped);

@@ -1,7 +1,7 @@
 //! Logs, and what is told at the end.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     time::Duration,
 };
 
@@ -10,15 +10,29 @@ use tokio::net::TcpListener;
 use tracing::{field::display, info, warn};
 use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{Config, LogFormat, OrOff};
+use crate::{
+    config::{Config, LogFormat, OrOff},
+    log_writer::LogWriter,
+};
 
-pub fn init(config: &Config) {
+/// How long the last lines may take to be written: their reader may not read.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// What writes to standard output, and never waits for its reader.
+///
+/// # Errors
+///
+/// There is no thread to be had.
+pub fn init(config: &Config) -> io::Result<LogWriter> {
+    let writer = LogWriter::start(io::stdout())?;
     let lines = match config.log_format {
         LogFormat::Text => tracing_subscriber::fmt::layer()
+            .with_writer(writer.clone())
             .with_ansi(colour())
             .with_target(false)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
+            .with_writer(writer.clone())
             .json()
             .flatten_event(true)
             .boxed(),
@@ -26,6 +40,7 @@ pub fn init(config: &Config) {
     tracing_subscriber::registry()
         .with(lines.with_filter(config.log_level.clone()))
         .init();
+    Ok(writer)
 }
 
 /// Colour is for a person who has not refused it (<https://no-color.org>).
@@ -69,9 +84,9 @@ fn nobody_or(trusted: &TrustedProxies) -> String {
     }
 }
 
-/// The report, for the log's reader and for the person at the terminal. What was cut has been logged, one by
-/// one.
-pub fn tell(report: &Report) {
+/// The report, for the log's reader and for the person at the terminal. What was cut has been logged, the
+/// oldest one by one.
+pub fn tell(report: &Report, writer: &mut LogWriter) {
     for step in report.steps.iter().filter(|step| step.end != StepEnd::Done) {
         warn!(
             kind = %step.kind,
@@ -95,8 +110,8 @@ pub fn tell(report: &Report) {
         cut = report.cut.len(),
         "shutdown report"
     );
-    // `println!` would panic if the reader of the pipe has gone before us.
-    let _ = writeln!(std::io::stdout(), "\n{report}");
+    // `println!` would wait for a reader that does not read, and panic if it has gone before us.
+    let _ = writer.write_all(format!("\n{report}\n").as_bytes());
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -104,6 +119,11 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// The last thing a shutdown does. An exporter that sends its spans in batches belongs here too.
-pub async fn flush() {
-    let _ = std::io::stdout().flush();
+pub async fn flush(writer: LogWriter) {
+    let _ = tokio::task::spawn_blocking(move || last_lines(&writer)).await;
+}
+
+/// Waits until the last lines are written, or are not going to be.
+pub fn last_lines(writer: &LogWriter) {
+    writer.wait_written(LAST_LINES);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use support::{
     client::{self, Client},
-    service::{Service, timed},
+    service::{Service, Unread, timed},
 };
 use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
@@ -149,12 +149,41 @@ fn a_websocket_client_that_does_not_answer_holds_nobody() {
 }
 
 #[test]
-fn sigint_does_not_wait_for_a_load_balancer() {
-    let service = Service::start_ready(&LONG_LAME_DUCK);
-    service.signal(Signal::INT);
-    let (ended, took) = timed(|| service.ended());
+fn the_stop_signals_of_all_platforms_are_one() {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let service = Service::start_ready(&[("LAME_DUCK", "700ms")]);
+        service.signal(Signal::HUP);
+        service.signal(signal);
+        service.phase("lame_duck");
+        // What is sent twice is meant once.
+        service.signal(signal);
+        let answer = client::get(service.address, "/").expect("served on");
+        assert_eq!(answer.head.status, 200, "{signal:?}");
+        service.ended().assert_clean();
+    }
+}
+
+#[test]
+fn a_signal_during_the_start_is_obeyed() {
+    let service = Service::start(&[("STARTUP_DELAY", "10m"), ("LAME_DUCK", "off")]);
+    service.signal(Signal::TERM);
+    let ended = service.ended();
     ended.assert_clean();
+    assert!(ended.logged("phase", "ready").is_none());
     assert!(ended.logged("phase", "lame_duck").is_none());
+}
+
+#[test]
+fn a_log_that_is_not_read_holds_nothing_up() {
+    let service = Unread::start(&[("LAME_DUCK", "50ms"), ("DRAIN_TIMEOUT", "5s")]);
+    let mut client = Client::connect(service.address).expect("a connection");
+    // Some 300 bytes each: a pipe holds 64 KiB, and the buffer 1 MiB.
+    for _ in 0..6_000 {
+        assert_eq!(client.get("/").expect("an answer").head.status, 200);
+    }
+    service.signal(Signal::TERM);
+    let (status, took) = timed(|| service.ended());
+    assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
@@ -167,7 +196,7 @@ fn a_second_signal_cuts_at_once_and_the_report_names_what() {
 
     service.signal(Signal::TERM);
     service.phase("lame_duck");
-    service.signal(Signal::TERM);
+    service.signal(Signal::INT);
     let ended = service.ended();
     while let Ok(chunk) = client.chunk() {
         assert!(chunk.is_some(), "a body that was cut must not look whole");

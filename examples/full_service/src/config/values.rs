@@ -16,6 +16,8 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 const TIMEOUT: &str = "a duration up to 24h like 5s, 500ms or 1m30s, or `off`";
 const BUDGET: &str = "a duration up to 24h like 5s, 500ms or 1m30s";
+const LAME_DUCK: &str =
+    "a duration up to 24h like 5s, 500ms or 1m30s; `off` or 0s where no balancer is to be told";
 
 fn refuse<T>(wrong: impl Into<String>, right: &'static str) -> Result<T, Refusal> {
     let wrong = wrong.into();
@@ -65,6 +67,17 @@ pub fn budget(text: &str) -> Result<Duration, Refusal> {
     match text {
         "off" => refuse("cannot be off: a shutdown must have an end", BUDGET),
         _ => bounded(text, BUDGET),
+    }
+}
+
+/// The lame duck may be off: where there is no balancer, there is none to tell.
+pub fn lame_duck(text: &str) -> Result<Duration, Refusal> {
+    match text {
+        "off" => Ok(Duration::ZERO),
+        _ => match duration::parse(text) {
+            Ok(Duration::ZERO) => Ok(Duration::ZERO),
+            _ => bounded(text, LAME_DUCK),
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -43,6 +43,8 @@ impl Service {
         let mut child = command(&[("LOG_FORMAT", "json")])
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0")])
             .envs(environment.iter().copied())
+            // A terminal would make another signal of SIGINT.
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the service starts");
@@ -117,6 +119,58 @@ impl Service {
 
 /// No test leaves a process behind, whatever became of it.
 impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The service with an output of which only the beginning is read.
+pub struct Unread {
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+    pub address: SocketAddr,
+}
+
+impl Unread {
+    /// Starts it without a limit for clients, and waits until it listens.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        let mut child = command(&[("LOG_FORMAT", "json"), ("RATE_LIMIT", "off")])
+            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "off")])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a piped stdout"));
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).expect("text"), 0, "an end");
+        }
+        let listening: Value = serde_json::from_str(&line).expect("JSON");
+        let address = listening["address"]
+            .as_str()
+            .and_then(|text| text.parse().ok());
+        Self {
+            child,
+            _stdout: stdout,
+            address: address.expect("an address in the log"),
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the service is there");
+    }
+
+    pub fn ended(mut self) -> ExitStatus {
+        wait_for("the end of the process", || {
+            self.child.try_wait().expect("a child to wait for")
+        })
+    }
+}
+
+impl Drop for Unread {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
