@@ -2,8 +2,14 @@
 //! could be read in two ways is refused, or ends its connection.
 #![cfg(feature = "serve")]
 
+#[path = "framing/bodies.rs"]
+mod bodies;
+#[path = "framing/differential.rs"]
+mod differential;
 #[path = "framing/hosts.rs"]
 mod hosts;
+#[path = "framing/reference.rs"]
+mod reference;
 mod support;
 #[path = "framing/targets.rs"]
 mod targets;

@@ -16,6 +16,7 @@ use super::discard::Discard;
 use super::exchange::{Exchange, State};
 use super::h2::OpenStream;
 use super::response_body::ResponseBody;
+use super::service::HeldCall;
 use super::target::{self, Hosts};
 use crate::events::Event;
 use crate::phase::Phase;
@@ -37,6 +38,8 @@ pub(super) struct AnswerFuture<A: App> {
     /// An answer that waits until it is known whether the connection can be used after it.
     /// Boxed because it is rare.
     held: Option<Box<Held<A::ResBody>>>,
+    /// A call that waits until it is known whether its request is one. Rare, too.
+    call: Option<Box<HeldCall<A>>>,
 }
 
 type Held<B> = (Response<ReplyBody<B>>, Discard);
@@ -46,6 +49,8 @@ type Held<B> = (Response<ReplyBody<B>>, Discard);
 pub(super) enum Answer<F> {
     Service(#[pin] F),
     Refusal(Reason),
+    /// The service is not called yet.
+    Held,
     /// It has come, or was cancelled.
     Given,
 }
@@ -112,7 +117,13 @@ impl<A: App> AnswerFuture<A> {
             open,
             asker,
             held: None,
+            call: None,
         }
+    }
+
+    pub fn holding(mut self, call: Box<HeldCall<A>>) -> Self {
+        self.call = Some(call);
+        self
     }
 }
 
@@ -132,9 +143,18 @@ impl<A: App> Future for AnswerFuture<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(exchange) = this.exchange.as_deref() else {
+        let Some(exchange) = this.exchange.as_ref() else {
             return Poll::Pending;
         };
+        if this.call.is_some() {
+            // The end of the body before wakes the connection's task. If it was not exact there is no call.
+            if exchange.holds_back() {
+                return Poll::Pending;
+            }
+            if let Some(call) = this.call.take() {
+                this.answer.set(call.begin(exchange));
+            }
+        }
         if this.held.is_none() {
             let response = match this.answer.as_mut().project() {
                 Projected::Service(answer) => match answer.poll(cx) {
@@ -153,7 +173,7 @@ impl<A: App> Future for AnswerFuture<A> {
                     Poll::Pending => return Poll::Pending,
                 },
                 Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
-                Projected::Given => return Poll::Pending,
+                Projected::Held | Projected::Given => return Poll::Pending,
             };
             // The handler and all it held is dropped before its answer is sent: a request body among
             // it decides whether the connection can be used again.

@@ -1,7 +1,6 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -19,7 +18,7 @@ pub(super) struct Discard {
 enum Discarded {
     /// The body is over: the next bytes are a request.
     All,
-    /// There is more than may be discarded, or it broke off: the connection cannot be used again.
+    /// There is more than may be discarded, or it did not end exactly: the connection cannot be used again.
     TooMuch,
 }
 
@@ -86,7 +85,11 @@ impl Discard {
             };
             *progressed = true;
             let length = match &frame {
-                Ok(frame) => frame.data_ref().map_or(0, Bytes::len),
+                Ok(frame) => match frame.data_ref() {
+                    Some(data) => data.len(),
+                    // See `Exchange::ends_at_trailers`.
+                    None => return Poll::Ready(Discarded::TooMuch),
+                },
                 Err(_) => return Poll::Ready(Discarded::TooMuch),
             };
             exchange.body_progressed(length);

@@ -104,7 +104,7 @@ where
                 Poll::Ready(Err(_)) => return Poll::Ready(Next::Over(Closed::Error)),
                 Poll::Pending => {}
             }
-            if self.exchange.has_new_leftover() {
+            if self.exchange.has_new_leftover() || self.exchange.call_can_begin() {
                 continue;
             }
             if let Some(next) = self.settle() {
@@ -122,9 +122,11 @@ where
     fn settle(&mut self) -> Option<Next<T>> {
         let exchange = &self.exchange;
         let draining = exchange.server.lifecycle.phase() >= Phase::Draining;
+        let held = exchange.holds_call();
         match exchange.state() {
             // Also where it was not known yet when the answer's head was sent.
             State::Idle if exchange.must_close() => Some(self.close(exchange.conn.why())),
+            State::Idle if held => None,
             State::Idle if !self.warm || draining || exchange.unclear() => Some(self.set_aside()),
             State::Head if draining && !self.drain_seen => {
                 self.drain_seen = true;
@@ -133,7 +135,7 @@ where
                 None
             }
             // The answer is out and this was its last request; hyper would wait for the rest of the body.
-            State::Discarding if draining || exchange.must_close() => {
+            State::Discarding if (draining && !held) || exchange.must_close() => {
                 Some(self.close(exchange.conn.why()))
             }
             _ => None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -103,7 +104,18 @@ impl Body for RequestBody {
                 if let Some(messages) = &mut request.messages {
                     messages.read(data);
                 }
-                if incoming.is_end_stream() {
+                if frame.is_trailers() && request.exchange.ends_at_trailers() {
+                    if let Some(Request {
+                        exchange, epoch, ..
+                    }) = this.over()
+                    {
+                        exchange.body_broken(epoch);
+                    }
+                    // A section of trailers without a trailer: its first byte was a line feed.
+                    if frame.trailers_ref().is_some_and(HeaderMap::is_empty) {
+                        return Poll::Ready(Some(Err(BodyError(Kind::Inexact))));
+                    }
+                } else if incoming.is_end_stream() {
                     if let Some(Request {
                         exchange, epoch, ..
                     }) = this.over()
@@ -178,6 +190,8 @@ pub struct BodyError(Kind);
 enum Kind {
     TimedOut,
     Broken(hyper::Error),
+    /// Its last chunk is not followed by an empty line.
+    Inexact,
 }
 
 impl BodyError {
@@ -193,6 +207,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self.0 {
             Kind::TimedOut => "the request body did not arrive in time",
             Kind::Broken(_) => "the request body broke off",
+            Kind::Inexact => "the request body is malformed",
         })
     }
 }
@@ -200,7 +215,7 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Kind::TimedOut => None,
+            Kind::TimedOut | Kind::Inexact => None,
             Kind::Broken(error) => Some(error),
         }
     }

@@ -14,6 +14,7 @@ use super::h2::Streams;
 use super::request_body::RequestBody;
 use crate::conn_info::ConnInfo;
 use crate::deadlines::Deadlines;
+use crate::reply::Reason;
 
 /// The service that hyper calls for a connection.
 pub(super) struct ConnService<A> {
@@ -55,7 +56,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Error = std::convert::Infallible;
     type Future = AnswerFuture<A>;
 
-    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture<A> {
+    fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
             Source::Http2(streams) => {
@@ -64,37 +65,91 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             }
         };
         let has_body = !request.body().is_end_stream();
-        let epoch = exchange.begin_request(request.method(), request.uri(), has_body);
         let (asker, refusal) = Asker::of(&request, has_body);
-        if !self.extensions.is_empty() {
-            let extensions = request.extensions_mut();
-            if extensions.is_empty() {
-                *extensions = self.extensions.clone();
-            } else {
-                extensions.extend(self.extensions.clone());
-            }
-        }
-        if exchange.server.extensions {
-            let extensions = request.extensions_mut();
-            if let Some(info) = extensions.get_mut::<ConnInfo>() {
-                info.arrived = Some(exchange.server.clock.instant(exchange.now()));
-            }
-            extensions.insert(Deadlines::new(exchange.clone(), epoch));
+        if open.is_none() && exchange.holds_back() {
+            exchange.hold_call();
+            let held = Box::new(HeldCall {
+                app: self.app.clone(),
+                extensions: self.extensions.clone(),
+                request,
+                grpc: has_body && asker.is_grpc(),
+                refusal,
+            });
+            return AnswerFuture::new(Answer::Held, exchange, open, asker).holding(held);
         }
         let grpc = has_body && asker.is_grpc();
-        let expects = has_body && request.headers().contains_key(EXPECT);
-        // In place, and mapped once: a request is large to take apart and to put together.
-        let request = request.map(|incoming| match has_body {
-            true => RequestBody::new(incoming, exchange.clone(), epoch, expects, grpc),
-            false => RequestBody::empty(),
-        });
-        let answer = match refusal {
-            None => Answer::Service(self.app.start(request)),
-            Some(reason) => {
-                exchange.close_after_this();
-                Answer::Refusal(reason)
-            }
-        };
+        let answer = begin(
+            &self.app,
+            &self.extensions,
+            &exchange,
+            request,
+            grpc,
+            refusal,
+        );
         AnswerFuture::new(answer, exchange, open, asker)
+    }
+}
+
+/// A call that waits until it is known whether its request is one.
+pub(super) struct HeldCall<A> {
+    app: A,
+    extensions: Extensions,
+    request: Request<Incoming>,
+    grpc: bool,
+    refusal: Option<Reason>,
+}
+
+impl<A: App> HeldCall<A> {
+    pub fn begin(self, exchange: &Arc<Exchange>) -> Answer<A::Future> {
+        exchange.call_begins();
+        begin(
+            &self.app,
+            &self.extensions,
+            exchange,
+            self.request,
+            self.grpc,
+            self.refusal,
+        )
+    }
+}
+
+/// Hands a request to the service, or refuses it.
+fn begin<A: App>(
+    app: &A,
+    common: &Extensions,
+    exchange: &Arc<Exchange>,
+    mut request: Request<Incoming>,
+    grpc: bool,
+    refusal: Option<Reason>,
+) -> Answer<A::Future> {
+    let has_body = !request.body().is_end_stream();
+    let epoch = exchange.begin_request(request.method(), request.uri(), has_body);
+    if !common.is_empty() {
+        let extensions = request.extensions_mut();
+        if extensions.is_empty() {
+            *extensions = common.clone();
+        } else {
+            extensions.extend(common.clone());
+        }
+    }
+    if exchange.server.extensions {
+        let extensions = request.extensions_mut();
+        if let Some(info) = extensions.get_mut::<ConnInfo>() {
+            info.arrived = Some(exchange.server.clock.instant(exchange.now()));
+        }
+        extensions.insert(Deadlines::new(exchange.clone(), epoch));
+    }
+    let expects = has_body && request.headers().contains_key(EXPECT);
+    // In place, and mapped once: a request is large to take apart and to put together.
+    let request = request.map(|incoming| match has_body {
+        true => RequestBody::new(incoming, exchange.clone(), epoch, expects, grpc),
+        false => RequestBody::empty(),
+    });
+    match refusal {
+        None => Answer::Service(app.start(request)),
+        Some(reason) => {
+            exchange.close_after_this();
+            Answer::Refusal(reason)
+        }
     }
 }

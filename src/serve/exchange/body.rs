@@ -88,6 +88,14 @@ impl Exchange {
         self.end_body(epoch, true);
     }
 
+    /// Whether a request body with trailers is the last of its connection: on HTTP/1. hyper takes the first
+    /// byte behind the last chunk for a trailer's whatever it is, a bare line feed too, and with it the head
+    /// of the next request; httparse then finds no trailer in it, or only those before the line feed. What
+    /// came as trailers may have been a request, and where the next one begins is not known.
+    pub fn ends_at_trailers(&self) -> bool {
+        !self.http2
+    }
+
     fn end_body(&self, epoch: u64, broken: bool) {
         let cross = self.cross();
         if cross.epoch != epoch {
@@ -100,7 +108,7 @@ impl Exchange {
             self.body_open.store(false, Relaxed);
         }
         // It may be that only this was waited for before the next request.
-        let waiting = self.state() == State::Discarding;
+        let waiting = self.state() == State::Discarding || self.holds_call();
         let owner = cross.owner.clone().filter(|_| waiting);
         drop(cross);
         if let Some(owner) = owner {
@@ -141,5 +149,49 @@ impl Exchange {
     /// The owner reads the rest away, or on.
     pub fn discard_later(&self, leftover: Discard) {
         self.cross().leftover = Some(leftover);
+    }
+}
+
+/// A call of hyper's that has to wait.
+///
+/// hyper goes on to the next request when it has handed over the last of a body and has written the answer.
+/// How that body ended is known when it has been read: until then the next call is held, and if the body did
+/// not end exactly it is never made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum HeldCall {
+    None = 0,
+    Held = 1,
+    /// All that was written before it is with the socket: hyper polls its answer in its next turn.
+    Pollable = 2,
+}
+
+impl Exchange {
+    /// Whether the request before decides over the next one still, or has decided that there is none.
+    pub fn holds_back(&self) -> bool {
+        self.body_open() || self.must_close()
+    }
+
+    pub fn hold_call(&self) {
+        self.held_call.store(HeldCall::Held as u8, Relaxed);
+    }
+
+    pub fn call_begins(&self) {
+        self.held_call.store(HeldCall::None as u8, Relaxed);
+    }
+
+    pub fn holds_call(&self) -> bool {
+        self.held_call.load(Relaxed) != HeldCall::None as u8
+    }
+
+    /// Whether hyper must be polled again for the call that is held: hyper has no reason of its own to.
+    pub fn call_can_begin(&self) -> bool {
+        self.held_call.load(Relaxed) == HeldCall::Pollable as u8 && !self.holds_back()
+    }
+
+    pub(super) fn written_before_call(&self) {
+        if self.holds_call() {
+            self.held_call.store(HeldCall::Pollable as u8, Relaxed);
+        }
     }
 }

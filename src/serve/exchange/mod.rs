@@ -75,6 +75,8 @@ pub(super) struct Exchange {
     tail: AtomicBool,
     /// Why the request was given up, as `facts` spells it; 0: it was not.
     end: AtomicU8,
+    /// [`body::HeldCall`]
+    held_call: AtomicU8,
     http2: bool,
     /// The clock as read in this poll of the owner; 0 when it has not been, `NEVER` between two polls.
     now: AtomicU64,
@@ -170,6 +172,7 @@ impl Exchange {
             looked: AtomicBool::new(false),
             tail: AtomicBool::new(false),
             end: AtomicU8::new(0),
+            held_call: AtomicU8::new(0),
             http2,
             now: AtomicU64::new(0),
             cross: Mutex::new(Cross {
@@ -302,6 +305,7 @@ impl Exchange {
 
     /// The socket has taken everything that was written. `true` when that ends the response.
     pub fn flushed(&self) -> bool {
+        self.written_before_call();
         if !self.response_over.load(Relaxed) || self.state() != State::Responding {
             return false;
         }
