@@ -30,6 +30,8 @@ pub(crate) trait ServedRequest: Send + Sync {
     fn change_deadline(&self, epoch: u64, change: crate::deadlines::Change);
     /// Shows it to `with`, if it is still the request of now.
     fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool;
+    /// Whether it is to be served although the server drains.
+    fn is_admitted(&self, epoch: u64) -> bool;
     /// A layer has learnt this of it.
     fn learn(&self, epoch: u64, fact: Fact<'_>);
     /// Ends for this reason, unless there has been another before.
@@ -92,6 +94,19 @@ impl Served {
             request.ends_by(epoch, End::Timeout);
         }
     }
+}
+
+/// Whether the server that serves the request drains, and has to serve this one all the same: its client could not
+/// know of the drain when it began.
+pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
+    #[cfg(feature = "serve")]
+    if let Some(request) = extensions.get::<crate::deadlines::Deadlines>() {
+        let (request, epoch) = request.served();
+        return request.is_admitted(epoch);
+    }
+    #[cfg(not(feature = "serve"))]
+    let _ = extensions;
+    false
 }
 
 /// A layer has learnt this of the request with these extensions.

@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use lameduck::drain::Draining;
 use lameduck::serve::{App as ServeApp, RequestBody};
-use lameduck::shutdown::Handle;
+use lameduck::shutdown::{ConnectionState, Handle};
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Limits, Phase, Report, Shutdown, Timeouts};
 use support::{App, Ending, How, Raw, Server, Setup, answers, app, channel, ms, reply, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
+use tower::{Layer, ServiceBuilder};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -247,6 +247,110 @@ async fn a_fresh_connection_that_says_nothing_is_closed_when_the_window_is_over(
     assert!(report.drain < ms(700), "{report}");
     let ending = client.read_until_close().await;
     assert_eq!((ending.how, ending.bytes.len()), (How::Fin, 0));
+}
+
+// === with the drain layer, clients that could not know of the drain ===
+
+#[tokio::test]
+async fn the_drain_layer_serves_a_request_whose_head_had_begun() {
+    for before in [0, 1, 3] {
+        for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
+            let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
+                DrainLayer::new(lifecycle).layer(hello())
+            })
+            .await;
+            let mut client = Raw::connect(server.addr).await;
+            for _ in 0..before {
+                assert_eq!(client.ask(GET).await.status, 200);
+            }
+            client.send(half).await;
+            let begun = ConnectionState::Head;
+            let seen = async {
+                // The first byte of a fresh connection could be HTTP/2's; it counts as idle until then.
+                while before > 0 && server.handle.connections().of(begun) == 0 {
+                    tokio::time::sleep(ms(5)).await;
+                }
+            };
+            within(support::LIMIT, "half a head", seen).await;
+            server.handle.drain_now();
+            server.handle.lifecycle().reached(Phase::Draining).await;
+            let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+            client.send(&request[half.len()..]).await;
+            let answer = client.read_response().await;
+            assert_eq!(answer.status, 200, "{half:?} after {before}");
+            assert!(answer.closes(), "{half:?} after {before}");
+            let report = server.report().await;
+            assert!(report.is_clean(), "{half:?} after {before}: {report}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_drain_layer_serves_the_first_request_of_a_connection_that_was_open() {
+    let gate = Gate::new();
+    let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
+        DrainLayer::new(lifecycle).layer(gate.app())
+    })
+    .await;
+    let mut busy = Raw::connect(server.addr).await;
+    busy.send(get("/slow")).await;
+    gate.came().await;
+    let mut fresh = Raw::connect(server.addr).await;
+    server.handle.drain_now();
+    server.handle.lifecycle().reached(Phase::Draining).await;
+    let answer = fresh.ask(GET).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.closes());
+    gate.let_one_go();
+    assert_eq!(busy.read_response().await.status, 200);
+    assert!(server.report().await.is_clean());
+}
+
+#[tokio::test]
+async fn the_drain_layer_serves_the_request_behind_an_answer_that_could_not_ask_to_leave() {
+    let (mut sender, body) = channel();
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let gate = Gate::new();
+    let slow = gate.clone();
+    let app = app(move |request| {
+        let (body, slow) = (body.clone(), slow.clone());
+        async move {
+            match request.uri().path() {
+                "/stream" => http::Response::new(body.lock().unwrap().take().unwrap()),
+                "/slow" => {
+                    slow.came.add_permits(1);
+                    slow.let_go.acquire().await.unwrap().forget();
+                    reply(200, "slow")
+                }
+                path => reply(200, path.to_owned()),
+            }
+        }
+    });
+    let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
+        DrainLayer::new(lifecycle).layer(app)
+    })
+    .await;
+    // Something else holds the drain, so that the connection is still open afterwards.
+    let mut busy = Raw::connect(server.addr).await;
+    busy.send(get("/slow")).await;
+    gate.came().await;
+    let mut client = Raw::connect(server.addr).await;
+    sender.send_data(Bytes::from("before ")).await.unwrap();
+    client.send(get("/stream")).await;
+    client.stream().readable().await.unwrap();
+    server.handle.drain_now();
+    server.handle.lifecycle().reached(Phase::Draining).await;
+    sender.send_data(Bytes::from("after")).await.unwrap();
+    drop(sender);
+    let first = client.read_response().await;
+    assert_eq!(first.text(), "before after");
+    assert!(!first.closes(), "its head had left before");
+    let second = client.ask(&get("/next")).await;
+    assert_eq!((second.status, second.text().as_str()), (200, "/next"));
+    assert!(second.closes());
+    gate.let_one_go();
+    assert_eq!(busy.read_response().await.status, 200);
+    assert!(server.report().await.is_clean());
 }
 
 // === half a head ===

@@ -11,6 +11,7 @@ use super::layer::Shared;
 use super::{DrainFuture, Draining};
 use crate::phase::Phase;
 use crate::reply::{Asked, ReplyBody};
+use crate::served::is_admitted;
 
 /// The service that [`DrainLayer`](super::DrainLayer) makes.
 #[derive(Clone)]
@@ -38,7 +39,8 @@ where
         };
         if shared.lifecycle.phase() >= Phase::Draining {
             let (head, body) = request.into_parts();
-            if !shared.exempt.as_ref().is_some_and(|exempt| exempt(&head)) {
+            let exempt = shared.exempt.as_ref().is_some_and(|exempt| exempt(&head));
+            if !exempt && !is_admitted(&head.extensions) {
                 shared.tell_refused(&head);
                 let asked = Asked::head(&head.method, head.version, &head.headers);
                 return DrainFuture::refused(shared.reply.answer(asked, head.headers));

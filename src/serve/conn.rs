@@ -1,6 +1,6 @@
 //! What the server knows of each of its connections.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -21,6 +21,8 @@ pub(super) struct Conn {
     pub info: ConnInfo,
     pub accepted: Tick,
     requests: AtomicU32,
+    /// The last answer ended in the drain without a word of it.
+    uninformed: AtomicBool,
     /// Where this connection's dice begin.
     seed: u64,
     /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
@@ -53,6 +55,7 @@ impl Conn {
             accepted,
             seed,
             requests: AtomicU32::new(0),
+            uninformed: AtomicBool::new(false),
             write_blocked: AtomicU64::new(Tick::NEVER.0),
             write_resumed: AtomicU64::new(0),
             inner: Mutex::new(Inner {
@@ -74,6 +77,15 @@ impl Conn {
 
     pub fn requests(&self) -> u32 {
         self.requests.load(Relaxed)
+    }
+
+    /// Whether the client has not been asked to leave, while the drain goes on: the next answer will do so.
+    pub fn is_uninformed(&self) -> bool {
+        self.requests() == 0 || self.uninformed.load(Relaxed)
+    }
+
+    pub fn set_uninformed(&self) {
+        self.uninformed.store(true, Relaxed);
     }
 
     /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards

@@ -125,6 +125,10 @@ impl ServedRequest for Exchange {
         current
     }
 
+    fn is_admitted(&self, epoch: u64) -> bool {
+        self.is_current(epoch) && self.is_admitted() && self.draining()
+    }
+
     fn learn(&self, epoch: u64, fact: Fact<'_>) {
         let mut cross = self.cross();
         if cross.epoch != epoch {

@@ -24,6 +24,7 @@ use super::pace::Pace;
 use super::server::Server;
 use super::timeouts::Timeouts;
 use crate::events::target;
+use crate::phase::Phase;
 use crate::shutdown::ConnectionState;
 
 use facts::Facts;
@@ -73,6 +74,8 @@ pub(super) struct Exchange {
     /// A leftover body has been looked at once.
     looked: AtomicBool,
     tail: AtomicBool,
+    /// The drain does not refuse this request.
+    admitted: AtomicBool,
     /// Why the request was given up, as `facts` spells it; 0: it was not.
     end: AtomicU8,
     /// [`body::HeldCall`]
@@ -171,6 +174,7 @@ impl Exchange {
             upgraded: AtomicBool::new(false),
             looked: AtomicBool::new(false),
             tail: AtomicBool::new(false),
+            admitted: AtomicBool::new(true),
             end: AtomicU8::new(0),
             held_call: AtomicU8::new(0),
             http2,
@@ -247,6 +251,7 @@ impl Exchange {
         let timeouts = &self.server.timeouts;
         self.set_state(State::Head);
         self.began.store(at.0, Relaxed);
+        self.admit();
         let header = at.after(timeouts.effective_read_header());
         self.header_deadline.store(header.0, Relaxed);
     }
@@ -258,6 +263,7 @@ impl Exchange {
         if self.state() != State::Head {
             // HTTP/2, or a pipelined request that was in hyper's buffer: its head took no time.
             self.began.store(now.0, Relaxed);
+            self.admit();
         }
         // The number first, and all that a handle of the request before could still move under the same
         // lock: from here on such a handle does nothing.
@@ -327,7 +333,26 @@ impl Exchange {
         true
     }
 
+    /// Decides, when a request begins, whether the drain may refuse it: not if its client could not know of
+    /// the drain. HTTP/2 says so by GOAWAY, ahead of the drain.
+    fn admit(&self) {
+        let admitted = !self.draining() || (!self.http2 && self.conn.is_uninformed());
+        self.admitted.store(admitted, Relaxed);
+    }
+
+    pub(super) fn is_admitted(&self) -> bool {
+        self.admitted.load(Relaxed)
+    }
+
+    pub(super) fn draining(&self) -> bool {
+        self.server.lifecycle.phase() >= Phase::Draining
+    }
+
     pub fn become_idle(&self) {
+        if self.draining() && !self.must_close() {
+            // The answer's head left before the drain began, and could not ask to leave.
+            self.conn.set_uninformed();
+        }
         self.set_state(State::Idle);
         self.began.store(self.now().0, Relaxed);
     }
