@@ -1,6 +1,5 @@
 //! From the user's service back to hyper: the answer, and what becomes of the connection after it.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -51,6 +50,8 @@ pub(super) enum Answer<F> {
     Refusal(Reason),
     /// The service is not called yet.
     Held,
+    /// HTTP/2: none, the client is to send the request elsewhere.
+    Reset(h2::Reason),
     /// It has come, or was cancelled.
     Given,
 }
@@ -125,6 +126,18 @@ impl<A: App> AnswerFuture<A> {
         self.call = Some(call);
         self
     }
+
+    /// HTTP/2: the answer to a stream that the service never sees.
+    pub fn refused(asker: Asker) -> Self {
+        AnswerFuture {
+            answer: Answer::Reset(h2::Reason::REFUSED_STREAM),
+            exchange: None,
+            open: None,
+            asker,
+            call: None,
+            held: None,
+        }
+    }
 }
 
 #[pinned_drop]
@@ -139,10 +152,13 @@ impl<A: App> PinnedDrop for AnswerFuture<A> {
 }
 
 impl<A: App> Future for AnswerFuture<A> {
-    type Output = Result<Response<ServeBody<A>>, Infallible>;
+    type Output = Result<Response<ServeBody<A>>, h2::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Projected::Reset(reason) = this.answer.as_mut().project() {
+            return Poll::Ready(Err((*reason).into()));
+        }
         let Some(exchange) = this.exchange.as_ref() else {
             return Poll::Pending;
         };
@@ -173,7 +189,7 @@ impl<A: App> Future for AnswerFuture<A> {
                     Poll::Pending => return Poll::Pending,
                 },
                 Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
-                Projected::Held | Projected::Given => return Poll::Pending,
+                Projected::Reset(_) | Projected::Held | Projected::Given => return Poll::Pending,
             };
             // The handler and all it held is dropped before its answer is sent: a request body among
             // it decides whether the connection can be used again.
@@ -235,7 +251,7 @@ fn finish<B: Body<Data = Bytes>>(
     open: &mut Option<Arc<OpenStream>>,
     mut response: Response<ReplyBody<B>>,
     asker: &Asker,
-) -> Poll<Result<Response<ResponseBody<B>>, Infallible>> {
+) -> Poll<Result<Response<ResponseBody<B>>, h2::Error>> {
     let Some(exchange) = exchange.take() else {
         return Poll::Pending;
     };

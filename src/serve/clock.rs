@@ -9,7 +9,7 @@ pub(super) struct Clock {
 }
 
 /// A moment of a [`Clock`]; [`Tick::NEVER`] is later than every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(pub u64);
 
 impl Clock {

@@ -121,7 +121,7 @@ impl Conn {
         Some(now)
     }
 
-    fn write_is_blocked(&self) -> bool {
+    pub fn write_is_blocked(&self) -> bool {
         self.write_blocked.load(Relaxed) != Tick::NEVER.0
     }
 
@@ -198,13 +198,11 @@ impl Conn {
             },
             Doing::Http2(streams) => {
                 let open = streams.open();
-                if open.is_empty() && self.write_is_blocked() {
-                    let since = Tick(self.write_blocked.load(Relaxed));
-                    visit(
-                        since,
-                        &|| Known::of_peer(self.info.peer),
-                        State::Responding.as_str(),
-                    );
+                // It is over, and h2 cannot write its answer.
+                let held = streams.held().filter(|_| self.write_is_blocked());
+                if let Some(held) = held.filter(|_| open.is_empty()) {
+                    let state = State::Responding.as_str();
+                    visit(held.began(), &|| held.known(), state);
                 }
                 for exchange in open {
                     let state = if exchange.upgraded() {

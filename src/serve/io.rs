@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::conn::{Conn, ConnGuard};
 use super::exchange::{Exchange, State};
-use super::h2::{Notice, Streams};
+use super::h2::{Streams, Wire};
 use super::linger::Linger;
 
 /// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
@@ -42,7 +42,7 @@ pub struct ServeIo<T> {
 pub(super) enum Mode {
     Parked,
     Http1(Arc<Exchange>, Box<Kept>),
-    Http2(Arc<Streams>, Notice),
+    Http2(Arc<Streams>, Box<Wire>),
     Upgraded,
 }
 
@@ -181,7 +181,7 @@ impl<T> ServeIo<T> {
     {
         self.check_cut()?;
         match &mut self.mode {
-            Mode::Http2(_, notice) => notice.poll_turn(&mut self.io, cx),
+            Mode::Http2(_, wire) => wire.poll_turn(&mut self.io, cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -225,18 +225,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_cut()?;
+        if let Mode::Http2(streams, wire) = &mut this.mode {
+            return wire.poll_read(streams, &mut this.ahead, &mut this.io, cx, buf);
+        }
         if !this.ahead.is_empty() {
             let length = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead[..length]);
             this.ahead.advance(length);
             return Poll::Ready(Ok(()));
-        }
-        // The connection's task is awake: if it has been told to give notice and nothing else is to be
-        // written, this is where it passes. A notice that cannot be written now is written later.
-        if let Mode::Http2(streams, notice) = &mut this.mode {
-            if let Poll::Ready(Err(error)) = notice.poll(streams, &mut this.io, cx) {
-                return Poll::Ready(Err(error));
-            }
         }
         let before = buf.filled().len();
         let poll = Pin::new(&mut this.io).poll_read(cx, buf);
@@ -299,8 +295,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Mode::Http2(streams, notice) = &mut this.mode {
-            ready!(notice.poll_flushed(streams, &mut this.io, cx))?;
+        if let Mode::Http2(streams, wire) = &mut this.mode {
+            ready!(wire.poll_flushed(streams, &mut this.io, cx))?;
         }
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         // hyper flushes the transport only when its own buffer is empty: the response's last byte
@@ -318,8 +314,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.note_upgrade();
-        if let Mode::Http1(exchange, kept) = &mut this.mode {
-            kept.linger.start(exchange);
+        match &mut this.mode {
+            Mode::Http1(exchange, kept) => kept.linger.start(exchange),
+            Mode::Http2(streams, wire) => {
+                return wire.poll_close(streams, &mut this.fin_sent, &mut this.io, cx);
+            }
+            Mode::Parked | Mode::Upgraded => {}
         }
         if !this.fin_sent {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;

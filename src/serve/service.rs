@@ -53,13 +53,17 @@ impl<A> ConnService<A> {
 
 impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Response = Response<ServeBody<A>>;
-    type Error = std::convert::Infallible;
+    type Error = h2::Error;
     type Future = AnswerFuture<A>;
 
     fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
             Source::Http2(streams) => {
+                if streams.leaving.refuses(|| streams.server.clock.now()) {
+                    let (asker, _) = Asker::of(&request, false);
+                    return AnswerFuture::refused(asker);
+                }
                 let open = Streams::begin(streams);
                 (open.exchange.clone(), Some(open))
             }

@@ -1,11 +1,15 @@
 //! HTTP/2: the connection's streams, each with deadlines of its own.
 
+mod close;
 mod executor;
+mod inbound;
+mod leaving;
 mod notice;
 mod streams;
+mod wire;
 
-pub(super) use notice::Notice;
 pub(super) use streams::{OpenStream, Streams};
+pub(super) use wire::Wire;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,13 +34,9 @@ use crate::phase::Phase;
 use crate::track::End;
 use executor::StreamExecutor;
 
-/// How long a connection without streams may take to acknowledge the GOAWAY (hyper waits for a PING
-/// to come back, for ever).
-const GOAWAY_WAIT: Duration = Duration::from_secs(1);
-
-/// How long before the GOAWAY that counts a first one announces it (RFC 9113, 6.8: at least a round
-/// trip).
-const GOAWAY_NOTICE: Duration = Duration::from_millis(100);
+/// How long h2 may take to end a connection in which it has heard that the GOAWAY is acknowledged: it may be in the
+/// middle of a frame, or not be able to write.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
 
@@ -50,6 +50,10 @@ pub(super) struct Http2<T, A: App> {
     announced: Option<Tick>,
     /// Since when it has been asked to leave.
     goaway_since: Option<Tick>,
+    /// Since when h2 takes the GOAWAY for acknowledged, though the client has not said so.
+    acknowledged: Option<Tick>,
+    /// The client did not take all when h2 last wrote.
+    behind: bool,
     /// Why it ends, if it ends as it was asked to.
     why: Closed,
 }
@@ -69,7 +73,7 @@ where
     pub fn new(mut io: ServeIo<T>, app: A) -> Self {
         let server = io.guard.server.clone();
         let streams = Arc::new(Streams::new(server.clone(), io.conn().clone()));
-        io.set_mode(Mode::Http2(streams.clone(), Notice::default()));
+        io.set_mode(Mode::Http2(streams.clone(), Box::default()));
         io.conn().set_doing(Doing::Http2(streams.clone()));
         let executor = StreamExecutor::new(streams.clone());
         let limits = &server.limits;
@@ -89,6 +93,8 @@ where
             leave_at: Tick::NEVER,
             announced: None,
             goaway_since: None,
+            acknowledged: None,
+            behind: false,
             why: Closed::Ended,
         }
     }
@@ -102,15 +108,18 @@ where
         let server = &streams.server;
         loop {
             if server.cutting() {
-                return Poll::Ready(Closed::Cut);
+                let lingers = streams.leaving.linger_until() != Tick::NEVER;
+                return Poll::Ready(if lingers { self.why } else { Closed::Cut });
             }
             self.follow_phase();
             streams.begin_poll();
+            let ended = streams.leaving.ended();
             match self.connection.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(self.why),
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
                 Poll::Pending => {}
             }
+            self.note_written(ended);
             let (deadline, due) = self.deadline();
             let now = ready!(timer.as_mut().poll_due(cx, &server.clock, deadline));
             match due {
@@ -121,7 +130,12 @@ where
                     self.why = Closed::Timeout(Timeout::Idle);
                     self.go_away(now);
                 }
-                Due::Unacknowledged => return Poll::Ready(self.why),
+                // h2 would wait for ever. It then names the last stream that counts, and closes.
+                Due::Unacknowledged if self.acknowledged.is_none() => {
+                    self.acknowledged = Some(now);
+                    streams.leaving.acknowledge.store(true, Ordering::Relaxed);
+                }
+                Due::Unacknowledged | Due::Lingered => return Poll::Ready(self.why),
                 Due::Slow | Due::Tail => {
                     let slow = match due {
                         Due::Tail => streams.tail_expired(now),
@@ -135,6 +149,20 @@ where
                     }
                 }
             }
+        }
+    }
+
+    /// h2 has written what it could, after so many streams had ended.
+    fn note_written(&mut self, ended: usize) {
+        let leaving = &self.streams.leaving;
+        if self.streams.conn.write_is_blocked() {
+            self.behind |= leaving.holds_answers();
+            return;
+        }
+        leaving.all_written(ended);
+        if self.behind {
+            self.behind = false;
+            self.streams.quiet_from(self.streams.server.clock.now());
         }
     }
 
@@ -168,13 +196,14 @@ where
     /// then, which are refused.
     fn announce(&mut self, now: Tick) {
         self.announced = Some(now);
-        self.leave_at = now.after(Some(GOAWAY_NOTICE));
-        self.streams.notice.store(true, Ordering::Relaxed);
+        self.leave_at = now.after(Some(self.streams.leaving.notice_time()));
+        self.streams.leaving.notice.store(true, Ordering::Relaxed);
     }
 
     fn go_away(&mut self, now: Tick) {
         if self.goaway_since.is_none() {
             self.goaway_since = Some(now);
+            self.streams.leaving.begin(now);
             self.connection.as_mut().graceful_shutdown();
         }
     }
@@ -186,15 +215,28 @@ where
         self.streams.server.events.tell(event);
     }
 
+    /// Since when the connection has been idle: without a stream, and without an answer that the client does not take.
+    /// What else h2 cannot write, as to a flood of PINGs that never reads, counts for nothing.
+    fn idle_since(&self) -> Tick {
+        if self.behind || self.streams.leaving.holds_answers() {
+            return Tick::NEVER;
+        }
+        self.streams.idle_since()
+    }
+
     /// The next deadline and what is to be done when it comes.
     fn deadline(&self) -> (Tick, Due) {
         let timeouts = &self.streams.server.timeouts;
-        // What h2 could not write yet belongs to streams that are over by their own account.
-        let idle_since = self.streams.conn.quiet_since(self.streams.idle_since());
-        let leaving = match (self.goaway_since, idle_since) {
-            (Some(_), Tick::NEVER) | (None, Tick::NEVER) => Tick::NEVER,
-            (Some(since), idle) => since.max(idle).after(Some(GOAWAY_WAIT)),
-            (None, idle) => idle.after(timeouts.effective_idle()),
+        let leaving = &self.streams.leaving;
+        if leaving.linger_until() != Tick::NEVER {
+            return (leaving.linger_until(), Due::Lingered);
+        }
+        let idle_since = self.idle_since();
+        let end = match (self.goaway_since, self.acknowledged, idle_since) {
+            (_, _, Tick::NEVER) => Tick::NEVER,
+            (Some(_), Some(acknowledged), _) => acknowledged.after(Some(LAST_CHANCE)),
+            (Some(since), None, idle) => since.after(Some(leaving.wait())).max(idle),
+            (None, _, idle) => idle.after(timeouts.effective_idle()),
         };
         let what = match self.goaway_since {
             Some(_) => Due::Unacknowledged,
@@ -205,7 +247,7 @@ where
             None => self.leave_at,
         };
         [
-            (leaving, what),
+            (end, what),
             (leave_at, Due::Leave),
             (self.streams.conn.write_stall_deadline(timeouts), Due::Slow),
             (
@@ -246,6 +288,7 @@ enum Due {
     Idle,
     Leave,
     Unacknowledged,
+    Lingered,
     /// The client does not take what is written.
     Slow,
     /// Nor the end of a response.

@@ -19,13 +19,15 @@ const NOTICE: [u8; 17] = [
 /// Writes the notice between two frames: h2 flushes the transport when it has handed over all it had,
 /// so after a flush and before the next write nothing is half written.
 #[derive(Default)]
-pub(in crate::serve) struct Notice {
+pub(super) struct Notice {
     /// h2 has written something, and so its SETTINGS first.
     begun: bool,
     /// h2 has written since it last flushed: this may be the middle of a frame.
     dirty: bool,
     /// How much of the notice has been written.
     written: u8,
+    /// It is written, and a transport that buffers may still hold it.
+    unflushed: bool,
 }
 
 impl Notice {
@@ -36,11 +38,26 @@ impl Notice {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let wanted = streams.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
+        let wanted = streams.leaving.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
         if wanted || self.under_way() {
-            self.write(io, cx)
-        } else {
-            Poll::Ready(Ok(()))
+            ready!(self.write(io, cx))?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// h2 is done: a notice that is half written is written to its end.
+    pub fn poll_whole<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.under_way() {
+            true => self.write(io, cx),
+            false => Poll::Ready(Ok(())),
         }
     }
 
@@ -61,9 +78,7 @@ impl Notice {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.under_way() {
-            ready!(self.write(io, cx))?;
-        }
+        ready!(self.poll_whole(io, cx))?;
         self.begun = true;
         self.dirty = true;
         Poll::Ready(Ok(()))
@@ -83,6 +98,7 @@ impl Notice {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 length => self.written += u8::try_from(length).unwrap_or(u8::MAX),
             }
+            self.unflushed = true;
         }
         Poll::Ready(Ok(()))
     }

@@ -1,7 +1,7 @@
 //! The streams of an HTTP/2 connection, and until when each is open.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slab::Slab;
@@ -13,6 +13,8 @@ use crate::serve::exchange::{Exchange, Turn};
 use crate::serve::pace::Pace;
 use crate::serve::response_body::PIECE;
 use crate::serve::server::Server;
+
+use super::leaving::Leaving;
 
 /// The streams of a connection.
 pub(in crate::serve) struct Streams {
@@ -27,9 +29,12 @@ pub(in crate::serve) struct Streams {
     pub transport: Pace,
     /// The clock as read in this poll of the connection; 0 when it has not been.
     now: AtomicU64,
-    /// The transport is to write its [`Notice`](super::Notice) when it next stands between two frames.
-    pub notice: AtomicBool,
+    /// When the connection began to speak HTTP/2.
+    pub began: Tick,
+    pub leaving: Leaving,
     named: Mutex<Slab<Arc<Exchange>>>,
+    /// The one that ended last: h2 may still hold its answer.
+    last: Mutex<Option<Arc<Exchange>>>,
 }
 
 thread_local! {
@@ -54,8 +59,10 @@ impl Streams {
             idle_since: AtomicU64::new(now.0),
             transport: Pace::new(),
             now: AtomicU64::new(0),
-            notice: AtomicBool::new(false),
+            began: now,
+            leaving: Leaving::default(),
             named: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -141,6 +148,24 @@ impl Streams {
         self.named().iter().map(|(_, open)| open.clone()).collect()
     }
 
+    /// The request whose answer h2 holds, because the client does not take it.
+    pub fn held(&self) -> Option<Arc<Exchange>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone().filter(|_| self.leaving.holds_answers())
+    }
+
+    fn set_last(&self, exchange: Option<Arc<Exchange>>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *last, exchange);
+        drop(last);
+        drop(before);
+    }
+
+    /// The answer of the stream that ended last is written: it has been quiet since then.
+    pub(super) fn quiet_from(&self, now: Tick) {
+        self.idle_since.fetch_max(now.0, Ordering::Relaxed);
+    }
+
     fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -208,7 +233,8 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         let streams = &self.streams;
         let named = streams.named().try_remove(self.slot);
-        drop(named);
+        streams.set_last(named);
+        streams.leaving.stream_ended();
         if self.exchange.is_tail() {
             streams.tails.fetch_sub(1, Ordering::Relaxed);
         }

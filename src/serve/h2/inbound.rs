@@ -1,0 +1,240 @@
+//! What the client sends, frame by frame.
+
+/// The length of a frame's head (RFC 9113, 4.1).
+const HEAD: usize = 9;
+
+mod kind {
+    pub const HEADERS: u8 = 1;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Follows the client's bytes from the preface on: where a frame ends, and whether a header block is open. Keeps
+/// no payload but a PING's.
+#[derive(Default)]
+pub(in crate::serve) struct Inbound {
+    /// How much of the preface has come.
+    preface: u8,
+    /// How much of the frame's head has come.
+    filled: u8,
+    head: [u8; HEAD],
+    /// How much of the frame's payload is still to come.
+    left: u32,
+    payload: [u8; 8],
+    in_block: bool,
+    settings: bool,
+    settings_acked: bool,
+    window_updates: u32,
+    /// What the last PING that the client acknowledged said.
+    pong: Option<[u8; 8]>,
+}
+
+impl Inbound {
+    const PREFACE: u8 = 24;
+
+    /// These bytes came.
+    pub fn saw(&mut self, mut bytes: &[u8]) {
+        if self.preface < Self::PREFACE {
+            let most = usize::from(Self::PREFACE - self.preface);
+            let (said, rest) = bytes.split_at(most.min(bytes.len()));
+            self.preface += u8::try_from(said.len()).unwrap_or(Self::PREFACE);
+            bytes = rest;
+        }
+        while !bytes.is_empty() {
+            if usize::from(self.filled) < HEAD {
+                let at = usize::from(self.filled);
+                let length = bytes.len().min(HEAD - at);
+                let (head, rest) = bytes.split_at(length);
+                self.head[at..at + length].copy_from_slice(head);
+                bytes = rest;
+                self.filled += u8::try_from(length).unwrap_or_default();
+                if usize::from(self.filled) < HEAD {
+                    return;
+                }
+                let [a, b, c, ..] = self.head;
+                self.left = u32::from_be_bytes([0, a, b, c]);
+            } else {
+                let length = bytes.len().min(self.left as usize);
+                let (payload, rest) = bytes.split_at(length);
+                self.keep(payload);
+                bytes = rest;
+                // No frame is longer than 24 bits say.
+                self.left -= u32::try_from(length).unwrap_or(self.left);
+            }
+            if self.left == 0 {
+                self.end_frame();
+            }
+        }
+    }
+
+    /// A PING's payload, which may come in pieces.
+    fn keep(&mut self, payload: &[u8]) {
+        let (from, left) = (self.length(), self.left as usize);
+        if self.head[3] == kind::PING && from == self.payload.len() {
+            let at = from - left;
+            self.payload[at..at + payload.len()].copy_from_slice(payload);
+        }
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        u32::from_be_bytes([0, a, b, c]) as usize
+    }
+
+    fn end_frame(&mut self) {
+        let (kind, flags) = (self.head[3], self.head[4]);
+        match kind {
+            kind::HEADERS | kind::CONTINUATION | kind::PUSH_PROMISE => {
+                self.in_block = flags & END_HEADERS == 0;
+            }
+            kind::SETTINGS if flags & ACK == 0 => self.settings = true,
+            kind::SETTINGS => self.settings_acked = true,
+            kind::PING if flags & ACK != 0 && self.length() == self.payload.len() => {
+                self.pong = Some(self.payload);
+            }
+            kind::WINDOW_UPDATE => self.window_updates = self.window_updates.wrapping_add(1),
+            _ => {}
+        }
+        self.filled = 0;
+    }
+
+    /// The preface is whole, and no frame is under way, nor a header block.
+    pub fn is_between_messages(&self) -> bool {
+        self.preface == Self::PREFACE && self.filled == 0 && !self.in_block
+    }
+
+    /// A frame, or a header block, has begun and not ended.
+    #[allow(dead_code)] // for the deadline of header blocks
+    pub fn is_under_way(&self) -> bool {
+        self.filled > 0 || self.in_block
+    }
+
+    /// How many bytes may be read without reading past the end of the frame; at least one.
+    pub fn to_the_end(&self) -> usize {
+        if self.preface < Self::PREFACE {
+            usize::from(Self::PREFACE - self.preface)
+        } else if usize::from(self.filled) < HEAD {
+            HEAD - usize::from(self.filled)
+        } else {
+            self.left as usize
+        }
+    }
+
+    /// The client has sent its SETTINGS.
+    #[allow(dead_code)] // for the deadline of the preface
+    pub fn has_settings(&self) -> bool {
+        self.settings
+    }
+
+    /// The client has acknowledged the server's SETTINGS.
+    pub fn acknowledged_settings(&self) -> bool {
+        self.settings_acked
+    }
+
+    /// How many WINDOW_UPDATEs have come.
+    pub fn window_updates(&self) -> u32 {
+        self.window_updates
+    }
+
+    /// What the last PING that the client acknowledged said.
+    pub fn pong(&self) -> Option<[u8; 8]> {
+        self.pong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut bytes = length[1..].to_vec();
+        bytes.extend([kind, flags, 0, 0, 0, 1]);
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// The preface and frames, and after each of them whether messages end there.
+    fn script() -> Vec<(Vec<u8>, bool)> {
+        vec![
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), true),
+            (frame(kind::SETTINGS, 0, &[0; 12]), true),
+            (frame(kind::SETTINGS, ACK, &[]), true),
+            (frame(kind::HEADERS, 0, &[0x82; 20]), false),
+            (frame(kind::CONTINUATION, 0, &[]), false),
+            (frame(kind::CONTINUATION, END_HEADERS, &[0x86]), true),
+            (frame(0, 0, &[7; 300]), true),
+            (frame(kind::WINDOW_UPDATE, 0, &[0, 0, 1, 0]), true),
+            (frame(kind::PING, 0, b"question"), true),
+            (frame(kind::PING, ACK, b"answered"), true),
+            (frame(0, 1, &[]), true),
+        ]
+    }
+
+    #[test]
+    fn every_split_is_followed_alike() {
+        let script = script();
+        let bytes: Vec<u8> = script.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let mut ends = Vec::new();
+        let mut at = 0;
+        for (bytes, between) in &script {
+            at += bytes.len();
+            ends.push((at, *between));
+        }
+        for size in 1..=bytes.len() {
+            let mut inbound = Inbound::default();
+            let mut at = 0;
+            for chunk in bytes.chunks(size) {
+                inbound.saw(chunk);
+                at += chunk.len();
+                let between = ends.contains(&(at, true));
+                assert_eq!(inbound.is_between_messages(), between, "{at} by {size}");
+            }
+            assert!(inbound.has_settings() && inbound.acknowledged_settings());
+            assert_eq!(inbound.window_updates(), 1);
+            assert_eq!(inbound.pong(), Some(*b"answered"));
+        }
+    }
+
+    #[test]
+    fn bounded_reads_stop_at_each_end() {
+        let script = script();
+        let bytes: Vec<u8> = script.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let (mut inbound, mut at, mut stops) = (Inbound::default(), 0, Vec::new());
+        while at < bytes.len() {
+            let length = inbound.to_the_end().min(bytes.len() - at);
+            assert!(length > 0);
+            inbound.saw(&bytes[at..at + length]);
+            at += length;
+            if inbound.is_between_messages() {
+                stops.push(at);
+            }
+        }
+        let mut end = 0;
+        let mut right = Vec::new();
+        for (bytes, between) in script {
+            end += bytes.len();
+            if between {
+                right.push(end);
+            }
+        }
+        assert_eq!(stops, right);
+    }
+
+    #[test]
+    fn a_question_is_no_answer_and_a_wrong_length_no_ping() {
+        let mut inbound = Inbound::default();
+        inbound.saw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        inbound.saw(&frame(kind::PING, 0, b"question"));
+        inbound.saw(&frame(kind::PING, ACK, b"short"));
+        inbound.saw(&frame(kind::PING, ACK, b"longer than eight"));
+        assert_eq!(inbound.pong(), None);
+        assert!(inbound.is_between_messages());
+    }
+}
