@@ -39,6 +39,7 @@ pub struct Config {
     /// Metrics, health and the status page; not for everybody.
     pub admin: Option<SocketAddr>,
     pub read_header_timeout: Option<Duration>,
+    pub response_head_timeout: Option<Duration>,
     pub read_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
@@ -75,8 +76,13 @@ impl Config {
             address: SocketAddr::new(host, port),
             admin: admin_port.map(|port| SocketAddr::new(admin_host, port)),
             read_header_timeout: env.read("READ_HEADER_TIMEOUT", Some(seconds(5)), values::timeout),
-            read_timeout: env.read("READ_TIMEOUT", Some(seconds(15)), values::timeout),
-            write_timeout: env.read("WRITE_TIMEOUT", Some(seconds(30)), values::timeout),
+            response_head_timeout: env.read(
+                "RESPONSE_HEAD_TIMEOUT",
+                Some(seconds(30)),
+                values::timeout,
+            ),
+            read_timeout: env.read("READ_TIMEOUT", None, values::timeout),
+            write_timeout: env.read("WRITE_TIMEOUT", None, values::timeout),
             idle_timeout: env.read("IDLE_TIMEOUT", Some(seconds(120)), values::timeout),
             request_timeout: env.read("REQUEST_TIMEOUT", Some(seconds(10)), values::timeout),
             body_limit: env.read("BODY_LIMIT", Some(1024 * 1024), values::body_limit),
@@ -138,9 +144,11 @@ impl Config {
         env.finish(config)
     }
 
+    /// Stalls and minimum rates are the library's own; Go's totals are for who sets them.
     pub fn timeouts(&self) -> Timeouts {
         Timeouts::default()
             .read_header(self.read_header_timeout)
+            .response_head(self.response_head_timeout)
             .read(self.read_timeout)
             .write(self.write_timeout)
             .idle(self.idle_timeout)
@@ -193,10 +201,13 @@ mod tests {
         assert_eq!(config.address.to_string(), "0.0.0.0:8080");
         assert_eq!(config.admin, "127.0.0.1:8081".parse().ok());
         assert_eq!(config.read_header_timeout, Some(seconds(5)));
-        assert_eq!(config.read_timeout, Some(seconds(15)));
-        assert_eq!(config.write_timeout, Some(seconds(30)));
+        assert_eq!(config.response_head_timeout, Some(seconds(30)));
+        assert_eq!(config.read_timeout, None);
+        assert_eq!(config.write_timeout, None);
         assert_eq!(config.idle_timeout, Some(seconds(120)));
         assert_eq!(config.request_timeout, Some(seconds(10)));
+        let timeouts = Timeouts::default().response_head(seconds(30));
+        assert_eq!(config.timeouts(), timeouts);
         assert_eq!(config.body_limit, Some(1024 * 1024));
         assert!(config.trusted_proxies.is_empty());
         assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
@@ -208,6 +219,21 @@ mod tests {
         assert_eq!(config.last_scrape, None);
         assert_eq!(config.startup_delay, None);
         assert_eq!(config.log_level.to_string(), "info");
+    }
+
+    #[test]
+    fn gos_totals_are_for_who_sets_them() {
+        let set = [
+            ("READ_TIMEOUT", "15s"),
+            ("WRITE_TIMEOUT", "30s"),
+            ("RESPONSE_HEAD_TIMEOUT", "off"),
+        ];
+        let seconds = Duration::from_secs;
+        let timeouts = Timeouts::default()
+            .response_head(None)
+            .read(seconds(15))
+            .write(seconds(30));
+        assert_eq!(read(&set).expect("set").timeouts(), timeouts);
     }
 
     #[test]
@@ -295,6 +321,7 @@ mod tests {
             ("ADMIN_HOST", "admin"),
             ("ADMIN_PORT", "none"),
             ("READ_HEADER_TIMEOUT", "5"),
+            ("RESPONSE_HEAD_TIMEOUT", "1 min"),
             ("READ_TIMEOUT", "0s"),
             ("WRITE_TIMEOUT", "400h"),
             ("IDLE_TIMEOUT", "soon"),

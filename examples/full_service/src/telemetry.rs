@@ -57,6 +57,7 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
         address = address(listener),
         admin = admin.and_then(address),
         read_header_timeout = %OrOff::timeout(config.read_header_timeout),
+        response_head_timeout = %OrOff::timeout(config.response_head_timeout),
         read_timeout = %OrOff::timeout(config.read_timeout),
         write_timeout = %OrOff::timeout(config.write_timeout),
         idle_timeout = %OrOff::timeout(config.idle_timeout),

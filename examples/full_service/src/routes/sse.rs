@@ -22,8 +22,8 @@ pub async fn events(
     Extension(deadlines): Extension<Deadlines>,
     Extension(draining): Extension<Draining>,
 ) -> impl IntoResponse {
-    // A response with no end has no last byte to be in time for. A client that takes nothing is
-    // still found out: the write stall deadline stays.
+    // Where WRITE_TIMEOUT is set: a response with no end has no last byte to be in time for. A client
+    // that takes nothing is still found out, by the stall and the minimum rate.
     deadlines.set_write(None);
 
     let ticks = Ticks {

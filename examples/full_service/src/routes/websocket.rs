@@ -20,7 +20,8 @@ pub async fn upgrade(
     Extension(draining): Extension<Draining>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    // A conversation has no length that could be known beforehand.
+    // Where READ_TIMEOUT or WRITE_TIMEOUT is set: a conversation has no length that could be known
+    // beforehand.
     deadlines.set_read(None);
     deadlines.set_write(None);
     upgrade
