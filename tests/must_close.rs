@@ -246,6 +246,79 @@ async fn end_of_a_body_on_another_task_is_noticed() {
     }
 }
 
+// === a reader that waits, and one that has gone on ===
+
+/// The handler asks for its body, goes on to something else for a while, and comes back.
+#[tokio::test]
+async fn read_stall_counts_only_while_the_body_is_waited_for() {
+    let server = Server::start(
+        Timeouts::none().read_stall(ms(300)),
+        app(|request: Request<RequestBody>| async move {
+            let mut body = request.into_body();
+            let mut read = 0;
+            loop {
+                match tokio::time::timeout(ms(50), body.frame()).await {
+                    Ok(Some(Ok(piece))) => read += piece.data_ref().map_or(0, Bytes::len),
+                    Ok(Some(Err(_))) => return reply(408, "too slow"),
+                    Ok(None) => return reply(200, read.to_string()),
+                    Err(_) => tokio::time::sleep(ms(700)).await,
+                }
+            }
+        }),
+    )
+    .await;
+    let http1 = async {
+        let mut client = server.connect().await;
+        client.send(HALF).await;
+        tokio::time::sleep(ms(550)).await;
+        client.send("rest.!").await;
+        let answer = client.read_response().await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "10"));
+        assert_eq!(client.ask(format!("{HALF}rest.!")).await.status, 200);
+    };
+    let http2 = async {
+        let (mut sender, connection, _) = h2_connect(server.addr).await;
+        tokio::spawn(connection);
+        let request = Request::post("http://a/").body(()).unwrap();
+        let (answer, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        tokio::time::sleep(ms(550)).await;
+        body.send_data(Bytes::from_static(b"rest.!"), true).unwrap();
+        let answer = within(LIMIT, "an answer", answer).await.unwrap();
+        assert_eq!(answer.status(), 200);
+    };
+    tokio::join!(http1, http2);
+    let told = server.told();
+    assert!(
+        !told.iter().any(|event| event.contains("read_stall")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn body_that_came_in_time_is_not_late_for_a_late_reader() {
+    let server = Server::start(
+        Timeouts::none().read(ms(300)),
+        app(|request: Request<RequestBody>| async move {
+            tokio::time::sleep(ms(600)).await;
+            match request.into_body().collect().await {
+                Ok(body) => reply(200, body.to_bytes()),
+                Err(_) => reply(408, "too slow"),
+            }
+        }),
+    )
+    .await;
+    let (mut sender, connection, _) = h2_connect(server.addr).await;
+    tokio::spawn(connection);
+    for (end, status) in [(true, 200), (false, 408)] {
+        let request = Request::post("http://a/").body(()).unwrap();
+        let (answer, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"came"), end).unwrap();
+        let answer = within(LIMIT, "an answer", answer).await.unwrap();
+        assert_eq!(answer.status(), status);
+    }
+}
+
 // === HTTP/2: the last stream wakes its connection ===
 
 /// Each connection has one request, and then the idle deadline; its stream ends on another thread.

@@ -197,8 +197,7 @@ where
                 Some(self.abort(Closed::Timeout(kind)))
             }
             kind => {
-                exchange.conn.will_end(Closed::Timeout(kind));
-                exchange.expire_read(kind);
+                exchange.expire_read(kind, now);
                 (state == State::Discarding).then(|| self.close(Closed::Timeout(kind)))
             }
         }

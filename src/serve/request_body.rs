@@ -2,14 +2,19 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::clock::Tick;
 use super::exchange::Exchange;
 use super::grpc_messages::GrpcMessages;
+
+/// How long a reader that first asks after the deadline may take to read what has come by then.
+const LATE_READER: Duration = Duration::from_millis(250);
 
 /// The body of a request that [`serve`](super::serve()) hands to its service.
 ///
@@ -28,6 +33,8 @@ struct Request {
     epoch: u64,
     /// The client waits for `100 Continue`, which the first poll has hyper send.
     unasked: bool,
+    /// Until when a reader that came too late is given what is there.
+    until: Tick,
     /// A gRPC request: where its messages end.
     messages: Option<GrpcMessages>,
 }
@@ -51,6 +58,7 @@ impl RequestBody {
                 exchange,
                 epoch,
                 unasked: expects_continue,
+                until: Tick::NEVER,
                 messages: grpc.then(GrpcMessages::default),
             }),
         }
@@ -85,7 +93,12 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(BodyError(Kind::TimedOut))))
         };
         if request.exchange.read_expired() {
-            return expired(this);
+            // What has come by then was in time, also where its reader is late; but not without end.
+            let now = request.exchange.server.clock.now();
+            request.until = request.until.min(now.after(Some(LATE_READER)));
+            if now > request.until {
+                return expired(this);
+            }
         }
         match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {

@@ -2,13 +2,25 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 
 use super::{Exchange, State};
+use crate::events::{Closed, Timeout};
 use crate::serve::clock::Tick;
 use crate::serve::discard::Discard;
 use crate::serve::timeouts::Timeouts;
+
+/// A reader that is asked whether it still waits, and does not answer for so long, does not.
+const ASKED: Duration = Duration::from_secs(1);
+
+/// The body has stalled, and its reader was woken to be asked for it again.
+pub(super) struct Suspect {
+    kind: Timeout,
+    at: Tick,
+    moved: u64,
+}
 
 impl Exchange {
     /// Who is to be woken when a deadline moves or the body is left: the task that polled last.
@@ -31,6 +43,14 @@ impl Exchange {
         if self.read_expired.load(Relaxed) {
             return false;
         }
+        if let Some(Suspect { kind, at, moved }) = cross.suspect.take() {
+            let asked = self.server.clock.now().since(at) <= ASKED;
+            if asked && self.read.moved() == moved {
+                drop(cross);
+                self.give_read_up(kind);
+                return false;
+            }
+        }
         match &mut cross.reader {
             Some(reader) => reader.clone_from(waker),
             reader => *reader = Some(waker.clone()),
@@ -47,6 +67,37 @@ impl Exchange {
             }
         }
         true
+    }
+
+    /// The request body took too long: its reader is woken, and the connection will close.
+    ///
+    /// A stall is the peer's only while there is a reader that waits, and one that has been polled once may
+    /// have gone on to something else. So it is asked first: waiting still, it is polled again, and finds
+    /// either what has come meanwhile or the end of its time.
+    pub fn expire_read(&self, kind: Timeout, now: Tick) {
+        if kind == Timeout::Read || self.state() == State::Discarding {
+            self.give_read_up(kind);
+        } else {
+            self.read.forget_wait();
+            self.cross().suspect = Some(Suspect {
+                kind,
+                at: now,
+                moved: self.read.moved(),
+            });
+        }
+        let reader = self.cross().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn give_read_up(&self, kind: Timeout) {
+        self.tell_timeout(kind);
+        if !self.http2 {
+            self.conn.will_end(Closed::Timeout(kind));
+        }
+        self.read_expired.store(true, Relaxed);
+        self.close_after_this();
     }
 
     /// From here on the peer is waited for, for the next byte of the body.

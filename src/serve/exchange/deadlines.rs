@@ -116,17 +116,6 @@ impl Exchange {
         }
     }
 
-    /// The request body took too long: its reader is told, and the connection will close.
-    pub fn expire_read(&self, kind: Timeout) {
-        self.tell_timeout(kind);
-        self.read_expired.store(true, Relaxed);
-        self.close_after_this();
-        let reader = self.cross().reader.take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
     /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
     /// what is answered in its stead has `grace` to be sent.
     pub fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {

@@ -26,6 +26,7 @@ use super::timeouts::Timeouts;
 use crate::events::target;
 use crate::phase::Phase;
 use crate::shutdown::ConnectionState;
+use body::Suspect;
 
 use facts::Facts;
 pub(super) use facts::Known;
@@ -93,6 +94,8 @@ struct Cross {
     owner: Option<Waker>,
     /// Who waits for the request body.
     reader: Option<Waker>,
+    /// A stall that is one if the reader still waits.
+    suspect: Option<Suspect>,
     /// HTTP/2: who waits for h2 to have written the response's data, to end it.
     taker: Option<Waker>,
     /// A request body that was dropped unread.
@@ -289,6 +292,7 @@ impl Exchange {
         self.end.store(0, Relaxed);
         self.conn.count_request();
         cross.reader = None;
+        cross.suspect = None;
         cross.leftover = None;
         cross.facts = Facts::default();
         let name = &mut cross.name;

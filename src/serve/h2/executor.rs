@@ -118,7 +118,7 @@ impl<F: Future> StreamTask<F> {
                     }
                     return Poll::Ready(());
                 }
-                Some(kind) => exchange.expire_read(kind),
+                Some(kind) => exchange.expire_read(kind, now),
                 // It has been moved meanwhile, from another task.
                 None => {}
             }
