@@ -74,6 +74,14 @@ impl Events {
         self.listener.is_some()
     }
 
+    /// Calls `emit` if there is a listener, for an event that borrows what only it needs.
+    #[cfg(feature = "serve")]
+    pub(crate) fn tell_with(&self, emit: impl FnOnce(&dyn Fn(&Event<'_>))) {
+        if let Some(listener) = &self.listener {
+            emit(&**listener);
+        }
+    }
+
     /// Tells the event, which is made only if somebody listens.
     #[inline]
     pub fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {

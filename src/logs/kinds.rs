@@ -54,11 +54,15 @@ pub(super) fn level_of(reason: Reason) -> Level {
         Reason::BodyTooSlow
         | Reason::HeadTooSlow
         | Reason::NoHost
+        | Reason::Malformed
+        | Reason::HeadTooLarge
+        | Reason::TargetTooLong
+        | Reason::TlsOnPlainPort
+        | Reason::BadPreface
         | Reason::BadHost
         | Reason::BadTarget
         | Reason::BadFraming
         | Reason::UnknownTransferCoding
-        | Reason::Malformed
         | Reason::BodyTooLarge
         | Reason::RateLimited
         | Reason::ClientUnknown => Level::DEBUG,

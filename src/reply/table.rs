@@ -24,8 +24,16 @@ pub enum Reason {
     BadFraming,
     /// The request's body has a transfer coding other than `chunked`.
     UnknownTransferCoding,
-    /// What came is no request.
+    /// The head could not be parsed.
     Malformed,
+    /// The header section is larger, or has more fields, than is taken.
+    HeadTooLarge,
+    /// The request's target is longer than is taken.
+    TargetTooLong,
+    /// A TLS handshake came on a port that serves plain HTTP.
+    TlsOnPlainPort,
+    /// It began as HTTP/2 and did not go on so.
+    BadPreface,
     /// The service failed instead of answering.
     Internal,
     /// The request took longer than the time it was given; 503.
@@ -119,6 +127,22 @@ impl Reason {
                 row!("malformed", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request is malformed")
             }
+            Reason::HeadTooLarge => {
+                row!("head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE 431 "Request Header Fields Too Large",
+                     grpc "8", close true, "the request's header fields are too large or too many")
+            }
+            Reason::TargetTooLong => {
+                row!("target_too_long", URI_TOO_LONG 414 "URI Too Long", grpc "8", close true,
+                     "the request's target is too long")
+            }
+            Reason::TlsOnPlainPort => {
+                row!("tls_on_plain_port", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "this port serves plain HTTP, but a TLS handshake came")
+            }
+            Reason::BadPreface => {
+                row!("bad_preface", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the HTTP/2 connection preface is malformed")
+            }
             Reason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
@@ -154,7 +178,7 @@ impl Reason {
 
 all!(Reason: [
     Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, BadHost, BadTarget, BadFraming,
-    UnknownTransferCoding, Malformed, Internal, RequestTimeout, GatewayTimeout,
+    UnknownTransferCoding, Malformed, HeadTooLarge, TargetTooLong, TlsOnPlainPort, BadPreface, Internal, RequestTimeout, GatewayTimeout,
     BodyTooLarge, RateLimited, ClientUnknown,
 ]);
 

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,10 +12,12 @@ use super::clock::Tick;
 use super::conn::Conn;
 use super::exchange::{Exchange, State};
 use super::io::{Mode, ServeIo};
+use super::raw_head::RawHead;
 use super::timer::Timer;
-use crate::events::{Closed, Event};
-use crate::reply::{Asked, Reason, Reply};
-use http::{HeaderMap, Method, Version};
+use crate::events::Closed;
+use crate::reply::{Reason, Reply};
+use http::HeaderMap;
+use httpdate::HttpDate;
 
 /// How long the peer may take to take the last word: what refuses it, or stands in for the answer of a
 /// handler that was cancelled.
@@ -31,30 +33,37 @@ pub(super) struct Farewell<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
-    /// Of a connection whose head began at `since`, before hyper had it.
-    pub fn parked(io: ServeIo<T>, since: Tick, reason: Option<Reason>) -> Self {
+    /// Of a connection whose head, of which this much came, began at `since`, before hyper had it.
+    pub fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
         let (server, conn) = (io.guard.server.clone(), io.conn().clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, false));
         exchange.begin_head(since);
-        Farewell::new(io, exchange, reason)
+        Farewell::new(io, exchange, Some((reason, read)))
     }
 
-    /// Of a connection whose last request was `exchange`.
-    pub fn new(mut io: ServeIo<T>, exchange: Arc<Exchange>, reason: Option<Reason>) -> Self {
+    /// Of a connection whose last request was `exchange`, with the reason to refuse the head of which these
+    /// bytes came.
+    pub fn new(
+        mut io: ServeIo<T>,
+        exchange: Arc<Exchange>,
+        refusal: Option<(Reason, Bytes)>,
+    ) -> Self {
         let server = &exchange.server;
-        let words = match reason {
-            Some(reason) => {
-                exchange.emit(|request| Event::Refused { reason, request });
-                last_words(reason)
+        let timed_out = matches!(refusal, Some((Reason::HeadTooSlow, _)));
+        let words = match refusal {
+            Some((reason, read)) => {
+                let head = RawHead::new(read);
+                head.emit_refused(&exchange, reason);
+                last_words(reason, &head)
             }
             None => Bytes::new(),
         };
         let deadline = server.clock.now().after(Some(LAST_WORDS));
-        io.set_mode(Mode::http1(exchange.clone()));
+        io.set_mode(Mode::closing(exchange.clone()));
         Farewell {
             io,
             words,
-            refused: reason.is_some(),
+            refused: timed_out,
             exchange,
             deadline,
         }
@@ -98,9 +107,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
 }
 
 /// The refusal as HTTP/1.1 spells it, for a connection that hyper no longer holds.
-fn last_words(reason: Reason) -> Bytes {
-    let asked = Asked::head(&Method::GET, Version::HTTP_11, &HeaderMap::new());
-    let reply = Reply::new(reason).answer(asked, HeaderMap::new());
+fn last_words(reason: Reason, head: &RawHead) -> Bytes {
+    let reply = Reply::new(reason).answer(head.asked(), HeaderMap::new());
     let mut words = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     for (name, value) in reply.headers() {
         words.extend_from_slice(name.as_str().as_bytes());
@@ -108,7 +116,12 @@ fn last_words(reason: Reason) -> Bytes {
         words.extend_from_slice(value.as_bytes());
         words.extend_from_slice(b"\r\n");
     }
-    words.extend_from_slice(format!("content-length: {}\r\n\r\n", reply.body().len()).as_bytes());
-    words.extend_from_slice(reply.body());
+    // RFC 9110, 6.6.1. Written anew each time: it costs less than the close that follows.
+    let date = HttpDate::from(SystemTime::now());
+    let length = reply.body().len();
+    words.extend_from_slice(format!("date: {date}\r\ncontent-length: {length}\r\n\r\n").as_bytes());
+    if !head.is_to_head() {
+        words.extend_from_slice(reply.body());
+    }
     words.into()
 }

@@ -16,6 +16,7 @@ use super::conn::Doing;
 use super::exchange::{Exchange, State};
 use super::farewell::LAST_WORDS;
 use super::io::{Mode, ServeIo};
+use super::raw_head::RawHead;
 use super::service::{ConnService, Source};
 use super::timer::Timer;
 use crate::events::{Closed, Timeout};
@@ -47,8 +48,8 @@ pub(super) enum Next<T> {
         since: Tick,
         read: Bytes,
     },
-    /// Close it gently, saying this first.
-    Close(ServeIo<T>, Option<Reason>),
+    /// Close it gently, and first refuse the head of which these bytes came.
+    Close(ServeIo<T>, Option<(Reason, Bytes)>),
     /// It is over.
     Over(Closed),
 }
@@ -101,7 +102,7 @@ where
             };
             match Pin::new(connection).poll(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(self.ended()),
-                Poll::Ready(Err(_)) => return Poll::Ready(Next::Over(Closed::Error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(self.failed(&error)),
                 Poll::Pending => {}
             }
             if self.exchange.has_new_leftover() || self.exchange.call_can_begin() {
@@ -172,7 +173,7 @@ where
                 let why = Closed::Timeout(Timeout::ReadHeader);
                 exchange.conn.will_end(why);
                 return Some(match self.take_io() {
-                    Some((io, _)) => Next::Close(io, Some(Reason::HeadTooSlow)),
+                    Some((io, read)) => Next::Close(io, Some((Reason::HeadTooSlow, read))),
                     None => Next::Over(why),
                 });
             }
@@ -230,6 +231,33 @@ where
         Next::Over(exchange.conn.why())
     }
 
+    /// hyper could not go on. A head that it could not parse is refused here: it may have answered by itself,
+    /// which the transport has held back.
+    fn failed(&mut self, error: &hyper::Error) -> Next<T> {
+        self.exchange.conn.will_end(Closed::Error);
+        if !error.is_parse() {
+            return Next::Over(Closed::Error);
+        }
+        let Some((io, read)) = self.take_io() else {
+            return Next::Over(Closed::Error);
+        };
+        let limit = io.guard.server.limits.max_header_bytes;
+        let status = io.refused();
+        let reason = RawHead::new(read.clone()).reason(status.unwrap_or_default(), limit);
+        match self.exchange.state() {
+            State::Idle | State::Head => {
+                // Nothing of it is with the service: the close lingers as over any unread request.
+                self.exchange.begin_head(self.exchange.now());
+                Next::Close(io, Some((reason, read)))
+            }
+            // The answer before it is still being written, and hyper has put its own behind it.
+            _ => {
+                RawHead::new(read).emit_refused(&self.exchange, reason);
+                Next::Over(Closed::Error)
+            }
+        }
+    }
+
     fn take_io(&mut self) -> Option<(ServeIo<T>, Bytes)> {
         let parts = self.connection.take()?.into_parts()?;
         Some((parts.io.into_inner(), parts.read_buf))
@@ -259,7 +287,7 @@ where
         // Half a head, and so not read to its end: the close lingers.
         self.exchange.begin_head(self.exchange.now());
         self.exchange.conn.will_end(Closed::Error);
-        Next::Close(io, Some(Reason::Malformed))
+        Next::Close(io, Some((Reason::Malformed, Bytes::new())))
     }
 
     /// Closes without a word, but gently: what was answered can still be read.

@@ -52,10 +52,41 @@ pub(super) struct Kept {
     linger: Linger,
     /// Where a head and a short body are put together.
     small: Vec<u8>,
+    /// Whether hyper drives the connection.
+    by_hyper: bool,
+    /// The status that hyper's parser answered by itself, which was not sent.
+    refused: Option<u16>,
+}
+
+impl Kept {
+    /// Takes what hyper writes while no request is with the service: its parser's own answer, which says
+    /// nothing and reaches no log. Ours is sent in its place.
+    fn takes(&mut self, exchange: &Exchange, bytes: &[u8]) -> bool {
+        if !self.by_hyper || !matches!(exchange.state(), State::Idle | State::Head) {
+            return false;
+        }
+        let status = bytes.get(9..12).map(<[u8]>::iter);
+        let digits = status
+            .into_iter()
+            .flatten()
+            .filter(|digit| digit.is_ascii_digit());
+        let status = digits.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+        self.refused.get_or_insert(status);
+        true
+    }
 }
 
 impl Mode {
     pub fn http1(exchange: Arc<Exchange>) -> Self {
+        let kept = Kept {
+            by_hyper: true,
+            ..Kept::default()
+        };
+        Mode::Http1(exchange, Box::new(kept))
+    }
+
+    /// The last words of a connection that hyper no longer holds.
+    pub fn closing(exchange: Arc<Exchange>) -> Self {
         Mode::Http1(exchange, Box::default())
     }
 }
@@ -76,6 +107,14 @@ impl<T> ServeIo<T> {
     /// The transport itself.
     pub fn get_ref(&self) -> &T {
         &self.io
+    }
+
+    /// The status that hyper's parser answered, if it did and the answer was held back.
+    pub(super) fn refused(&self) -> Option<u16> {
+        match &self.mode {
+            Mode::Http1(_, kept) => kept.refused,
+            _ => None,
+        }
     }
 
     pub(super) fn set_mode(&mut self, mode: Mode) {
@@ -261,6 +300,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_turn(cx))?;
+        if let Mode::Http1(exchange, kept) = &mut this.mode {
+            if kept.takes(exchange, buf) {
+                return Poll::Ready(Ok(buf.len()));
+            }
+        }
         let poll = Pin::new(&mut this.io).poll_write(cx, buf);
         this.wrote(cx, &poll);
         poll
@@ -274,6 +318,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let this = self.get_mut();
         ready!(this.poll_turn(cx))?;
         let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if let Mode::Http1(exchange, kept) = &mut this.mode {
+            if kept.takes(exchange, bufs.first().map_or(&[], |first| first)) {
+                return Poll::Ready(Ok(length));
+            }
+        }
         let poll = match &mut this.mode {
             // A head and a short body: copied together they go by `send`, which costs the kernel less
             // than `writev` by more than the copy does.
@@ -315,6 +364,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let this = self.get_mut();
         this.note_upgrade();
         match &mut this.mode {
+            // Not yet: what refuses it is still to be sent.
+            Mode::Http1(_, kept) if kept.refused.is_some() => return Poll::Ready(Ok(())),
             Mode::Http1(exchange, kept) => kept.linger.start(exchange),
             Mode::Http2(streams, wire) => {
                 return wire.poll_close(streams, &mut this.fin_sent, &mut this.io, cx);

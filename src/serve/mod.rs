@@ -111,6 +111,7 @@ mod linger;
 mod listener;
 mod pace;
 mod parked;
+mod raw_head;
 mod request_body;
 mod response_body;
 mod server;

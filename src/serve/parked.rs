@@ -49,6 +49,7 @@ pub(super) enum Woken<T> {
         io: ServeIo<T>,
         since: Tick,
         reason: Reason,
+        read: Bytes,
     },
     Over(Closed),
 }
@@ -186,7 +187,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
             since: io.guard.server.clock.now(),
             io,
             reason: Reason::Malformed,
+            read: self.read(),
         }
+    }
+
+    /// What has come of a head.
+    fn read(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes[..usize::from(self.length)])
     }
 
     fn expire(&mut self) -> Woken<T> {
@@ -207,10 +214,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         server.events.tell(|| Event::Timeout { kind, request });
         io.conn().will_end(Closed::Timeout(kind));
         if self.length > 0 {
+            let read = self.read();
             Woken::Refused {
                 io,
                 since: self.since,
                 reason: Reason::HeadTooSlow,
+                read,
             }
         } else {
             Woken::Over(Closed::Timeout(kind))

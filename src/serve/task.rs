@@ -103,9 +103,12 @@ where
                         Stage::Http1(Box::new(http1))
                     }
                     Woken::Http2(io) => Stage::Http2(Box::new(Http2::new(io, this.app.clone()))),
-                    Woken::Refused { io, since, reason } => {
-                        Stage::Farewell(Box::new(Farewell::parked(io, since, Some(reason))))
-                    }
+                    Woken::Refused {
+                        io,
+                        since,
+                        reason,
+                        read,
+                    } => Stage::Farewell(Box::new(Farewell::parked(io, since, reason, read))),
                     Woken::Over(why) => Stage::Over(parked.end(why)),
                 },
                 Stage::Http1(http1) => match {
@@ -123,9 +126,9 @@ where
                         let http1 = Http1::new(io, this.app.clone(), since, true, cx);
                         Stage::Http1(Box::new(http1))
                     }
-                    Next::Close(io, reason) => {
+                    Next::Close(io, refusal) => {
                         let exchange = http1.exchange().clone();
-                        Stage::Farewell(Box::new(Farewell::new(io, exchange, reason)))
+                        Stage::Farewell(Box::new(Farewell::new(io, exchange, refusal)))
                     }
                     Next::Over(why) => {
                         http1.exchange().conn.will_end(why);

@@ -1,0 +1,262 @@
+//! What an operator and a client see of a request that the server itself refuses, and how a request ended.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use http::{Request, Response};
+use lameduck::{Limits, RequestIdLayer, Timeouts};
+use support::{Answer, How, Setup, app, ms, reply};
+
+const GOOD: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// What the server's refusals say, in words.
+fn refusals(server: &support::Server) -> Vec<String> {
+    let told = server.told().into_iter();
+    told.filter(|told| told.starts_with("refused: ")).collect()
+}
+
+#[track_caller]
+fn assert_says_why(answer: &Answer, status: u16, why: &str, what: &str) {
+    assert_eq!(answer.status, status, "{what}");
+    assert!(answer.closes(), "{what}");
+    assert!(answer.text().contains(why), "{what}: {:?}", answer.text());
+    let date = answer.header("date").unwrap_or_default();
+    assert!(
+        date.len() == 29 && date.ends_with(" GMT"),
+        "{what}: {date:?}"
+    );
+    assert!(answer.header("content-type").is_some(), "{what}");
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_parsed_is_refused_with_a_reason_and_one_event() {
+    let limits = Limits::default().max_header_bytes(2048);
+    let server = Setup::new()
+        .limits(limits)
+        .start(app(|_| async { reply(200, "") }))
+        .await;
+    let long = "a".repeat(4096);
+    let mut hello = b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03".to_vec();
+    hello.extend([0; 160]);
+    let fields: String = (0..101).map(|n| format!("x{n}: 1\r\n")).collect();
+    let cases: [(&str, Vec<u8>, u16, &str, &str); 8] = [
+        (
+            "a space in the target",
+            "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n".into(),
+            400,
+            "malformed",
+            "malformed GET /a",
+        ),
+        (
+            "a space before the colon",
+            "POST /b?c HTTP/1.1\r\nhost : a\r\n\r\n".into(),
+            400,
+            "malformed",
+            "malformed POST /b",
+        ),
+        ("garbage", vec![0xff; 64], 400, "malformed", "malformed"),
+        (
+            "a TLS ClientHello",
+            hello,
+            400,
+            "TLS handshake",
+            "tls_on_plain_port",
+        ),
+        (
+            "almost a preface",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX".into(),
+            400,
+            "HTTP/2",
+            "bad_preface",
+        ),
+        (
+            "a long field",
+            format!("GET /c HTTP/1.1\r\nx: {long}\r\n\r\n").into(),
+            431,
+            "header fields",
+            "head_too_large GET /c",
+        ),
+        (
+            "many fields",
+            format!("GET /d HTTP/1.1\r\nhost: a\r\n{fields}\r\n").into(),
+            431,
+            "header fields",
+            "head_too_large GET /d",
+        ),
+        (
+            "a long target",
+            format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n").into(),
+            414,
+            "target",
+            "target_too_long GET /aaa",
+        ),
+    ];
+    let mut expected = 0;
+    for (what, bytes, status, why, event) in &cases {
+        for after_a_good_one in [false, true] {
+            let mut client = server.connect().await;
+            if after_a_good_one {
+                assert_eq!(client.ask(GOOD).await.status, 200);
+            }
+            client.send(bytes).await;
+            let ending = client.read_until_close().await;
+            assert_eq!(ending.how, How::Fin, "{what}");
+            assert_says_why(&ending.answer(), *status, why, what);
+            expected += 1;
+            drop(client);
+            server.until_open(0).await;
+            let refusals = refusals(&server);
+            assert_eq!(
+                refusals.len(),
+                expected,
+                "{what}: one event each: {refusals:?}"
+            );
+            let last = &refusals[expected - 1];
+            assert!(
+                last.starts_with(&format!("refused: {event}")),
+                "{what}: {last}"
+            );
+            assert!(last.contains("(127.0.0.1:"), "{what}: {last}");
+            assert!(last.len() < 400, "{what}: {last}");
+        }
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_bad_head_behind_good_ones_in_one_segment_is_refused_behind_their_answers() {
+    let server = Setup::new()
+        .start(app(|_| async { reply(200, "hello") }))
+        .await;
+    let mut client = server.connect().await;
+    client
+        .send(format!("{GOOD}{GOOD}GET / HTTP/1.1\r\nbad header\r\n\r\n"))
+        .await;
+    let ending = client.read_until_close().await;
+    let answers = ending.answers();
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 400], "{}", ending.text());
+    assert_says_why(&answers[2], 400, "malformed", "the third");
+    assert_eq!(refusals(&server).len(), 1);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn in_whatever_pieces_it_comes_the_refusal_is_whole() {
+    let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
+    let bad = b"GET /a b HTTP/1.1\r\naccept: application/json\r\n\r\n";
+    for at in [1, 4, 6, 8, 20] {
+        let mut client = server.connect().await;
+        client.send(&bad[..at]).await;
+        tokio::time::sleep(ms(5)).await;
+        // It may be refused before its rest is sent.
+        let _ = client.try_send(&bad[at..]).await;
+        let answer = client.read_until_close().await.answer();
+        assert_eq!(answer.status, 400, "split at {at}");
+        assert_eq!(
+            refusals(&server).last().unwrap().split(' ').nth(1),
+            Some("malformed")
+        );
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_head_gets_the_form_that_it_asks_for() {
+    let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
+    let mut client = server.connect().await;
+    client
+        .send("GET / HTTP/1.1\r\nAccept: application/json\r\nbad : x\r\n\r\n")
+        .await;
+    let answer = client.read_until_close().await.answer();
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert!(
+        answer.text().contains("\"status\":400"),
+        "{}",
+        answer.text()
+    );
+
+    let mut client = server.connect().await;
+    client.send("HEAD / HTTP/1.1\r\nbad : x\r\n\r\n").await;
+    let ending = client.read_until_close().await;
+    assert!(
+        ending.text().ends_with("\r\n\r\n"),
+        "no body: {}",
+        ending.text()
+    );
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn half_a_head_is_refused_with_a_date_and_is_named_as_far_as_it_came() {
+    let timeouts = Timeouts::none().read_header(ms(200));
+    let server = Server::start(timeouts).await;
+    for (half, named) in [
+        ("GET /half?secret HTTP/1.1\r\nho", " GET /half ("),
+        ("GET /sho", " GET /sho ("),
+        ("G", " (127.0.0.1:"),
+    ] {
+        let mut client = server.connect().await;
+        client.send(half).await;
+        let ending = client.read_until_close().await;
+        assert_says_why(&ending.answer(), 408, "in time", half);
+        let told = refusals(&server);
+        let last = told.last().unwrap();
+        assert!(last.contains(named) && !last.contains("secret"), "{last}");
+    }
+    server.finish().await;
+}
+
+struct Server;
+
+impl Server {
+    async fn start(timeouts: Timeouts) -> support::Server {
+        support::Server::start(timeouts, app(|_| async { reply(200, "") })).await
+    }
+}
+
+/// The server's own events know what its layers have learnt.
+#[tokio::test]
+async fn a_deadline_of_the_server_names_the_id_and_the_client_that_layers_found() {
+    use lameduck::RealIpLayer;
+    use tower::Layer;
+    let hangs = tower::service_fn(|_: Request<lameduck::serve::RequestBody>| {
+        std::future::pending::<Result<Response<support::Body>, std::convert::Infallible>>()
+    });
+    let real_ip = RealIpLayer::new("loopback".parse().unwrap());
+    let hangs = RequestIdLayer::new().layer(real_ip.layer(hangs));
+    let timeouts = Timeouts::none().write(ms(200));
+    let server = support::Server::start(timeouts, hangs).await;
+    let mut client = server.connect().await;
+    let head = "GET /hangs HTTP/1.1\r\nhost: a\r\nx-request-id: r7\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
+    assert_eq!(client.ask(head).await.status, 503);
+    let told = server.told();
+    for kind in [
+        "timeout write GET /hangs (127.0.0.1:",
+        "refused: handler_timeout GET /hangs (127.0.0.1:",
+    ] {
+        let event = told.iter().find(|told| told.starts_with(kind));
+        let event = event.unwrap_or_else(|| panic!("{kind}: {told:?}"));
+        assert!(event.ends_with(", client 203.0.113.9, id r7)"), "{event}");
+    }
+}
+
+/// A head that is not whole yet is not named after the request before it.
+#[tokio::test]
+async fn half_a_head_is_not_taken_for_the_request_before_it() {
+    let timeouts = Timeouts::none().read_header(ms(200));
+    let server = Server::start(timeouts).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask(GOOD).await.status, 200);
+    client.send("GE").await;
+    assert_eq!(client.read_until_close().await.answer().status, 408);
+    let named: Vec<_> = server
+        .told()
+        .into_iter()
+        .filter(|told| told.contains("/good"))
+        .collect();
+    assert!(named.is_empty(), "{named:?}");
+}
