@@ -80,6 +80,7 @@ mod all;
 
 #[cfg(feature = "tracing")]
 pub mod access_log;
+mod allowed_hosts;
 pub mod body_limit;
 mod conn_info;
 #[cfg(feature = "serve")]
@@ -106,6 +107,8 @@ pub mod serve;
 mod served;
 #[cfg(feature = "serve")]
 pub mod shutdown;
+#[cfg(any(feature = "metrics", feature = "status"))]
+mod single_flight;
 pub mod stack;
 #[cfg(feature = "status")]
 pub mod status;
@@ -115,6 +118,7 @@ pub mod track;
 
 #[cfg(feature = "tracing")]
 pub use access_log::AccessLogLayer;
+pub use allowed_hosts::AllowedHosts;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{FORWARDED, HeaderMap, HeaderName, VIA};
 use http::{Extensions, Request};
 
+use crate::AllowedHosts;
 use crate::conn_info::peer_of;
 
 /// Who is shown more than the status and the phase: names of dependencies, their errors, the version.
@@ -16,7 +17,11 @@ use crate::conn_info::peer_of;
 /// of these (nginx does not, unless told to) cannot be told from this host: there, use
 /// [`never`](Self::never), and [`always`](Self::always) on an admin port.
 #[derive(Clone)]
-pub struct Details(Policy);
+pub struct Details {
+    policy: Policy,
+    /// `None`: not set, [`AllowedHosts::private`].
+    hosts: Option<AllowedHosts>,
+}
 
 #[derive(Clone)]
 enum Policy {
@@ -29,18 +34,18 @@ enum Policy {
 impl Details {
     /// To nobody.
     pub const fn never() -> Details {
-        Details(Policy::Never)
+        Details::by(Policy::Never)
     }
 
     /// To everybody: for a port that only friends can reach.
     pub const fn always() -> Details {
-        Details(Policy::Always)
+        Details::by(Policy::Always)
     }
 
     /// To who asks from this host: the default. Private addresses are not enough for it, since the
     /// nodes and load balancers of a cluster ask from such addresses on behalf of the whole internet.
     pub const fn loopback() -> Details {
-        Details(Policy::Loopback)
+        Details::by(Policy::Loopback)
     }
 
     /// To peers for which `trusted` says `true`; IPv4-mapped IPv6 addresses are folded to IPv4.
@@ -52,16 +57,37 @@ impl Details {
     /// let details = Details::to(move |peer| probes.contains(peer));
     /// ```
     pub fn to(trusted: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Details {
-        Details(Policy::To(Arc::new(trusted)))
+        Details::by(Policy::To(Arc::new(trusted)))
+    }
+
+    const fn by(policy: Policy) -> Details {
+        Details {
+            policy,
+            hosts: None,
+        }
+    }
+
+    /// Sets the host names for which details are shown; see [`AllowedHosts`]. To others the status is told
+    /// alone: a web page that a browser on this host has loaded must not read more. Default:
+    /// [`AllowedHosts::private`].
+    #[must_use]
+    pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Details {
+        self.hosts = Some(hosts);
+        self
     }
 
     pub(super) fn shown_to<B>(&self, request: &Request<B>) -> bool {
-        match &self.0 {
+        let trusted = match &self.policy {
             Policy::Never => false,
             Policy::Always => true,
             Policy::Loopback => self.trusts(request, &|peer| peer.is_loopback()),
             Policy::To(trusted) => self.trusts(request, &**trusted),
-        }
+        };
+        trusted
+            && match &self.hosts {
+                Some(hosts) => hosts.check(request).is_ok(),
+                None => AllowedHosts::private().check(request).is_ok(),
+            }
     }
 
     fn trusts<B>(&self, request: &Request<B>, trusted: &dyn Fn(IpAddr) -> bool) -> bool {
@@ -92,7 +118,7 @@ impl Default for Details {
 
 impl fmt::Debug for Details {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.policy {
             Policy::Never => "Details::never",
             Policy::Always => "Details::always",
             Policy::Loopback => "Details::loopback",

@@ -1,12 +1,12 @@
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -14,15 +14,22 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::classic::classic;
+use crate::AllowedHosts;
 use crate::reply::get_or_head_only;
+use crate::single_flight::SingleFlight;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 type Encode = dyn Fn(&mut String) -> fmt::Result + Send + Sync;
 
 /// Answers a scrape, whatever its path: in the OpenMetrics format if that is accepted (as Prometheus does),
 /// else in the classic text format. HEAD as GET; other methods get a 405.
+///
+/// It is served for the hosts that are [allowed](MetricsService::allowed_hosts): addresses and names that a
+/// Prometheus in the same network asks for, but no public ones, until they are named. Those who ask at the same
+/// time share one text, which is made after they have asked.
 ///
 /// It belongs on an admin port, or outside of the layers that refuse: a scrape is wanted most of all when a
 /// process is in trouble.
@@ -32,6 +39,9 @@ pub struct MetricsService {
     /// How long the last scrape was: the next one allocates that at once.
     length: Arc<AtomicUsize>,
     scrapes: Arc<Scrapes>,
+    hosts: AllowedHosts,
+    open_metrics: Arc<SingleFlight<Option<Bytes>>>,
+    classic: Arc<SingleFlight<Option<Bytes>>>,
 }
 
 /// Numbers of scrapes, the last that has begun and the last that was told.
@@ -61,7 +71,7 @@ impl MetricsService {
     }
 
     /// Tells what `encode` writes, in the OpenMetrics format: a registry behind a lock, or several. It is
-    /// called at each scrape, within the service's call; a failure is answered with a 500.
+    /// called at each scrape, once for those who scrape at the same time; a failure is answered with a 500.
     ///
     /// ```
     /// use lameduck::metrics::MetricsService;
@@ -82,7 +92,18 @@ impl MetricsService {
                 begun: AtomicU64::new(0),
                 told: watch::Sender::new(0),
             }),
+            hosts: AllowedHosts::private(),
+            open_metrics: Arc::new(SingleFlight::new()),
+            classic: Arc::new(SingleFlight::new()),
         }
+    }
+
+    /// Sets the host names for which metrics are served; see [`AllowedHosts`]. A scrape by a public name, or by
+    /// `service.namespace` in Kubernetes, needs that name. Default: [`AllowedHosts::private`].
+    #[must_use]
+    pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.hosts = hosts;
+        self
     }
 
     /// Waits until a scrape (a GET) has been answered that began after this future was first polled. As the last flush
@@ -109,42 +130,70 @@ impl MetricsService {
         }
     }
 
-    fn answer(&self, method: &Method, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    fn answer<B>(&self, request: &Request<B>) -> ScrapeFuture {
+        let method = request.method();
+        if let Err(foreign) = self.hosts.check(request) {
+            let refusal = respond(foreign.status(), PLAIN, foreign.text().into());
+            return ScrapeFuture(Answer::Now(Some(refusal)));
+        }
         if method != Method::GET && method != Method::HEAD {
-            return get_or_head_only().map(Full::new);
+            return ScrapeFuture(Answer::Now(Some(get_or_head_only().map(Full::new))));
         }
         let number = self.scrapes.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut text = String::with_capacity(self.length.load(Ordering::Relaxed));
-        if (self.encode)(&mut text).is_err() {
-            let mut failure = Response::new(Full::from("no metrics\n"));
-            *failure.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-            failure
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, content_type);
-            return failure;
-        }
-        self.length.store(text.len(), Ordering::Relaxed);
-        // The head alone tells nobody anything.
-        if method == Method::GET {
-            let told = &self.scrapes.told;
-            told.send_if_modified(|told| {
-                let later = number > *told;
-                *told = number.max(*told);
-                later
-            });
-        }
-        let (content_type, text) = match accepts_open_metrics(headers) {
-            true => (OPEN_METRICS, text),
-            false => (CLASSIC, classic(&text)),
-        };
-        let mut response = Response::new(Full::from(text));
-        let content_type = HeaderValue::from_static(content_type);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, content_type);
-        response
+        let open_metrics = accepts_open_metrics(request.headers());
+        let is_get = method == Method::GET;
+        let service = self.clone();
+        ScrapeFuture(Answer::Later(Box::pin(async move {
+            let text = match open_metrics {
+                true => {
+                    let make = || service.encode().map(Bytes::from);
+                    service.open_metrics.get(|_| false, make).await
+                }
+                false => {
+                    let make = || Some(Bytes::from(classic(&service.encode()?)));
+                    service.classic.get(|_| false, make).await
+                }
+            };
+            let Some(text) = text else {
+                let text = "no metrics\n".into();
+                return respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, text);
+            };
+            // The head alone tells nobody anything.
+            if is_get {
+                service.scrapes.told.send_if_modified(|told| {
+                    let later = number > *told;
+                    *told = number.max(*told);
+                    later
+                });
+            }
+            let content_type = if open_metrics { OPEN_METRICS } else { CLASSIC };
+            respond(StatusCode::OK, content_type, text)
+        })))
     }
+
+    fn encode(&self) -> Option<String> {
+        let mut text = String::with_capacity(self.length.load(Ordering::Relaxed));
+        (self.encode)(&mut text).ok()?;
+        self.length.store(text.len(), Ordering::Relaxed);
+        Some(text)
+    }
+}
+
+fn respond(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text));
+    *response.status_mut() = status;
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 /// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0.
@@ -175,14 +224,43 @@ fn is_weight_zero(parameter: &str) -> bool {
 impl<B> Service<Request<B>> for MetricsService {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = ScrapeFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(request.method(), request.headers())))
+        self.answer(&request)
+    }
+}
+
+/// The answer of a [`MetricsService`].
+pub struct ScrapeFuture(Answer);
+
+enum Answer {
+    /// `None` when it has been given.
+    Now(Option<Response<Full<Bytes>>>),
+    Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+impl Future for ScrapeFuture {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match &mut self.0 {
+            Answer::Now(response) => {
+                Poll::Ready(response.take().expect("polled after it was ready"))
+            }
+            Answer::Later(response) => response.as_mut().poll(cx),
+        };
+        response.map(Ok)
+    }
+}
+
+impl fmt::Debug for ScrapeFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScrapeFuture").finish_non_exhaustive()
     }
 }
 

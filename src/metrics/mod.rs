@@ -126,7 +126,7 @@ mod table;
 mod tests;
 mod told;
 
-pub use endpoint::MetricsService;
+pub use endpoint::{MetricsService, ScrapeFuture};
 pub use future::MetricsFuture;
 pub use handle::{Metrics, MetricsBuilder};
 pub use layer::MetricsLayer;

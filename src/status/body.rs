@@ -32,12 +32,14 @@ enum Kind {
     Nothing,
 }
 
+/// A snapshot, as an event, and what it has seen.
+type Next = Pin<Box<dyn Future<Output = (Bytes, Mark)> + Send>>;
+
 /// Snapshots, each made when it is asked for: whoever reads slowly misses some, and none waits.
 struct Live {
     shared: Arc<Shared>,
-    /// What is waited for before the next one. One allocation for each.
-    change: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    over: bool,
+    /// The next one, when there is something to tell. One allocation for each.
+    next: Option<Next>,
     _watcher: Watcher,
 }
 
@@ -72,10 +74,10 @@ impl StatusBody {
     }
 
     pub(super) fn live(shared: Arc<Shared>, watcher: Watcher) -> Self {
+        let first = shared.clone();
         StatusBody(Kind::Live(Live {
             shared,
-            change: None,
-            over: false,
+            next: Some(Box::pin(async move { first.event().await })),
             _watcher: watcher,
         }))
     }
@@ -107,18 +109,17 @@ async fn change(shared: Arc<Shared>, seen: Mark) {
 
 impl Live {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.over {
+        let Some(next) = &mut self.next else {
             return Poll::Ready(None);
-        }
-        if let Some(change) = &mut self.change {
-            ready!(change.as_mut().poll(cx));
-        }
-        let (event, seen) = self.shared.event();
-        self.over = seen.over;
-        self.change = match self.over {
-            true => None,
-            false => Some(Box::pin(change(self.shared.clone(), seen))),
         };
+        let (event, seen) = ready!(next.as_mut().poll(cx));
+        let shared = self.shared.clone();
+        self.next = (!seen.over).then(|| -> Next {
+            Box::pin(async move {
+                change(shared.clone(), seen).await;
+                shared.event().await
+            })
+        });
         Poll::Ready(Some(event))
     }
 }
@@ -143,7 +144,7 @@ impl Body for StatusBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Live(live) => live.over,
+            Kind::Live(live) => live.next.is_none(),
             Kind::Nothing => false,
         }
     }

@@ -28,7 +28,8 @@
 //! | `/live` | server-sent events: a snapshot at once, when the phase moves or something happens (at most 10 a second), and every 500 ms; the last one has the report. At most 64 watch at once, then 503 |
 //! | `/snapshot` | the same JSON once, for curl |
 //!
-//! GET and HEAD only. The page tells who asked for what: paths (without their queries), peers, errors of
+//! GET and HEAD only, for the hosts that are [allowed](crate::AllowedHosts) (others get a 421), and not for other
+//! sites (403). The page tells who asked for what: paths (without their queries), peers, errors of
 //! the service. Keep it on a port that only operators reach.
 //!
 //! # The JSON
@@ -67,3 +68,4 @@ mod tests;
 
 pub use body::StatusBody;
 pub use page::StatusPage;
+pub use service::StatusFuture;

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +9,12 @@ use tokio::time::Instant;
 
 use super::happenings::Happenings;
 use super::snapshot::{self, AFTER, BEFORE};
+use crate::AllowedHosts;
 use crate::events::Events;
 use crate::in_flight::InFlightHandle;
 use crate::phase::Phase;
 use crate::shutdown::Handle;
+use crate::single_flight::SingleFlight;
 
 /// As long as the phase does not move, a snapshot is good for this long, whatever happens: what all watchers
 /// together cost is bounded by it, most of all while very much happens.
@@ -32,9 +34,11 @@ pub(super) struct Shared {
     pub watchers: Arc<AtomicUsize>,
     /// Another number for each process: a page that connects again sees that it is another.
     pub instance: u64,
-    last: Mutex<Option<Snapshot>>,
+    pub hosts: AllowedHosts,
+    snapshots: SingleFlight<Snapshot>,
 }
 
+#[derive(Clone)]
 struct Snapshot {
     event: Bytes,
     made: Instant,
@@ -61,7 +65,8 @@ impl StatusPage {
                 happenings: Arc::new(Happenings::new()),
                 watchers: Arc::default(),
                 instance: RandomState::new().hash_one(0),
-                last: Mutex::new(None),
+                hosts: AllowedHosts::private(),
+                snapshots: SingleFlight::new(),
             }),
         }
     }
@@ -74,7 +79,8 @@ impl StatusPage {
             happenings,
             watchers,
             instance,
-            last: _,
+            hosts,
+            snapshots: _,
         } = &*self.shared;
         let mut shared = Shared {
             handle: handle.clone(),
@@ -83,7 +89,8 @@ impl StatusPage {
             happenings: happenings.clone(),
             watchers: watchers.clone(),
             instance: *instance,
-            last: Mutex::new(None),
+            hosts: hosts.clone(),
+            snapshots: SingleFlight::new(),
         };
         change(&mut shared);
         StatusPage {
@@ -95,6 +102,13 @@ impl StatusPage {
     #[must_use]
     pub fn title(self, title: impl Into<String>) -> Self {
         self.with(|shared| shared.title = title.into())
+    }
+
+    /// Sets the host names for which the page is served; see [`AllowedHosts`]. Default:
+    /// [`AllowedHosts::private`].
+    #[must_use]
+    pub fn allowed_hosts(self, hosts: AllowedHosts) -> Self {
+        self.with(|shared| shared.hosts = hosts)
     }
 
     /// Names the matched routes of requests in flight, as far as this handle's layer knows them (feature
@@ -125,29 +139,28 @@ impl Shared {
     }
 
     /// The state of now as an event, and what it has seen at least.
-    pub fn event(&self) -> (Bytes, Mark) {
-        // Held while one is made, so that it is made once for all who want it at the same time.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = self.mark();
-        if let Some(last) = &*last {
-            let moved = (last.of.phase, last.of.over) != (of.phase, of.over);
-            if !moved && last.made.elapsed() < FRESH {
-                // With what it has seen: whoever gets an older one is told again.
-                return (last.event.clone(), last.of);
+    pub async fn event(&self) -> (Bytes, Mark) {
+        let still_fits = |last: &Snapshot| {
+            let now = self.mark();
+            let moved = (last.of.phase, last.of.over) != (now.phase, now.over);
+            !moved && last.made.elapsed() < FRESH
+        };
+        let make = || {
+            let of = self.mark();
+            Snapshot {
+                event: Bytes::from(snapshot::event(self)),
+                made: Instant::now(),
+                of,
             }
-        }
-        let event = Bytes::from(snapshot::event(self));
-        *last = Some(Snapshot {
-            event: event.clone(),
-            made: Instant::now(),
-            of,
-        });
-        (event, of)
+        };
+        // With what it has seen: whoever gets an older one is told again.
+        let snapshot = self.snapshots.get(still_fits, make).await;
+        (snapshot.event, snapshot.of)
     }
 
     /// The state of now as a document.
-    pub fn document(&self) -> Bytes {
-        let (event, _) = self.event();
+    pub async fn document(&self) -> Bytes {
+        let (event, _) = self.event().await;
         // One line feed stays, for the terminal.
         event.slice(BEFORE.len()..event.len() - AFTER.len() + 1)
     }

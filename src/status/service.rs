@@ -1,8 +1,10 @@
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::body::Watcher;
@@ -20,19 +22,25 @@ pub(super) const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl StatusPage {
-    fn answer<B>(&self, request: &Request<B>) -> Response<StatusBody> {
+    fn answer<B>(&self, request: &Request<B>) -> StatusFuture {
+        if let Err(foreign) = self.shared.hosts.check(request) {
+            return StatusFuture::now(plain(foreign.status(), foreign.text()));
+        }
         let path = request.uri().path();
         if !matches!(path, "" | "/" | "/live" | "/snapshot") {
-            return plain(StatusCode::NOT_FOUND, "not found\n");
+            return StatusFuture::now(plain(StatusCode::NOT_FOUND, "not found\n"));
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return get_or_head_only().map(StatusBody::whole);
+            return StatusFuture::now(get_or_head_only().map(StatusBody::whole));
         }
-        match path {
+        StatusFuture::now(match path {
             "/live" => self.live(request),
             "/snapshot" => {
-                let document = StatusBody::whole(self.shared.document());
-                respond(StatusCode::OK, "application/json", document)
+                let shared = self.shared.clone();
+                return StatusFuture(Answer::Later(Box::pin(async move {
+                    let document = StatusBody::whole(shared.document().await);
+                    respond(StatusCode::OK, "application/json", document)
+                })));
             }
             _ => {
                 let page = StatusBody::whole(PAGE);
@@ -42,7 +50,7 @@ impl StatusPage {
                     .insert(header::CONTENT_SECURITY_POLICY, policy);
                 page
             }
-        }
+        })
     }
 
     fn live<B>(&self, request: &Request<B>) -> Response<StatusBody> {
@@ -78,6 +86,10 @@ fn respond(status: StatusCode, kind: &'static str, body: StatusBody) -> Response
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
     ];
     let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
     let mut response = Response::new(body);
@@ -89,13 +101,45 @@ fn respond(status: StatusCode, kind: &'static str, body: StatusBody) -> Response
 impl<B> Service<Request<B>> for StatusPage {
     type Response = Response<StatusBody>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<StatusBody>, Infallible>>;
+    type Future = StatusFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+        self.answer(&request)
+    }
+}
+
+/// The answer of a [`StatusPage`].
+pub struct StatusFuture(Answer);
+
+enum Answer {
+    Now(Ready<Response<StatusBody>>),
+    Later(Pin<Box<dyn Future<Output = Response<StatusBody>> + Send>>),
+}
+
+impl StatusFuture {
+    fn now(response: Response<StatusBody>) -> Self {
+        StatusFuture(Answer::Now(ready(response)))
+    }
+}
+
+impl Future for StatusFuture {
+    type Output = Result<Response<StatusBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match &mut self.0 {
+            Answer::Now(response) => Pin::new(response).poll(cx),
+            Answer::Later(response) => response.as_mut().poll(cx),
+        };
+        response.map(Ok)
+    }
+}
+
+impl fmt::Debug for StatusFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusFuture").finish_non_exhaustive()
     }
 }

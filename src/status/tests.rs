@@ -22,7 +22,7 @@ use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::reply::Reason;
 use crate::serve::App;
 use crate::shutdown::Handle;
-use crate::{Phase, Shutdown};
+use crate::{AllowedHosts, Phase, Shutdown};
 
 const PEER: Option<SocketAddr> = Some(SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
@@ -492,7 +492,7 @@ async fn an_attack_does_not_make_more_snapshots_than_twenty_a_second() {
     let mut different = std::collections::HashSet::new();
     for _ in 0..1_000 {
         events.tell(|| Event::RateLimitFull);
-        let (event, _) = page.shared.event();
+        let (event, _) = page.shared.event().await;
         different.insert(event.as_ptr());
         // Kept, so that none has the address of another.
         std::mem::forget(event);
@@ -620,4 +620,31 @@ fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
     request.method = Some("GET");
     request.path = Some(path);
     request
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_gets_nothing() {
+    let (_, page) = page();
+    let ask = |mut page: StatusPage, path: &str, name: &str, value: &str| {
+        let request = Request::builder().uri(path).header(name, value);
+        page.call(request.body(()).unwrap())
+    };
+    for path in ["/", "/snapshot", "/live", "/nothing"] {
+        let evil = ask(page.clone(), path, "host", "evil.example")
+            .await
+            .unwrap();
+        assert_eq!(evil.status(), StatusCode::MISDIRECTED_REQUEST, "{path}");
+        let other = ask(page.clone(), path, "sec-fetch-site", "cross-site").await;
+        assert_eq!(other.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    for host in ["localhost:8081", "10.0.3.17:8081", "[::1]:8081", "shop"] {
+        let answer = ask(page.clone(), "/snapshot", "host", host).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+        let headers = answer.headers();
+        assert_eq!(headers["cross-origin-resource-policy"], "same-origin");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+    let named = page.allowed_hosts(AllowedHosts::private().and("evil.example"));
+    let answer = ask(named, "/", "host", "evil.example").await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
 }

@@ -269,6 +269,16 @@ async fn details_are_for_who_is_trusted() {
                     "{\"status\":\"pass\",\"phase\":\"ready\"}\n"
                 );
             }
+            // A web page that has brought a browser to ask may not read more than the status.
+            for (name, value) in [("host", "evil.example"), ("sec-fetch-site", "cross-site")] {
+                let mut request = request();
+                let headers = request.headers_mut();
+                headers.insert(name, value.parse().unwrap());
+                let answer = ask(&layer, request).await;
+                assert_eq!(answer.status(), 200);
+                let told = brief(&answer).contains("secret");
+                assert!(!told, "{name} {policy:?}");
+            }
             // What a proxy forwards is asked for somebody else.
             for name in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {
                 let mut request = request();

@@ -129,3 +129,29 @@ async fn a_scrape_is_one_that_was_sent_and_that_began_afterwards() {
     drop(futures_now(service.call(get("/"))).unwrap());
     timeout(soon, scraped).await.unwrap();
 }
+
+#[test]
+fn a_page_of_another_site_gets_nothing() {
+    let mut service = Metrics::new().service();
+    let mut ask = |name: &str, value: &str| {
+        let request = Request::builder().header(name, value).body(()).unwrap();
+        futures_now(service.call(request)).unwrap()
+    };
+    let evil = ask("host", "evil.example");
+    assert_eq!(evil.status(), StatusCode::MISDIRECTED_REQUEST);
+    let other = ask("sec-fetch-site", "cross-site");
+    assert_eq!(other.status(), StatusCode::FORBIDDEN);
+    // As Prometheus asks: by address, or by the name of a service.
+    for host in [
+        "10.0.3.17:8081",
+        "[fd00::17]:8081",
+        "shop:8081",
+        "shop.prod.svc:8081",
+    ] {
+        let answer = ask("host", host);
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+        let headers = answer.headers();
+        assert_eq!(headers["cross-origin-resource-policy"], "same-origin");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+    }
+}
