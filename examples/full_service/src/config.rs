@@ -45,6 +45,7 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     pub request_timeout: Option<Duration>,
     pub body_limit: Option<u64>,
+    pub websocket_idle: Duration,
     pub trusted_proxies: TrustedProxies,
     pub client_ip_header: ClientIpHeader,
     pub rate_limit: Option<Quota>,
@@ -86,6 +87,7 @@ impl Config {
             idle_timeout: env.read("IDLE_TIMEOUT", Some(seconds(120)), values::timeout),
             request_timeout: env.read("REQUEST_TIMEOUT", Some(seconds(10)), values::timeout),
             body_limit: env.read("BODY_LIMIT", Some(1024 * 1024), values::body_limit),
+            websocket_idle: env.read("WEBSOCKET_IDLE", seconds(30), values::websocket_idle),
             trusted_proxies: env.read(
                 "TRUSTED_PROXIES",
                 TrustedProxies::none(),
@@ -330,6 +332,7 @@ mod tests {
             ("LAST_SCRAPE", "15"),
             ("TERMINATION_GRACE", "30 s"),
             ("STARTUP_DELAY", "1s1s"),
+            ("WEBSOCKET_IDLE", "0s"),
             ("LOG_LEVEL", "loud"),
             ("LOG_FORMAT", "xml"),
             ("RATE_LIMIT", "100/sec"),

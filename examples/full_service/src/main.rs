@@ -119,7 +119,7 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     };
     let page = page.in_flight(layers.in_flight());
     let state = AppState::new(handle.lifecycle(), layers.in_flight());
-    let app = routes::router(layers);
+    let app = routes::router(layers, config.websocket_idle);
 
     shutdown::start_workers(&handle, &state);
     telemetry::log_start(&listener, admin.as_ref(), &config);

@@ -6,8 +6,10 @@ mod streams;
 mod websocket;
 mod whoami;
 
+use std::time::Duration;
+
 use axum::{
-    Router,
+    Extension, Router,
     http::{Request, StatusCode},
     routing::{get, post},
 };
@@ -18,7 +20,8 @@ use tracing::{Span, field, info_span};
 
 use crate::layers::Layers;
 
-pub fn router(layers: Layers) -> Router {
+pub fn router(layers: Layers, websocket_idle: Duration) -> Router {
+    let idle = Extension(websocket::Idle(websocket_idle));
     // The access log has a line for each request; what a handler logs has the request's id, too.
     let span = TraceLayer::new_for_http()
         .make_span_with(span)
@@ -45,7 +48,7 @@ pub fn router(layers: Layers) -> Router {
         .route("/stream", get(streams::stream))
         .route("/sse", get(sse::events))
         .route("/whoami", get(whoami::whoami))
-        .route("/ws", get(websocket::upgrade))
+        .route("/ws", get(websocket::upgrade).layer(idle))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such route\n") })
         .layer(layers)
 }

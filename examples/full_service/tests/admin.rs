@@ -144,7 +144,7 @@ fn a_container_without_a_shell_checks_itself() {
 
 #[test]
 fn a_taken_admin_port_is_an_error_and_off_is_off() {
-    let service = Service::start(&[("ADMIN_PORT", "off")]);
+    let service = Service::start(&[("ADMIN_PORT", "off"), ("LAME_DUCK", "off")]);
     let port = service.address.port().to_string();
     let (code, told) = refused(&[("PORT", "0"), ("ADMIN_PORT", &port)]);
     assert_eq!(code, Some(1), "{told}");
@@ -153,4 +153,25 @@ fn a_taken_admin_port_is_an_error_and_off_is_off() {
     let (ended, took) = support::service::timed(|| service.ended());
     ended.assert_clean();
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_web_page_reads_nothing_from_the_admin_port() {
+    let service = Service::start_ready(&[]);
+    for path in ["/", "/snapshot", "/metrics"] {
+        for (header, status) in [
+            ("host: evil.example", 421),
+            ("host: a\r\nsec-fetch-site: cross-site", 403),
+            ("host: localhost:8081", 200),
+            ("host: shop:8081", 200),
+        ] {
+            let mut client = Client::connect(service.admin()).expect("a connection");
+            let request = format!("GET {path} HTTP/1.1\r\n{header}\r\n\r\n");
+            client.send(request.as_bytes()).expect("sent");
+            let head = client.response().expect("an answer").head;
+            assert_eq!(head.status, status, "{path} {header:?}");
+            let policy = head.header("cross-origin-resource-policy");
+            assert_eq!(policy, Some("same-origin"), "{path} {header:?}");
+        }
+    }
 }

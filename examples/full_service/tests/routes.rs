@@ -144,3 +144,40 @@ fn a_get_without_an_upgrade_is_told_so() {
     let answer = client::get(service.address, "/ws").expect("an answer");
     assert_eq!(answer.head.status, 400);
 }
+
+#[test]
+fn a_frame_that_is_too_large_is_refused_by_its_head() {
+    let service = Service::start_ready(&[]);
+    let url = format!("ws://{}/ws", service.address);
+    let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
+    // The head of a masked binary frame of 2 MiB, and nothing of what it announces.
+    let mut head = vec![0x82, 0xff];
+    head.extend((2u64 * 1024 * 1024).to_be_bytes());
+    head.extend([0; 4]);
+    let stream = socket.get_mut();
+    std::io::Write::write_all(stream, &head).expect("sent");
+    while socket.read().is_ok() {}
+}
+
+#[test]
+fn a_websocket_client_that_has_gone_is_found_out() {
+    let service = Service::start_ready(&[("WEBSOCKET_IDLE", "300ms")]);
+    let url = format!("ws://{}/ws", service.address);
+    let (mut alive, _) = tungstenite::connect(&url).expect("an upgrade");
+    let (gone, _) = tungstenite::connect(&url).expect("an upgrade");
+    // It answers pings while it reads.
+    for _ in 0..4 {
+        assert!(matches!(alive.read().expect("a ping"), Message::Ping(_)));
+    }
+    alive.send(Message::text("quack")).expect("sent");
+    loop {
+        match alive.read().expect("an echo") {
+            Message::Ping(_) => {}
+            echo => break assert_eq!(echo, Message::text("quack")),
+        }
+    }
+    // The other one has been pinged too, and has not read it: its end stands behind the ping.
+    let mut gone = gone;
+    let end = std::iter::repeat_with(|| gone.read()).find(Result::is_err);
+    assert!(end.is_some());
+}

@@ -70,6 +70,17 @@ pub fn budget(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
+/// How long a websocket may be silent.
+pub fn websocket_idle(text: &str) -> Result<Duration, Refusal> {
+    match text {
+        "off" => refuse(
+            "cannot be off: a client that has gone without a word would hold the drain",
+            BUDGET,
+        ),
+        _ => bounded(text, BUDGET),
+    }
+}
+
 /// The lame duck may be off: where there is no balancer, there is none to tell.
 pub fn lame_duck(text: &str) -> Result<Duration, Refusal> {
     match text {

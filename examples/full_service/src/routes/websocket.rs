@@ -7,17 +7,28 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
     response::Response,
 };
+use bytes::Bytes;
 use lameduck::{drain::Draining, serve::Deadlines};
 use tokio::time::timeout;
 use tracing::debug;
 
 /// How long the client may take to answer the goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// A message that comes in one frame is as large as that frame, and a frame is kept until it is whole: without
+/// a limit of its own it may have 16 MiB.
 const LARGEST_MESSAGE: usize = 1024 * 1024;
+/// Each connection keeps both buffers for as long as it lives; the defaults are 128 KiB each.
+const BUFFER: usize = 4 * 1024;
+
+/// How long a client may be silent before it gets a ping, and how long it may take to answer that, or to take a
+/// message. A client that has gone without a word is not found out otherwise, and holds the drain.
+#[derive(Clone, Copy)]
+pub struct Idle(pub Duration);
 
 pub async fn upgrade(
     Extension(deadlines): Extension<Deadlines>,
     Extension(draining): Extension<Draining>,
+    Extension(idle): Extension<Idle>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     // Where READ_TIMEOUT or WRITE_TIMEOUT is set: a conversation has no length that could be known
@@ -26,14 +37,18 @@ pub async fn upgrade(
     deadlines.set_write(None);
     upgrade
         .max_message_size(LARGEST_MESSAGE)
-        .on_upgrade(|socket| converse(socket, draining))
+        .max_frame_size(LARGEST_MESSAGE)
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_write_buffer_size(2 * LARGEST_MESSAGE)
+        .on_upgrade(move |socket| converse(socket, draining, idle))
 }
 
-async fn converse(mut socket: WebSocket, draining: Draining) {
+async fn converse(mut socket: WebSocket, draining: Draining, idle: Idle) {
     // Giving up `echo` half-way loses nothing: what a message left in the socket's buffer goes out
     // before the goodbye.
     let ended = tokio::select! {
-        ended = echo(&mut socket) => ended,
+        ended = echo(&mut socket, idle) => ended,
         () = draining.draining() => timeout(GOODBYE, say_goodbye(&mut socket))
             .await
             .unwrap_or(Ok(())),
@@ -43,15 +58,30 @@ async fn converse(mut socket: WebSocket, draining: Draining) {
     }
 }
 
-async fn echo(socket: &mut WebSocket) -> Result<(), axum::Error> {
-    while let Some(message) = socket.recv().await {
-        match message? {
-            message @ (Message::Text(_) | Message::Binary(_)) => socket.send(message).await?,
-            // Pings and closes are answered by the protocol's own code.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
-        }
+async fn echo(socket: &mut WebSocket, Idle(idle): Idle) -> Result<(), axum::Error> {
+    let gone = || axum::Error::new("the client has gone, or does not read");
+    let mut asked = false;
+    loop {
+        let answer = match timeout(idle, socket.recv()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(message)) => {
+                asked = false;
+                match message? {
+                    message @ (Message::Text(_) | Message::Binary(_)) => message,
+                    // Pings and closes are answered by the protocol's own code.
+                    Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
+                }
+            }
+            Err(_) if asked => return Err(gone()),
+            Err(_) => {
+                asked = true;
+                Message::Ping(Bytes::new())
+            }
+        };
+        timeout(idle, socket.send(answer))
+            .await
+            .map_err(|_| gone())??;
     }
-    Ok(())
 }
 
 /// Sends 1001 "going away", then reads until the client has answered it: a connection closed
