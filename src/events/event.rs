@@ -45,6 +45,14 @@ pub enum Event<'a> {
         /// The request that it ended; of a connection without one the peer alone.
         request: RequestInfo<'a>,
     },
+    /// A client went away before it had its response: it reset its connection or its stream, or closed the
+    /// connection. The handler, or what was left of the response, was dropped.
+    ClientGone {
+        /// The request.
+        request: RequestInfo<'a>,
+        /// How old the request was.
+        age: Duration,
+    },
     /// A request was answered from the table of refusals.
     Refused {
         /// Why.
@@ -172,6 +180,8 @@ pub enum Closed {
     Timeout(Timeout),
     /// The peer broke the protocol or the transport failed.
     Error,
+    /// The client went away before it had the response to its HTTP/1 request.
+    ClientGone,
     /// It was idle when the drain closed what was idle.
     Drained,
     /// It was cut at the end of the drain.
@@ -185,20 +195,22 @@ impl Closed {
             Closed::Ended => "ended",
             Closed::Timeout(kind) => kind.as_str(),
             Closed::Error => "error",
+            Closed::ClientGone => "client_gone",
             Closed::Drained => "drained",
             Closed::Cut => "cut",
         }
     }
 
-    /// All of them: the four that are no deadline, then the deadlines.
+    /// All of them: the five that are no deadline, then the deadlines.
     pub const ALL: &'static [Closed] = &{
-        let mut all = [Closed::Ended; 4 + Timeout::ALL.len()];
+        let mut all = [Closed::Ended; 5 + Timeout::ALL.len()];
         all[1] = Closed::Error;
         all[2] = Closed::Drained;
         all[3] = Closed::Cut;
+        all[4] = Closed::ClientGone;
         let mut at = 0;
         while at < Timeout::ALL.len() {
-            all[4 + at] = Closed::Timeout(Timeout::ALL[at]);
+            all[5 + at] = Closed::Timeout(Timeout::ALL[at]);
             at += 1;
         }
         all
@@ -212,7 +224,8 @@ impl Closed {
             Closed::Error => 1,
             Closed::Drained => 2,
             Closed::Cut => 3,
-            Closed::Timeout(kind) => 4 + kind as usize,
+            Closed::ClientGone => 4,
+            Closed::Timeout(kind) => 5 + kind as usize,
         }
     }
 }
@@ -242,6 +255,9 @@ impl fmt::Display for Event<'_> {
             }
             Event::Timeout { kind, request } => write!(f, "timeout {kind}{}", Of(request)),
             Event::Refused { reason, request } => write!(f, "refused: {reason}{}", Of(request)),
+            Event::ClientGone { request, age } => {
+                write!(f, "client gone after {age:?}{}", Of(request))
+            }
             Event::ClientAddress { verdict } => write!(f, "client address: {verdict}"),
             Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
             Event::RateLimitFull => f.write_str("the rate limiter has no room for one more key"),

@@ -26,6 +26,7 @@ pub(super) struct Kinds {
     addresses: [Kind; Verdict::ALL.len()],
     pub service_error: Kind,
     pub accept_error: Kind,
+    pub client_gone: Kind,
     pub fallback: Kind,
     pub restored: Kind,
     pub full: Kind,
@@ -82,6 +83,7 @@ impl Kinds {
             }),
             service_error: kind("service_error", "", Level::ERROR),
             accept_error: kind("accept_error", "", Level::WARN),
+            client_gone: kind("client_gone", "", Level::DEBUG),
             fallback: kind("rate_limit_fallback", "", Level::WARN),
             restored: kind("rate_limit_restored", "", Level::INFO),
             full: kind("rate_limit_full", "", Level::WARN),
@@ -110,6 +112,7 @@ impl Kinds {
         lists.chain(&self.addresses).chain([
             &self.service_error,
             &self.accept_error,
+            &self.client_gone,
             &self.fallback,
             &self.restored,
             &self.full,

@@ -124,6 +124,18 @@ impl Listener {
                 let (why, peer) = (why.as_str(), peer.map(display));
                 trace!(target: "lameduck", event = "closed", why, peer, "a connection has ended");
             }
+            Event::ClientGone { ref request, age } => {
+                if self.may_write(Some(&self.kinds.client_gone), now) {
+                    let (age_ms, fields) = (millis(age), Fields::of(request));
+                    write_request!(
+                        Level::DEBUG,
+                        fields,
+                        "the client went away before it had its response",
+                        event = "client_gone",
+                        age_ms
+                    );
+                }
+            }
             Event::Refused {
                 reason,
                 ref request,

@@ -127,6 +127,15 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "DEBUG", "event": "client_address", "verdict": "too_few"}),
         ),
         (
+            Event::ClientGone {
+                request: RequestInfo::from_peer(peer),
+                age: Duration::from_millis(70),
+            },
+            json!({
+                "level": "DEBUG", "event": "client_gone", "age_ms": 70, "peer": "192.0.2.1:4711"
+            }),
+        ),
+        (
             Event::MalformedGrpcTimeout,
             json!({"level": "DEBUG", "event": "grpc_timeout_malformed"}),
         ),

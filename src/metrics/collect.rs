@@ -189,6 +189,11 @@ impl Families<'_> {
                 &told.cut,
             ),
             (
+                "lameduck_clients_gone",
+                "Clients that went away before they had their response",
+                &told.clients_gone,
+            ),
+            (
                 "lameduck_service_errors",
                 "Requests that the service failed instead of answering",
                 &told.service_errors,

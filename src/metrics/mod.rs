@@ -58,6 +58,7 @@
 //! | `lameduck_refusals_total` | `reason` | [`Refused`](crate::events::Event::Refused), by layers and server |
 //! | `lameduck_client_address_total` | `verdict` | [`ClientAddress`](crate::events::Event::ClientAddress) |
 //! | `lameduck_requests_cut_total` | | [`Cut`](crate::events::Event::Cut), [`MoreCut`](crate::events::Event::MoreCut) |
+//! | `lameduck_clients_gone_total` | | [`ClientGone`](crate::events::Event::ClientGone) |
 //! | `lameduck_readiness_changes_total` | | [`Readiness`](crate::events::Event::Readiness), if `Health` is given the listener |
 //! | `lameduck_service_errors_total` | | [`ServiceError`](crate::events::Event::ServiceError) |
 //! | `lameduck_accept_errors_total` | | [`AcceptError`](crate::events::Event::AcceptError) |

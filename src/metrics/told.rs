@@ -21,6 +21,7 @@ pub(super) struct Told {
     pub rate_limit_restored: AtomicU64,
     pub service_errors: AtomicU64,
     pub accept_errors: AtomicU64,
+    pub clients_gone: AtomicU64,
     pub cut: AtomicU64,
     pub readiness_changes: AtomicU64,
     drained: OnceLock<Duration>,
@@ -98,6 +99,7 @@ impl Told {
             Event::RateLimitRestored => add(&self.rate_limit_restored),
             Event::ServiceError { .. } => add(&self.service_errors),
             Event::AcceptError { .. } => add(&self.accept_errors),
+            Event::ClientGone { .. } => add(&self.clients_gone),
             Event::Cut { .. } => add(&self.cut),
             Event::MoreCut { count } => {
                 self.cut.fetch_add(*count as u64, Ordering::Relaxed);

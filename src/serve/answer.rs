@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use pin_project::{pin_project, pinned_drop};
@@ -142,8 +142,7 @@ impl<A: App> AnswerFuture<A> {
 
 #[pinned_drop]
 impl<A: App> PinnedDrop for AnswerFuture<A> {
-    /// Before the handler is dropped, which may ask: hyper gave up an answer that nothing else has ended, because
-    /// the client is gone.
+    /// Before the handler is dropped, which may ask: hyper gave up an answer that nothing else has ended.
     fn drop(self: Pin<&mut Self>) {
         if let Some(exchange) = self.project().exchange {
             exchange.abandoned();
@@ -274,8 +273,19 @@ fn finish<B: Body<Data = Bytes>>(
         }
     }
     let unread = asker.drops_body(response.status());
+    if !unread && asker.version == Version::HTTP_11 && goes_in_chunks(&response) {
+        exchange.set_chunked();
+    }
     let dress = |body| ResponseBody::new(body, unread, exchange, open);
     Poll::Ready(Ok(response.map(dress)))
+}
+
+/// Whether hyper sends the body of this response to an HTTP/1.1 request in chunks. In doubt it says no.
+fn goes_in_chunks<B: Body>(response: &Response<B>) -> bool {
+    response.body().size_hint().exact().is_none()
+        && response.version() == Version::HTTP_11
+        && !response.headers().contains_key(CONTENT_LENGTH)
+        && !response.headers().contains_key(TRANSFER_ENCODING)
 }
 
 /// Whether this connection is asked to leave with this response.

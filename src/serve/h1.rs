@@ -156,7 +156,7 @@ where
                 exchange.began().after(Some(park))
             }
             State::Head | State::Lingering => exchange.header_deadline(),
-            State::Handler | State::Responding => exchange.deadline(),
+            State::Handler | State::Responding => exchange.deadline().min(exchange.look_deadline()),
             State::Discarding => exchange.deadline().min(exchange.header_deadline()),
         }
     }
@@ -181,7 +181,8 @@ where
                 exchange.tell_timeout(Timeout::Idle);
                 return Some(self.close(Closed::Timeout(Timeout::Idle)));
             }
-            State::Handler | State::Responding | State::Discarding => {}
+            State::Handler | State::Responding => exchange.look_if_due(now),
+            State::Discarding => {}
         }
         match exchange.expired(now, None)? {
             kind if kind.ends_response() => {
@@ -234,6 +235,9 @@ where
     /// hyper could not go on. A head that it could not parse is refused here: it may have answered by itself,
     /// which the transport has held back.
     fn failed(&mut self, error: &hyper::Error) -> Next<T> {
+        if self.exchange.client_gone() {
+            return Next::Over(Closed::ClientGone);
+        }
         self.exchange.conn.will_end(Closed::Error);
         if !error.is_parse() {
             return Next::Over(Closed::Error);

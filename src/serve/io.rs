@@ -1,5 +1,7 @@
 //! The transport, as the connection's task watches it.
 
+mod watch;
+
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::conn::{Conn, ConnGuard};
 use super::exchange::{Exchange, State};
 use super::h2::{Streams, Wire};
+use super::half_close::Watch;
 use super::linger::Linger;
 
 /// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
@@ -36,6 +39,8 @@ pub struct ServeIo<T> {
     fin_sent: bool,
     /// How many bytes of empty lines have come before the next request.
     newlines: u8,
+    /// The peer has shut its sending side. From there on the transport would say so at each read.
+    fin_seen: bool,
     pub(super) guard: ConnGuard,
 }
 
@@ -50,6 +55,9 @@ pub(super) enum Mode {
 #[derive(Default)]
 pub(super) struct Kept {
     linger: Linger,
+    watch: Watch,
+    /// hyper itself waits for the socket to become readable.
+    reading: bool,
     /// Where a head and a short body are put together.
     small: Vec<u8>,
     /// Whether hyper drives the connection.
@@ -100,6 +108,7 @@ impl<T> ServeIo<T> {
             mode: Mode::Parked,
             fin_sent: false,
             newlines: 0,
+            fin_seen: false,
             guard,
         }
     }
@@ -225,7 +234,7 @@ impl<T> ServeIo<T> {
         }
     }
 
-    fn wrote(&self, cx: &Context<'_>, poll: &Poll<io::Result<usize>>) {
+    fn wrote(&mut self, cx: &Context<'_>, poll: &Poll<io::Result<usize>>) {
         let (conn, clock) = (&self.guard.conn, &self.guard.server.clock);
         let pace = match &self.mode {
             Mode::Http1(exchange, _) => Some(&exchange.write),
@@ -251,6 +260,13 @@ impl<T> ServeIo<T> {
                 if let Some(now) = resumed.filter(|_| pace.waits()) {
                     pace.end_wait(now);
                 }
+                if let Mode::Http1(exchange, kept) = &mut self.mode {
+                    match written {
+                        Ok(_) if self.fin_seen => kept.watch.wrote(exchange),
+                        Ok(_) => {}
+                        Err(error) => exchange.failed(error),
+                    }
+                }
             }
         }
     }
@@ -268,23 +284,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
             return wire.poll_read(streams, &mut this.ahead, &mut this.io, cx, buf);
         }
         if !this.ahead.is_empty() {
+            let before = buf.filled().len();
             let length = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead[..length]);
             this.ahead.advance(length);
+            if let Mode::Http1(exchange, kept) = &mut this.mode {
+                kept.reading = false;
+                let between_requests = exchange.state() == State::Idle;
+                if between_requests && !this.begins_request(buf, before) {
+                    return Poll::Pending;
+                }
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if this.fin_seen {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let poll = Pin::new(&mut this.io).poll_read(cx, buf);
         match (&mut this.mode, &poll) {
             (Mode::Http1(_, kept), Poll::Ready(Ok(()))) if buf.filled().len() == before => {
+                this.fin_seen = buf.remaining() > 0;
                 kept.linger.saw_end();
             }
-            (Mode::Http1(exchange, _), Poll::Ready(Ok(()))) => {
+            (Mode::Http1(exchange, kept), Poll::Ready(Ok(()))) => {
+                kept.reading = false;
                 let between_requests = exchange.state() == State::Idle;
                 if between_requests && !this.begins_request(buf, before) {
                     return Poll::Pending;
                 }
             }
+            (Mode::Http1(_, kept), Poll::Pending) => kept.reading = true,
+            (Mode::Http1(exchange, _), Poll::Ready(Err(error))) => exchange.failed(error),
             (Mode::Upgraded, Poll::Pending) => this.guard.conn.set_reader(cx.waker()),
             _ => {}
         }
@@ -305,6 +336,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
                 return Poll::Ready(Ok(buf.len()));
             }
         }
+        if let Some(settled) = this.settle(buf) {
+            return settled;
+        }
         let poll = Pin::new(&mut this.io).poll_write(cx, buf);
         this.wrote(cx, &poll);
         poll
@@ -322,6 +356,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
             if kept.takes(exchange, bufs.first().map_or(&[], |first| first)) {
                 return Poll::Ready(Ok(length));
             }
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        if let Some(settled) = first.and_then(|first| this.settle(first)) {
+            return settled;
         }
         let poll = match &mut this.mode {
             // A head and a short body: copied together they go by `send`, which costs the kernel less
@@ -350,10 +388,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         // hyper flushes the transport only when its own buffer is empty: the response's last byte
         // has been handed over.
-        if let Mode::Http1(exchange, _) = &this.mode {
-            exchange.flushed();
+        if let Mode::Http1(exchange, kept) = &mut this.mode {
+            if exchange.flushed() && this.fin_seen {
+                kept.watch.over(exchange);
+            }
         }
         this.note_upgrade();
+        this.watch(cx)?;
         Poll::Ready(Ok(()))
     }
 
@@ -379,6 +420,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
         let Mode::Http1(exchange, kept) = &mut this.mode else {
             return Poll::Ready(Ok(()));
         };
+        if !this.ahead.is_empty() {
+            this.ahead = Bytes::new();
+            kept.linger.found_more(exchange);
+        }
         kept.linger.poll(exchange, &mut this.io, cx)
     }
 }

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::half_close::HalfClose;
+
 /// How much a connection may take, and how many connections there may be.
 ///
 /// ```
@@ -18,6 +20,7 @@ pub struct Limits {
     pub(super) ping_timeout: Duration,
     pub(super) discard: u64,
     pub(super) drain_window: Duration,
+    pub(super) half_close: HalfClose,
 }
 
 impl Default for Limits {
@@ -31,6 +34,7 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(20),
             discard: 256 * 1024,
             drain_window: Duration::from_millis(500),
+            half_close: HalfClose::Probe,
         }
     }
 }
@@ -97,6 +101,14 @@ impl Limits {
     #[must_use]
     pub fn drain_window(mut self, window: Duration) -> Self {
         self.drain_window = window;
+        self
+    }
+
+    /// Sets what becomes of an HTTP/1 request whose client shuts its sending side while the request is being
+    /// served. Default: [`HalfClose::Probe`], which finds out whether the client is gone.
+    #[must_use]
+    pub fn half_close(mut self, policy: HalfClose) -> Self {
+        self.half_close = policy;
         self
     }
 

@@ -49,6 +49,11 @@ impl Linger {
         exchange.linger_until(exchange.now().after(Some(LINGER_STALL)));
     }
 
+    /// Something that nobody answers was read already: there may be more of it.
+    pub fn found_more(&mut self, exchange: &Exchange) {
+        self.begin(exchange);
+    }
+
     /// After the write side is shut: reads away what is there; if the request was not read to its end,
     /// what still comes too.
     pub fn poll<T: AsyncRead + Unpin>(

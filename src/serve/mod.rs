@@ -66,8 +66,10 @@
 //!   [`Event::ServiceError`](crate::events::Event). A panic ends its connection (on HTTP/2: its stream).
 //! * A request with both `Content-Length` and `Transfer-Encoding` goes by the chunks, and its connection
 //!   closes after the answer (RFC 9112, 6.1).
-//! * A client that shuts its sending side is still answered. So a client that goes away is noticed when
-//!   it is written to, or by a deadline.
+//! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within
+//!   250 ms of an orderly close. One that has only shut its sending side is still answered; [`HalfClose`] says
+//!   how the two are told apart, and when they cannot be. Bytes behind the request (a pipelined request, a body
+//!   that the handler does not read) hide the close until they are read.
 //!
 //! # The drain
 //!
@@ -104,6 +106,7 @@ mod farewell;
 mod grpc_messages;
 mod h1;
 mod h2;
+mod half_close;
 mod host;
 mod io;
 mod limits;
@@ -128,6 +131,7 @@ pub use app::App;
 pub use builder::Serve;
 pub use connections::{Connections, ServeConnection, serve_connection_with_timeouts};
 pub use error::ServeError;
+pub use half_close::HalfClose;
 pub use io::ServeIo;
 pub use limits::{InvalidLimit, Limits};
 pub use listener::Listener;

@@ -36,7 +36,7 @@ pub(super) struct Happenings {
 }
 
 /// The names of `closed`; a deadline that passed is told by name among the rare things.
-const CLOSED: [&str; 5] = ["ended", "timeout", "error", "drained", "cut"];
+const CLOSED: [&str; 6] = ["ended", "timeout", "error", "drained", "cut", "client_gone"];
 
 /// What the lock is for.
 #[derive(Default)]
@@ -93,6 +93,7 @@ impl Happenings {
                     Closed::Error => 2,
                     Closed::Drained => 3,
                     Closed::Cut => 4,
+                    Closed::ClientGone => 5,
                 };
                 self.closed[index].fetch_add(1, Ordering::Relaxed);
             }
@@ -107,6 +108,9 @@ impl Happenings {
             }
             Event::Timeout { kind, request } => {
                 self.note("timeout", kind.as_str(), &named(request), request.peer);
+            }
+            Event::ClientGone { request, .. } => {
+                self.note("client_gone", "request", &named(request), request.peer);
             }
             Event::Refused { reason, request } => {
                 self.note("refused", reason.as_str(), &named(request), request.peer);

@@ -572,6 +572,10 @@ async fn everything_that_can_happen_is_counted() {
             error,
             request: RequestInfo::default(),
         },
+        Event::ClientGone {
+            request: RequestInfo::default(),
+            age: Duration::ZERO,
+        },
         Event::AcceptError {
             error: &io,
             pause: None,
@@ -595,6 +599,7 @@ async fn everything_that_can_happen_is_counted() {
         Closed::Error,
         Closed::Drained,
         Closed::Cut,
+        Closed::ClientGone,
     ];
     for why in ways {
         events.tell(|| Event::Opened { peer: None });
@@ -602,8 +607,10 @@ async fn everything_that_can_happen_is_counted() {
     }
     let told = snapshot(&page).await;
     let connections = &told["connections"];
-    assert_eq!(connections["opened"], 5);
-    let closed = json!({"ended": 1, "timeout": 1, "error": 1, "drained": 1, "cut": 1});
+    assert_eq!(connections["opened"], 6);
+    let closed = json!({
+        "ended": 1, "timeout": 1, "error": 1, "drained": 1, "cut": 1, "client_gone": 1
+    });
     assert_eq!(connections["closed"], closed);
     // The two accept errors are one kind, and one entry.
     assert_eq!(told["events"].as_array().unwrap().len(), all.len() - 1);

@@ -18,13 +18,14 @@ fn counters(name: &str) -> usize {
     }
 }
 
-const COUNTERS: [&str; 14] = [
+const COUNTERS: [&str; 15] = [
     "lameduck_connections_accepted_total",
     "lameduck_connections_closed_total",
     "lameduck_timeouts_total",
     "lameduck_refusals_total",
     "lameduck_client_address_total",
     "lameduck_requests_cut_total",
+    "lameduck_clients_gone_total",
     "lameduck_service_errors_total",
     "lameduck_accept_errors_total",
     "lameduck_readiness_changes_total",
@@ -81,7 +82,7 @@ fn every_event_is_counted() {
     let metrics = Metrics::new();
     let events = metrics.events();
     let error = io::Error::other("it");
-    let told: [(Event<'_>, &str, &str); 13] = [
+    let told: [(Event<'_>, &str, &str); 14] = [
         (Event::Opened { peer: None }, "connections_accepted", ""),
         (
             Event::Closed {
@@ -121,6 +122,14 @@ fn every_event_is_counted() {
             },
             "client_address",
             "\"too_few\"",
+        ),
+        (
+            Event::ClientGone {
+                request: RequestInfo::default(),
+                age: Duration::ZERO,
+            },
+            "clients_gone",
+            "",
         ),
         (Event::MalformedGrpcTimeout, "grpc_timeout_malformed", ""),
         (Event::RateLimitFull, "rate_limit_full", ""),
@@ -172,7 +181,7 @@ fn every_event_is_counted() {
         })
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap())
         .sum();
-    assert_eq!(total, 92.0, "each once, and nothing else");
+    assert_eq!(total, 106.0, "each once, and nothing else");
 }
 
 #[test]
@@ -206,6 +215,7 @@ fn each_value_of_a_label_counts_as_itself() {
         Closed::Ended,
         Closed::Error,
         Closed::Cut,
+        Closed::ClientGone,
         Closed::Timeout(Timeout::Read),
     ] {
         events.tell(|| Event::Closed { peer: None, why });

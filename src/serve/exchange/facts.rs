@@ -80,17 +80,28 @@ impl Exchange {
 
     /// The request is given up for this reason, unless it has been for another.
     pub fn give_up(&self, end: End) {
+        let _ = self.gives_up(end);
+    }
+
+    /// `true` when this is the reason that counts.
+    pub fn gives_up(&self, end: End) -> bool {
         let none = 0;
-        let _ = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
+        let given_up = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
+        given_up.is_ok()
+    }
+
+    pub fn given_up_for(&self, end: End) -> bool {
+        self.end.load(Relaxed) == word(end)
     }
 
     /// hyper has dropped the handler or the response's body before its end: the server or a panic has ended it, or
-    /// else the client has.
+    /// else the client has. On HTTP/1 the transport knows: there a body is also dropped at the end of the length
+    /// that its response declares.
     pub fn abandoned(&self) {
         if std::thread::panicking() {
             self.give_up(End::Panic);
-        } else if !self.server.cutting() {
-            self.give_up(End::ClientGone);
+        } else if self.http2 && !self.server.cutting() {
+            self.client_left();
         }
     }
 

@@ -1,6 +1,7 @@
 //! One request and its response, as the parts that serve it share it.
 
 mod body;
+mod client;
 mod deadlines;
 mod facts;
 mod writing;
@@ -72,6 +73,10 @@ pub(super) struct Exchange {
     write_expired: AtomicBool,
     /// The answer was an upgrade.
     upgraded: AtomicBool,
+    /// HTTP/1: the response goes out in chunks.
+    chunked: AtomicBool,
+    /// HTTP/1: when the transport is next to look whether the client is gone; 0: now.
+    look: AtomicU64,
     /// A leftover body has been looked at once.
     looked: AtomicBool,
     tail: AtomicBool,
@@ -175,6 +180,8 @@ impl Exchange {
             read_expired: AtomicBool::new(false),
             write_expired: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
+            chunked: AtomicBool::new(false),
+            look: AtomicU64::new(Tick::NEVER.0),
             looked: AtomicBool::new(false),
             tail: AtomicBool::new(false),
             admitted: AtomicBool::new(true),
@@ -288,6 +295,7 @@ impl Exchange {
         self.read_expired.store(false, Relaxed);
         self.write_expired.store(false, Relaxed);
         self.upgraded.store(false, Relaxed);
+        self.chunked.store(false, Relaxed);
         self.looked.store(false, Relaxed);
         self.end.store(0, Relaxed);
         self.conn.count_request();

@@ -1,0 +1,82 @@
+//! The client of a request: whether it is still there.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Exchange, State};
+use crate::events::{Closed, Event};
+use crate::serve::clock::Tick;
+use crate::serve::half_close::is_gone;
+use crate::track::End;
+
+impl Exchange {
+    /// The handler has the request, or its response is being sent; and it is no upgrade.
+    pub fn is_served(&self) -> bool {
+        matches!(self.state(), State::Handler | State::Responding) && !self.upgraded()
+    }
+
+    /// The handler waits for more of the request body.
+    pub fn waits_for_body(&self) -> bool {
+        self.body_open() && self.read.waits()
+    }
+
+    /// The response goes out in chunks.
+    pub fn chunked(&self) -> bool {
+        self.chunked.load(Relaxed)
+    }
+
+    pub fn set_chunked(&self) {
+        self.chunked.store(true, Relaxed);
+    }
+
+    pub fn client_gone(&self) -> bool {
+        self.given_up_for(End::ClientGone)
+    }
+
+    /// The transport failed.
+    pub fn failed(&self, error: &io::Error) {
+        if self.is_served() && is_gone(error) {
+            self.client_left();
+        }
+    }
+
+    /// The client is gone while its request is being served.
+    pub fn client_left(&self) {
+        if !self.gives_up(End::ClientGone) {
+            return;
+        }
+        if !self.http2 {
+            self.conn.will_end(Closed::ClientGone);
+        }
+        self.emit(|request| Event::ClientGone {
+            request,
+            age: self.server.clock.now().since(self.began()),
+        });
+    }
+
+    // === the next look; only the connection's own task asks for it ===
+
+    pub fn look(&self) -> Tick {
+        Tick(self.look.load(Relaxed))
+    }
+
+    pub fn set_look(&self, at: Tick) {
+        self.look.store(at.0, Relaxed);
+    }
+
+    /// When the connection's task is to poll the transport for it.
+    pub fn look_deadline(&self) -> Tick {
+        match self.look() {
+            // It has come, and the transport looks as soon as it is asked to write.
+            Tick(0) => Tick::NEVER,
+            at => at,
+        }
+    }
+
+    /// Its time may have come.
+    pub fn look_if_due(&self, now: Tick) {
+        if self.look_deadline() <= now {
+            self.set_look(Tick(0));
+        }
+    }
+}

@@ -1,0 +1,876 @@
+//! Clients that are gone end their requests; clients that have only shut their sending side are answered.
+#![cfg(feature = "serve")]
+
+mod support;
+
+use std::io;
+use std::pin::Pin;
+use std::process::{Command, Output, Stdio};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use lameduck::events::Closed;
+use lameduck::serve::{Connections, HalfClose, RequestBody, serve_connection_with_timeouts};
+use lameduck::{ConnInfo, Limits, Timeouts};
+use support::{App, Body, Raw, Server, Setup, app, kind, ms, reply, within};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// How long the handlers take that nobody waits for. A test that waited for one would fail.
+const LONG: Duration = Duration::from_secs(60);
+/// What a gone client is to be noticed in, on a machine that is busy with other things too.
+const SOON: Duration = Duration::from_secs(4);
+
+/// What a handler did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Did {
+    Begin,
+    /// It was dropped before its answer was whole.
+    Dropped,
+    End,
+}
+
+struct Running(mpsc::UnboundedSender<Did>, bool);
+
+impl Running {
+    fn end(mut self) {
+        self.1 = true;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let did = if self.1 { Did::End } else { Did::Dropped };
+        self.0.send(did).ok();
+    }
+}
+
+/// Answers by the path: `/slow?MILLISECONDS`, where `read` reads the request's body first, `keep` keeps it unread,
+/// `body` asks for it only at the end; `/stream?MILLISECONDS` sends a piece at once and one then; `/sized` sends a
+/// half of what it has announced.
+fn service() -> (App, mpsc::UnboundedReceiver<Did>) {
+    let (told, did) = mpsc::unbounded_channel();
+    let app = app(move |request: Request<RequestBody>| {
+        let running = (request.uri().path() != "/good").then(|| {
+            told.send(Did::Begin).ok();
+            Running(told.clone(), false)
+        });
+        async move {
+            let Some(running) = running else {
+                return reply(200, "good");
+            };
+            let path = request.uri().path().to_owned();
+            let wait = request.uri().query().and_then(|text| text.parse().ok());
+            let wait = wait.map_or(LONG, ms);
+            let mut body = Some(request.into_body());
+            if path == "/read" {
+                if let Some(body) = body.take() {
+                    body.collect().await.ok();
+                }
+            }
+            if path == "/drop" {
+                body = None;
+            }
+            if path == "/stream" || path == "/sized" {
+                return streamed(&path, wait, running);
+            }
+            tokio::time::sleep(wait).await;
+            let mut text = "late".to_owned();
+            if path == "/body" {
+                let read = body.take().expect("it is there").collect().await;
+                text = read.map_or_else(
+                    |error| error.to_string(),
+                    |read| String::from_utf8_lossy(&read.to_bytes()).into_owned(),
+                );
+            }
+            drop(body);
+            running.end();
+            reply(200, text)
+        }
+    });
+    (app, did)
+}
+
+/// A piece at once, another one after a pause.
+struct Pieces {
+    sent: usize,
+    pause: Pin<Box<tokio::time::Sleep>>,
+    running: Option<Running>,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.sent += 1;
+        match self.sent {
+            1 => Poll::Ready(Some(Ok(Frame::data(Bytes::from("first,"))))),
+            2 => {
+                if self.pause.as_mut().poll(cx).is_pending() {
+                    self.sent = 1;
+                    return Poll::Pending;
+                }
+                self.running.take().expect("once").end();
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from("second")))))
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+fn streamed(path: &str, wait: Duration, running: Running) -> Response<Body> {
+    let pieces = Pieces {
+        sent: 0,
+        pause: Box::pin(tokio::time::sleep(wait)),
+        running: Some(running),
+    };
+    let mut response = Response::new(pieces.boxed_unsync());
+    if path == "/sized" {
+        response.headers_mut().insert("content-length", 12.into());
+    }
+    response
+}
+
+async fn next(did: &mut mpsc::UnboundedReceiver<Did>) -> Did {
+    within(SOON, "word from the handler", did.recv())
+        .await
+        .expect("a word")
+}
+
+const HOST: &str = "host: a\r\n";
+
+/// Requests whose answer a client may not live to see, with what they are called.
+fn requests(path: &str) -> Vec<(&'static str, String)> {
+    let get = format!("GET {path} HTTP/1.1\r\n{HOST}\r\n");
+    vec![
+        ("GET", get.clone()),
+        ("an empty line before", format!("\r\n{get}")),
+        (
+            "close",
+            format!("GET {path} HTTP/1.1\r\n{HOST}connection: close\r\n\r\n"),
+        ),
+        ("HTTP/1.0", format!("GET {path} HTTP/1.0\r\n{HOST}\r\n")),
+        (
+            "HTTP/1.0, kept",
+            format!("GET {path} HTTP/1.0\r\n{HOST}connection: keep-alive\r\n\r\n"),
+        ),
+        ("HEAD", format!("HEAD {path} HTTP/1.1\r\n{HOST}\r\n")),
+        (
+            "POST",
+            format!("POST {path} HTTP/1.1\r\n{HOST}content-length: 5\r\n\r\nhello"),
+        ),
+        (
+            "chunks",
+            format!(
+                "POST {path} HTTP/1.1\r\n{HOST}transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+            ),
+        ),
+        (
+            "upgrade",
+            format!("GET {path} HTTP/1.1\r\n{HOST}connection: upgrade\r\nupgrade: echo\r\n\r\n"),
+        ),
+        ("a request behind it", get.repeat(2)),
+        ("half a head behind it", format!("{get}GET /another HTT")),
+    ]
+}
+
+/// Requests that are not whole when their client leaves, or come in pieces.
+fn halves(path: &str) -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "half a body",
+            format!("POST {path} HTTP/1.1\r\n{HOST}content-length: 50\r\n\r\nhello"),
+        ),
+        (
+            "half a chunk",
+            format!("POST {path} HTTP/1.1\r\n{HOST}transfer-encoding: chunked\r\n\r\n9\r\nhello"),
+        ),
+        (
+            "a head in two pieces",
+            format!("GET {path} HTT|P/1.1\r\n{HOST}\r\n"),
+        ),
+        (
+            "a body in two pieces",
+            format!("POST {path} HTTP/1.1\r\n{HOST}content-length: 5\r\n\r\nhel|lo"),
+        ),
+        (
+            "100-continue",
+            format!(
+                "POST {path} HTTP/1.1\r\n{HOST}content-length: 5\r\nexpect: 100-continue\r\n\r\n"
+            ),
+        ),
+    ]
+}
+
+/// hyper drops a body at the end of the length that its response declares.
+#[tokio::test]
+async fn a_declared_length_that_is_reached_is_no_client_that_is_gone() {
+    let (app, mut did) = service();
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    for _ in 0..3 {
+        let answer = client
+            .ask(format!("GET /sized?20 HTTP/1.1\r\n{HOST}\r\n"))
+            .await;
+        assert_eq!(
+            (answer.text(), answer.closes()),
+            ("first,second".to_owned(), false)
+        );
+        assert_eq!(next(&mut did).await, Did::Begin);
+        assert_eq!(next(&mut did).await, Did::End);
+    }
+    drop(client);
+    server.until_open(0).await;
+    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    server.finish().await;
+}
+
+/// What leaving looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    Reset,
+    Close,
+}
+
+async fn leave(client: Raw, how: Leave) {
+    let stream = client.into_stream();
+    if how == Leave::Reset {
+        stream.set_zero_linger().unwrap();
+    }
+    drop(stream);
+}
+
+/// A client sends `request`, and leaves as soon as its handler runs: the handler is dropped.
+async fn is_dropped(limits: Limits, what: &str, request: &str, how: Leave) {
+    let (app, mut did) = service();
+    let server = Setup::new().limits(limits).start(app).await;
+    let mut client = server.connect().await;
+    for piece in request.split('|') {
+        client.send(piece).await;
+        tokio::time::sleep(ms(20)).await;
+    }
+    assert_eq!(next(&mut did).await, Did::Begin, "{what}");
+    leave(client, how).await;
+    let left = Instant::now();
+    let dropped = tokio::time::timeout(SOON, did.recv()).await;
+    assert_eq!(dropped, Ok(Some(Did::Dropped)), "{what}, {how:?}");
+    let took = left.elapsed();
+    assert!(took < SOON, "{what}, {how:?}: {took:?}");
+    server.until_open(0).await;
+    let told = server.told();
+    let gone: Vec<_> = told.iter().filter(|line| line.contains("gone")).collect();
+    assert_eq!(gone.len(), 2, "{what}, {how:?}: {told:?}");
+    assert!(gone[0].starts_with("client gone after"), "{gone:?}");
+    assert!(gone[0].contains(" /"), "it names the request: {gone:?}");
+    assert!(gone[1].ends_with("client_gone"), "{gone:?}");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_reset_ends_the_handler() {
+    for path in ["/slow", "/read", "/keep", "/drop"] {
+        for (what, request) in requests(path).into_iter().chain(halves(path)) {
+            is_dropped(
+                Limits::default(),
+                &format!("{path}, {what}"),
+                &request,
+                Leave::Reset,
+            )
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_close_ends_the_handler() {
+    for path in ["/slow", "/read", "/keep", "/drop"] {
+        for (what, request) in requests(path).into_iter().chain(halves(path)) {
+            is_dropped(
+                Limits::default(),
+                &format!("{path}, {what}"),
+                &request,
+                Leave::Close,
+            )
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_ends_a_silent_response() {
+    let get = |path: &str, version: &str| format!("GET {path} HTTP/{version}\r\n{HOST}\r\n");
+    for (request, how) in [
+        (get("/stream", "1.1"), Leave::Reset),
+        (get("/stream", "1.1"), Leave::Close),
+        (get("/stream", "1.1").repeat(2), Leave::Close),
+        (get("/stream", "1.0"), Leave::Reset),
+        (get("/sized", "1.1"), Leave::Reset),
+    ] {
+        let (app, mut did) = service();
+        let server = Setup::new().start(app).await;
+        let mut client = server.connect().await;
+        client.send(&request).await;
+        assert_eq!(next(&mut did).await, Did::Begin);
+        let mut head = [0; 32];
+        client.stream().read_exact(&mut head).await.unwrap();
+        leave(client, how).await;
+        assert_eq!(next(&mut did).await, Did::Dropped, "{request:?}, {how:?}");
+        server.until_open(0).await;
+        server.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_half_close_during_a_response_does_not_end_it() {
+    let (app, mut did) = service();
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    client
+        .send(format!("GET /stream?700 HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
+    assert_eq!(next(&mut did).await, Did::Begin);
+    client.finish_sending().await;
+    let answer = client.read_response().await;
+    assert_eq!(answer.text(), "first,second");
+    assert_eq!(next(&mut did).await, Did::End);
+    drop(client);
+    server.until_open(0).await;
+    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    server.finish().await;
+}
+
+/// What the server sends to a client that sends `request`, in the end without the date. `half_close`: once the
+/// handler runs, or together with the request.
+async fn answered(server: &Server, request: &str, half_close: Option<Duration>) -> String {
+    let mut client = server.connect().await;
+    client.send(request).await;
+    if let Some(after) = half_close {
+        tokio::time::sleep(after).await;
+        client.finish_sending().await;
+    }
+    let ending = match half_close {
+        Some(_) => client.read_until_close().await,
+        None => client.read_until_close_for(ms(1200)).await,
+    };
+    let lines: Vec<_> = ending.text().split("\r\n").map(str::to_owned).collect();
+    lines
+        .into_iter()
+        .filter(|line| !line.starts_with("date:"))
+        .collect::<Vec<_>>()
+        .join("\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_shuts_its_sending_side_is_answered_as_any_other() {
+    let (app, _did) = service();
+    let server = Setup::new().start(app).await;
+    let mut cases = Vec::new();
+    // Before the probe, between its two parts, after it.
+    for path in [
+        "/slow?20",
+        "/read?140",
+        "/keep?250",
+        "/drop?400",
+        "/stream?50",
+        "/stream?300",
+    ] {
+        for (what, request) in requests(path) {
+            if what.starts_with("half") {
+                continue;
+            }
+            for after in [Duration::ZERO, ms(15)] {
+                let (server, request) = (&server, request.clone());
+                cases.push(async move {
+                    let plain = answered(server, &request, None).await;
+                    let half = answered(server, &request, Some(after)).await;
+                    // A chunk's size may have leading zeros.
+                    let half = half
+                        .replace("\r\n006\r\n", "\r\n6\r\n")
+                        .replace("\r\n06\r\n", "\r\n6\r\n");
+                    assert_eq!(half, plain, "{path}, {what}");
+                    assert!(plain.starts_with("HTTP/1."), "{path}, {what}: {plain:?}");
+                });
+            }
+        }
+    }
+    futures(cases).await;
+    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    server.finish().await;
+}
+
+/// Runs all of them at once.
+async fn futures(all: Vec<impl Future<Output = ()>>) {
+    let mut all: Vec<_> = all.into_iter().map(Box::pin).map(Some).collect();
+    std::future::poll_fn(|cx| {
+        for slot in &mut all {
+            if slot
+                .as_mut()
+                .is_some_and(|one| one.as_mut().poll(cx).is_ready())
+            {
+                *slot = None;
+            }
+        }
+        match all.iter().all(Option::is_none) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_probe_and_100_continue_do_not_mix_up() {
+    let (app, _did) = service();
+    let server = Setup::new().start(app).await;
+    for wait in [20, 130, 300] {
+        let mut client = server.connect().await;
+        let head = format!(
+            "POST /body?{wait} HTTP/1.1\r\n{HOST}content-length: 5\r\nexpect: 100-continue\r\n\r\n"
+        );
+        client.send(head).await;
+        client.finish_sending().await;
+        let ending = client.read_until_close().await;
+        let answers = ending.answers();
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [100, 200], "{:?}", ending.text());
+        assert_eq!(answers[1].text(), "the request body broke off");
+    }
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_half_closing_clients_are_all_answered() {
+    let (app, mut did) = service();
+    let server = Setup::new().start(app).await;
+    let clients = 2_000;
+    let mut all = Vec::new();
+    for _ in 0..clients {
+        let mut client = server.connect().await;
+        client
+            .send(format!("GET /slow?400 HTTP/1.1\r\n{HOST}\r\n"))
+            .await;
+        client.finish_sending().await;
+        all.push(client);
+    }
+    for mut client in all {
+        let answer = client.read_until_close().await.answer();
+        assert_eq!((answer.status, answer.text()), (200, "late".to_owned()));
+    }
+    let mut ends = 0;
+    for _ in 0..2 * clients {
+        match next(&mut did).await {
+            Did::Begin => {}
+            Did::End => ends += 1,
+            Did::Dropped => panic!("a handler was dropped"),
+        }
+    }
+    assert_eq!(ends, clients);
+    server.until_open(0).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_not_disturbed() {
+    let (app, _did) = service();
+    let server = Setup::new().start(app).await;
+    let mut client = server.connect().await;
+    for wait in [0, 150, 10, 300] {
+        let answer = client
+            .ask(format!("GET /slow?{wait} HTTP/1.1\r\n{HOST}\r\n"))
+            .await;
+        assert_eq!((answer.status, answer.closes()), (200, false));
+    }
+    // Pipelined, and the last of them shuts.
+    let request = format!("GET /slow?60 HTTP/1.1\r\n{HOST}\r\n");
+    client.send(request.repeat(200)).await;
+    client.finish_sending().await;
+    let ending = client.read_until_close_for(Duration::from_secs(40)).await;
+    assert_eq!(ending.answers().len(), 200);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_those_who_have_left() {
+    for how in [Leave::Reset, Leave::Close] {
+        let (app, mut did) = service();
+        let mut server = Setup::new().drain(Duration::from_secs(20)).start(app).await;
+        let mut clients = Vec::new();
+        for path in ["/slow", "/keep", "/stream"] {
+            let mut client = server.connect().await;
+            client
+                .send(format!(
+                    "POST {path} HTTP/1.1\r\n{HOST}content-length: 5\r\n\r\nhello"
+                ))
+                .await;
+            clients.push(client);
+            assert_eq!(next(&mut did).await, Did::Begin);
+        }
+        for client in clients {
+            leave(client, how).await;
+        }
+        let report = server.drain().await;
+        assert!(report.is_clean(), "{how:?}: {report}");
+        assert!(report.drain < SOON, "{how:?}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn by_the_policy_a_half_close_is_answered_or_is_the_end() {
+    let request = format!("GET /slow?400 HTTP/1.1\r\n{HOST}\r\n");
+    let answer = Limits::default().half_close(HalfClose::Answer);
+    let (app, mut did) = service();
+    let server = Setup::new().limits(answer).start(app).await;
+    let mut client = server.connect().await;
+    client.send(&request).await;
+    client.finish_sending().await;
+    // No byte before the answer.
+    let mut first = [0; 64];
+    let read = client.stream().read(&mut first).await.unwrap();
+    assert!(first[..read].starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert_eq!(next(&mut did).await, Did::Begin);
+    assert_eq!(next(&mut did).await, Did::End);
+    // One that has closed runs on.
+    let mut client = server.connect().await;
+    client.send(&request).await;
+    assert_eq!(next(&mut did).await, Did::Begin);
+    leave(client, Leave::Close).await;
+    assert_eq!(next(&mut did).await, Did::End);
+    server.until_open(0).await;
+    server.finish().await;
+    is_dropped(
+        answer,
+        "a reset",
+        &format!("GET /slow HTTP/1.1\r\n{HOST}\r\n"),
+        Leave::Reset,
+    )
+    .await;
+
+    let cancel = Limits::default().half_close(HalfClose::Cancel);
+    for (what, request) in requests("/keep") {
+        is_dropped(cancel, what, &request, Leave::Close).await;
+    }
+}
+
+// === to the millisecond, over a transport in memory ===
+
+/// What a server says on its side of `io` while the client does `client`.
+async fn in_memory<R>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    client: impl Future<Output = R>,
+) -> (R, Vec<(Did, Duration)>, Closed) {
+    let (app, mut did) = service();
+    let began = Instant::now();
+    let connection = serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap();
+    let mut connection = tokio::spawn(connection);
+    let result = client.await;
+    let closed = within(Duration::from_secs(300), "the end", &mut connection)
+        .await
+        .unwrap();
+    let mut all = Vec::new();
+    while let Ok(next) = did.try_recv() {
+        all.push((next, began.elapsed()));
+    }
+    (result, all, closed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_found_out_after_100_ms() {
+    for path in ["/slow", "/stream"] {
+        let (mut client, io) = duplex(1024);
+        let ((), did, closed) = in_memory(io, async move {
+            client
+                .write_all(format!("GET {path} HTTP/1.1\r\n{HOST}\r\n").as_bytes())
+                .await
+                .unwrap();
+            tokio::time::sleep(ms(10)).await;
+        })
+        .await;
+        assert_eq!(closed, Closed::ClientGone);
+        let [(Did::Begin, _), (Did::Dropped, at)] = did[..] else {
+            panic!("{did:?}");
+        };
+        assert!(at >= ms(110) && at < ms(120), "{path}: {at:?}");
+    }
+}
+
+/// A transport whose reads go on saying that there is no more, as TLS does after a `close_notify`; its peer is
+/// gone, and the second write says so.
+struct Hidden {
+    io: DuplexStream,
+    written: usize,
+}
+
+impl AsyncRead for Hidden {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Hidden {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.written += 1;
+        match self.written {
+            1 => Poll::Ready(Ok(buf.len())),
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_reading_hides_the_reset_a_second_write_finds_it() {
+    let (mut client, io) = duplex(1024);
+    let ((), did, closed) = in_memory(Hidden { io, written: 0 }, async move {
+        client
+            .write_all(format!("GET /slow HTTP/1.1\r\n{HOST}\r\n").as_bytes())
+            .await
+            .unwrap();
+    })
+    .await;
+    assert_eq!(closed, Closed::ClientGone);
+    assert!(did[1].1 < ms(250), "{did:?}");
+}
+
+/// Takes as much at a time as it is told to.
+struct Narrow(DuplexStream, usize);
+
+impl AsyncRead for Narrow {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Narrow {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let most = self.1.min(buf.len());
+        Pin::new(&mut self.0).poll_write(cx, &buf[..most])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Whatever part of the first bytes the probe gets out, at whatever moment the handler answers, and in whatever
+/// pieces hyper's bytes go: the client reads one response.
+#[tokio::test(start_paused = true)]
+async fn the_response_is_whole_however_it_is_split() {
+    for room in 1..=12 {
+        for most in 1..=12 {
+            for (version, wait) in [
+                ("1.1", 50),
+                ("1.1", 105),
+                ("1.0", 150),
+                ("1.1", 200),
+                ("1.0", 1000),
+            ] {
+                let (mut client, io) = duplex(room);
+                let (text, did, closed) = in_memory(Narrow(io, most), async move {
+                    let request = format!("GET /slow?{wait} HTTP/{version}\r\n{HOST}\r\n");
+                    client.write_all(request.as_bytes()).await.unwrap();
+                    client.shutdown().await.unwrap();
+                    let mut text = String::new();
+                    client.read_to_string(&mut text).await.unwrap();
+                    text
+                })
+                .await;
+                let case =
+                    format!("{room} bytes of room, {most} a write, HTTP/{version} after {wait} ms");
+                assert!(
+                    text.starts_with(&format!("HTTP/{version} 200 OK\r\n")),
+                    "{case}: {text:?}"
+                );
+                assert!(text.ends_with("\r\n\r\nlate"), "{case}: {text:?}");
+                assert_eq!(text.matches("HTTP/").count(), 1, "{case}: {text:?}");
+                assert_eq!(closed, Closed::Ended, "{case}");
+                assert!(
+                    matches!(did[..], [(Did::Begin, _), (Did::End, _)]),
+                    "{case}: {did:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A handler's response may carry another version than its request; one may begin with an error, or be cancelled.
+#[tokio::test(start_paused = true)]
+async fn every_response_begins_as_the_probe_does() {
+    let respond = app(|request: Request<RequestBody>| async move {
+        tokio::time::sleep(ms(300)).await;
+        let mut response = reply(404, "none");
+        if request.uri().path() == "/old" {
+            *response.version_mut() = http::Version::HTTP_10;
+        }
+        if request.uri().path() == "/hang" {
+            std::future::pending::<()>().await;
+        }
+        response
+    });
+    let timeouts = Timeouts::none().write(ms(500));
+    let connections = Connections::new(timeouts, Limits::default()).unwrap();
+    for (path, begins) in [
+        ("/", "HTTP/1.1 404 Not Found\r\n"),
+        ("/old", "HTTP/1.0 404 Not Found\r\n"),
+        ("/hang", "HTTP/1.1 503 Service Unavailable\r\n"),
+    ] {
+        let (mut client, io) = duplex(1024);
+        let serve = connections.serve(io, ConnInfo::default(), respond.clone());
+        let serve = tokio::spawn(serve);
+        client
+            .write_all(format!("GET {path} HTTP/1.1\r\n{HOST}\r\n").as_bytes())
+            .await
+            .unwrap();
+        client.shutdown().await.unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with(begins), "{path}: {text:?}");
+        assert_eq!(text.matches("HTTP/").count(), 1, "{text:?}");
+        serve.await.unwrap();
+    }
+}
+
+// === HTTP/2 ===
+
+/// A GET, spelt without HPACK's tables.
+fn h2_get(stream: u32, path: &str) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", path),
+    ] {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    support::Frame::new(kind::HEADERS, 5, stream, block).bytes()
+}
+
+#[tokio::test]
+async fn on_http2_a_client_that_is_gone_ends_its_handlers() {
+    for how in [Leave::Reset, Leave::Close] {
+        let (app, mut did) = service();
+        let server = Setup::new().start(app).await;
+        let mut client = server.connect().await;
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        client
+            .send(support::Frame::new(kind::SETTINGS, 0, 0, []).bytes())
+            .await;
+        for (stream, path) in [(1, "/slow"), (3, "/stream"), (5, "/keep")] {
+            client.send(h2_get(stream, path)).await;
+            assert_eq!(next(&mut did).await, Did::Begin);
+        }
+        leave(client, how).await;
+        for _ in 0..3 {
+            assert_eq!(next(&mut did).await, Did::Dropped, "{how:?}");
+        }
+        server.until_open(0).await;
+        let told = server.told();
+        let gone = told.iter().filter(|line| line.starts_with("client gone"));
+        assert_eq!(gone.count(), 3, "{told:?}");
+        server.finish().await;
+    }
+}
+
+// === the clients that people have ===
+
+fn run(command: &mut Command) -> Output {
+    let command = command.stdin(Stdio::null()).output();
+    command.expect("a client that tests/run installs")
+}
+
+/// Runs a client that gives up after a while, and expects its handler to be dropped.
+async fn gives_up(client: impl FnOnce(String) -> Command) {
+    let (app, mut did) = service();
+    let server = Setup::new().start(app).await;
+    let mut command = client(format!("http://{}/slow", server.addr));
+    let client = tokio::task::spawn_blocking(move || run(&mut command));
+    assert_eq!(next(&mut did).await, Did::Begin);
+    let output = within(SOON, "the client gives up", client).await.unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(next(&mut did).await, Did::Dropped, "{output:?}");
+    server.until_open(0).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn curl_and_python_that_give_up() {
+    gives_up(|url| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "0.3", &url]);
+        curl
+    })
+    .await;
+    gives_up(|url| {
+        let mut curl = Command::new("timeout");
+        curl.args(["--signal=INT", "0.4", "curl", "--silent", &url]);
+        curl
+    })
+    .await;
+    gives_up(|url| {
+        let mut python = Command::new("python3");
+        let program =
+            "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=0.3)";
+        python.args(["-c", program, &url]);
+        python
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn netcat_that_shuts_its_sending_side_is_answered() {
+    let (app, _did) = service();
+    let server = Setup::new().start(app).await;
+    let script = format!(
+        "printf 'GET /slow?300 HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n' | nc -N {} {}",
+        server.addr.ip(),
+        server.addr.port()
+    );
+    let output = tokio::task::spawn_blocking(move || run(Command::new("sh").args(["-c", &script])));
+    let output = within(SOON, "netcat", output).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{output:?}");
+    assert!(text.ends_with("\r\n\r\nlate"), "{output:?}");
+    server.finish().await;
+}
