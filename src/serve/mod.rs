@@ -56,6 +56,8 @@
 //!   connection is parked right after an answer, unless its last pause was shorter than a second.
 //! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. There is one
 //!   timer a connection, and a request does not touch the timer wheel.
+//! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400.
+//!   They prolong no deadline.
 //! * **A request body that nobody read** is discarded up to [`Limits::discard`], so that the connection
 //!   can be used again. With more to come, or when it timed out or broke, the answer says
 //!   `Connection: close`. Bytes behind such a body are never taken for a request.

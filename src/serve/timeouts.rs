@@ -42,6 +42,18 @@ use crate::min_rate::{MinRate, RateProblem};
 /// `min_write_rate`. A response of at most 16 KiB whose end does not fit the client's window is in h2's
 /// hands and cannot be taken back: its deadline closes the connection.
 ///
+/// `read_header` is the connection's: from accept to the client's SETTINGS, and from the first byte of a header
+/// block, or of any other frame than DATA, to its last. h2 reads a connection's frames in their order and hands
+/// over whole heads only, so half a head holds back every stream: on expiry the connection gets a GOAWAY and
+/// closes, whatever other streams do. How far a block has come, and whose it is, h2 does not say; so there is no
+/// 408, and the request is not named.
+///
+/// # A late server
+///
+/// A deadline is acted upon only after a last look at what has arrived. Where the process, or the threads of its
+/// runtime, stood still (SIGSTOP, a suspended machine, a handler that blocks), the client keeps what it sent
+/// meanwhile, and has as long again as the server was late, up to 250 ms.
+///
 /// # What the kernel hides
 ///
 /// A socket asks for more only when some 64 KiB of what it holds are sent, and a client's kernel takes

@@ -4,6 +4,7 @@
 const HEAD: usize = 9;
 
 mod kind {
+    pub const DATA: u8 = 0;
     pub const HEADERS: u8 = 1;
     pub const SETTINGS: u8 = 4;
     pub const PUSH_PROMISE: u8 = 5;
@@ -28,6 +29,8 @@ pub(in crate::serve) struct Inbound {
     left: u32,
     payload: [u8; 8],
     in_block: bool,
+    /// How many frames have ended that are no part of an open header block.
+    ended: u32,
     settings: bool,
     settings_acked: bool,
     window_updates: u32,
@@ -102,6 +105,7 @@ impl Inbound {
             _ => {}
         }
         self.filled = 0;
+        self.ended = self.ended.wrapping_add(u32::from(!self.in_block));
     }
 
     /// The preface is whole, and no frame is under way, nor a header block.
@@ -109,10 +113,19 @@ impl Inbound {
         self.preface == Self::PREFACE && self.filled == 0 && !self.in_block
     }
 
-    /// A frame, or a header block, has begun and not ended.
-    #[allow(dead_code)] // for the deadline of header blocks
-    pub fn is_under_way(&self) -> bool {
-        self.filled > 0 || self.in_block
+    /// The client owes the end of what has a head's deadline: its SETTINGS, a header block, or a frame that has
+    /// begun. DATA is a body's, with deadlines of its own.
+    pub fn owes_head(&self) -> bool {
+        let is_data = self.filled > 3 && self.head[3] == kind::DATA;
+        !self.settings || self.in_block || (self.filled > 0 && !is_data)
+    }
+
+    /// Another number for each of these.
+    pub fn heads(&self) -> u32 {
+        match self.settings {
+            true => self.ended,
+            false => 0,
+        }
     }
 
     /// How many bytes may be read without reading past the end of the frame; at least one.
@@ -124,12 +137,6 @@ impl Inbound {
         } else {
             self.left as usize
         }
-    }
-
-    /// The client has sent its SETTINGS.
-    #[allow(dead_code)] // for the deadline of the preface
-    pub fn has_settings(&self) -> bool {
-        self.settings
     }
 
     /// The client has acknowledged the server's SETTINGS.
@@ -196,9 +203,40 @@ mod tests {
                 let between = ends.contains(&(at, true));
                 assert_eq!(inbound.is_between_messages(), between, "{at} by {size}");
             }
-            assert!(inbound.has_settings() && inbound.acknowledged_settings());
+            assert!(inbound.acknowledged_settings() && !inbound.owes_head());
             assert_eq!(inbound.window_updates(), 1);
             assert_eq!(inbound.pong(), Some(*b"answered"));
+        }
+    }
+
+    #[test]
+    fn header_blocks_settings_and_half_frames_are_owed_and_data_is_not() {
+        for (bytes, between) in script() {
+            let mut inbound = Inbound::default();
+            if !bytes.starts_with(b"PRI") {
+                inbound.saw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+            }
+            assert!(inbound.owes_head());
+            // Before SETTINGS nothing else counts.
+            inbound.saw(&bytes);
+            let is_settings = bytes[3] == kind::SETTINGS && bytes[4] & ACK == 0;
+            assert_eq!(inbound.owes_head(), !is_settings || !between);
+            if bytes.starts_with(b"PRI") {
+                continue;
+            }
+            let mut inbound = Inbound::default();
+            inbound.saw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+            inbound.saw(&frame(kind::SETTINGS, 0, &[]));
+            assert!(!inbound.owes_head());
+            let before = inbound.heads();
+            for (at, byte) in bytes.iter().enumerate() {
+                inbound.saw(&[*byte]);
+                let ends = at + 1 == bytes.len();
+                let is_data = bytes[3] == kind::DATA && at >= 3;
+                let owes = if ends { !between } else { !is_data };
+                assert_eq!(inbound.owes_head(), owes, "{bytes:?} at {at}");
+                assert_eq!(inbound.heads() == before, !(ends && between));
+            }
         }
     }
 

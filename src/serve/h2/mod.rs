@@ -54,6 +54,8 @@ pub(super) struct Http2<T, A: App> {
     acknowledged: Option<Tick>,
     /// The client did not take all when h2 last wrote.
     behind: bool,
+    /// A head was too slow: it ends when h2 has said so.
+    refused: bool,
     /// Why it ends, if it ends as it was asked to.
     why: Closed,
 }
@@ -95,6 +97,7 @@ where
             goaway_since: None,
             acknowledged: None,
             behind: false,
+            refused: false,
             why: Closed::Ended,
         }
     }
@@ -119,6 +122,9 @@ where
                 Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
                 Poll::Pending => {}
             }
+            if self.refused {
+                return Poll::Ready(self.why);
+            }
             self.note_written(ended);
             let (deadline, due) = self.deadline();
             let now = ready!(timer.as_mut().poll_due(cx, &server.clock, deadline));
@@ -136,6 +142,15 @@ where
                     streams.leaving.acknowledge.store(true, Ordering::Relaxed);
                 }
                 Due::Unacknowledged | Due::Lingered => return Poll::Ready(self.why),
+                // Other streams may be open, and end with it: h2 reads no further than the half head.
+                Due::HeadTooSlow => {
+                    let open = streams.open();
+                    open.iter().for_each(|open| open.give_up(End::Timeout));
+                    self.tell_timeout(Timeout::ReadHeader);
+                    self.why = Closed::Timeout(Timeout::ReadHeader);
+                    self.refused = true;
+                    self.go_away(now);
+                }
                 Due::Slow | Due::Tail => {
                     let slow = match due {
                         Due::Tail => streams.tail_expired(now),
@@ -252,6 +267,12 @@ where
             (self.streams.conn.write_stall_deadline(timeouts), Due::Slow),
             (
                 self.streams
+                    .head_since()
+                    .after(timeouts.effective_read_header()),
+                Due::HeadTooSlow,
+            ),
+            (
+                self.streams
                     .transport
                     .window_deadline(timeouts.effective_min_write_rate()),
                 Due::Slow,
@@ -289,6 +310,7 @@ enum Due {
     Leave,
     Unacknowledged,
     Lingered,
+    HeadTooSlow,
     /// The client does not take what is written.
     Slow,
     /// Nor the end of a response.

@@ -32,6 +32,8 @@ pub(in crate::serve) struct Streams {
     /// When the connection began to speak HTTP/2.
     pub began: Tick,
     pub leaving: Leaving,
+    /// Since when the client owes the end of a head; `NEVER` when it does not.
+    head_since: AtomicU64,
     named: Mutex<Slab<Arc<Exchange>>>,
     /// The one that ended last: h2 may still hold its answer.
     last: Mutex<Option<Arc<Exchange>>>,
@@ -51,6 +53,7 @@ fn set_begun(open: Option<Arc<OpenStream>>) -> Option<Arc<OpenStream>> {
 impl Streams {
     pub fn new(server: Arc<Server>, conn: Arc<Conn>) -> Self {
         let now = server.clock.now();
+        let accepted = conn.accepted;
         Streams {
             server,
             conn,
@@ -61,6 +64,7 @@ impl Streams {
             now: AtomicU64::new(0),
             began: now,
             leaving: Leaving::default(),
+            head_since: AtomicU64::new(accepted.0),
             named: Mutex::default(),
             last: Mutex::default(),
         }
@@ -164,6 +168,23 @@ impl Streams {
     /// The answer of the stream that ended last is written: it has been quiet since then.
     pub(super) fn quiet_from(&self, now: Tick) {
         self.idle_since.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// What the client owes, as its last bytes have left it. `new`: it is another head than before.
+    pub(super) fn owes_head(&self, owes: bool, new: bool) {
+        let since = self.head_since.load(Ordering::Relaxed);
+        if !owes {
+            if since != Tick::NEVER.0 {
+                self.head_since.store(Tick::NEVER.0, Ordering::Relaxed);
+            }
+        } else if new || since == Tick::NEVER.0 {
+            let now = self.server.clock.now();
+            self.head_since.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn head_since(&self) -> Tick {
+        Tick(self.head_since.load(Ordering::Relaxed))
     }
 
     fn count(&self) -> usize {

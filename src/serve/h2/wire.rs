@@ -68,7 +68,10 @@ impl Wire {
             self.close.saw_end();
         }
         let acknowledged = self.inbound.acknowledged_settings();
+        let heads = self.inbound.heads();
         self.inbound.saw(came);
+        let is_new = heads != self.inbound.heads();
+        streams.owes_head(self.inbound.owes_head(), is_new);
         if !acknowledged && self.inbound.acknowledged_settings() {
             let now = streams.server.clock.now();
             streams.leaving.set_round_trip(now.since(streams.began));
