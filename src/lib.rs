@@ -133,7 +133,8 @@ pub use real_ip::RealIpLayer;
 pub use request_id::RequestIdLayer;
 #[cfg(feature = "serve")]
 pub use serve::{
-    Limits, MinRate, Timeouts, serve, serve_connection_with_timeouts, serve_with_timeouts,
+    Http2Limits, Limits, MinRate, Protocols, Timeouts, serve, serve_connection_with_timeouts,
+    serve_with_timeouts,
 };
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};

@@ -12,7 +12,7 @@
 //! | [`BadFraming`](Reason::BadFraming) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
 //! | [`UnknownTransferCoding`](Reason::UnknownTransferCoding) | 501 | UNIMPLEMENTED 12 | `Connection: close` |
 //! | [`Malformed`](Reason::Malformed) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`HeadTooLarge`](Reason::HeadTooLarge) | 431 | - | `Connection: close` |
+//! | [`HeadTooLarge`](Reason::HeadTooLarge) | 431 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
 //! | [`TargetTooLong`](Reason::TargetTooLong) | 414 | - | `Connection: close` |
 //! | [`TlsOnPlainPort`](Reason::TlsOnPlainPort) | 400 | - | `Connection: close` |
 //! | [`BadPreface`](Reason::BadPreface) | 400 | - | `Connection: close` |

@@ -10,6 +10,7 @@ use super::app::App;
 use super::error::ServeError;
 use super::limits::Limits;
 use super::listener::Listener;
+use super::protocols::Protocols;
 use super::server::{OnConnection, Server};
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
@@ -30,6 +31,7 @@ pub struct Serve<L, A> {
     events: Events,
     on_connection: Option<OnConnection>,
     extensions: bool,
+    protocols: Protocols,
 }
 
 /// What part a server has in the shutdown.
@@ -53,6 +55,7 @@ impl<L: Listener, A: App> Serve<L, A> {
             events: Events::none(),
             on_connection: None,
             extensions: true,
+            protocols: Protocols::default(),
         }
     }
 
@@ -65,6 +68,12 @@ impl<L: Listener, A: App> Serve<L, A> {
     /// How much a connection may take. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets which versions of HTTP this server speaks. Default: [`Protocols::Both`].
+    pub fn protocols(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
         self
     }
 
@@ -177,6 +186,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
             let mut server = Server::new(self.timeouts, self.limits, lifecycle, self.events);
             server.on_connection = self.on_connection;
             server.extensions = self.extensions;
+            server.protocols = self.protocols;
             let server = Arc::new(server);
             match part {
                 Part::Drives(shutdown) => {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::half_close::HalfClose;
+use super::http2_limits::Http2Limits;
 
 /// How much a connection may take, and how many connections there may be.
 ///
@@ -21,6 +22,7 @@ pub struct Limits {
     pub(super) discard: u64,
     pub(super) drain_window: Duration,
     pub(super) half_close: HalfClose,
+    pub(super) http2: Http2Limits,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             discard: 256 * 1024,
             drain_window: Duration::from_millis(500),
             half_close: HalfClose::Probe,
+            http2: Http2Limits::default(),
         }
     }
 }
@@ -57,8 +60,8 @@ impl Limits {
         self
     }
 
-    /// The most headers of an HTTP/1 request: over it, 431. Default: `None`, which is hyper's 100;
-    /// any other number makes hyper allocate for each request.
+    /// The most headers of a request: over it, 431. Default: `None`, which is 100; on HTTP/1 any other number makes
+    /// hyper allocate for each request.
     #[must_use]
     pub fn max_headers(mut self, most: impl Into<Option<usize>>) -> Self {
         self.max_headers = most.into();
@@ -110,6 +113,19 @@ impl Limits {
     pub fn half_close(mut self, policy: HalfClose) -> Self {
         self.half_close = policy;
         self
+    }
+
+    /// Sets what is particular to HTTP/2: windows, buffers, resets. Default: [`Http2Limits::default`].
+    #[must_use]
+    pub fn http2(mut self, limits: Http2Limits) -> Self {
+        self.http2 = limits;
+        self
+    }
+
+    /// The most headers of an HTTP/2 request.
+    pub(super) fn effective_max_headers(&self) -> usize {
+        // hyper's own, for HTTP/1.
+        self.max_headers.unwrap_or(100)
     }
 
     /// Whether every one of them makes sense.
@@ -171,7 +187,7 @@ impl Limits {
         if Some(self.drain_window) > longest {
             return wrong("drain_window", "is longer than a week");
         }
-        Ok(())
+        self.http2.check()
     }
 }
 
@@ -183,6 +199,10 @@ pub struct InvalidLimit {
 }
 
 impl InvalidLimit {
+    pub(super) fn new(name: &'static str, problem: &'static str) -> Self {
+        InvalidLimit { name, problem }
+    }
+
     /// The setting's name, `max_connections`.
     pub fn name(&self) -> &'static str {
         self.name

@@ -110,12 +110,14 @@ mod h1;
 mod h2;
 mod half_close;
 mod host;
+mod http2_limits;
 mod io;
 mod limits;
 mod linger;
 mod listener;
 mod pace;
 mod parked;
+mod protocols;
 mod raw_head;
 mod request_body;
 mod response_body;
@@ -134,10 +136,12 @@ pub use builder::Serve;
 pub use connections::{Connections, ServeConnection, serve_connection_with_timeouts};
 pub use error::ServeError;
 pub use half_close::HalfClose;
+pub use http2_limits::Http2Limits;
 pub use io::ServeIo;
 pub use limits::{InvalidLimit, Limits};
 pub use listener::Listener;
 
+pub use protocols::Protocols;
 pub use request_body::{BodyError, RequestBody};
 pub use timeouts::{InvalidTimeout, Timeouts};
 

@@ -11,6 +11,7 @@ use super::clock::Tick;
 use super::conn::Doing;
 use super::h1::PARK_AFTER;
 use super::io::{Mode, ServeIo};
+use super::protocols::Protocols;
 use super::timer::Timer;
 use super::unread::may_be_unread;
 use crate::events::{Closed, Event, RequestInfo, Timeout};
@@ -164,6 +165,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         let could_be_http2 = self.fresh && !self.empty_lines && PREFACE.starts_with(bytes);
         if could_be_http2 && bytes.len() < PREFACE.len() {
             return None;
+        }
+        let spoken = match self.io.as_ref()?.guard.server.protocols {
+            Protocols::Both => true,
+            Protocols::Http1 => !could_be_http2,
+            Protocols::Http2 => could_be_http2,
+        };
+        if !spoken {
+            return Some(self.malformed());
         }
         let mut io = self.io.take()?;
         io.guard.hold();

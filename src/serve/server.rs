@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::clock::Clock;
 use super::conn::Conn;
 use super::limits::Limits;
+use super::protocols::Protocols;
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Events};
@@ -33,6 +34,7 @@ pub(super) struct Server {
     /// What the owner of the server puts into every request of a connection.
     pub on_connection: Option<OnConnection>,
     pub extensions: bool,
+    pub protocols: Protocols,
     pub http1: http1::Builder,
     /// Every connection.
     pub all: Arc<Tally>,
@@ -72,6 +74,7 @@ impl Server {
             events,
             on_connection: None,
             extensions: true,
+            protocols: Protocols::default(),
             all: Arc::default(),
             busy: Arc::default(),
             permits: limits.max_connections.map(Semaphore::new).map(Arc::new),

@@ -57,6 +57,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Future = AnswerFuture<A>;
 
     fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
+        let mut too_large = false;
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
             Source::Http2(streams) => {
@@ -64,12 +65,17 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                     let (asker, _) = Asker::of(&request, false);
                     return AnswerFuture::refused(asker);
                 }
-                let open = Streams::begin(streams);
+                let open = Streams::begin(streams, list_size(&request));
+                let most = streams.server.limits.effective_max_headers();
+                too_large = request.headers().len() > most || streams.has_too_much_of_heads();
                 (open.exchange.clone(), Some(open))
             }
         };
         let has_body = !request.body().is_end_stream();
-        let (asker, refusal) = Asker::of(&request, has_body);
+        let (asker, mut refusal) = Asker::of(&request, has_body);
+        if too_large {
+            refusal = Some(Reason::HeadTooLarge);
+        }
         if open.is_none() && exchange.holds_back() {
             exchange.hold_call();
             let held = Box::new(HeldCall {
@@ -92,6 +98,17 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         );
         AnswerFuture::new(answer, exchange, open, asker)
     }
+}
+
+/// The size of an HTTP/2 header list (RFC 9113, 6.5.2), but for what the pseudo-headers' names take.
+fn list_size<B>(request: &Request<B>) -> usize {
+    const OVERHEAD: usize = 32;
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let host = uri.authority().map_or(0, |host| host.as_str().len());
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+    target + host + 4 * OVERHEAD + fields.sum::<usize>()
 }
 
 /// A call that waits until it is known whether its request is one.

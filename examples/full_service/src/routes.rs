@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::{
     Extension, Router,
     http::{Request, StatusCode},
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use lameduck::request_id::RequestId;
 use tower::ServiceBuilder;
@@ -48,7 +48,8 @@ pub fn router(layers: Layers, websocket_idle: Duration) -> Router {
         .route("/stream", get(streams::stream))
         .route("/sse", get(sse::events))
         .route("/whoami", get(whoami::whoami))
-        .route("/ws", get(websocket::upgrade).layer(idle))
+        // GET on HTTP/1, CONNECT on HTTP/2 (RFC 8441).
+        .route("/ws", any(websocket::upgrade).layer(idle))
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such route\n") })
         .layer(layers)
 }

@@ -79,7 +79,21 @@ where
         io.conn().set_doing(Doing::Http2(streams.clone()));
         let executor = StreamExecutor::new(streams.clone());
         let limits = &server.limits;
-        let connection = http2::Builder::new(executor)
+        let http2 = &limits.http2;
+        let mut builder = http2::Builder::new(executor);
+        builder
+            .initial_stream_window_size(http2.initial_stream_window)
+            .initial_connection_window_size(http2.initial_connection_window)
+            .adaptive_window(http2.adaptive_window)
+            .max_frame_size(http2.max_frame_size)
+            .max_send_buf_size(http2.max_send_buffer)
+            .header_table_size(http2.header_table_size)
+            .max_pending_accept_reset_streams(http2.max_pending_reset)
+            .max_local_error_reset_streams(http2.max_local_error_reset);
+        if http2.connect_protocol {
+            builder.enable_connect_protocol();
+        }
+        let connection = builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_concurrent_streams)
             .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))

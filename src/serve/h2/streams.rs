@@ -34,6 +34,8 @@ pub(in crate::serve) struct Streams {
     pub leaving: Leaving,
     /// Since when the client owes the end of a head; `NEVER` when it does not.
     head_since: AtomicU64,
+    /// What the heads of the open streams take.
+    header_bytes: AtomicUsize,
     named: Mutex<Slab<Arc<Exchange>>>,
     /// The one that ended last: h2 may still hold its answer.
     last: Mutex<Option<Arc<Exchange>>>,
@@ -65,6 +67,7 @@ impl Streams {
             began: now,
             leaving: Leaving::default(),
             head_since: AtomicU64::new(accepted.0),
+            header_bytes: AtomicUsize::new(0),
             named: Mutex::default(),
             last: Mutex::default(),
         }
@@ -75,7 +78,7 @@ impl Streams {
     }
 
     /// A request came; its stream's future is about to be executed.
-    pub fn begin(this: &Arc<Self>) -> Arc<OpenStream> {
+    pub fn begin(this: &Arc<Self>, header_bytes: usize) -> Arc<OpenStream> {
         let (server, conn) = (this.server.clone(), this.conn.clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, true));
         this.count.fetch_add(1, Ordering::Relaxed);
@@ -84,9 +87,17 @@ impl Streams {
             streams: this.clone(),
             exchange,
             slot,
+            header_bytes,
         });
+        this.header_bytes.fetch_add(header_bytes, Ordering::Relaxed);
         drop(set_begun(Some(open.clone())));
         open
+    }
+
+    /// Whether the heads of the open streams take more than they may together.
+    pub fn has_too_much_of_heads(&self) -> bool {
+        let most = self.server.limits.http2.max_open_header_bytes;
+        self.header_bytes.load(Ordering::Relaxed) > most
     }
 
     /// The connection's task begins a poll: the clock is read again when it is next needed.
@@ -207,6 +218,7 @@ pub(in crate::serve) struct OpenStream {
     streams: Arc<Streams>,
     pub exchange: Arc<Exchange>,
     slot: usize,
+    header_bytes: usize,
 }
 
 impl OpenStream {
@@ -255,6 +267,9 @@ impl Drop for OpenStream {
         let streams = &self.streams;
         let named = streams.named().try_remove(self.slot);
         streams.set_last(named);
+        streams
+            .header_bytes
+            .fetch_sub(self.header_bytes, Ordering::Relaxed);
         streams.leaving.stream_ended();
         if self.exchange.is_tail() {
             streams.tails.fetch_sub(1, Ordering::Relaxed);
