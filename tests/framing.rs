@@ -4,12 +4,16 @@
 
 #[path = "framing/bodies.rs"]
 mod bodies;
+#[path = "framing/broken.rs"]
+mod broken;
 #[path = "framing/differential.rs"]
 mod differential;
 #[path = "framing/hosts.rs"]
 mod hosts;
 #[path = "framing/reference.rs"]
 mod reference;
+#[path = "framing/responses.rs"]
+mod responses;
 mod support;
 #[path = "framing/targets.rs"]
 mod targets;

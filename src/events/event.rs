@@ -78,9 +78,10 @@ pub enum Event<'a> {
     },
     /// The limit that instances share is asked again.
     RateLimitRestored,
-    /// The service failed instead of answering; the client got a 500.
+    /// The service failed: it returned an error, and the client got a 500; or it did what it may not, which
+    /// [`ServiceFault`](crate::serve::ServiceFault) names.
     ServiceError {
-        /// What it said.
+        /// What it said, or what was wrong.
         error: &'a (dyn std::error::Error + 'static),
         /// The request that it failed.
         request: RequestInfo<'a>,
@@ -186,6 +187,8 @@ pub enum Closed {
     Drained,
     /// It was cut at the end of the drain.
     Cut,
+    /// The service panicked (HTTP/1: on HTTP/2 that ends a stream only).
+    Panicked,
 }
 
 impl Closed {
@@ -198,19 +201,21 @@ impl Closed {
             Closed::ClientGone => "client_gone",
             Closed::Drained => "drained",
             Closed::Cut => "cut",
+            Closed::Panicked => "panicked",
         }
     }
 
-    /// All of them: the five that are no deadline, then the deadlines.
+    /// All of them: the six that are no deadline, then the deadlines.
     pub const ALL: &'static [Closed] = &{
-        let mut all = [Closed::Ended; 5 + Timeout::ALL.len()];
+        let mut all = [Closed::Ended; 6 + Timeout::ALL.len()];
         all[1] = Closed::Error;
         all[2] = Closed::Drained;
         all[3] = Closed::Cut;
         all[4] = Closed::ClientGone;
+        all[5] = Closed::Panicked;
         let mut at = 0;
         while at < Timeout::ALL.len() {
-            all[5 + at] = Closed::Timeout(Timeout::ALL[at]);
+            all[6 + at] = Closed::Timeout(Timeout::ALL[at]);
             at += 1;
         }
         all
@@ -225,7 +230,8 @@ impl Closed {
             Closed::Drained => 2,
             Closed::Cut => 3,
             Closed::ClientGone => 4,
-            Closed::Timeout(kind) => 5 + kind as usize,
+            Closed::Panicked => 5,
+            Closed::Timeout(kind) => 6 + kind as usize,
         }
     }
 }

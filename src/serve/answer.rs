@@ -1,18 +1,22 @@
 //! From the user's service back to hyper: the answer, and what becomes of the connection after it.
 
+use std::any::Any;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
+use hyper::upgrade::OnUpgrade;
 use pin_project::{pin_project, pinned_drop};
 
 use super::app::App;
 use super::discard::Discard;
 use super::exchange::{Exchange, State};
+use super::framing::{self, Frame, Framed, ServiceFault};
 use super::h2::OpenStream;
 use super::response_body::ResponseBody;
 use super::service::HeldCall;
@@ -20,7 +24,6 @@ use super::target::{self, Hosts};
 use crate::events::Event;
 use crate::phase::Phase;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
-use crate::track::has_no_body;
 
 pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
@@ -48,6 +51,8 @@ type Held<B> = (Response<ReplyBody<B>>, Discard);
 pub(super) enum Answer<F> {
     Service(#[pin] F),
     Refusal(Reason),
+    /// HTTP/2: the service panicked when it was called.
+    Panicked(Option<Box<dyn Any + Send>>),
     /// The service is not called yet.
     Held,
     /// HTTP/2: none, the client is to send the request elsewhere.
@@ -61,6 +66,8 @@ pub(super) struct Asker {
     asked: Asked,
     version: Version,
     method: Kind,
+    /// It asks for an upgrade that a 101 grants.
+    may_upgrade: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +92,9 @@ impl Asker {
                 Method::CONNECT => Kind::Connect,
                 _ => Kind::Other,
             },
+            // hyper's, whatever an HTTP/1.0 client asks for.
+            may_upgrade: version == Version::HTTP_11
+                && request.extensions().get::<OnUpgrade>().is_some(),
         };
         (asker, target::refusal(request, &hosts, has_body))
     }
@@ -94,13 +104,21 @@ impl Asker {
         self.asked.is_native_grpc()
     }
 
-    /// Whether the server drops the body of this answer unread.
-    fn drops_body(&self, status: StatusCode) -> bool {
-        has_no_body(self.method == Kind::Head, status)
+    /// A response is final: hyper ends the connection over another one (RFC 9110, 15.2).
+    fn may_get(&self, status: StatusCode) -> bool {
+        !status.is_informational() || self.upgrades(status)
+    }
+
+    /// Whether the connection ends with this response, below HTTP/2.
+    fn ends_with(&self, framed: &Framed) -> bool {
+        let ends_with_body =
+            self.version == Version::HTTP_10 && !framed.bodiless && framed.length.is_none();
+        // What follows a CONNECT was meant for the tunnel: it is no request.
+        framed.close || self.method == Kind::Connect || ends_with_body
     }
 
     fn upgrades(&self, status: StatusCode) -> bool {
-        (status == StatusCode::SWITCHING_PROTOCOLS && self.version < Version::HTTP_2)
+        (status == StatusCode::SWITCHING_PROTOCOLS && self.may_upgrade)
             || (self.method == Kind::Connect && status.is_success())
     }
 }
@@ -173,7 +191,13 @@ impl<A: App> Future for AnswerFuture<A> {
         if this.held.is_none() {
             let response = match this.answer.as_mut().project() {
                 Projected::Service(answer) => match answer.poll(cx) {
-                    Poll::Ready(Ok(response)) => ReplyBody::service(response),
+                    Poll::Ready(Ok(response)) if this.asker.may_get(response.status()) => {
+                        ReplyBody::service(response)
+                    }
+                    Poll::Ready(Ok(_)) => {
+                        exchange.tell_fault(ServiceFault::Status);
+                        refuse(exchange, Reason::Internal, this.asker)
+                    }
                     Poll::Ready(Err(error)) => {
                         let known = exchange.known();
                         let request = known.info();
@@ -188,6 +212,10 @@ impl<A: App> Future for AnswerFuture<A> {
                     Poll::Pending => return Poll::Pending,
                 },
                 Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
+                Projected::Panicked(panic) => match panic.take() {
+                    Some(panic) => resume_unwind(panic),
+                    None => return Poll::Pending,
+                },
                 Projected::Reset(_) | Projected::Held | Projected::Given => return Poll::Pending,
             };
             // The handler and all it held is dropped before its answer is sent: a request body among
@@ -255,37 +283,34 @@ fn finish<B: Body<Data = Bytes>>(
         return Poll::Pending;
     };
     let open = open.take();
-    if asker.upgrades(response.status()) {
+    let upgrades = asker.upgrades(response.status());
+    let to_head = asker.method == Kind::Head;
+    let framed = framing::correct(&mut response, Frame { to_head, upgrades });
+    if let Some(fault) = framed.fault {
+        exchange.tell_fault(fault);
+    }
+    if upgrades {
         exchange.set_upgraded();
         if let Some(open) = &open {
             open.goes_on_as_a_tunnel();
         }
-    } else if asker.version < Version::HTTP_2
-        && (exchange.must_close() || asker.method == Kind::Connect || departs(&exchange))
-    {
-        // What follows a CONNECT was meant for the tunnel: it is no request.
-        exchange.close_after_this();
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-        if asker.version == Version::HTTP_10 {
-            // Else hyper adds the `keep-alive` that the client asked for.
-            *response.version_mut() = Version::HTTP_10;
+    } else if asker.version < Version::HTTP_2 {
+        *response.version_mut() = Version::HTTP_11;
+        if exchange.must_close() || asker.ends_with(&framed) || departs(&exchange) {
+            exchange.close_after_this();
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().append(CONNECTION, close);
+            if asker.version == Version::HTTP_10 {
+                // Else hyper adds the `keep-alive` that the client asked for.
+                *response.version_mut() = Version::HTTP_10;
+            }
         }
     }
-    let unread = asker.drops_body(response.status());
-    if !unread && asker.version == Version::HTTP_11 && goes_in_chunks(&response) {
+    if asker.version == Version::HTTP_11 && !framed.bodiless && framed.length.is_none() {
         exchange.set_chunked();
     }
-    let dress = |body| ResponseBody::new(body, unread, exchange, open);
+    let dress = |body| ResponseBody::new(body, framed, exchange, open);
     Poll::Ready(Ok(response.map(dress)))
-}
-
-/// Whether hyper sends the body of this response to an HTTP/1.1 request in chunks. In doubt it says no.
-fn goes_in_chunks<B: Body>(response: &Response<B>) -> bool {
-    response.body().size_hint().exact().is_none()
-        && response.version() == Version::HTTP_11
-        && !response.headers().contains_key(CONTENT_LENGTH)
-        && !response.headers().contains_key(TRANSFER_ENCODING)
 }
 
 /// Whether this connection is asked to leave with this response.

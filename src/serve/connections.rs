@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -5,12 +6,14 @@ use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::app::App;
 use super::conn::ConnGuard;
 use super::error::ServeError;
 use super::io::ServeIo;
 use super::limits::Limits;
+use super::listener::Listener;
 use super::server::Server;
 use super::task::ConnTask;
 use super::timeouts::{InvalidTimeout, Timeouts};
@@ -142,10 +145,46 @@ impl Connections {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         A: App,
     {
+        self.serve_with_reset(io, info, service, reset_tcp)
+    }
+
+    /// As [`serve`](Self::serve), for a transport over TCP that is not a `TcpStream` itself: `reset` makes the
+    /// drop of it a reset, as [`Listener::reset`](super::Listener::reset) does, and is called before a
+    /// connection is dropped whose response was cut short. A response that ends with its connection looks
+    /// whole without it. Of a bare `TcpStream` `serve` knows how.
+    ///
+    /// ```
+    /// use lameduck::serve::{Connections, Listener};
+    /// use tokio::net::{TcpListener, TcpStream};
+    ///
+    /// struct Counted(TcpStream);
+    ///
+    /// fn reset(io: &Counted) {
+    ///     <TcpListener as Listener>::reset(&io.0);
+    /// }
+    /// # let _ = (reset, Connections::serve_with_reset::<TcpStream, axum::Router>);
+    /// ```
+    pub fn serve_with_reset<T, A>(
+        &self,
+        io: T,
+        info: ConnInfo,
+        service: A,
+        reset: fn(&T),
+    ) -> ServeConnection<T, A>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        A: App,
+    {
         let guard = ConnGuard::open(&self.server, info, None);
         ServeConnection {
-            task: ConnTask::new(ServeIo::new(io, |_| {}, guard), service),
+            task: ConnTask::new(ServeIo::new(io, reset, guard), service),
         }
+    }
+}
+
+fn reset_tcp<T: 'static>(io: &T) {
+    if let Some(stream) = (io as &dyn Any).downcast_ref::<TcpStream>() {
+        <TcpListener as Listener>::reset(stream);
     }
 }
 

@@ -15,6 +15,7 @@ use super::clock::Tick;
 use super::conn::Doing;
 use super::exchange::{Exchange, State};
 use super::farewell::LAST_WORDS;
+use super::framing::ServiceFault;
 use super::io::{Mode, ServeIo};
 use super::raw_head::RawHead;
 use super::service::{ConnService, Source};
@@ -97,10 +98,14 @@ where
             if self.exchange.body_open() || self.exchange.state() == State::Discarding {
                 self.discard(cx);
             }
-            let Some(connection) = &mut self.connection else {
+            let unwinding = Unwinding(self);
+            let Some(connection) = &mut unwinding.0.connection else {
+                std::mem::forget(unwinding);
                 return Poll::Ready(Next::Over(Closed::Ended));
             };
-            match Pin::new(connection).poll(cx) {
+            let polled = Pin::new(connection).poll(cx);
+            std::mem::forget(unwinding);
+            match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(self.ended()),
                 Poll::Ready(Err(error)) => return Poll::Ready(self.failed(&error)),
                 Poll::Pending => {}
@@ -240,7 +245,8 @@ where
         }
         self.exchange.conn.will_end(Closed::Error);
         if !error.is_parse() {
-            return Next::Over(Closed::Error);
+            // A body that failed, for one: where its end is the connection's it must not look whole.
+            return self.abort(Closed::Error);
         }
         let Some((io, read)) = self.take_io() else {
             return Next::Over(Closed::Error);
@@ -313,5 +319,23 @@ where
             }
         }
         Next::Over(why)
+    }
+}
+
+/// What a panic of the service, or of its body, leaves behind: the response is marked as cut short.
+struct Unwinding<'a, T, A>(&'a mut Http1<T, A>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App;
+
+impl<T, A> Drop for Unwinding<'_, T, A>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: App,
+{
+    /// Dropped by a panic only: it is forgotten on the way that has none.
+    fn drop(&mut self) {
+        self.0.exchange.tell_fault(ServiceFault::Panic);
+        drop(self.0.abort(Closed::Panicked));
     }
 }

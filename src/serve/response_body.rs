@@ -12,7 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::exchange::Exchange;
+use super::framing::{Framed, ServiceFault};
 use super::h2::OpenStream;
+use crate::BoxError;
 use crate::reply::ReplyBody;
 use crate::track::{End, Guard, TrackedBody};
 
@@ -35,27 +37,44 @@ pub(super) struct ResponseBody<B: Body<Data = Bytes>> {
     /// The body has ended, or has nothing left but these trailers: they may have to wait.
     ended: bool,
     trailers: Option<Box<HeaderMap>>,
+    /// There is no body, whatever the service gave.
+    bodiless: bool,
+    /// Without a body, the length that the head declares: hyper takes `Content-Length` out of a 304 to a GET
+    /// unless the body seems to have that length.
+    claims: u64,
+    /// How much is to come, where that has been promised.
+    left: Option<u64>,
+    /// Whom it concerns, where the service made the promise.
+    promised_to: Option<Arc<Exchange>>,
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    /// `unread`: the server drops it unread, because this answer has no body by definition.
     pub fn new(
         body: ReplyBody<B>,
-        unread: bool,
+        framed: Framed,
         exchange: Arc<Exchange>,
         open: Option<Arc<OpenStream>>,
     ) -> Self {
+        let claims = match (framed.bodiless, &open) {
+            (true, None) => framed.length.unwrap_or(0),
+            _ => 0,
+        };
+        let promised_to = framed.declared.then(|| exchange.clone());
         let guard = ResponseGuard(exchange);
         ResponseBody {
-            body: match unread {
+            body: match framed.bodiless {
                 true => TrackedBody::unread(body, guard),
                 false => TrackedBody::new(body, guard),
             },
             rest: Bytes::new(),
             open,
             given: 0,
-            ended: false,
+            ended: framed.bodiless,
             trailers: None,
+            bodiless: framed.bodiless,
+            claims,
+            left: framed.length.filter(|_| !framed.bodiless),
+            promised_to,
         }
     }
 
@@ -78,19 +97,61 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
+    /// Whether a body whose length was promised goes on where it should end. hyper writes no more than was
+    /// promised, and drops the rest in silence.
+    fn goes_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.as_mut().project();
+        if *this.left != Some(0) || this.open.is_some() || this.body.is_end_stream() {
+            return false;
+        }
+        match this.body.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => frame.data_ref().is_some_and(|data| !data.is_empty()),
+            Poll::Ready(None) => {
+                *self.project().ended = true;
+                false
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+        }
+    }
+
+    /// The body is not as long as was promised: the client is to see that it did not get what it was promised.
+    fn belied(&self) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
+        let fault = ServiceFault::ContentLength;
+        let open = self.open.as_ref().map(|open| &open.exchange);
+        let exchange = self.promised_to.as_ref().or(open);
+        let exchange = exchange.or_else(|| self.body.guard().map(|guard| &guard.0));
+        if let Some(exchange) = exchange {
+            exchange.tell_fault(fault);
+        }
+        Poll::Ready(Some(Err(fault.into())))
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     type Data = Piece;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let mut this = self.as_mut().project();
         if this.rest.is_empty() && !*this.ended {
             match ready!(this.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => *this.rest = data,
+                    Ok(data) => {
+                        if let Some(left) = this.left.as_mut() {
+                            match left.checked_sub(data.len() as u64) {
+                                Some(less) => *left = less,
+                                None => return self.belied(),
+                            }
+                        }
+                        *this.rest = data;
+                        if self.as_mut().goes_on(cx) {
+                            return self.belied();
+                        }
+                    }
                     Err(frame) => match frame.into_trailers() {
                         Ok(trailers) => {
                             *this.trailers = Some(Box::new(trailers));
@@ -102,10 +163,14 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
                         }
                     },
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => *this.ended = true,
             }
+            if self.ended && self.left.is_some_and(|left| left > 0) {
+                return self.belied();
+            }
         }
+        let this = self.as_mut().project();
         if this.rest.is_empty() {
             if self.waits_for_end() && !self.poll_taken(cx) {
                 return Poll::Pending;
@@ -127,13 +192,19 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-            && self.trailers.is_none()
-            && self.body.is_end_stream()
-            && !self.waits_for_end()
+        (self.bodiless && self.claims == 0)
+            || (!self.bodiless
+                && self.rest.is_empty()
+                && self.trailers.is_none()
+                && self.left.is_none_or(|left| left == 0)
+                && self.body.is_end_stream()
+                && !self.waits_for_end())
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.bodiless {
+            return SizeHint::with_exact(self.claims);
+        }
         let rest = self.rest.len() as u64;
         let body = self.body.size_hint();
         let mut hint = SizeHint::new();

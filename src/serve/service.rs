@@ -1,5 +1,6 @@
 //! From hyper's request to the user's service.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use http::header::EXPECT;
@@ -167,6 +168,13 @@ fn begin<A: App>(
         false => RequestBody::empty(),
     });
     match refusal {
+        None if exchange.is_http2() => {
+            // A panic in the call is its stream's: here it would end the connection with all others.
+            match catch_unwind(AssertUnwindSafe(|| app.start(request))) {
+                Ok(answer) => Answer::Service(answer),
+                Err(panic) => Answer::Panicked(Some(panic)),
+            }
+        }
         None => Answer::Service(app.start(request)),
         Some(reason) => {
             exchange.close_after_this();

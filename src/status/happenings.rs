@@ -36,7 +36,15 @@ pub(super) struct Happenings {
 }
 
 /// The names of `closed`; a deadline that passed is told by name among the rare things.
-const CLOSED: [&str; 6] = ["ended", "timeout", "error", "drained", "cut", "client_gone"];
+const CLOSED: [&str; 7] = [
+    "ended",
+    "timeout",
+    "error",
+    "drained",
+    "cut",
+    "client_gone",
+    "panicked",
+];
 
 /// What the lock is for.
 #[derive(Default)]
@@ -94,6 +102,7 @@ impl Happenings {
                     Closed::Drained => 3,
                     Closed::Cut => 4,
                     Closed::ClientGone => 5,
+                    Closed::Panicked => 6,
                 };
                 self.closed[index].fetch_add(1, Ordering::Relaxed);
             }

@@ -600,6 +600,7 @@ async fn everything_that_can_happen_is_counted() {
         Closed::Drained,
         Closed::Cut,
         Closed::ClientGone,
+        Closed::Panicked,
     ];
     for why in ways {
         events.tell(|| Event::Opened { peer: None });
@@ -607,9 +608,9 @@ async fn everything_that_can_happen_is_counted() {
     }
     let told = snapshot(&page).await;
     let connections = &told["connections"];
-    assert_eq!(connections["opened"], 6);
+    assert_eq!(connections["opened"], ways.len());
     let closed = json!({
-        "ended": 1, "timeout": 1, "error": 1, "drained": 1, "cut": 1, "client_gone": 1
+        "ended": 1, "timeout": 1, "error": 1, "drained": 1, "cut": 1, "client_gone": 1, "panicked": 1
     });
     assert_eq!(connections["closed"], closed);
     // The two accept errors are one kind, and one entry.

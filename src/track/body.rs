@@ -78,6 +78,12 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         })
     }
 
+    /// The guard, until it is ended.
+    #[cfg(feature = "serve")]
+    pub(crate) fn guard(&self) -> Option<&G> {
+        self.guard.as_ref()
+    }
+
     /// The length that the message's `Content-Length` declares, if it does: once so many bytes have passed,
     /// a drop is [`End::Complete`]. A server that has written them all may drop the body without a poll for
     /// its end, as hyper does on HTTP/1, and a stream does not know that it is there.
@@ -89,8 +95,12 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
 }
 
 /// Whether an answer has no body by definition (RFC 9110, 6.4.1): what there is of one is dropped unread.
-pub(crate) fn has_no_body(to_head: bool, status: StatusCode) -> bool {
-    to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+fn has_no_body(to_head: bool, status: StatusCode) -> bool {
+    to_head
+        || matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+        )
 }
 
 /// What `Content-Length` declares, where there is one that is a number.

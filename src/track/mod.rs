@@ -37,8 +37,6 @@ mod tests;
 
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) use body::content_length;
-#[cfg(feature = "serve")]
-pub(crate) use body::has_no_body;
 pub use body::{Guard, TrackedBody};
 pub use end::End;
 pub use tally::{Tally, TallyGuard};

@@ -9,6 +9,7 @@ use crate::deadlines::Change;
 use crate::events::{Event, RequestInfo};
 use crate::request_id::RequestId;
 use crate::route::{self, Route};
+use crate::serve::framing::ServiceFault;
 use crate::served::{Fact, ServedRequest};
 use crate::track::End;
 
@@ -168,5 +169,17 @@ impl ServedRequest for Exchange {
         given_up
             .copied()
             .or_else(|| self.server.cutting().then_some(End::Cut))
+    }
+}
+
+impl Exchange {
+    /// The service did what it may not, and the request is known.
+    pub fn tell_fault(&self, fault: ServiceFault) {
+        let events = &self.server.events;
+        if events.is_heard() {
+            let (error, known) = (&fault, self.known());
+            let request = known.info();
+            events.tell(|| Event::ServiceError { error, request });
+        }
     }
 }

@@ -396,6 +396,10 @@ impl Exchange {
         self.unclear.store(true, Relaxed);
     }
 
+    pub fn is_http2(&self) -> bool {
+        self.http2
+    }
+
     pub fn upgraded(&self) -> bool {
         self.upgraded.load(Relaxed)
     }

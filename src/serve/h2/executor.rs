@@ -8,8 +8,10 @@ use hyper::rt::Executor;
 use pin_project::pin_project;
 
 use super::streams::{OpenStream, Streams};
+use crate::serve::exchange::Exchange;
 use crate::serve::exchange::State;
 use crate::serve::farewell::LAST_WORDS;
+use crate::serve::framing::ServiceFault;
 use crate::serve::timer::Timer;
 
 /// Runs the streams of one connection, each as a task with its deadlines.
@@ -82,7 +84,12 @@ impl<F: Future> StreamTask<F> {
             }
             exchange.begin_poll();
             let polled = match this.future.as_mut().as_pin_mut() {
-                Some(future) => future.poll(cx),
+                Some(future) => {
+                    let unwinding = Unwinding(exchange);
+                    let polled = future.poll(cx);
+                    std::mem::forget(unwinding);
+                    polled
+                }
                 None => return Poll::Ready(()),
             };
             if polled.is_ready() {
@@ -123,5 +130,14 @@ impl<F: Future> StreamTask<F> {
                 None => {}
             }
         }
+    }
+}
+
+/// Dropped by a panic only, which ends the stream.
+struct Unwinding<'a>(&'a Exchange);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        self.0.tell_fault(ServiceFault::Panic);
     }
 }

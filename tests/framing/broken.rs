@@ -1,0 +1,156 @@
+//! A response that breaks looks broken to its client, and a panic concerns its own request.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use lameduck::serve::{Connections, RequestBody};
+use lameduck::{ConnInfo, Limits, Timeouts};
+use tokio::net::TcpListener;
+
+use crate::support::*;
+
+/// Half of a body, and then by the path an error or a panic.
+fn breaks(request: &Request<RequestBody>) -> Response<Body> {
+    let (mut sender, body) = channel();
+    let path = request.uri().path().to_owned();
+    tokio::spawn(async move {
+        let _ = sender.send_data(Bytes::from_static(b"half of it")).await;
+        tokio::time::sleep(ms(30)).await;
+        match path.as_str() {
+            "/fails" => sender.abort(std::io::Error::other("broke")),
+            _ => {
+                let _ = sender.send_data(Bytes::from_static(b"panic")).await;
+            }
+        }
+    });
+    let panics = |frame: http_body::Frame<Bytes>| {
+        if frame.data_ref().is_some_and(|data| &data[..] == b"panic") {
+            panic!("as the test wants");
+        }
+        frame
+    };
+    Response::new(body.map_frame(panics).boxed_unsync())
+}
+
+fn service() -> App {
+    app(
+        |request: Request<RequestBody>| -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+            match request.uri().path() {
+                "/call" => panic!("as the test wants"),
+                "/handler" => Box::pin(async { panic!("as the test wants") }),
+                "/slow" => Box::pin(async {
+                    tokio::time::sleep(ms(300)).await;
+                    reply(200, "slow")
+                }),
+                "/ok" | "/good" => Box::pin(async { reply(200, "ok") }),
+                _ => {
+                    let response = breaks(&request);
+                    Box::pin(async { response })
+                }
+            }
+        },
+    )
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_is_seen_to_be_incomplete_on_http1() {
+    let server = Server::start(Timeouts::default(), service()).await;
+    for path in ["/fails", "/panics"] {
+        for request in [
+            format!("GET {path} HTTP/1.0\r\n\r\n"),
+            format!("GET {path} HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"),
+        ] {
+            let mut client = server.connect().await;
+            client.send(request).await;
+            assert_eq!(client.read_until_close().await.how, How::Reset, "{path}");
+        }
+        let mut client = server.connect().await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))
+            .await;
+        let ending = client.read_until_close().await;
+        assert!(
+            !ending.bytes.ends_with(b"0\r\n\r\n"),
+            "{path}: {:?}",
+            ending.text()
+        );
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_is_seen_to_be_incomplete_in_an_accept_loop_of_ones_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let connections = Connections::new(Timeouts::default(), Limits::default()).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, peer) = listener.accept().await.unwrap();
+            let info = ConnInfo::new(Some(peer), None);
+            tokio::spawn(connections.serve(stream, info, service()));
+        }
+    });
+    for path in ["/fails", "/panics"] {
+        let mut client = Raw::connect(addr).await;
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n")).await;
+        assert_eq!(client.read_until_close().await.how, How::Reset, "{path}");
+    }
+    let mut client = Raw::connect(addr).await;
+    client.send("GET /ok HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.read_until_close().await.how, How::Fin);
+}
+
+#[tokio::test]
+async fn what_breaks_on_http2_ends_its_stream_only() {
+    let server = Server::start(Timeouts::default(), service()).await;
+    let (mut sender, connection, _heard) = h2_connect(server.addr).await;
+    tokio::spawn(connection);
+    let request = |path: &str| Request::get(format!("http://a{path}")).body(()).unwrap();
+    let (slow, _) = sender.send_request(request("/slow"), true).unwrap();
+    for path in ["/call", "/handler", "/fails", "/panics"] {
+        let (answer, _) = sender.send_request(request(path), true).unwrap();
+        let ended = async {
+            let mut body = match answer.await {
+                Ok(answer) => answer.into_body(),
+                Err(error) => return Err(error),
+            };
+            while let Some(data) = body.data().await {
+                data?;
+            }
+            Ok(())
+        };
+        let error = within(LIMIT, path, ended).await.expect_err(path);
+        assert!(error.is_reset(), "{path}: {error:?}");
+    }
+    let slow = within(LIMIT, "the other stream", slow)
+        .await
+        .expect("it is unharmed");
+    assert_eq!(slow.status(), 200);
+    let panics = server
+        .told()
+        .iter()
+        .filter(|told| told.contains("it panicked"))
+        .count();
+    assert_eq!(panics, 3, "{:?}", server.told());
+}
+
+#[tokio::test]
+async fn a_panic_is_named_as_why_its_connection_closed() {
+    let server = Server::start(Timeouts::default(), service()).await;
+    for path in ["/call", "/handler", "/panics"] {
+        let mut client = server.connect().await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))
+            .await;
+        let _ = client.read_until_close().await;
+        server.until_open(0).await;
+        let told = server.told();
+        let closed = told.iter().rfind(|told| told.contains("closed")).unwrap();
+        assert!(closed.ends_with(": panicked"), "{path}: {closed}");
+        let named = |told: &&String| told.contains("it panicked") && told.contains(path);
+        assert_eq!(told.iter().filter(named).count(), 1, "{path}: {told:?}");
+    }
+}
