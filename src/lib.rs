@@ -70,9 +70,9 @@
 //! | `status` | `status::StatusPage` | `serve` |
 //! | `full` | all of them | |
 //!
-//! The crate has no unsafe code. MSRV: 1.85.
+//! The crate has no unsafe code but for one call of the system (`ioctl(SIOCOUTQ)`, on Linux). MSRV: 1.85.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[macro_use]

@@ -121,6 +121,11 @@ impl Conn {
         Some(now)
     }
 
+    /// A write does not go through yet, but the peer takes what came before it.
+    pub fn write_trickles(&self, now: Tick) {
+        self.write_blocked.store(now.0, Relaxed);
+    }
+
     pub fn write_is_blocked(&self) -> bool {
         self.write_blocked.load(Relaxed) != Tick::NEVER.0
     }

@@ -32,7 +32,7 @@ pub(super) struct Farewell<T> {
     deadline: Tick,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Farewell<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
     /// Of a connection whose head, of which this much came, began at `since`, before hyper had it.
     pub fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
         let (server, conn) = (io.guard.server.clone(), io.conn().clone());

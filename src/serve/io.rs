@@ -15,6 +15,7 @@ use super::conn::{Conn, ConnGuard};
 use super::exchange::{Exchange, State};
 use super::h2::{Streams, Wire};
 use super::half_close::Watch;
+use super::held::held_by_kernel;
 use super::linger::Linger;
 
 /// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
@@ -99,7 +100,7 @@ impl Mode {
     }
 }
 
-impl<T> ServeIo<T> {
+impl<T: 'static> ServeIo<T> {
     pub(super) fn new(io: T, reset: fn(&T), guard: ConnGuard) -> Self {
         ServeIo {
             io,
@@ -244,8 +245,16 @@ impl<T> ServeIo<T> {
         match poll {
             Poll::Pending => {
                 let since = conn.write_blocks(clock);
-                if let Some(pace) = pace.filter(|pace| !pace.waits()) {
-                    pace.begin_wait(since);
+                if let Some(pace) = pace {
+                    let held = held_by_kernel(&self.io);
+                    if held.is_some_and(|held| pace.hold(held)) {
+                        let now = clock.now();
+                        pace.progress(now);
+                        conn.write_trickles(now);
+                    }
+                    if !pace.waits() {
+                        pace.begin_wait(since);
+                    }
                 }
                 if matches!(self.mode, Mode::Upgraded) {
                     conn.set_writer(cx.waker());
@@ -272,7 +281,7 @@ impl<T> ServeIo<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for ServeIo<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -323,7 +332,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServeIo<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServeIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

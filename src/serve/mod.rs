@@ -110,6 +110,7 @@ mod grpc_messages;
 mod h1;
 mod h2;
 mod half_close;
+mod held;
 mod host;
 mod http2_limits;
 mod io;

@@ -10,6 +10,10 @@ use crate::min_rate::MinRate;
 /// was stopped.
 const LATE: Duration = Duration::from_secs(1);
 
+/// The steps in which a receive buffer that is full opens its window again: a 16th of it on Linux (of 128 KiB), half of
+/// a small one, a segment at least.
+const STEP: u64 = 8 * 1024;
+
 /// One direction of one request or connection: what moved, and since when the server waits for more.
 ///
 /// The words are `Relaxed`. Who moves the bytes writes the first four, who holds the timer the last two;
@@ -17,6 +21,8 @@ const LATE: Duration = Duration::from_secs(1);
 pub(super) struct Pace {
     /// Bytes that have moved.
     moved: AtomicU64,
+    /// How many of them the kernel still holds: the peer has not had them yet. Looked at where the server waits.
+    held: AtomicU64,
     /// Since when the server has been waiting for the next byte; `NEVER` when it is not.
     since: AtomicU64,
     /// The time waited so far, without the wait under way.
@@ -27,6 +33,8 @@ pub(super) struct Pace {
     window_end: AtomicU64,
     /// What had moved when it began.
     window_base: AtomicU64,
+    /// What it has of the surplus of the one before.
+    window_lent: AtomicU64,
 }
 
 /// What became of a window.
@@ -41,11 +49,13 @@ impl Pace {
     pub const fn new() -> Self {
         Pace {
             moved: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             since: AtomicU64::new(Tick::NEVER.0),
             waited: AtomicU64::new(0),
             origin: AtomicU64::new(0),
             window_end: AtomicU64::new(0),
             window_base: AtomicU64::new(0),
+            window_lent: AtomicU64::new(0),
         }
     }
 
@@ -77,6 +87,27 @@ impl Pace {
     pub fn count(&self, bytes: usize) {
         let moved = self.moved.load(Relaxed).wrapping_add(bytes as u64);
         self.moved.store(moved, Relaxed);
+    }
+
+    /// The kernel holds so many of the bytes. Returns whether the peer has had some since this was last called in
+    /// the same wait.
+    pub fn hold(&self, bytes: u64) -> bool {
+        let before = self.held.swap(bytes, Relaxed);
+        self.waits() && bytes < before
+    }
+
+    /// What the peer has had.
+    fn arrived(&self) -> u64 {
+        self.moved().wrapping_sub(self.held.load(Relaxed))
+    }
+
+    /// How much of a window's surplus the next one may have. A kernel tells its peer that it has read something in
+    /// steps, so that a window may lack what the one before it has too much.
+    fn step(&self) -> u64 {
+        match self.held.load(Relaxed) {
+            0 => 0,
+            _ => STEP,
+        }
     }
 
     pub fn since(&self) -> Tick {
@@ -138,11 +169,12 @@ impl Pace {
     pub fn judge(&self, now: Tick, rate: MinRate, stalls: bool, first: u32) -> Verdict {
         let due = self.window_deadline(Some(rate));
         let before = self.window_end.load(Relaxed);
-        let moved = self.moved();
+        let moved = self.arrived();
         let brought = moved.wrapping_sub(self.window_base.load(Relaxed));
+        let lent = self.window_lent.load(Relaxed);
         let slow = before != 0
             && now.since(due) <= LATE
-            && brought < rate.bytes_per_window()
+            && brought.saturating_add(lent) < rate.bytes_per_window()
             && !(stalls && brought == 0);
         if slow {
             return Verdict::TooSlow;
@@ -154,6 +186,13 @@ impl Pace {
         let end = waited.after(Some(length)).0.max(1);
         self.window_end.store(end, Relaxed);
         self.window_base.store(moved, Relaxed);
+        let surplus = match before {
+            0 => 0,
+            _ => brought
+                .saturating_add(lent)
+                .saturating_sub(rate.bytes_per_window()),
+        };
+        self.window_lent.store(self.step().min(surplus), Relaxed);
         Verdict::Goes
     }
 

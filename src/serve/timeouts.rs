@@ -56,10 +56,12 @@ use crate::min_rate::{MinRate, RateProblem};
 ///
 /// # What the kernel hides
 ///
-/// A socket asks for more only when some 64 KiB of what it holds are sent, and a client's kernel takes
-/// what its process does not read. A peer slower than about 2 kB/s on a response larger than these
-/// buffers therefore looks as if it stood still, and `write_stall` decides. For the same reason the first
-/// window of a `min_write_rate` is twice as long.
+/// A socket asks for more only when some 64 KiB of what it holds are sent. On Linux the server therefore asks the
+/// kernel how much of it the peer has acknowledged, so that a reader of 300 bytes a second does not look like one
+/// that stands still. Elsewhere, and where the transport is not a TCP or Unix socket (TLS), one slower than about
+/// 2 kB/s does, and `write_stall` decides. A client's kernel takes what its process does not read, and says in
+/// steps that there is room again: the first window of a `min_write_rate` is twice as long, and a window may use up
+/// to 8 KiB that the one before it had too much.
 ///
 /// ```
 /// use lameduck::Timeouts;

@@ -16,7 +16,7 @@ const LOOK: usize = 512;
 /// How much of the next requests is read ahead while one is being served: behind it nothing is seen.
 const READ_AHEAD: usize = 4096;
 
-impl<T: AsyncRead + AsyncWrite + Unpin> ServeIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
     /// Called when hyper has nothing left to write and the request is still being served: looks whether its
     /// client is still there. hyper reads then only if it waits for the request's body.
     pub(super) fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -27,11 +27,11 @@ none of them: then stalls and minimum rates end what is slow. --drip is the paus
 Ends with 1 if an attacking connection was held for longer than its deadline plus 1 s, or a normal request failed.";
 
 /// What ends each attack with the defaults: a body whose first window (10 s, after a grace of 5 s) brings too little,
-/// and a response of which the peer takes too little in its first window, which is twice as long.
+/// and a response of which the peer takes nothing that its kernel would tell.
 const DEFAULTS: Deadlines = Deadlines {
     read_header: Duration::from_secs(5),
     read: Duration::from_secs(15),
-    write: Duration::from_secs(25),
+    write: Duration::from_secs(30),
     idle: Duration::from_secs(120),
     drip: Duration::from_secs(9),
 };

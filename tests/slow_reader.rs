@@ -1,0 +1,68 @@
+//! A client that takes a large response slowly over a real socket, whose kernel tells the server's seldom.
+#![cfg(all(feature = "serve", target_os = "linux"))]
+
+mod support;
+
+use std::time::Duration;
+
+use http::Response;
+use lameduck::Timeouts;
+use support::{Server, app, full, ms};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::time::{Instant, timeout};
+
+/// Reads `step` bytes each 250 ms of a large response, for `time`; how long the server let it.
+async fn read_slowly(server: &Server, step: usize, time: Duration) -> Duration {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = socket.connect(server.addr).await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let mut bytes = vec![0; step];
+    while began.elapsed() < time {
+        tokio::time::sleep(ms(250)).await;
+        match timeout(ms(5_000), client.read(&mut bytes)).await {
+            Ok(Ok(1..)) => {}
+            ended => {
+                eprintln!("{ended:?}");
+                break;
+            }
+        }
+    }
+    began.elapsed()
+}
+
+async fn server(timeouts: Timeouts) -> Server {
+    let large = || async { Response::new(full(vec![b'.'; 4 << 20])) };
+    Server::start(timeouts, app(move |_| large())).await
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_stand_still() {
+    // The socket says that it takes more when 64 KiB have been sent, which takes this reader 8 s.
+    let server = server(Timeouts::none().write_stall(ms(3_000))).await;
+    let lived = read_slowly(&server, 2_048, ms(9_000)).await;
+    assert!(lived >= ms(9_000), "cut after {lived:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_does() {
+    let server = server(Timeouts::none().write_stall(ms(1_000))).await;
+    let mut reader = server.connect().await;
+    reader.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    server.until_open(1).await;
+    // Reads nothing at all: the server closes all the same.
+    server.until_open(0).await;
+    assert!(
+        server
+            .told()
+            .iter()
+            .any(|event| event.contains("write_stall")),
+        "{:?}",
+        server.told()
+    );
+}
