@@ -26,13 +26,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server: Arc<Server>) {
     // The drain waits for the last connection to be taken out of the queue.
     let _busy = Tally::enter(&server.busy);
-    listener.prepare();
+    let inherits = listener.prepare(&server.limits);
+    // What the system has accepted before that has inherited nothing.
+    let mut older = inherits;
     let lifecycle = server.lifecycle.clone();
     let mut draining = pin!(lifecycle.reached(Phase::Draining));
     let mut pauses = Pauses::default();
     loop {
         let next = async {
             let permit = permit(&server).await;
+            if older {
+                // Past tokio's notices of readiness, which say nothing of an empty queue.
+                if let Some(accepted) = listener.accept_queued().transpose() {
+                    return (accepted, permit);
+                }
+                older = false;
+            }
             (listener.accept().await, permit)
         };
         let (accepted, permit) = tokio::select! {
@@ -43,6 +52,9 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
         match accepted {
             Ok((io, info)) => {
                 pauses.over();
+                if older || !inherits {
+                    L::configure(&io, &server.limits);
+                }
                 open::<L, A>(&server, &app, io, info, permit);
             }
             Err(error) if is_of_one_connection(&error) => {
@@ -78,7 +90,10 @@ async fn empty<L: Listener, A: App>(
     // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
     for _ in 0..65_536 {
         match listener.accept_queued() {
-            Ok(Some((io, info))) => open::<L, A>(server, &app, io, info, None),
+            Ok(Some((io, info))) => {
+                L::configure(&io, &server.limits);
+                open::<L, A>(server, &app, io, info, None);
+            }
             Ok(None) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

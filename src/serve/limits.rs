@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::half_close::HalfClose;
 use super::http2_limits::Http2Limits;
+use super::keepalive::Keepalive;
 
 /// How much a connection may take, and how many connections there may be.
 ///
@@ -23,6 +24,8 @@ pub struct Limits {
     pub(super) drain_window: Duration,
     pub(super) half_close: HalfClose,
     pub(super) http2: Http2Limits,
+    pub(super) tcp_keepalive: Keepalive,
+    pub(super) tcp_user_timeout: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -38,6 +41,8 @@ impl Default for Limits {
             drain_window: Duration::from_millis(500),
             half_close: HalfClose::Probe,
             http2: Http2Limits::default(),
+            tcp_keepalive: Keepalive::default(),
+            tcp_user_timeout: None,
         }
     }
 }
@@ -115,6 +120,27 @@ impl Limits {
         self
     }
 
+    /// Sets when the kernel asks a silent TCP peer whether it is still there. Default: after 15 s; a peer that
+    /// has vanished is given up 150 s after its last byte. It is for the connections that a `TcpListener`
+    /// accepts; an accept loop of your own sets its sockets itself.
+    #[must_use]
+    pub fn tcp_keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.tcp_keepalive = keepalive;
+        self
+    }
+
+    /// Sets how long bytes that were sent may go unacknowledged, or a shut window unopened, before the kernel
+    /// gives the peer up (TCP_USER_TIMEOUT; Linux and Android). Default: `None`, some 15 minutes of
+    /// retransmissions, unless a deadline comes first.
+    ///
+    /// It also takes the place of [`Keepalive::probes`]: a peer that answers no probe is given up when it has
+    /// been silent for this long. So it must not be shorter than the silence before the first probe.
+    #[must_use]
+    pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.tcp_user_timeout = timeout.into();
+        self
+    }
+
     /// Sets what is particular to HTTP/2: windows, buffers, resets. Default: [`Http2Limits::default`].
     #[must_use]
     pub fn http2(mut self, limits: Http2Limits) -> Self {
@@ -183,6 +209,30 @@ impl Limits {
         }
         if Some(self.ping_timeout) > longest {
             return wrong("ping_timeout", "is longer than a week");
+        }
+        if let Err(problem) = self.tcp_keepalive.check() {
+            return wrong("tcp_keepalive", problem);
+        }
+        if self
+            .tcp_user_timeout
+            .is_some_and(|timeout| timeout < Duration::from_millis(1))
+        {
+            return wrong(
+                "tcp_user_timeout",
+                "below 1 ms it would be off; `None` switches it off",
+            );
+        }
+        if self.tcp_user_timeout > longest {
+            return wrong(
+                "tcp_user_timeout",
+                "is longer than a week; `None` switches it off",
+            );
+        }
+        if self.tcp_user_timeout.is_some() && self.tcp_user_timeout < self.tcp_keepalive.idle() {
+            return wrong(
+                "tcp_user_timeout",
+                "is shorter than the silence before the first keep-alive probe, and would end connections at it",
+            );
         }
         if Some(self.drain_window) > longest {
             return wrong("drain_window", "is longer than a week");

@@ -6,6 +6,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::limits::Limits;
 use crate::conn_info::ConnInfo;
 
 /// Where connections come from: a TCP or Unix socket, or what the user makes.
@@ -16,15 +17,28 @@ pub trait Listener: Send + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Called once before the first connection is accepted. Default: nothing.
-    fn prepare(&mut self) {}
+    /// Called once before the first connection is accepted: sets what accepted sockets inherit, and returns
+    /// whether that is all there is to set. Default: nothing, and `false`.
+    ///
+    /// A listener around another one passes this call and [`configure`](Self::configure) on.
+    fn prepare(&mut self, limits: &Limits) -> bool {
+        let _ = limits;
+        false
+    }
+
+    /// Called for a connection before it is served, if its socket may not have inherited everything: always where
+    /// [`prepare`](Self::prepare) returned `false`, else for connections that the system may have accepted before
+    /// that. Default: nothing.
+    fn configure(io: &Self::Io, limits: &Limits) {
+        let _ = (io, limits);
+    }
 
     /// Waits for a connection. Must be cancel safe: dropped before it is ready, no connection is lost.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, ConnInfo)>> + Send;
 
     /// Gives a connection that the system has accepted already, without waiting: asked when the drain
     /// begins, until there is none, because a socket that is closed with connections in its queue resets
-    /// them. Default: there is none.
+    /// them; and after a [`prepare`](Self::prepare) that returned `true`. Default: there is none.
     ///
     /// # Errors
     ///
@@ -49,10 +63,15 @@ const NOTSENT_LOWAT: u32 = 128 * 1024;
 impl Listener for TcpListener {
     type Io = TcpStream;
 
-    fn prepare(&mut self) {
-        // Accepted sockets inherit it. Best effort: an older kernel serves as well without.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = SockRef::from(&*self).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+    /// On Linux accepted sockets inherit all of it, which spares some system calls each.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn prepare(&mut self, limits: &Limits) -> bool {
+        set_options(&SockRef::from(&*self), limits);
+        true
+    }
+
+    fn configure(stream: &TcpStream, limits: &Limits) {
+        set_options(&SockRef::from(stream), limits);
     }
 
     async fn accept(&mut self) -> io::Result<(TcpStream, ConnInfo)> {
@@ -81,9 +100,19 @@ impl Listener for TcpListener {
     }
 }
 
+/// Best effort: without them a connection is only slower, or finds out later that its peer has vanished.
+fn set_options(socket: &SockRef<'_>, limits: &Limits) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _ = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT);
+        let _ = socket.set_tcp_user_timeout(limits.tcp_user_timeout);
+    }
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = limits.tcp_keepalive.set_on(socket);
+}
+
 fn set_up(stream: TcpStream, peer: SocketAddr) -> (TcpStream, ConnInfo) {
-    // Neither failure is one of the connection: it would only be slower, or not know its own address.
-    let _ = stream.set_nodelay(true);
+    // Best effort: a connection serves as well without its own address.
     let info = ConnInfo::new(Some(peer), stream.local_addr().ok());
     (stream, info)
 }

@@ -114,6 +114,7 @@ mod held;
 mod host;
 mod http2_limits;
 mod io;
+mod keepalive;
 mod limits;
 mod linger;
 mod listener;
@@ -141,6 +142,7 @@ pub use framing::ServiceFault;
 pub use half_close::HalfClose;
 pub use http2_limits::Http2Limits;
 pub use io::ServeIo;
+pub use keepalive::Keepalive;
 pub use limits::{InvalidLimit, Limits};
 pub use listener::Listener;
 
