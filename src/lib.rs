@@ -50,7 +50,8 @@
 //! # The order of a stack
 //!
 //! From the outside in: [`HealthLayer`], whose probes no other layer sees; `MetricsLayer`, [`RequestIdLayer`] and
-//! `AccessLogLayer`, which see what the others refuse; then what [`stack()`] composes: [`InFlightLayer`],
+//! `AccessLogLayer`, which see what the others refuse; CORS, if there is any (see [`stack`](mod@stack)); then what
+//! [`stack()`] composes: [`InFlightLayer`],
 //! [`DrainLayer`], [`RealIpLayer`], `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`]; then what is your own.
 //! The layers are tower layers over `http` requests, for axum, tonic, warp or a plain `service_fn`; they need
 //! no `serve`, but only `serve` sees the socket.
@@ -78,6 +79,7 @@
 #[macro_use]
 mod all;
 
+mod accept;
 #[cfg(feature = "tracing")]
 pub mod access_log;
 mod allowed_hosts;

@@ -118,7 +118,7 @@ async fn on_the_wire() {
         .ask("POST /readyz HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
         .await;
     assert_eq!(post.status, 405);
-    assert_eq!(post.header("allow"), Some("GET, HEAD"));
+    assert_eq!(post.header("allow"), Some("GET, HEAD, OPTIONS"));
     drop(raw);
     server.finish().await;
 }

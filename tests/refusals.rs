@@ -3,7 +3,10 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use http::{Request, Response};
+use lameduck::events::{Event, Events};
 use lameduck::{Limits, RequestIdLayer, Timeouts};
 use support::{Answer, How, Setup, app, ms, reply};
 
@@ -259,4 +262,57 @@ async fn half_a_head_is_not_taken_for_the_request_before_it() {
         .filter(|told| told.contains("/good"))
         .collect();
     assert!(named.is_empty(), "{named:?}");
+}
+
+/// A dual-stack listener sees IPv4 clients as `::ffff:a.b.c.d`: they are spelt as IPv4 everywhere.
+#[tokio::test]
+async fn a_dual_stack_listener_spells_ipv4_as_ipv4() {
+    use std::net::{Ipv6Addr, SocketAddr};
+    let socket = tokio::net::TcpSocket::new_v6().unwrap();
+    if socket.bind((Ipv6Addr::UNSPECIFIED, 0).into()).is_err() {
+        return; // a host without IPv6
+    }
+    let listener = socket.listen(16).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (seen, shutdown) = (told.clone(), lameduck::Shutdown::new().signals(false));
+    let handle = shutdown.handle();
+    let app = app(
+        |request: Request<lameduck::serve::RequestBody>| async move {
+            let info = request
+                .extensions()
+                .get::<lameduck::ConnInfo>()
+                .copied()
+                .unwrap();
+            reply(
+                200,
+                format!("{} {}", info.peer.unwrap().ip(), info.local.unwrap().ip()),
+            )
+        },
+    );
+    let events = Events::to(move |event: &Event<'_>| seen.lock().unwrap().push(event.to_string()));
+    let serve = lameduck::serve(listener, app)
+        .events(events)
+        .shutdown(shutdown);
+    let server = tokio::spawn(serve.into_future());
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    let Ok(stream) = tokio::net::TcpStream::connect(to).await else {
+        return; // IPv6 only
+    };
+    let mut client = support::Raw::over(stream);
+    assert_eq!(client.ask(GOOD).await.text(), "127.0.0.1 127.0.0.1");
+    client.send("bad\r\n\r\n").await;
+    client.read_until_close().await;
+    drop(client);
+    handle.drain_now();
+    support::within(support::LIMIT, "the end", server)
+        .await
+        .unwrap()
+        .unwrap();
+    let told = told.lock().unwrap();
+    assert!(
+        told.iter().any(|told| told.contains("(127.0.0.1:")),
+        "{told:?}"
+    );
+    assert!(!told.iter().any(|told| told.contains("ffff")), "{told:?}");
 }

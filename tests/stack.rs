@@ -2,6 +2,8 @@
 //! function, on `lameduck::serve` and on the servers of axum and tonic.
 #![cfg(all(feature = "serve", feature = "axum", feature = "rate-limit"))]
 
+#[path = "stack/cors.rs"]
+mod cors;
 #[path = "stack/grpc.rs"]
 mod grpc;
 #[path = "stack/http.rs"]

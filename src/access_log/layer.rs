@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use super::AccessLog;
 use super::line::Line;
-use crate::conn_info::{ClientIp, peer_of};
+use crate::conn_info::{ClientIp, folded, peer_of};
 
 /// Writes a line for each request; see the [module](super).
 #[derive(Clone)]
@@ -74,7 +74,7 @@ impl Shared {
     pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
         let extensions = request.extensions();
         let peer = match &self.peer {
-            Some(peer) => peer(extensions),
+            Some(peer) => peer(extensions).map(folded),
             None => peer_of(extensions),
         };
         let client = match (ClientIp::of(extensions), &self.client) {

@@ -74,10 +74,7 @@ async fn names_and_fields_are_the_documented_ones() {
         .version(Version::HTTP_2)
         .header("x-request-id", "r1")
         .header("authorization", "secret")
-        .extension(ConnInfo::new(
-            Some("[::ffff:192.0.2.1]:4711".parse().unwrap()),
-            None,
-        ))
+        .extension(ConnInfo::new(Some("192.0.2.1:4711".parse().unwrap()), None))
         .body(())
         .unwrap();
     let answer = service.oneshot(request).await.unwrap();
@@ -96,7 +93,7 @@ async fn names_and_fields_are_the_documented_ones() {
         json!({
             "level": "INFO", "target": "lameduck::access", "message": "request",
             "method": "POST", "path": "/a/path", "status": 200, "version": "2", "bytes_out": 5,
-            "client": "192.0.2.1", "peer": "[::ffff:192.0.2.1]:4711", "request_id": "r1",
+            "client": "192.0.2.1", "peer": "192.0.2.1:4711", "request_id": "r1",
             "end": "complete",
         })
     );

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Extensions;
 
-use super::ConnInfo;
+use super::{ConnInfo, folded};
 
 /// Who sent a request, and why that is believed; what [`real_ip`](crate::real_ip) found.
 ///
@@ -15,7 +15,7 @@ pub struct ClientIp {
     /// The client's address, IPv4-mapped IPv6 folded to IPv4; `None` if nothing that can be trusted tells
     /// one.
     pub ip: Option<IpAddr>,
-    /// The socket's peer, unchanged.
+    /// The socket's peer, IPv4-mapped IPv6 folded to IPv4.
     pub peer: Option<SocketAddr>,
     /// Why this address was chosen.
     pub verdict: Verdict,
@@ -23,8 +23,12 @@ pub struct ClientIp {
 
 impl ClientIp {
     /// What was found.
-    pub const fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: Verdict) -> Self {
-        ClientIp { ip, peer, verdict }
+    pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: Verdict) -> Self {
+        ClientIp {
+            ip: ip.map(|ip| ip.to_canonical()),
+            peer: peer.map(folded),
+            verdict,
+        }
     }
 
     /// What [`RealIpLayer`](crate::RealIpLayer) found for the request with these extensions; `None` if the

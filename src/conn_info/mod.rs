@@ -17,8 +17,8 @@ pub use client::{ClientIp, Verdict};
 /// The two ends of the connection that a request came over, and the client behind the proxies once
 /// [`real_ip`](crate::real_ip) has looked for it. `serve` puts it into every request's extensions.
 ///
-/// `peer` and `local` are the socket's addresses, and no layer changes them: behind a proxy the peer is the
-/// proxy.
+/// `peer` and `local` are the socket's addresses, with IPv4-mapped IPv6 folded to IPv4, and no layer changes them:
+/// behind a proxy the peer is the proxy.
 ///
 /// One extension for both, which [`real_ip`](crate::real_ip) fills in its place, because each extension
 /// of a request is an allocation.
@@ -38,11 +38,12 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
-    /// The two ends of a connection.
-    pub const fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
+    /// The two ends of a connection; IPv4-mapped IPv6 addresses, as a dual-stack listener has them, are folded to
+    /// IPv4.
+    pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         ConnInfo {
-            peer,
-            local,
+            peer: peer.map(folded),
+            local: local.map(folded),
             client: None,
             arrived: None,
         }
@@ -68,14 +69,25 @@ impl Hash for ConnInfo {
     }
 }
 
+/// One spelling of an address, whatever the listener: IPv4-mapped IPv6 as IPv4.
+pub(crate) fn folded(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
 /// The socket's peer, from `serve`, or with feature `axum` from axum's `ConnectInfo`.
 pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
     if let Some(info) = extensions.get::<ConnInfo>() {
-        return info.peer;
+        return info.peer.map(folded);
     }
     #[cfg(feature = "axum")]
     if let Some(info) = extensions.get::<axum::extract::ConnectInfo<SocketAddr>>() {
-        return Some(info.0);
+        return Some(folded(info.0));
     }
     None
 }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::report::{HealthReport, Status};
 use super::{Health, json};
-use crate::reply::get_or_head_only;
+use crate::reply::only;
 
 /// Which of the three questions a probe asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub(super) enum Pending {
 
 /// How an answer is to be spelt.
 struct Form {
+    options: bool,
     details: bool,
     head_only: bool,
     /// The request's own, emptied: the answer's need not be allocated.
@@ -40,13 +41,16 @@ impl Probe {
     pub(super) fn answer<B>(self, health: &Health, request: Request<B>) -> Pending {
         let head_only = match *request.method() {
             Method::GET => false,
-            Method::HEAD => true,
-            _ => return Pending::Now(Some(get_or_head_only())),
+            // OPTIONS is what HAProxy's `option httpchk` asks with: the status is the answer.
+            Method::HEAD | Method::OPTIONS => true,
+            _ => return Pending::Now(Some(only("GET, HEAD, OPTIONS"))),
         };
+        let options = request.method() == Method::OPTIONS;
         let details = health.shared.details.shown_to(&request);
         let mut headers = request.into_parts().0.headers;
         headers.clear();
         let form = Form {
+            options,
             details,
             head_only,
             headers,
@@ -87,7 +91,14 @@ impl Form {
             let nosniff = HeaderValue::from_static("nosniff");
             headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         }
-        if self.head_only {
+        if self.options {
+            headers.insert(
+                header::ALLOW,
+                HeaderValue::from_static("GET, HEAD, OPTIONS"),
+            );
+            headers.remove(header::CONTENT_TYPE);
+            body = Bytes::new();
+        } else if self.head_only {
             // What GET would have sent (RFC 9110, 9.3.2); the empty body would say 0.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             body = Bytes::new();

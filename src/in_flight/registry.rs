@@ -8,7 +8,7 @@ use http::{Method, Request};
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::conn_info::{ConnInfo, arrival_of};
+use crate::conn_info::{arrival_of, peer_of};
 use crate::route::{self, Route};
 use crate::served::{self, Fact};
 use crate::track::{End, Guard, Tally};
@@ -57,10 +57,7 @@ impl Registry {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
             route: route::matched(request.extensions()).cloned(),
-            peer: request
-                .extensions()
-                .get()
-                .and_then(|info: &ConnInfo| info.peer),
+            peer: peer_of(request.extensions()),
             started: arrival_of(request.extensions()),
         };
         let shard = this_thread() & (this.shards.len() - 1);

@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::classic::classic;
 use crate::AllowedHosts;
+use crate::accept::{Accept, Specific};
 use crate::reply::get_or_head_only;
 use crate::single_flight::SingleFlight;
 
@@ -196,29 +197,19 @@ fn respond(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Full
     response
 }
 
-/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), with a weight that is not 0.
-/// `*/*` does not: a person with curl is better served with plain text.
+/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), and does not like the classic one more. `*/*`
+/// does not ask for it: a person with curl is better served with plain text.
 fn accepts_open_metrics(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT).into_iter();
-    let ranges = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    let mut open = ranges.filter(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("application/openmetrics-text"));
-        named && !parts.any(is_weight_zero)
-    });
-    open.next().is_some()
-}
-
-fn is_weight_zero(parameter: &str) -> bool {
-    let weight = parameter
-        .split_once('=')
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
-        .and_then(|(_, weight)| weight.trim().parse::<f32>().ok());
-    weight == Some(0.0)
+    let accept = Accept::of(headers);
+    let open = match accept.weight("application", "openmetrics-text") {
+        Some((Specific::Exact, weight)) => weight,
+        _ => 0,
+    };
+    let classic = match accept.weight("text", "plain") {
+        Some((Specific::Exact, weight)) => weight,
+        _ => 0,
+    };
+    open > 0 && open >= classic
 }
 
 impl<B> Service<Request<B>> for MetricsService {

@@ -77,9 +77,14 @@ impl Quota {
         self.burst
     }
 
-    /// How long it takes until one request is given back.
+    /// How long it takes until one request is given back: rounded up to a nanosecond, so that no more pass than the
+    /// quota has.
     pub(crate) fn interval(&self) -> Duration {
-        self.period / self.requests.max(1)
+        let whole = self.period / self.requests.max(1);
+        match whole * self.requests.max(1) < self.period {
+            true => whole + Duration::from_nanos(1),
+            false => whole,
+        }
     }
 
     /// As governor spells it.
@@ -111,7 +116,7 @@ impl Quota {
             "a period of no time has no end; the least is a nanosecond a request"
         } else if self.period > YEAR {
             "the period is longer than a year"
-        } else if self.interval().is_zero() {
+        } else if (self.period / self.requests).is_zero() {
             "more than one request a nanosecond is no limit"
         } else if self
             .interval()
@@ -242,6 +247,30 @@ mod tests {
             assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
         }
         assert_eq!("100/s  burst 100".parse(), Ok(Quota::per_second(100)));
+    }
+
+    /// Rounded down, 600 million a second were a billion.
+    #[test]
+    fn an_interval_never_gives_back_more_than_the_quota_has() {
+        for quota in [
+            Quota::per_second(3),
+            Quota::per_second(600_000_000),
+            Quota::per_second(999_999_999),
+            Quota::per_minute(7),
+            Quota::per(1, Duration::from_nanos(1)),
+        ] {
+            let quota = quota.check().unwrap();
+            assert!(
+                quota.interval() * quota.requests() >= quota.period(),
+                "{quota:?}"
+            );
+            let less = quota.interval() - Duration::from_nanos(1);
+            assert!(
+                less * quota.requests() < quota.period(),
+                "no more than needed: {quota:?}"
+            );
+        }
+        assert_eq!(Quota::per_second(100).interval(), Duration::from_millis(10));
     }
 
     #[test]

@@ -338,3 +338,29 @@ async fn a_paused_clock_holds_here_too() {
     tokio::time::advance(Duration::from_secs(86_400)).await;
     assert_eq!(status(&layer, Request::new(())).await, 200);
 }
+
+/// The time before which no key can be dead is lowered by a new key: else a key that died is not found, and a live
+/// one gives way in its place.
+#[test]
+fn a_new_key_that_dies_early_makes_room_for_the_next_one() {
+    use super::shard::Shard;
+    let spelt = [Quota::per_second(1).burst(10).spelt().unwrap()];
+    let mut shard = Shard::new(&spelt, 2, Default::default());
+    let second = SECOND.as_nanos() as u64;
+    let mut take = |name: &str, now: u64| {
+        let key = Key::from(name);
+        let hash = std::hash::BuildHasher::hash_one(
+            &std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default(),
+            key,
+        );
+        shard.take(hash, &key, now, WhenFull::Forget)
+    };
+    for _ in 0..10 {
+        assert!(take("old", 0).decision.admitted);
+        assert!(take("older", 0).decision.admitted);
+    }
+    // Both live for ten seconds: one of them gives way, and the bound has been set to their end.
+    assert!(take("brief", 0).full);
+    // `brief` is dead after a second, and makes room by itself.
+    assert!(!take("new", 2 * second).full, "a live key was forgotten");
+}

@@ -34,6 +34,24 @@ pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
+/// `192.0.2.1:80`, `2001:db8::1:80`, `[2001:db8::1]:80`: always with a port, which stands behind the last colon. An
+/// address without one cannot be told from one with, so it is taken for none.
+pub(super) fn read_with_port(entry: &[u8]) -> Option<IpAddr> {
+    if entry.len() > LONGEST {
+        return None;
+    }
+    let (ip, port) = std::str::from_utf8(entry).ok()?.rsplit_once(':')?;
+    if !is_port(port) {
+        return None;
+    }
+    let bracketed = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']'));
+    let ip: IpAddr = match bracketed {
+        Some(ip) => ip.parse::<Ipv6Addr>().ok()?.into(),
+        None => ip.parse().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
 /// An IPv6 address, its zone cut off: it has a meaning only on the host that wrote it.
 fn zoned(ip: &str) -> Option<Ipv6Addr> {
     let ip = match ip.split_once('%') {

@@ -8,7 +8,8 @@ use http::header::{FORWARDED, InvalidHeaderName};
 /// not write, a client can.
 ///
 /// Parsed from the header's name in any case; a name other than the two lists is a header
-/// [`Named`](Self::Named).
+/// [`Named`](Self::Named), or with `:port` behind it [`NamedWithPort`](Self::NamedWithPort), which
+/// `CloudFront-Viewer-Address` is by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientIpHeader {
@@ -20,9 +21,16 @@ pub enum ClientIpHeader {
     /// A header that holds one address and that the proxy overwrites, such as `X-Real-IP` or
     /// `CF-Connecting-IP`. Two lines, or two addresses in one, cannot be read.
     Named(HeaderName),
+    /// The same, but the address always has a port behind its last colon, IPv6 without brackets:
+    /// `CloudFront-Viewer-Address: 2600:300:f:abcd::9:9985`. An address without a port cannot be read.
+    NamedWithPort(HeaderName),
 }
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const CLOUDFRONT: HeaderName = HeaderName::from_static("cloudfront-viewer-address");
+
+/// Stands behind the name of a header whose address has a port.
+const WITH_PORT: &str = ":port";
 
 impl ClientIpHeader {
     /// The header's name.
@@ -33,7 +41,7 @@ impl ClientIpHeader {
         match self {
             ClientIpHeader::XForwardedFor => &XFF,
             ClientIpHeader::Forwarded => &RFC7239,
-            ClientIpHeader::Named(name) => name,
+            ClientIpHeader::Named(name) | ClientIpHeader::NamedWithPort(name) => name,
         }
     }
 }
@@ -44,6 +52,8 @@ impl From<HeaderName> for ClientIpHeader {
             ClientIpHeader::XForwardedFor
         } else if name == FORWARDED {
             ClientIpHeader::Forwarded
+        } else if name == CLOUDFRONT {
+            ClientIpHeader::NamedWithPort(name)
         } else {
             ClientIpHeader::Named(name)
         }
@@ -54,13 +64,21 @@ impl FromStr for ClientIpHeader {
     type Err = InvalidHeaderName;
 
     fn from_str(name: &str) -> Result<Self, InvalidHeaderName> {
-        Ok(HeaderName::from_bytes(name.trim().as_bytes())?.into())
+        let name = name.trim();
+        match name.strip_suffix(WITH_PORT) {
+            Some(name) => HeaderName::from_bytes(name.as_bytes()).map(Self::NamedWithPort),
+            None => Ok(HeaderName::from_bytes(name.as_bytes())?.into()),
+        }
     }
 }
 
-/// The header's name, in lower case.
+/// As it is parsed, in lower case.
 impl fmt::Display for ClientIpHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().as_str())
+        f.write_str(self.name().as_str())?;
+        match self {
+            ClientIpHeader::NamedWithPort(name) if *name != CLOUDFRONT => f.write_str(WITH_PORT),
+            _ => Ok(()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
-use crate::conn_info::{Verdict, peer_of};
+use crate::conn_info::{Verdict, folded, peer_of};
 use crate::events::{Event, Events, RequestInfo};
 use crate::reply::{Reason, Reply};
 
@@ -110,7 +110,7 @@ impl Shared {
 
     pub(super) fn peer_of(&self, extensions: &Extensions) -> Option<SocketAddr> {
         match &self.peer {
-            Some(peer) => peer(extensions),
+            Some(peer) => peer(extensions).map(folded),
             None => peer_of(extensions),
         }
     }

@@ -44,12 +44,15 @@
 //! | the peer | the header | address | verdict |
 //! |---|---|---|---|
 //! | is no trusted proxy | is ignored | the peer's | `peer` |
-//! | has no address (a Unix socket) | is ignored | none | `unknown` |
+//! | has no address (a Unix socket), and `unix` is not among the trusted | is ignored | none | `unknown` |
 //! | is trusted | is missing, or has no entry | the peer's | `no_header` |
 //! | is trusted | right to left past trusted proxies, ends at another address | that one | `forwarded` |
 //! | is trusted | names trusted proxies only | the leftmost | `all_trusted` |
 //! | is trusted | has an entry that cannot be read before another address | the one to its right, or the peer's | `unreadable` |
 //! | is trusted | has more than 32 entries before another address | the 32nd from the right | `too_many` |
+//!
+//! With `unix` among the trusted a peer without an address is a trusted proxy; where the table says the peer's address
+//! there is none, and `no_header` is `unknown`.
 //!
 //! With a number of proxies, [`RealIpLayer::hops`], the peer is not asked (it may have no address). The
 //! client is that entry from the right: `forwarded`; with fewer entries `too_few`, and if it cannot be read
@@ -70,7 +73,8 @@
 //!   `for="1.1.1.1` cannot swallow the `, for=203.0.113.9` that a proxy appends, on the same line or on
 //!   another.
 //! * Any other header, [`ClientIpHeader::Named`]: one line with one address, as in `X-Forwarded-For`; a
-//!   number of proxies is not counted there. An address of a trusted proxy is flagged as `all_trusted`.
+//!   number of proxies is not counted there. [`ClientIpHeader::NamedWithPort`]: always with a port, behind the last
+//!   colon. An address of a trusted proxy is flagged as `all_trusted`.
 //!
 //! The work is linear in the size of the header, and allocates nothing.
 

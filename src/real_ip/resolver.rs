@@ -68,15 +68,15 @@ impl Resolver {
         let peer_ip = peer.map(|peer| peer.ip().to_canonical());
         let (ip, verdict) = match (&self.trust, peer_ip) {
             (Trust::Hops(0), Some(ip)) => (Some(ip), Verdict::Peer),
+            (Trust::Proxies(trusted), None) if trusted.contains_unix() => {
+                self.walk(trusted, None, headers)
+            }
             (Trust::Hops(0), None) | (Trust::Proxies(_), None) => (None, Verdict::Unknown),
             (Trust::Hops(n), _) => self.count(*n, headers),
             (Trust::Proxies(trusted), Some(ip)) if !trusted.contains(ip) => {
                 (Some(ip), Verdict::Peer)
             }
-            (Trust::Proxies(trusted), Some(ip)) => {
-                let (ip, verdict) = self.walk(trusted, ip, headers);
-                (Some(ip), verdict)
-            }
+            (Trust::Proxies(trusted), Some(_)) => self.walk(trusted, peer_ip, headers),
         };
         ClientIp::new(ip, peer, verdict)
     }
@@ -85,19 +85,24 @@ impl Resolver {
     fn walk(
         &self,
         trusted: &TrustedProxies,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         headers: &HeaderMap,
-    ) -> (IpAddr, Verdict) {
+    ) -> (Option<IpAddr>, Verdict) {
+        // A Unix socket's peer has no address to fall back on.
+        let silent = match peer {
+            Some(_) => Verdict::NoHeader,
+            None => Verdict::Unknown,
+        };
         let lines = headers.get_all(self.header.name());
         let read = match self.header {
             ClientIpHeader::XForwardedFor => address::read,
             ClientIpHeader::Forwarded => forwarded::read,
-            ClientIpHeader::Named(_) => {
-                return match single(lines.iter()) {
-                    Single::None => (peer, Verdict::NoHeader),
+            ClientIpHeader::Named(_) | ClientIpHeader::NamedWithPort(_) => {
+                return match self.single(lines.iter()) {
+                    Single::None => (peer, silent),
                     Single::Unreadable => (peer, Verdict::Unreadable),
-                    Single::Ip(ip) if trusted.contains(ip) => (ip, Verdict::AllTrusted),
-                    Single::Ip(ip) => (ip, Verdict::Forwarded),
+                    Single::Ip(ip) if trusted.contains(ip) => (Some(ip), Verdict::AllTrusted),
+                    Single::Ip(ip) => (Some(ip), Verdict::Forwarded),
                 };
             }
         };
@@ -112,13 +117,13 @@ impl Resolver {
                 return (last, Verdict::Unreadable);
             };
             if !trusted.contains(ip) {
-                return (ip, Verdict::Forwarded);
+                return (Some(ip), Verdict::Forwarded);
             }
-            last = ip;
+            last = Some(ip);
             hops += 1;
         }
         match hops {
-            0 => (last, Verdict::NoHeader),
+            0 => (last, silent),
             _ => (last, Verdict::AllTrusted),
         }
     }
@@ -129,8 +134,8 @@ impl Resolver {
         let read = match self.header {
             ClientIpHeader::XForwardedFor => address::read,
             ClientIpHeader::Forwarded => forwarded::read,
-            ClientIpHeader::Named(_) => {
-                return match single(lines.iter()) {
+            ClientIpHeader::Named(_) | ClientIpHeader::NamedWithPort(_) => {
+                return match self.single(lines.iter()) {
                     Single::None => (None, Verdict::TooFew),
                     Single::Unreadable => (None, Verdict::Unreadable),
                     Single::Ip(ip) => (Some(ip), Verdict::Forwarded),
@@ -148,6 +153,22 @@ impl Resolver {
         }
     }
 
+    /// The address of a header that has exactly one line with exactly one.
+    fn single<'a>(&self, mut lines: impl Iterator<Item = &'a http::HeaderValue>) -> Single {
+        let read = match self.header {
+            ClientIpHeader::NamedWithPort(_) => address::read_with_port,
+            _ => address::read,
+        };
+        match (lines.next(), lines.next()) {
+            (None, _) => Single::None,
+            (Some(line), None) => match read(entries::trim(line.as_bytes())) {
+                Some(ip) => Single::Ip(ip),
+                None => Single::Unreadable,
+            },
+            (Some(_), Some(_)) => Single::Unreadable,
+        }
+    }
+
     fn quotes(&self) -> bool {
         self.header == ClientIpHeader::Forwarded
     }
@@ -157,16 +178,4 @@ enum Single {
     None,
     Unreadable,
     Ip(IpAddr),
-}
-
-/// The address of a header that has exactly one line with exactly one.
-fn single<'a>(mut lines: impl Iterator<Item = &'a http::HeaderValue>) -> Single {
-    match (lines.next(), lines.next()) {
-        (None, _) => Single::None,
-        (Some(line), None) => match address::read(entries::trim(line.as_bytes())) {
-            Some(ip) => Single::Ip(ip),
-            None => Single::Unreadable,
-        },
-        (Some(_), Some(_)) => Single::Unreadable,
-    }
 }

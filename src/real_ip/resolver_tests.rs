@@ -233,3 +233,114 @@ fn forwarded_elements() {
     let lines = [(name, r#"for="6.6.6.6"#), (name, "for=10.0.0.2")];
     resolves(&resolver, &lines, Some("10.0.0.2"), Verdict::Unreadable);
 }
+
+#[test]
+fn a_unix_socket_s_peer_is_trusted_only_when_asked_for() {
+    let resolve = |trusted: &str, header: ClientIpHeader, value: Option<&str>| {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.append(header.name().clone(), value.parse().unwrap());
+        }
+        let resolver = Resolver::new(trusted.parse().unwrap()).header(header);
+        let found = resolver.resolve(None, &headers);
+        (found.ip.map(|ip| ip.to_string()), found.verdict)
+    };
+    let (xff, real) = (
+        ClientIpHeader::XForwardedFor,
+        "x-real-ip".parse::<ClientIpHeader>().unwrap(),
+    );
+    let some = |ip: &str| Some(ip.to_owned());
+    let list = Some("6.6.6.6, 203.0.113.9, 10.0.0.2");
+    for (trusted, header, value, expected) in [
+        ("loopback, private", &xff, list, (None, Verdict::Unknown)),
+        (
+            "unix, private",
+            &xff,
+            list,
+            (some("203.0.113.9"), Verdict::Forwarded),
+        ),
+        ("unix", &xff, list, (some("10.0.0.2"), Verdict::Forwarded)),
+        ("unix", &xff, None, (None, Verdict::Unknown)),
+        ("unix", &xff, Some("unknown"), (None, Verdict::Unreadable)),
+        (
+            "unix, private",
+            &xff,
+            Some("10.0.0.2"),
+            (some("10.0.0.2"), Verdict::AllTrusted),
+        ),
+        (
+            "unix",
+            &real,
+            Some("203.0.113.9"),
+            (some("203.0.113.9"), Verdict::Forwarded),
+        ),
+        ("unix", &real, None, (None, Verdict::Unknown)),
+    ] {
+        assert_eq!(
+            resolve(trusted, header.clone(), value),
+            expected,
+            "{trusted} {value:?}"
+        );
+    }
+    // With a peer that has an address it changes nothing.
+    let only_unix = Resolver::new("unix".parse().unwrap());
+    resolves(
+        &only_unix,
+        &[("x-forwarded-for", "6.6.6.6")],
+        Some("10.0.0.1"),
+        Verdict::Peer,
+    );
+}
+
+#[test]
+fn a_header_with_a_port_is_cut_at_the_last_colon() {
+    let cloudfront = "CloudFront-Viewer-Address";
+    let header: ClientIpHeader = cloudfront.parse().unwrap();
+    assert_eq!(header.to_string(), "cloudfront-viewer-address");
+    let own: ClientIpHeader = "X-Client:port".parse().unwrap();
+    assert_eq!(own.to_string(), "x-client:port");
+    assert_eq!(own.to_string().parse::<ClientIpHeader>().unwrap(), own);
+    let with =
+        |header: &ClientIpHeader| Resolver::new("private".parse().unwrap()).header(header.clone());
+    for (value, expected) in [
+        ("203.0.113.9:46532", Some("203.0.113.9")),
+        ("2600:300:f:abcd::9:9985", Some("2600:300:f:abcd::9")),
+        ("2600:300:f:abcd::9:46532", Some("2600:300:f:abcd::9")),
+        (
+            "2600:300:f:abcd:1:2:3:4:46532",
+            Some("2600:300:f:abcd:1:2:3:4"),
+        ),
+        ("[2600:300::9]:443", Some("2600:300::9")),
+        ("::ffff:203.0.113.9:443", Some("203.0.113.9")),
+        ("::1:80", Some("::1")),
+        ("203.0.113.9", None),
+        ("203.0.113.9:", None),
+        ("203.0.113.9:+80", None),
+        ("203.0.113.9:99999", None),
+        ("2600:300:f:abcd:1:2:3:4", None),
+        ("a:80", None),
+        (":80", None),
+        ("203.0.113.9:80, 203.0.113.10:80", None),
+    ] {
+        let verdict = match expected {
+            Some(_) => Verdict::Forwarded,
+            None => Verdict::Unreadable,
+        };
+        let expected = expected.or(Some("10.0.0.1"));
+        resolves(
+            &with(&header),
+            &[("cloudfront-viewer-address", value)],
+            expected,
+            verdict,
+        );
+        resolves(&with(&own), &[("x-client", value)], expected, verdict);
+    }
+    // Other headers are read as before: what may be an address as a whole is one.
+    let plain: ClientIpHeader = "x-real-ip".parse().unwrap();
+    resolves(
+        &with(&plain),
+        &[("x-real-ip", "2600:300:f:abcd::9:9985")],
+        Some("2600:300:f:abcd::9:9985"),
+        Verdict::Forwarded,
+    );
+}

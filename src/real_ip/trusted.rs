@@ -13,7 +13,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// * addresses, which are networks of one: `192.0.2.1` is `192.0.2.1/32`;
 /// * `loopback`: 127.0.0.0/8, ::1/128;
 /// * `link_local`: 169.254.0.0/16, fe80::/10;
-/// * `private`: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193).
+/// * `private`: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193);
+/// * `unix`: a peer without an address, as that of a Unix socket is. Only where the server reports its peers: one
+///   that reports none looks the same.
 ///
 /// An IPv4-mapped address is IPv4 on both sides: `::ffff:10.0.0.0/104` is `10.0.0.0/8`. An IPv6 network
 /// with a prefix shorter than that of the mapped addresses (96) says nothing of IPv4: who trusts
@@ -34,6 +36,7 @@ pub struct TrustedProxies {
     // Sorted and without overlaps, so that one network is left to ask.
     v4: Arc<[Ipv4Net]>,
     v6: Arc<[Ipv6Net]>,
+    unix: bool,
 }
 
 const LOOPBACK: &str = "127.0.0.0/8 ::1/128";
@@ -48,7 +51,12 @@ impl TrustedProxies {
 
     /// Whether nobody is trusted.
     pub fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
+        self.v4.is_empty() && self.v6.is_empty() && !self.unix
+    }
+
+    /// Whether the word of a peer without an address is taken, as on a Unix socket.
+    pub fn contains_unix(&self) -> bool {
+        self.unix
     }
 
     /// Whether the word of this address is taken. Logarithmic in the number of networks.
@@ -71,6 +79,7 @@ impl FromStr for TrustedProxies {
 
     fn from_str(list: &str) -> Result<Self, Self::Err> {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let mut unix = false;
         let mut add = |entry: &str| {
             match network(entry)? {
                 IpNet::V4(net) => v4.push(net),
@@ -83,6 +92,10 @@ impl FromStr for TrustedProxies {
                 "loopback" => LOOPBACK,
                 "link_local" => LINK_LOCAL,
                 "private" => PRIVATE,
+                "unix" => {
+                    unix = true;
+                    continue;
+                }
                 _ => {
                     add(entry)?;
                     continue;
@@ -96,6 +109,7 @@ impl FromStr for TrustedProxies {
         Ok(TrustedProxies {
             v4: v4.into(),
             v6: v6.into(),
+            unix,
         })
     }
 }
@@ -150,8 +164,9 @@ fn fold(net: IpNet) -> IpNet {
 impl fmt::Display for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v4 = self.v4.iter().copied().map(IpNet::V4);
+        f.write_str(if self.unix { "unix" } else { "" })?;
         for (i, net) in v4.chain(self.v6.iter().copied().map(IpNet::V6)).enumerate() {
-            f.write_str(if i == 0 { "" } else { ", " })?;
+            f.write_str(if i == 0 && !self.unix { "" } else { ", " })?;
             if net.prefix_len() == net.max_prefix_len() {
                 write!(f, "{}", net.addr())?;
             } else {
@@ -212,7 +227,7 @@ impl fmt::Display for InvalidTrustedProxies {
         match self.problem {
             Problem::Unreadable => f.write_str(
                 "not an address; write a network (10.0.0.0/8, 2001:db8::/32), an address \
-                 (192.0.2.1), loopback, link_local or private",
+                 (192.0.2.1), loopback, link_local, private or unix",
             ),
             Problem::Prefix => f.write_str(
                 "the prefix behind the / is no number of bits; it is 0 to 32 for IPv4 and 0 to 128 \

@@ -21,6 +21,9 @@ fn trusted_proxies_are_shown_as_they_are_parsed() {
         "10.0.0.0/8, 192.0.2.1"
     );
     assert_eq!(shown("0.0.0.0/0,::/0"), "0.0.0.0/0, ::/0");
+    assert_eq!(shown("Unix"), "unix");
+    assert_eq!(shown("loopback unix,unix"), "unix, 127.0.0.0/8, ::1");
+    assert!(!"unix".parse::<TrustedProxies>().unwrap().is_empty());
     assert!(TrustedProxies::none().is_empty());
     let one = TrustedProxies::from("::ffff:192.0.2.1".parse::<IpAddr>().unwrap());
     assert_eq!(one.to_string(), "192.0.2.1");

@@ -1,3 +1,4 @@
+use crate::accept::{Accept, Specific};
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
 /// What is to be known of a request in order to refuse it in its own form.
@@ -49,8 +50,8 @@ impl Asked {
                 // a Trailers-Only answer shows. The clone shares the bytes.
                 let content_type = value.clone();
                 asked.form = Form::Grpc { content_type };
-            } else if name == header::ACCEPT && wants_json(value) {
-                if let Form::Text = asked.form {
+            } else if name == header::ACCEPT && may_want_json(value) {
+                if matches!(asked.form, Form::Text) && prefers_json(headers) {
                     asked.form = Form::Problem;
                 }
             }
@@ -95,12 +96,30 @@ fn after_grpc(content_type: &[u8]) -> Option<Option<u8>> {
         .then(|| content_type.get(GRPC.len()).copied())
 }
 
-/// Whether one of the media ranges is JSON or problem details by name; `*/*` is no wish for JSON.
-fn wants_json(accept: &HeaderValue) -> bool {
-    accept.as_bytes().split(|b| *b == b',').any(|range| {
-        let name = range.split(|b| *b == b';').next().unwrap_or_default();
-        let name = name.trim_ascii();
-        name.eq_ignore_ascii_case(b"application/json")
-            || name.eq_ignore_ascii_case(b"application/problem+json")
-    })
+/// Whether problem details are asked for, by a range that names JSON or its type, and not liked less than text. `*/*`
+/// alone is no wish for JSON.
+fn prefers_json(headers: &HeaderMap) -> bool {
+    let accept = Accept::of(headers);
+    let json = ["problem+json", "json"]
+        .into_iter()
+        .filter_map(|subtype| accept.weight("application", subtype))
+        .filter(|(specific, _)| *specific > Specific::Any)
+        .map(|(_, weight)| weight)
+        .max()
+        .unwrap_or(0);
+    let text = accept
+        .weight("text", "plain")
+        .map_or(0, |(_, weight)| weight);
+    json > 0 && json >= text
+}
+
+/// Cheap, and for most requests the end of it: without such a range there is nothing to weigh.
+fn may_want_json(accept: &HeaderValue) -> bool {
+    let bytes = accept.as_bytes();
+    let named = |name: &[u8]| {
+        bytes
+            .windows(name.len())
+            .any(|at| at.eq_ignore_ascii_case(name))
+    };
+    bytes != b"*/*" && (named(b"json") || named(b"application/*"))
 }

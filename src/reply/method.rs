@@ -3,10 +3,15 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 /// What a page of the library's own answers to other methods.
 pub(crate) fn get_or_head_only() -> Response<Bytes> {
+    only("GET, HEAD")
+}
+
+/// What is answered to other methods than these.
+pub(crate) fn only(methods: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(b"GET or HEAD\n"));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     let headers = [
-        (header::ALLOW, "GET, HEAD"),
+        (header::ALLOW, methods),
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

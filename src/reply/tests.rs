@@ -69,14 +69,35 @@ fn json_is_for_those_who_ask_for_it() {
         "application/json",
         "text/html, Application/JSON;q=0.8",
         "application/problem+json",
+        "application/json, text/plain, */*",
+        "application/*, text/plain;q=0.5",
+        "application/json;q=0, application/problem+json",
     ] {
         let reply = ask(Version::HTTP_11, &[("accept", accept)]);
         assert_eq!(reply.headers()["content-type"], "application/problem+json");
         let body = std::str::from_utf8(reply.body()).unwrap();
         assert!(body.contains(r#""status":503"#), "{body}");
     }
-    let any = ask(Version::HTTP_11, &[("accept", "*/*")]);
-    assert_eq!(any.headers()["content-type"], "text/plain; charset=utf-8");
+    for accept in [
+        "*/*",
+        "text/html, */*;q=0.8",
+        "application/json;q=0",
+        "application/json;q=0, application/problem+json;q=0.0, */*",
+        "text/plain, application/json;q=0.9",
+        "application/json;q=0.5, */*",
+        "application/vnd.json-like",
+        "text/*, application/*;q=0.2",
+    ] {
+        let text = ask(Version::HTTP_11, &[("accept", accept)]);
+        let kind = &text.headers()["content-type"];
+        assert_eq!(kind, "text/plain; charset=utf-8", "{accept}");
+    }
+    let lines = [
+        ("accept", "text/plain;q=0.5"),
+        ("accept", "application/json;q=0.6"),
+    ];
+    let two = ask(Version::HTTP_11, &lines);
+    assert_eq!(two.headers()["content-type"], "application/problem+json");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::exchange::{Exchange, Known, State};
 use super::h2::Streams;
 use super::server::Server;
 use super::timeouts::Timeouts;
-use crate::conn_info::ConnInfo;
+use crate::conn_info::{ConnInfo, folded};
 use crate::events::{Closed, Event};
 use crate::shutdown::{ConnectionState, CutRequest};
 use crate::track::{Tally, TallyGuard};
@@ -263,9 +263,12 @@ pub(super) struct ConnGuard {
 impl ConnGuard {
     pub fn open(
         server: &Arc<Server>,
-        info: ConnInfo,
+        mut info: ConnInfo,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
+        // The fields are public.
+        info.peer = info.peer.map(folded);
+        info.local = info.local.map(folded);
         let conn = Arc::new(Conn::new(info, server.clock.now(), server.seed()));
         let guard = ConnGuard {
             server: server.clone(),

@@ -836,3 +836,25 @@ fn cut_request(
     }
     CutRequest::new(request, age, state)
 }
+
+/// What a client sent reaches a terminal as visible ASCII.
+#[test]
+fn a_report_cannot_steer_the_terminal() {
+    let nasty = "/a\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{200b}\u{7f}\r\n\tb";
+    let mut request = RequestInfo::from_peer(None);
+    request.method = Some("G\u{1b}T");
+    request.path = Some(nasty);
+    request.request_id = Some(nasty);
+    let cut = CutRequest::new(request, SECOND, "in the handler");
+    assert_eq!(cut.path, nasty, "the field is what came");
+    let report = Report {
+        cut: vec![cut.clone()],
+        ..report()
+    };
+    for text in [cut.to_string(), report.to_string()] {
+        let visible = |c: char| c == '\n' || (' '..='~').contains(&c);
+        assert!(text.chars().all(visible), "{text:?}");
+        assert!(text.contains("/a%1B[2J"), "{text:?}");
+    }
+    assert_eq!(cut.to_string().lines().count(), 1);
+}

@@ -19,6 +19,10 @@
 //! request up before any layer has seen it: it is not counted, not refused and not timed until then. A handler
 //! that waits for a `tokio::sync::Semaphore` of its own has all of that.
 //!
+//! CORS belongs right outside of the stack (`CorsLayer` of tower-http, inside of `AccessLogLayer`): a preflight is then
+//! answered before it counts against the rate limit, and a refusal has the headers without which a page may not read
+//! its status.
+//!
 //! Each layer is replaced by another of its kind, and switched off by its `off()`. What belongs outside of
 //! the stack: health and metrics routes, which are not refused and not counted (they can also be exempted,
 //! [`DrainLayer::exempt`]); and the layers that see what it refuses: `MetricsLayer`,

@@ -171,6 +171,18 @@ impl<B: Body, G: Guard> PinnedDrop for TrackedBody<B, G> {
     }
 }
 
+/// A body that nothing tracks: what a layer further out, such as tower-http's CORS, answers by itself.
+impl<B: Body + Default, G: Guard> Default for TrackedBody<B, G> {
+    fn default() -> Self {
+        TrackedBody {
+            body: B::default(),
+            guard: None,
+            unread: false,
+            left: None,
+        }
+    }
+}
+
 impl<B: Body, G: Guard> fmt::Debug for TrackedBody<B, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TrackedBody")

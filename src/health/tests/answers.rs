@@ -127,14 +127,34 @@ async fn other_methods_are_told_which_are_allowed() {
         #[allow(unreachable_code)] // it says of which type the result is
         Ok::<(), Infallible>(())
     });
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "QUERY"] {
+    for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH", "QUERY"] {
         let mut request = local("/readyz");
         *request.method_mut() = method.parse().unwrap();
         let answer = ask(&health.layer(), request).await;
         assert_eq!(answer.status(), 405);
-        assert_eq!(answer.headers()["allow"], "GET, HEAD");
+        assert_eq!(answer.headers()["allow"], "GET, HEAD, OPTIONS");
     }
     assert_eq!(health.shared.runner.last().at, None);
+}
+
+/// HAProxy's `option httpchk` asks with OPTIONS and looks at the status.
+#[tokio::test]
+async fn options_gets_the_status_of_get_without_a_body() {
+    for (lifecycle, path) in [
+        (ready(), "/readyz"),
+        (Lifecycle::new(), "/readyz"),
+        (ready(), "/healthz"),
+    ] {
+        let layer = Health::new(&lifecycle).layer();
+        let get = ask(&layer, local(path)).await;
+        let mut options = local(path);
+        *options.method_mut() = http::Method::OPTIONS;
+        *options.version_mut() = http::Version::HTTP_10;
+        let options = ask(&layer, options).await;
+        assert_eq!(options.status(), get.status(), "{path}");
+        assert_eq!(options.headers()["allow"], "GET, HEAD, OPTIONS");
+        assert!(options.body().is_empty());
+    }
 }
 
 #[tokio::test]
