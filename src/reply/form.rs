@@ -50,10 +50,12 @@ impl Asked {
                 // a Trailers-Only answer shows. The clone shares the bytes.
                 let content_type = value.clone();
                 asked.form = Form::Grpc { content_type };
-            } else if name == header::ACCEPT && may_want_json(value) {
-                if matches!(asked.form, Form::Text) && prefers_json(headers) {
-                    asked.form = Form::Problem;
-                }
+            } else if name == header::ACCEPT
+                && matches!(asked.form, Form::Text)
+                && may_want_json(value)
+                && prefers_json(headers)
+            {
+                asked.form = Form::Problem;
             }
         }
         asked
