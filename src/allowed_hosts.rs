@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
+#[cfg(any(feature = "metrics", feature = "status"))]
+use http::StatusCode;
+use http::{HeaderMap, Method, Request, header};
 
 /// The host names for which the pages for operators answer: the [status page](crate::StatusPage),
 /// [metrics](crate::metrics::MetricsService), and the details of [health](crate::health::Details).
@@ -145,6 +147,7 @@ impl fmt::Debug for AllowedHosts {
     }
 }
 
+#[cfg(any(feature = "metrics", feature = "status"))]
 impl Foreign {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
