@@ -49,6 +49,7 @@ fn process() {
         "blocked_and_left_alone" => blocked(short(ms(300)).enforce_grace(false)),
         "ordered_by_code" => ordered_by_code(),
         "holds_main" => drop(holds_main(false)),
+        "lives_on" => lives_on(),
         "exits" => drop(holds_main(true)),
         "dropped" => dropped(),
         "left_to_others" => left_to_others(),
@@ -148,6 +149,16 @@ async fn holds_main(exits: bool) -> Report {
         report.exit();
     }
     report
+}
+
+/// The grace of a first shutdown is over when a second one is served.
+fn lives_on() {
+    drop(run(short(ms(700))));
+    let handle = Shutdown::new().handle();
+    std::thread::sleep(ms(1_000));
+    drop(handle);
+    say("lives");
+    std::process::exit(0);
 }
 
 /// The shutdown is dropped, and no handler of it may keep the process alive.
@@ -452,6 +463,15 @@ fn after_the_report_a_signal_ends_what_still_holds_the_process() {
     let (status, took) = process.ended();
     assert_eq!(status.code(), Some(143));
     assert!(took < ms(1_000), "{took:?}");
+}
+
+#[test]
+fn a_process_with_another_shutdown_lives_on() {
+    let mut process = Process::ready("lives_on");
+    process.signal("TERM");
+    let (status, _) = process.ended();
+    assert_eq!(status.code(), Some(0), "{:?}", process.seen);
+    assert!(process.seen.iter().any(|line| line == "lives"));
 }
 
 #[test]

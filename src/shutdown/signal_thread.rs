@@ -45,6 +45,9 @@ pub(super) struct Subscription {
 /// Shutdowns that leave the signals to others: as long as there is one, the process is not over.
 static DEAF: AtomicUsize = AtomicUsize::new(0);
 
+/// The one thread of the process, once a shutdown hears signals.
+static THREAD: OnceLock<Result<&Thread, (io::ErrorKind, String)>> = OnceLock::new();
+
 /// A shutdown that leaves the signals to others.
 pub(super) struct Deaf(());
 
@@ -81,7 +84,8 @@ struct Subscribers {
     live: Vec<Arc<Subscriber>>,
     /// Of the last that was dropped or has finished: what it heard, and how it was set.
     last: Option<Arc<Subscriber>>,
-    /// Of one that has finished: its grace goes on.
+    /// Of one that has finished: its grace goes on, until another shutdown is made. A process with a next one
+    /// (a test's) lives on.
     finished: Vec<Arc<Subscriber>>,
 }
 
@@ -99,7 +103,10 @@ impl Subscription {
                 heard: Heard::default(),
             }),
         });
-        lock(&thread.subscribers).live.push(subscriber.clone());
+        let mut subscribers = lock(&thread.subscribers);
+        subscribers.live.push(subscriber.clone());
+        subscribers.finished.clear();
+        drop(subscribers);
         Ok(Subscription {
             thread,
             subscriber,
@@ -157,6 +164,9 @@ impl Deaf {
     pub fn new() -> Self {
         // Relaxed: a count that orders nothing.
         DEAF.fetch_add(1, Ordering::Relaxed);
+        if let Some(Ok(thread)) = THREAD.get() {
+            lock(&thread.subscribers).finished.clear();
+        }
         Deaf(())
     }
 }
@@ -216,7 +226,6 @@ impl Subscriber {
 
 impl Thread {
     fn get() -> io::Result<&'static Thread> {
-        static THREAD: OnceLock<Result<&Thread, (io::ErrorKind, String)>> = OnceLock::new();
         let begun = || Thread::begin().map_err(|error| (error.kind(), error.to_string()));
         let thread = THREAD.get_or_init(begun).as_ref();
         thread
