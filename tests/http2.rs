@@ -911,6 +911,52 @@ async fn a_stream_whose_window_stays_shut_stalls_out_with_write_off() {
     server.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_large_response_comes_with_its_trailers_or_without() {
+    // Three pieces: the end waits until the last one is written, on another task and thread than this.
+    const LENGTH: usize = 40_000;
+    let app = app(|request| async move {
+        let body = full(vec![7; LENGTH]);
+        match request.uri().path() {
+            "/trailers" => {
+                let trailers = async { Some(Ok(http::HeaderMap::from_iter(trailer()))) };
+                Response::new(body.with_trailers(trailers).boxed_unsync())
+            }
+            _ => Response::new(body),
+        }
+    });
+    let server = Server::start(Timeouts::default(), app).await;
+    let asked = (0..4).map(|_| {
+        let addr = server.addr;
+        tokio::spawn(async move {
+            let mut client = Client::connect(addr).await;
+            for round in 0..100 {
+                let with = round % 2 == 0;
+                let path = if with { "/trailers" } else { "/" };
+                let request = Request::get(format!("http://a{path}")).body(()).unwrap();
+                let (answer, _) = client.sender.send_request(request, true).unwrap();
+                let mut body = within(LIMIT, "a head", answer).await.unwrap().into_body();
+                let bytes = within(LIMIT, "its end", read(&mut body)).await.unwrap();
+                assert_eq!(bytes.len(), LENGTH);
+                let trailers = within(LIMIT, "trailers", body.trailers()).await.unwrap();
+                assert_eq!(
+                    trailers,
+                    with.then(|| http::HeaderMap::from_iter(trailer()))
+                );
+            }
+        })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        asked.await.unwrap();
+    }
+    server.finish().await;
+}
+
+fn trailer() -> [(http::HeaderName, http::HeaderValue); 1] {
+    let name = http::HeaderName::from_static("checksum");
+    [(name, http::HeaderValue::from_static("7"))]
+}
+
 /// The window that a client gives by default is short of this by one byte.
 const ONE_TOO_MANY: usize = 65_536;
 

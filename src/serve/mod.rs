@@ -54,8 +54,9 @@
 //!
 //! * **Parked** connections have no hyper connection and no buffers; an idle one costs about 1.3 kB. A
 //!   connection is parked right after an answer, unless its last pause was shorter than a second.
-//! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. There is one
-//!   timer a connection, and a request does not touch the timer wheel.
+//! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. On HTTP/1
+//!   there is one timer a connection, and a request does not touch the timer wheel. On HTTP/2 there is one a stream
+//!   besides, which is armed for a stream that is not answered at once.
 //! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400.
 //!   They prolong no deadline.
 //! * **A request body that nobody read** is discarded up to [`Limits::discard`], so that the connection
