@@ -202,7 +202,10 @@ async fn client(
             }
         }
     }
-    // The connection stays open on this side until all of the attack is over.
-    over.await;
+    // The connection stays open on this side until all of the attack is over, unless the end of its stream
+    // was what it was watched for.
+    if ended.is_none() || !attack.ends_with_its_stream() {
+        over.await;
+    }
     ended
 }
