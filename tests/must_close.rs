@@ -354,3 +354,39 @@ async fn last_stream_of_a_connection_leaves_it_idle() {
     }
     server.until_open(0).await;
 }
+
+/// A response whose end lies with h2, because the client's window is shut: its stream's task is done, and its
+/// deadline is the connection's to keep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn end_of_a_response_that_is_not_taken_has_its_deadline() {
+    let server = Server::start(
+        Timeouts::none().write(ms(300)),
+        app(|_| async {
+            tokio::task::yield_now().await;
+            reply(200, "more than ten bytes")
+        }),
+    )
+    .await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let addr = server.addr;
+        clients.spawn(async move {
+            let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+            let mut client = h2::client::Builder::new();
+            client.initial_window_size(10);
+            let handshake = client.handshake::<_, Bytes>(stream).await;
+            let (mut sender, connection) = handshake.unwrap();
+            let connection = tokio::spawn(connection);
+            let request = Request::get("http://a/").body(()).unwrap();
+            let (answer, _) = sender.send_request(request, true).unwrap();
+            let answer = within(LIMIT, "an answer", answer).await.unwrap();
+            // Its body is not read, so the window stays shut.
+            let _ = within(LIMIT, "the connection's end", connection).await;
+            drop(answer);
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    server.until_open(0).await;
+}
