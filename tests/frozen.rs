@@ -17,7 +17,8 @@ use lameduck::serve::RequestBody;
 use support::{App, LIMIT, app, ms, reply};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-const HALF: (&str, &str) = GET.split_at(10);
+/// [`GET`] in two pieces.
+const HALF: (&str, &str) = ("GET / HTTP", "/1.1\r\nhost: a\r\n\r\n");
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n\r\n";
 
 /// Set in the process that serves; a test starts itself as one.
