@@ -82,7 +82,7 @@ impl Body for RequestBody {
         let (Some(incoming), Some(request)) = (&mut this.incoming, &mut this.request) else {
             return Poll::Ready(None);
         };
-        request.unasked = false;
+        let first = std::mem::take(&mut request.unasked);
         let expired = |this: &mut Self| {
             if let Some(Request {
                 exchange, epoch, ..
@@ -105,6 +105,9 @@ impl Body for RequestBody {
                 // Between two messages of a stream the client owes nothing.
                 let owed = !request.messages.is_some_and(GrpcMessages::is_between);
                 let exchange = &request.exchange;
+                if first {
+                    exchange.ask_to_continue();
+                }
                 if exchange.wait_for_body(request.epoch, cx.waker(), owed) {
                     Poll::Pending
                 } else {

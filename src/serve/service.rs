@@ -62,11 +62,15 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
             Source::Http2(streams) => {
+                let call = streams.count_call();
                 if streams.leaving.refuses(|| streams.server.clock.now()) {
                     let (asker, _) = Asker::of(&request, false);
                     return AnswerFuture::refused(asker);
                 }
                 let open = Streams::begin(streams, list_size(&request));
+                if expects_continue(&request) {
+                    streams.expects_continue(call, &open.exchange);
+                }
                 let most = streams.server.limits.effective_max_headers();
                 too_large = request.headers().len() > most || streams.has_too_much_of_heads();
                 (open.exchange.clone(), Some(open))
@@ -99,6 +103,12 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         );
         AnswerFuture::new(answer, exchange, open, asker)
     }
+}
+
+/// The client may be waiting for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
+fn expects_continue<B>(request: &Request<B>) -> bool {
+    let expects = request.headers().get(EXPECT);
+    expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The size of an HTTP/2 header list (RFC 9113, 6.5.2), but for what the pseudo-headers' names take.
@@ -161,7 +171,7 @@ fn begin<A: App>(
         }
         extensions.insert(Deadlines::new(exchange.clone(), epoch));
     }
-    let expects = has_body && request.headers().contains_key(EXPECT);
+    let expects = has_body && expects_continue(&request);
     // In place, and mapped once: a request is large to take apart and to put together.
     let request = request.map(|incoming| match has_body {
         true => RequestBody::new(incoming, exchange.clone(), epoch, expects, grpc),

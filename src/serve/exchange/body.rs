@@ -108,6 +108,19 @@ impl Exchange {
     }
 
     /// So many bytes of the body have come, and the peer is not waited for.
+    /// HTTP/2: the reader waits for a body that the client holds back until it hears `100 Continue`.
+    pub fn ask_to_continue(&self) {
+        if self.http2 {
+            self.continue_asked.store(true, Relaxed);
+            self.conn.wake();
+        }
+    }
+
+    /// Whether [`ask_to_continue`](Self::ask_to_continue) was called, once.
+    pub fn takes_continue(&self) -> bool {
+        self.continue_asked.swap(false, Relaxed)
+    }
+
     pub fn body_progressed(&self, bytes: usize) {
         self.read.count(bytes);
         let waited = self.read.waits();

@@ -80,6 +80,8 @@ pub(super) struct Exchange {
     /// A leftover body has been looked at once.
     looked: AtomicBool,
     tail: AtomicBool,
+    /// HTTP/2: the reader of the body waits for the client to hear `100 Continue`.
+    continue_asked: AtomicBool,
     /// The drain does not refuse this request.
     admitted: AtomicBool,
     /// Why the request was given up, as `facts` spells it; 0: it was not.
@@ -184,6 +186,7 @@ impl Exchange {
             look: AtomicU64::new(Tick::NEVER.0),
             looked: AtomicBool::new(false),
             tail: AtomicBool::new(false),
+            continue_asked: AtomicBool::new(false),
             admitted: AtomicBool::new(true),
             end: AtomicU8::new(0),
             held_call: AtomicU8::new(0),

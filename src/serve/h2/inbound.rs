@@ -29,6 +29,14 @@ pub(in crate::serve) struct Inbound {
     left: u32,
     payload: [u8; 8],
     in_block: bool,
+    /// The stream of the last header block.
+    block_of: u32,
+    newest: u32,
+    /// How many streams the client has opened since this was last asked, and which were the first of them.
+    opened: u32,
+    ids: [u32; Inbound::IDS],
+    /// The client remembers less of the server's headers than HPACK's default.
+    small_table: bool,
     /// How many frames have ended that are no part of an open header block.
     ended: u32,
     settings: bool,
@@ -40,6 +48,7 @@ pub(in crate::serve) struct Inbound {
 
 impl Inbound {
     const PREFACE: u8 = 24;
+    const IDS: usize = 8;
 
     /// These bytes came.
     pub fn saw(&mut self, mut bytes: &[u8]) {
@@ -76,9 +85,19 @@ impl Inbound {
         }
     }
 
-    /// A PING's payload, which may come in pieces.
+    /// A PING's payload, or a setting, which may come in pieces.
     fn keep(&mut self, payload: &[u8]) {
+        const HEADER_TABLE_SIZE: [u8; 2] = [0, 1];
         let (from, left) = (self.length(), self.left as usize);
+        if self.head[3] == kind::SETTINGS {
+            for (at, byte) in (from - left..).zip(payload) {
+                self.payload[at % 6] = *byte;
+                let [a, b, c, d, e, f, ..] = self.payload;
+                if at % 6 == 5 && [a, b] == HEADER_TABLE_SIZE {
+                    self.small_table |= u32::from_be_bytes([c, d, e, f]) < 4096;
+                }
+            }
+        }
         if self.head[3] == kind::PING && from == self.payload.len() {
             let at = from - left;
             self.payload[at..at + payload.len()].copy_from_slice(payload);
@@ -94,7 +113,18 @@ impl Inbound {
         let (kind, flags) = (self.head[3], self.head[4]);
         match kind {
             kind::HEADERS | kind::CONTINUATION | kind::PUSH_PROMISE => {
+                if kind == kind::HEADERS {
+                    let [.., a, b, c, d] = self.head;
+                    self.block_of = u32::from_be_bytes([a & 0x7f, b, c, d]);
+                }
                 self.in_block = flags & END_HEADERS == 0;
+                if !self.in_block && self.block_of > self.newest {
+                    self.newest = self.block_of;
+                    if let Some(id) = self.ids.get_mut(self.opened as usize) {
+                        *id = self.newest;
+                    }
+                    self.opened = self.opened.saturating_add(1);
+                }
             }
             kind::SETTINGS if flags & ACK == 0 => self.settings = true,
             kind::SETTINGS => self.settings_acked = true,
@@ -106,6 +136,22 @@ impl Inbound {
         }
         self.filled = 0;
         self.ended = self.ended.wrapping_add(u32::from(!self.in_block));
+    }
+
+    /// How many streams the client has opened since [`forget_opened`](Self::forget_opened), and the first of them.
+    pub fn opened(&self) -> (u32, &[u32]) {
+        let known = self.ids.len().min(self.opened as usize);
+        (self.opened, &self.ids[..known])
+    }
+
+    pub fn forget_opened(&mut self) {
+        self.opened = 0;
+    }
+
+    /// The client remembers less of the server's headers than HPACK's default, and must be told first that the
+    /// server knows.
+    pub fn has_small_table(&self) -> bool {
+        self.small_table
     }
 
     /// The preface is whole, and no frame is under way, nor a header block.

@@ -3,6 +3,7 @@
 mod close;
 mod executor;
 mod inbound;
+mod interim;
 mod leaving;
 mod notice;
 mod streams;
@@ -188,6 +189,7 @@ where
             self.behind |= leaving.holds_answers();
             return;
         }
+        self.streams.settled.store(true, Ordering::Relaxed);
         leaving.all_written(ended);
         if self.behind {
             self.behind = false;

@@ -84,6 +84,11 @@ impl Notice {
         Poll::Ready(Ok(()))
     }
 
+    /// h2 stands between two frames, behind its SETTINGS.
+    pub fn is_between_frames(&self) -> bool {
+        self.begun && !self.dirty && !self.under_way()
+    }
+
     fn under_way(&self) -> bool {
         (1..NOTICE.len()).contains(&usize::from(self.written))
     }

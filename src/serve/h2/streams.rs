@@ -1,8 +1,8 @@
 //! The streams of an HTTP/2 connection, and until when each is open.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use slab::Slab;
 
@@ -32,6 +32,12 @@ pub(in crate::serve) struct Streams {
     /// When the connection began to speak HTTP/2.
     pub began: Tick,
     pub leaving: Leaving,
+    /// How often the service was called since the calls were last told apart, and those whose clients wait for `100
+    /// Continue`.
+    pub calls: AtomicU32,
+    pub unnamed: Mutex<Vec<(u32, Weak<Exchange>)>>,
+    /// hyper has called the service for all that had come.
+    pub settled: AtomicBool,
     /// Since when the client owes the end of a head; `NEVER` when it does not.
     head_since: AtomicU64,
     /// What the heads of the open streams take.
@@ -66,6 +72,9 @@ impl Streams {
             now: AtomicU64::new(0),
             began: now,
             leaving: Leaving::default(),
+            calls: AtomicU32::new(0),
+            unnamed: Mutex::default(),
+            settled: AtomicBool::new(false),
             head_since: AtomicU64::new(accepted.0),
             header_bytes: AtomicUsize::new(0),
             named: Mutex::default(),
@@ -92,6 +101,17 @@ impl Streams {
         this.header_bytes.fetch_add(header_bytes, Ordering::Relaxed);
         drop(set_begun(Some(open.clone())));
         open
+    }
+
+    /// The service is called. Returns how often it was before.
+    pub fn count_call(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The client of this call waits for `100 Continue`.
+    pub fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
+        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        unnamed.push((call, Arc::downgrade(exchange)));
     }
 
     /// Whether the heads of the open streams take more than they may together.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Streams;
 use super::close::Close;
 use super::inbound::Inbound;
+use super::interim::Interim;
 use super::notice::Notice;
 
 /// What h2 takes for the client's acknowledgement of its GOAWAY: the answer to the PING that it sends behind it.
@@ -24,6 +25,7 @@ const GOAWAY_ACKNOWLEDGED: [u8; 17] = [
 pub(in crate::serve) struct Wire {
     notice: Notice,
     inbound: Inbound,
+    interim: Interim,
     close: Close,
 }
 
@@ -40,6 +42,10 @@ impl Wire {
         // The connection's task is awake: if it has been told to give notice and nothing else is to be
         // written, this is where it passes. A notice that cannot be written now is written later.
         if let Poll::Ready(Err(error)) = self.notice.poll(streams, io, cx) {
+            return Poll::Ready(Err(error));
+        }
+        self.interim.follow(streams, &mut self.inbound);
+        if let Poll::Ready(Err(error)) = self.poll_interim(io, cx) {
             return Poll::Ready(Err(error));
         }
         let before = buf.filled().len();
@@ -85,7 +91,21 @@ impl Wire {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.interim.poll_whole(io, cx))?;
         self.notice.poll_turn(io, cx)
+    }
+
+    /// Writes interim responses that are asked for, if this is the place.
+    fn poll_interim<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let here = self.notice.is_between_frames() && !self.inbound.has_small_table();
+        match here && !self.interim.is_idle() {
+            true => self.interim.poll(io, cx),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     /// h2 has handed over all it had, and flushes.
@@ -95,7 +115,8 @@ impl Wire {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.notice.poll_flushed(streams, io, cx)
+        ready!(self.notice.poll_flushed(streams, io, cx))?;
+        self.poll_interim(io, cx)
     }
 
     /// h2 is done: closes so that the client can read to the end.
@@ -107,6 +128,7 @@ impl Wire {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.notice.poll_whole(io, cx))?;
+        ready!(self.interim.poll_whole(io, cx))?;
         let acknowledged = self
             .inbound
             .pong()
