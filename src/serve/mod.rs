@@ -61,12 +61,23 @@
 //!   They prolong no deadline.
 //! * **A request body that nobody read** is discarded up to [`Limits::discard`], so that the connection
 //!   can be used again. With more to come, or when it timed out or broke, the answer says
-//!   `Connection: close`. Bytes behind such a body are never taken for a request.
+//!   `Connection: close`. Bytes behind a body that did not end exactly are never taken for a request, whether
+//!   the service read it or not. On HTTP/1 a request with trailers is the last of its connection: where they end
+//!   cannot be told for certain.
+//! * **A request says one thing only**, or is refused before the service sees it: one valid host, the same in the
+//!   target and in `Host` (400); a target that fits the method (400); `chunked` as the one transfer coding (501,
+//!   or 400 where it is malformed). HTTP/2 is held to the same. A fragment in a target is dropped by the `http`
+//!   crate and not seen. `OPTIONS *` reaches the service. A refused CONNECT ends its connection.
+//! * **The framing of a response is the server's.** `Content-Length`, `Transfer-Encoding`, hop-by-hop headers, a body
+//!   where none may be and a final status below 200 are corrected. A stream that belies its `Content-Length`
+//!   is broken off. A response that breaks is seen to be incomplete: reset where the end of the connection would
+//!   be taken for its end.
 //! * **Early answers linger**: the write side closes first, and what the client still sends is read away
 //!   for at most 5 s, or 1 s of silence (0.5 s after a timeout). A socket that is closed with unread
 //!   bytes in it resets, and the reset eats the answer.
-//! * **A service that fails** is answered with 500 in its stead, and told as
-//!   [`Event::ServiceError`](crate::events::Event). A panic ends its connection (on HTTP/2: its stream).
+//! * **A service that fails** is answered with 500 in its stead, and reported as
+//!   [`Event::ServiceError`](crate::events::Event); so is what it does wrong, as a [`ServiceFault`]. A panic ends its
+//!   connection ([`Closed::Panicked`](crate::events::Closed)), on HTTP/2 its stream.
 //! * A request with both `Content-Length` and `Transfer-Encoding` goes by the chunks, and its connection
 //!   closes after the answer (RFC 9112, 6.1).
 //! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within

@@ -111,7 +111,7 @@ pub async fn compare(input: &[u8], cuts: &[usize], mode: usize) {
     let rest = client.read_to_end(&mut output);
     let ended = tokio::time::timeout(Duration::from_secs(600), rest).await;
     assert!(ended.is_ok(), "the server does not end");
-    let _ = connection.await;
+    connection.await.expect("the connection does not panic");
     tokio::time::sleep(Duration::from_millis(10)).await;
     let served = std::mem::take(&mut *seen.lock().unwrap());
     // A preface is another protocol's.
