@@ -145,6 +145,44 @@ async fn a_request_is_told_with_its_client_its_id_and_its_end() {
     assert!(!written.all().contains("secret"));
 }
 
+/// A deadline's cut, a client that left and the end of the drain are told apart.
+#[tokio::test]
+async fn each_way_to_be_given_up_has_its_own_end() {
+    let (written, _guard) = Written::json();
+    let app = || {
+        ServiceBuilder::new()
+            .layer(AccessLogLayer::new())
+            .service(service_fn(answer))
+    };
+    let end_of = |line: &str| serde_json::from_str::<Value>(line).unwrap()["end"].clone();
+    let mut server = Server::start(Timeouts::none().write(ms(200)), app()).await;
+    let mut late = server.connect().await;
+    assert_eq!(
+        late.ask("GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .status,
+        503
+    );
+    assert_eq!(end_of(&written.access(1).await[0]), "timeout");
+    let mut stuck = server.connect().await;
+    stuck.send("GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(
+        end_of(&written.access(2).await[1]),
+        "timeout",
+        "in its body"
+    );
+    drop((late, stuck));
+    server.drain().await;
+
+    let mut server = Server::start(Timeouts::none(), app()).await;
+    let mut cut = server.connect().await;
+    cut.send("GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    cut.stream().readable().await.unwrap();
+    server.handle.cut();
+    server.report().await;
+    assert_eq!(end_of(&written.access(3).await[2]), "cut");
+}
+
 #[tokio::test]
 async fn nothing_that_is_asked_forges_a_line() {
     let (written, _guard) = Written::text();
@@ -157,22 +195,19 @@ async fn nothing_that_is_asked_forges_a_line() {
     )
     .await;
     let mut raw = server.connect().await;
-    // A quote, C1 controls, a bidirectional override, a line separator: all of it valid UTF-8.
-    raw.send("GET /a\"\u{9b}31m\u{85}\u{202e}\u{2028} HTTP/1.1\r\nhost: a\r\nx-request-id: a\" end=\"b\r\n\r\n")
+    // A quote, C1 controls, a bidirectional override, a line separator: all of it valid UTF-8, and no target.
+    raw.send("GET /a\"\u{9b}31m\u{85}\u{202e}\u{2028} HTTP/1.1\r\nhost: a\r\n\r\n")
         .await;
+    assert_eq!(raw.read_until_close().await.answer().status, 400);
+    let mut raw = server.connect().await;
     raw.send(format!(
-        "GET /{} HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /{} HTTP/1.1\r\nhost: a\r\nx-request-id: a\" end=\"b\r\n\r\n",
         "x".repeat(4000)
     ))
     .await;
-    let lines = written.access(2).await;
-    assert!(
-        lines[0].contains(r#" path="/a%22%C2%9B31m%C2%85%E2%80%AE%E2%80%A8" "#),
-        "{}",
-        lines[0]
-    );
+    let lines = written.access(1).await;
     assert!(!lines[0].contains("end=\"b"));
-    assert!(lines[1].contains(&format!("path=\"/{}…\" ", "x".repeat(255))));
+    assert!(lines[0].contains(&format!("path=\"/{}…\" ", "x".repeat(255))));
     assert!(
         !written
             .all()

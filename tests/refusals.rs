@@ -316,3 +316,29 @@ async fn a_dual_stack_listener_spells_ipv4_as_ipv4() {
     );
     assert!(!told.iter().any(|told| told.contains("ffff")), "{told:?}");
 }
+
+/// What h2 refuses by itself ends in a GOAWAY, and is seen; a client that leaves is no error.
+#[tokio::test]
+async fn a_broken_http2_connection_is_seen_once_and_one_that_is_closed_is_not() {
+    let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let mut leaves = server.connect().await;
+    leaves.send(preface).await;
+    drop(leaves);
+    server.until_open(0).await;
+    assert_eq!(refusals(&server), Vec::<String>::new());
+    let mut breaks = server.connect().await;
+    breaks.send(preface).await;
+    // DATA on stream 0 (RFC 9113, 6.1).
+    breaks.send(b"\0\0\x01\0\0\0\0\0\0x").await;
+    breaks.read_until_close().await;
+    drop(breaks);
+    server.until_open(0).await;
+    let refusals = refusals(&server);
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert!(
+        refusals[0].starts_with("refused: http2_error (127.0.0.1:"),
+        "{refusals:?}"
+    );
+    server.finish().await;
+}

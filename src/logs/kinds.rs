@@ -60,6 +60,7 @@ pub(super) fn level_of(reason: Reason) -> Level {
         | Reason::TargetTooLong
         | Reason::TlsOnPlainPort
         | Reason::BadPreface
+        | Reason::Http2Error
         | Reason::BadHost
         | Reason::BadTarget
         | Reason::BadFraming

@@ -16,6 +16,7 @@
 //! | [`TargetTooLong`](Reason::TargetTooLong) | 414 | - | `Connection: close` |
 //! | [`TlsOnPlainPort`](Reason::TlsOnPlainPort) | 400 | - | `Connection: close` |
 //! | [`BadPreface`](Reason::BadPreface) | 400 | - | `Connection: close` |
+//! | [`Http2Error`](Reason::Http2Error) | GOAWAY | - | |
 //! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
 //! | [`RequestTimeout`](Reason::RequestTimeout) | 503 | DEADLINE_EXCEEDED 4 | |
 //! | [`GatewayTimeout`](Reason::GatewayTimeout) | 504 | DEADLINE_EXCEEDED 4 | |

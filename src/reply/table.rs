@@ -34,6 +34,8 @@ pub enum Reason {
     TlsOnPlainPort,
     /// It began as HTTP/2 and did not go on so.
     BadPreface,
+    /// An HTTP/2 connection broke the protocol. It ends with a GOAWAY that says so, and not with this row's status.
+    Http2Error,
     /// The service failed instead of answering.
     Internal,
     /// The request took longer than the time it was given; 503.
@@ -143,6 +145,10 @@ impl Reason {
                 row!("bad_preface", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the HTTP/2 connection preface is malformed")
             }
+            Reason::Http2Error => {
+                row!("http2_error", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
+                     "the HTTP/2 connection broke the protocol")
+            }
             Reason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
@@ -178,7 +184,7 @@ impl Reason {
 
 all!(Reason: [
     Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, BadHost, BadTarget, BadFraming,
-    UnknownTransferCoding, Malformed, HeadTooLarge, TargetTooLong, TlsOnPlainPort, BadPreface, Internal, RequestTimeout, GatewayTimeout,
+    UnknownTransferCoding, Malformed, HeadTooLarge, TargetTooLong, TlsOnPlainPort, BadPreface, Http2Error, Internal, RequestTimeout, GatewayTimeout,
     BodyTooLarge, RateLimited, ClientUnknown,
 ]);
 

@@ -32,6 +32,7 @@ use super::service::{ConnService, Source};
 use super::timer::Timer;
 use crate::events::{Closed, Event, RequestInfo, Timeout};
 use crate::phase::Phase;
+use crate::reply::Reason;
 use crate::track::End;
 use executor::StreamExecutor;
 
@@ -134,7 +135,14 @@ where
             let ended = streams.leaving.ended();
             match self.connection.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(self.why),
-                Poll::Ready(Err(_)) => return Poll::Ready(Closed::Error),
+                Poll::Ready(Err(error)) => {
+                    if broke_the_protocol(&error) {
+                        let request = RequestInfo::from_peer(streams.conn.info.peer);
+                        let reason = Reason::Http2Error;
+                        server.events.tell(|| Event::Refused { reason, request });
+                    }
+                    return Poll::Ready(Closed::Error);
+                }
                 Poll::Pending => {}
             }
             if self.refused {
@@ -331,4 +339,11 @@ enum Due {
     Slow,
     /// Nor the end of a response.
     Tail,
+}
+
+/// Whether h2 has ended the connection for what the client sent, and not the transport or the client itself.
+fn broke_the_protocol(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let h2 = source.and_then(|source| source.downcast_ref::<h2::Error>());
+    h2.is_some_and(|error| !error.is_io() && !error.is_remote())
 }
