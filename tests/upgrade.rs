@@ -4,16 +4,20 @@
 mod support;
 
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use lameduck::serve::{RequestBody, ServeIo};
-use lameduck::{InFlightLayer, Timeouts};
+use lameduck::serve::{Connections, RequestBody, ServeIo};
+use lameduck::shutdown::Handle;
+use lameduck::{ConnInfo, InFlightLayer, Limits, Shutdown, Timeouts};
 use support::{App, Body, How, LIMIT, Server, Setup, app, empty, ms, reply, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tower::Layer;
@@ -108,6 +112,89 @@ async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
     within(LIMIT, "word from the server's side", receiver.recv())
         .await
         .expect("a word")
+}
+
+/// A transport whose read orders the cut, and returns `Pending` some time later: the cut falls
+/// between the server's look at the cut and the moment when it knows whom to wake.
+struct CutWhileReading {
+    io: DuplexStream,
+    race: Arc<Race>,
+}
+
+struct Race {
+    armed: AtomicBool,
+    handle: Handle,
+}
+
+impl AsyncRead for CutWhileReading {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+        if poll.is_pending() && self.race.armed.swap(false, SeqCst) {
+            self.race.handle.cut();
+            // Time for it to be carried out on another thread. On a busy machine it may come later, and the
+            // connection is woken as any other.
+            std::thread::sleep(ms(500));
+        }
+        poll
+    }
+}
+
+impl AsyncWrite for CutWhileReading {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cut_in_the_middle_of_a_read_is_not_missed() {
+    let shutdown = Shutdown::new().signals(false).drain(LIMIT);
+    let race = Arc::new(Race {
+        armed: AtomicBool::new(false),
+        handle: shutdown.handle(),
+    });
+    let connections = Connections::new(Timeouts::none(), Limits::default()).unwrap();
+    let connections = connections.follow(&race.handle);
+    let run = tokio::spawn(shutdown.run());
+    let (app, mut ends) = echo();
+    let (mut client, io) = tokio::io::duplex(1024);
+    let io = CutWhileReading {
+        io,
+        race: race.clone(),
+    };
+    tokio::spawn(connections.serve(io, ConnInfo::default(), app));
+    client.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    client.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    client.write_all(b"one").await.unwrap();
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"one") {
+        within(LIMIT, "the echo", client.read_buf(&mut rest))
+            .await
+            .unwrap();
+    }
+    race.armed.store(true, SeqCst);
+    client.write_all(b"two").await.unwrap();
+    let ended = within(2 * LIMIT, "its read fails", ends.recv()).await;
+    assert_eq!(ended, Some(Err(ErrorKind::ConnectionAborted)));
+    let report = within(LIMIT, "the report", run).await.unwrap().unwrap();
+    assert_eq!(report.cut.len(), 1);
 }
 
 // === life ===

@@ -223,6 +223,20 @@ impl<T: 'static> ServeIo<T> {
         Ok(())
     }
 
+    /// The user of an upgraded connection waits: it is woken when the connection is cut. Looks at the cut once
+    /// more: it may have come between the last look and the moment when there was somebody to wake.
+    fn waits<R>(
+        &mut self,
+        poll: Poll<io::Result<R>>,
+        enrol: impl FnOnce(&Conn),
+    ) -> Poll<io::Result<R>> {
+        if poll.is_pending() && matches!(self.mode, Mode::Upgraded) {
+            enrol(&self.guard.conn);
+            self.check_cut()?;
+        }
+        poll
+    }
+
     /// h2 is about to write.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
@@ -235,7 +249,7 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
-    fn wrote(&mut self, cx: &Context<'_>, poll: &Poll<io::Result<usize>>) {
+    fn wrote(&mut self, poll: &Poll<io::Result<usize>>) {
         let (conn, clock) = (&self.guard.conn, &self.guard.server.clock);
         let pace = match &self.mode {
             Mode::Http1(exchange, _) => Some(&exchange.write),
@@ -255,9 +269,6 @@ impl<T: 'static> ServeIo<T> {
                     if !pace.waits() {
                         pace.begin_wait(since);
                     }
-                }
-                if matches!(self.mode, Mode::Upgraded) {
-                    conn.set_writer(cx.waker());
                 }
             }
             Poll::Ready(written) => {
@@ -325,10 +336,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for ServeIo<T> {
             }
             (Mode::Http1(_, kept), Poll::Pending) => kept.reading = true,
             (Mode::Http1(exchange, _), Poll::Ready(Err(error))) => exchange.failed(error),
-            (Mode::Upgraded, Poll::Pending) => this.guard.conn.set_reader(cx.waker()),
             _ => {}
         }
-        poll
+        this.waits(poll, |conn| conn.set_reader(cx.waker()))
     }
 }
 
@@ -349,8 +359,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
             return settled;
         }
         let poll = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.wrote(cx, &poll);
-        poll
+        this.wrote(&poll);
+        this.waits(poll, |conn| conn.set_writer(cx.waker()))
     }
 
     fn poll_write_vectored(
@@ -381,8 +391,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
             }
             _ => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
         };
-        this.wrote(cx, &poll);
-        poll
+        this.wrote(&poll);
+        this.waits(poll, |conn| conn.set_writer(cx.waker()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -394,7 +404,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
         if let Mode::Http2(streams, wire) = &mut this.mode {
             ready!(wire.poll_flushed(streams, &mut this.io, cx))?;
         }
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.waits(flushed, |conn| conn.set_writer(cx.waker())))?;
         // hyper flushes the transport only when its own buffer is empty: the response's last byte
         // has been handed over.
         if let Mode::Http1(exchange, kept) = &mut this.mode {
@@ -423,7 +434,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
             Mode::Parked | Mode::Upgraded => {}
         }
         if !this.fin_sent {
-            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+            ready!(this.waits(shut, |conn| conn.set_writer(cx.waker())))?;
             this.fin_sent = true;
         }
         let Mode::Http1(exchange, kept) = &mut this.mode else {

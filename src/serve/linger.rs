@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 
 use super::clock::Tick;
 use super::exchange::{Exchange, State};
@@ -73,6 +74,8 @@ impl Linger {
             let mut scrap = ReadBuf::new(&mut scrap);
             match Pin::new(&mut *io).poll_read(cx, &mut scrap) {
                 Poll::Pending if self.until.is_some() => return Poll::Pending,
+                // Nobody has looked: the task's cooperative budget is spent, and it is woken for a new one.
+                Poll::Pending if !has_budget_remaining() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Ok(())),
                 // The peer is gone: there is nobody left to read the answer.
                 Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
@@ -102,5 +105,56 @@ impl Linger {
             }))
         });
         exchange.linger_until(until.min(now.after(Some(LINGER_STALL))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+    use crate::conn_info::ConnInfo;
+    use crate::events::Events;
+    use crate::phase::Lifecycle;
+    use crate::serve::conn::Conn;
+    use crate::serve::server::Server;
+    use crate::serve::{Limits, Timeouts};
+
+    #[tokio::test]
+    async fn a_spent_budget_is_not_taken_for_silence() {
+        let (timeouts, limits) = (Timeouts::default(), Limits::default());
+        let server = Arc::new(Server::new(
+            timeouts,
+            limits,
+            Lifecycle::new(),
+            Events::none(),
+        ));
+        let conn = Arc::new(Conn::new(ConnInfo::default(), server.clock.now(), 0));
+        let exchange = Exchange::new(server, conn, None, false);
+        let (mut client, mut io) = tokio::io::duplex(64);
+        client.write_all(b"unread").await.unwrap();
+        let mut linger = Linger::default();
+        linger.start(&exchange);
+        let mut first = true;
+        let poll = poll_fn(|cx| {
+            while first && has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            let poll = linger.poll(&exchange, &mut io, cx);
+            if std::mem::take(&mut first) {
+                assert!(poll.is_pending(), "it was not looked at");
+                return Poll::Pending;
+            }
+            Poll::Ready(poll)
+        });
+        // Woken for a new budget, it reads, and waits for more.
+        let poll = tokio::time::timeout(Duration::from_secs(5), poll).await;
+        assert!(poll.expect("woken").is_pending());
+        assert_eq!(linger.read, 6);
     }
 }
