@@ -75,6 +75,15 @@
 //! * **Early answers linger**: the write side closes first, and what the client still sends is read away
 //!   for at most 5 s, or 1 s of silence (0.5 s after a timeout). A socket that is closed with unread
 //!   bytes in it resets, and the reset eats the answer.
+//! * **HTTP/2 connections linger** while the client is still reading its last answers: a PING goes behind them, the
+//!   write side closes, and what comes is read away until the client acknowledges the PING or closes, for at most
+//!   1 s of silence (3 s after a WINDOW_UPDATE) and 30 s in all. An idle connection that has acknowledged its GOAWAY
+//!   closes at once.
+//! * **A client that ignores the GOAWAY** has two round trips, at least 1 s, to acknowledge it. After that new streams
+//!   get REFUSED_STREAM, and the connection closes with the old ones.
+//! * **`Expect: 100-continue`** is answered when the body is first asked for. On HTTP/2 hyper does not do that, and
+//!   `serve` does it where it can tell which stream is which: not for the ninth stream that is opened at once, nor
+//!   beside one that h2 refuses. Such a client sends its body when it has waited enough.
 //! * **A service that fails** is answered with 500 in its stead, and reported as
 //!   [`Event::ServiceError`](crate::events::Event); so is what it does wrong, as a [`ServiceFault`]. A panic ends its
 //!   connection ([`Closed::Panicked`](crate::events::Closed)), on HTTP/2 its stream.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-use super::Streams;
+use super::leaving::Leaving;
 
 /// GOAWAY with the highest stream there can be, and no error.
 const NOTICE: [u8; 17] = [
@@ -34,11 +34,11 @@ impl Notice {
     /// Writes it, if it is wanted and this is the place.
     pub fn poll<T: AsyncWrite + Unpin>(
         &mut self,
-        streams: &Streams,
+        leaving: &Leaving,
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let wanted = streams.leaving.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
+        let wanted = leaving.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
         if wanted || self.under_way() {
             ready!(self.write(io, cx))?;
         }
@@ -64,12 +64,12 @@ impl Notice {
     /// h2 has handed over all it had.
     pub fn poll_flushed<T: AsyncWrite + Unpin>(
         &mut self,
-        streams: &Streams,
+        leaving: &Leaving,
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         self.dirty = false;
-        self.poll(streams, io, cx)
+        self.poll(leaving, io, cx)
     }
 
     /// h2 is about to write: not before a notice that is half written.
@@ -106,5 +106,95 @@ impl Notice {
             self.unflushed = true;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// Takes so many bytes, then none.
+    #[derive(Default)]
+    struct Transport {
+        room: usize,
+        written: Vec<u8>,
+        flushed: usize,
+    }
+
+    impl AsyncWrite for Transport {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let length = buf.len().min(self.room);
+            if length == 0 {
+                return Poll::Pending;
+            }
+            self.room -= length;
+            self.written.extend_from_slice(&buf[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed = self.written.len();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn wanted() -> (Notice, Leaving, Transport, Context<'static>) {
+        let leaving = Leaving::default();
+        leaving.notice.store(true, Ordering::Relaxed);
+        let transport = Transport {
+            room: 1_000,
+            ..Transport::default()
+        };
+        let cx = Context::from_waker(Waker::noop());
+        (Notice::default(), leaving, transport, cx)
+    }
+
+    #[test]
+    fn written_behind_the_settings_and_between_frames_only() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        assert!(io.written.is_empty(), "h2 has said nothing yet");
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        assert!(io.written.is_empty(), "h2 may be in the middle of a frame");
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_ready());
+        assert_eq!(io.written, NOTICE);
+    }
+
+    #[test]
+    fn written_once_and_flushed_to_the_wire() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        leaving.notice.store(false, Ordering::Relaxed);
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_ready());
+        leaving.notice.store(true, Ordering::Relaxed);
+        // h2 has nothing to say: nobody else would flush.
+        for _ in 0..3 {
+            assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        }
+        assert_eq!((io.written.len(), io.flushed), (NOTICE.len(), NOTICE.len()));
+    }
+
+    #[test]
+    fn half_a_notice_is_ended_before_h2_goes_on() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        io.room = 5;
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_pending());
+        assert!(notice.poll_turn(&mut io, &mut cx).is_pending());
+        io.room = 7;
+        assert!(notice.poll_turn(&mut io, &mut cx).is_pending());
+        io.room = 100;
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        assert_eq!(io.written, NOTICE);
     }
 }

@@ -41,7 +41,7 @@ impl Wire {
     ) -> Poll<io::Result<()>> {
         // The connection's task is awake: if it has been told to give notice and nothing else is to be
         // written, this is where it passes. A notice that cannot be written now is written later.
-        if let Poll::Ready(Err(error)) = self.notice.poll(streams, io, cx) {
+        if let Poll::Ready(Err(error)) = self.notice.poll(&streams.leaving, io, cx) {
             return Poll::Ready(Err(error));
         }
         self.interim.follow(streams, &mut self.inbound);
@@ -115,7 +115,7 @@ impl Wire {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.notice.poll_flushed(streams, io, cx))?;
+        ready!(self.notice.poll_flushed(&streams.leaving, io, cx))?;
         self.poll_interim(io, cx)
     }
 
