@@ -14,6 +14,7 @@ use crate::route::Route;
 use crate::track::End;
 
 /// What a layer learns of a request.
+#[cfg_attr(not(feature = "serve"), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fact<'a> {
     Client(IpAddr),
@@ -36,6 +37,7 @@ pub(crate) trait ServedRequest: Send + Sync {
     fn learn(&self, epoch: u64, fact: Fact<'_>);
     /// Ends for this reason, unless there has been another before.
     fn ends_by(&self, epoch: u64, end: End);
+    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     /// Why it has been given up; `None` if the server has not done so.
     fn ended_by(&self, epoch: u64) -> Option<End>;
 }
@@ -76,6 +78,7 @@ impl Served {
         false
     }
 
+    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     /// How it really ended, where a body or a future only shows that it failed or was dropped.
     pub fn end(&self, seen: End) -> End {
         #[cfg(feature = "serve")]

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 /// What a page of the library's own answers to other methods.
+#[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) fn get_or_head_only() -> Response<Bytes> {
     only("GET, HEAD")
 }

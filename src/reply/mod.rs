@@ -61,7 +61,9 @@ pub use body::ReplyBody;
 pub use form::Asked;
 pub(crate) use form::is_native_grpc;
 pub use future::ReplyFuture;
-pub(crate) use method::{get_or_head_only, only};
+#[cfg(any(feature = "metrics", feature = "status"))]
+pub(crate) use method::get_or_head_only;
+pub(crate) use method::only;
 pub use table::Reason;
 
 use bytes::Bytes;

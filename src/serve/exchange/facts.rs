@@ -141,6 +141,8 @@ impl ServedRequest for Exchange {
         self.is_current(epoch) && self.is_admitted() && self.draining()
     }
 
+    // Without the feature there is no route.
+    #[cfg_attr(not(feature = "axum"), allow(unreachable_code))]
     fn learn(&self, epoch: u64, fact: Fact<'_>) {
         let mut cross = self.cross();
         if cross.epoch != epoch {
