@@ -51,12 +51,18 @@ async fn a_slow_reader_does_not_stand_still() {
 
 #[tokio::test]
 async fn a_reader_that_stands_still_does() {
-    let server = server(Timeouts::none().write_stall(ms(1_000))).await;
+    // What its kernel takes at once is no sign of life, also where the rate is looked at later.
+    let timeouts = Timeouts::none()
+        .write_stall(ms(3_000))
+        .min_write_rate(lameduck::MinRate::new(240).grace(ms(2_000)));
+    let server = server(timeouts).await;
     let mut reader = server.connect().await;
     reader.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     server.until_open(1).await;
-    // Reads nothing at all: the server closes all the same.
+    let began = Instant::now();
     server.until_open(0).await;
+    let lived = began.elapsed();
+    assert!(lived < ms(4_500), "after {lived:?}");
     assert!(
         server
             .told()

@@ -1,6 +1,6 @@
 //! How fast a peer moves bytes while the server waits for it: the stalls and the minimum rates.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::clock::Tick;
@@ -14,6 +14,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// a small one, a segment at least.
 const STEP: u64 = 8 * 1024;
 
+/// How soon after a write is blocked the kernel is asked again.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+
 /// One direction of one request or connection: what moved, and since when the server waits for more.
 ///
 /// The words are `Relaxed`. Who moves the bytes writes the first four, who holds the timer the last two;
@@ -23,6 +26,8 @@ pub(super) struct Pace {
     moved: AtomicU64,
     /// How many of them the kernel still holds: the peer has not had them yet. Looked at where the server waits.
     held: AtomicU64,
+    /// There is something to see for [`look_deadline`](Self::look_deadline).
+    looks: AtomicBool,
     /// Since when the server has been waiting for the next byte; `NEVER` when it is not.
     since: AtomicU64,
     /// The time waited so far, without the wait under way.
@@ -50,6 +55,7 @@ impl Pace {
         Pace {
             moved: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            looks: AtomicBool::new(false),
             since: AtomicU64::new(Tick::NEVER.0),
             waited: AtomicU64::new(0),
             origin: AtomicU64::new(0),
@@ -96,6 +102,22 @@ impl Pace {
         self.waits() && bytes < before
     }
 
+    /// When to look at what the kernel holds for the first time in a wait. The peer's kernel takes what it has room for
+    /// at once: seen later, that would look like a peer that had gone on reading until then.
+    pub fn look_deadline(&self) -> Tick {
+        match self.looks.load(Relaxed) {
+            true => self.since().after(Some(FIRST_LOOK)),
+            false => Tick::NEVER,
+        }
+    }
+
+    /// The look has been taken, if it was due.
+    pub fn look(&self, now: Tick) {
+        if self.look_deadline() <= now {
+            self.looks.store(false, Relaxed);
+        }
+    }
+
     /// What the peer has had.
     fn arrived(&self) -> u64 {
         self.moved().wrapping_sub(self.held.load(Relaxed))
@@ -123,6 +145,7 @@ impl Pace {
         let origin = now.0.saturating_sub(self.waited.load(Relaxed));
         self.origin.store(origin, Relaxed);
         self.since.store(now.0, Relaxed);
+        self.looks.store(self.held.load(Relaxed) > 0, Relaxed);
     }
 
     /// Something has moved, and the server goes on waiting.

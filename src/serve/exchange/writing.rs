@@ -55,7 +55,8 @@ impl Exchange {
         }
         self.terms(|terms| {
             let stall = self.write.stall_deadline(terms.effective_write_stall());
-            stall.min(self.write.window_deadline(terms.effective_min_write_rate()))
+            let window = self.write.window_deadline(terms.effective_min_write_rate());
+            stall.min(window).min(self.write.look_deadline())
         })
     }
 
@@ -64,6 +65,7 @@ impl Exchange {
         if !self.write.waits() {
             return None;
         }
+        self.write.look(now);
         if self.http2 && !self.holds_data() {
             // It was taken on another thread just when the wait began.
             self.write.forget_wait();

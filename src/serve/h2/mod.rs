@@ -289,6 +289,7 @@ where
             (end, what),
             (leave_at, Due::Leave),
             (self.streams.conn.write_stall_deadline(timeouts), Due::Slow),
+            (self.streams.transport.look_deadline(), Due::Slow),
             (
                 self.streams
                     .head_since()
@@ -314,6 +315,7 @@ impl<T, A: App> Http2<T, A> {
     fn transport_expired(&self, now: Tick) -> Option<Timeout> {
         let timeouts = &self.streams.server.timeouts;
         let transport = &self.streams.transport;
+        transport.look(now);
         if self.streams.conn.write_stall_deadline(timeouts) <= now {
             return Some(Timeout::WriteStall);
         }
