@@ -35,7 +35,8 @@ use http::{HeaderMap, Method, Request, header};
 #[derive(Clone)]
 pub struct AllowedHosts {
     any: bool,
-    named: Arc<[Box<str>]>,
+    /// `None`: no name. In lower case.
+    named: Option<Arc<[Box<str>]>>,
 }
 
 /// Why a request is not answered.
@@ -52,7 +53,7 @@ impl AllowedHosts {
     pub fn private() -> Self {
         AllowedHosts {
             any: false,
-            named: Arc::default(),
+            named: None,
         }
     }
 
@@ -69,11 +70,15 @@ impl AllowedHosts {
     #[must_use]
     pub fn and(self, host: &str) -> Self {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let named = self.named.iter().cloned();
+        let named = self.named().iter().cloned();
         AllowedHosts {
             any: self.any,
-            named: named.chain([host.into_boxed_str()]).collect(),
+            named: Some(named.chain([host.into_boxed_str()]).collect()),
         }
+    }
+
+    fn named(&self) -> &[Box<str>] {
+        self.named.as_deref().unwrap_or_default()
     }
 
     /// Looks at everything that a request says about its host and about who sends it.
@@ -116,19 +121,25 @@ impl AllowedHosts {
         {
             return false;
         }
-        let host = host.to_ascii_lowercase();
         const NOT_GIVEN_OUT: [&str; 4] = [".localhost", ".internal", ".svc", ".cluster.local"];
         !host.contains('.')
             || host.parse::<Ipv4Addr>().is_ok()
-            || NOT_GIVEN_OUT.iter().any(|suffix| host.ends_with(suffix))
+            || NOT_GIVEN_OUT.iter().any(|suffix| ends_with(host, suffix))
             || self
-                .named
+                .named()
                 .iter()
                 .any(|named| match named.strip_prefix('*') {
-                    Some(suffix) => host.ends_with(suffix) && host.len() > suffix.len(),
-                    None => **named == *host,
+                    Some(suffix) => ends_with(host, suffix) && host.len() > suffix.len(),
+                    None => named.eq_ignore_ascii_case(host),
                 })
     }
+}
+
+/// In any case.
+fn ends_with(host: &str, suffix: &str) -> bool {
+    let start = host.len().checked_sub(suffix.len());
+    let end = start.and_then(|start| host.get(start..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
 /// [`AllowedHosts::private`].

@@ -481,7 +481,7 @@ async fn a_request_that_crosses_the_goaway_is_answered() {
 }
 
 #[tokio::test]
-async fn the_drain_layer_serves_a_stream_that_crosses_the_goaway() {
+async fn the_drain_layer_refuses_without_a_connection_header() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new().signals(false);
@@ -496,8 +496,10 @@ async fn the_drain_layer_serves_a_stream_that_crosses_the_goaway() {
     let slow = client.send("/slow");
     gate.came(1).await;
     handle.drain_now();
-    let crossing = client.get("/crossing").await.unwrap();
-    assert_eq!(crossing.status, 200, "{crossing:?}");
+    let refused = client.get("/crossing").await.unwrap();
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "2");
+    assert!(!refused.headers.contains_key("connection"), "{refused:?}");
     gate.let_go(1);
     let slow = within(LIMIT, "an answer", slow).await.unwrap().unwrap();
     assert_eq!(slow.status, 200);

@@ -6,12 +6,10 @@
 //! lame-duck phase requests are still served: a load balancer needs time to see that the instance is
 //! leaving, and until then a 503 is an outage.
 //!
-//! On [`serve`](mod@crate::serve) a request is served all the same if its client could not know of the drain. On
-//! HTTP/1, where the answer then says `Connection: close`: its head had begun before, or it is the first one on its
-//! connection, or the answer before it had begun too early to ask the connection to leave. On HTTP/2: every stream
-//! that the client opened before the GOAWAY took effect; the server refuses later ones by itself, in a form that
-//! clients try again. The server marks these requests by its extensions,
-//! and so not if it runs [`without_extensions`](crate::serve::Serve::without_extensions).
+//! On [`serve`](mod@crate::serve) a request is served all the same if its client could not know of the drain: its head
+//! had begun before, or it is the first one on its connection, or (HTTP/1) the answer before it had begun too early to
+//! ask the connection to leave. HTTP/1 connections close with the answer. The server marks these requests by its
+//! extensions, and so not if it runs [`without_extensions`](crate::serve::Serve::without_extensions).
 //!
 //! Every request that passes carries a [`Draining`] in its extensions, so that a handler without an
 //! end of its own (server-sent events, a websocket) can end itself when the drain begins.

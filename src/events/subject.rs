@@ -30,6 +30,18 @@ pub(crate) struct Own {
 }
 
 impl Subject {
+    /// Names it if it is `wanted` and its server knows it: nothing is copied.
+    pub fn served<B>(request: &Request<B>, wanted: bool) -> Self {
+        if !wanted {
+            return Subject::Unknown;
+        }
+        let served = Served::of(request.extensions());
+        match served.is_known() {
+            true => Subject::Served(served),
+            false => Subject::Unknown,
+        }
+    }
+
     /// Names nothing if it is not `wanted`, because there is no listener.
     pub fn of<B>(request: &Request<B>, wanted: bool) -> Self {
         if !wanted {

@@ -133,8 +133,8 @@ fn in_flight(json: &mut Json, shared: &Shared) {
                 } = request;
                 json.object(|json| {
                     json.key("age_ms").number(millis(*age));
-                    json.key("method").text(text::path(method, LONGEST));
-                    json.key("path").text(text::path(path, LONGEST));
+                    json.key("method").text(text::line(method, LONGEST));
+                    json.key("path").text(text::line(path, LONGEST));
                     let route = routes.get(&(method.as_str(), path.as_str()));
                     json.key("route")
                         .or_null(matched.as_ref().or(route), |json, route| json.text(route));

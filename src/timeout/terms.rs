@@ -55,7 +55,11 @@ impl Terms {
                 deadline: Instant::now().checked_add(time?)?,
                 reason: shared.reason,
                 events: shared.events.clone(),
-                subject: Subject::of(request, shared.events.is_heard() || shared.whole),
+                subject: match shared.events.is_heard() {
+                    true => Subject::of(request, true),
+                    // Without a listener only the server has to know that the time was over.
+                    false => Subject::served(request, shared.whole),
+                },
             },
             asked,
             whole: shared.whole,

@@ -349,9 +349,9 @@ impl Exchange {
     }
 
     /// Decides, when a request begins, whether the drain may refuse it: not if its client could not know of
-    /// the drain. On HTTP/2 none can: what comes after the GOAWAY took effect never gets here.
+    /// the drain.
     fn admit(&self) {
-        let admitted = !self.draining() || self.http2 || self.conn.is_uninformed();
+        let admitted = !self.draining() || self.conn.is_uninformed();
         self.admitted.store(admitted, Relaxed);
     }
 

@@ -38,7 +38,7 @@ use executor::StreamExecutor;
 
 /// How long h2 may take to end a connection in which it has heard that the GOAWAY is acknowledged: it may be in the
 /// middle of a frame, or not be able to write.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
+const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
 
