@@ -308,6 +308,13 @@ async fn the_drain_layer_serves_the_first_request_of_a_connection_that_was_open(
 
 #[tokio::test]
 async fn the_drain_layer_serves_the_request_behind_an_answer_that_could_not_ask_to_leave() {
+    for lame_duck in [Duration::ZERO, ms(400)] {
+        behind_an_answer_that_could_not_ask_to_leave(lame_duck).await;
+    }
+}
+
+/// The answer ends in the lame duck, if there is one, or else in the drain.
+async fn behind_an_answer_that_could_not_ask_to_leave(lame_duck: Duration) {
     let (mut sender, body) = channel();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
     let gate = Gate::new();
@@ -326,7 +333,7 @@ async fn the_drain_layer_serves_the_request_behind_an_answer_that_could_not_ask_
             }
         }
     });
-    let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
+    let server = Knowing::start(lame_duck, ms(5_000), |lifecycle| {
         DrainLayer::new(lifecycle).layer(app)
     })
     .await;
@@ -338,13 +345,17 @@ async fn the_drain_layer_serves_the_request_behind_an_answer_that_could_not_ask_
     sender.send_data(Bytes::from("before ")).await.unwrap();
     client.send(get("/stream")).await;
     client.stream().readable().await.unwrap();
-    server.handle.drain_now();
-    server.handle.lifecycle().reached(Phase::Draining).await;
+    server.handle.shutdown();
+    server.handle.lifecycle().reached(Phase::LameDuck).await;
+    if lame_duck.is_zero() {
+        server.handle.lifecycle().reached(Phase::Draining).await;
+    }
     sender.send_data(Bytes::from("after")).await.unwrap();
     drop(sender);
     let first = client.read_response().await;
     assert_eq!(first.text(), "before after");
     assert!(!first.closes(), "its head had left before");
+    server.handle.lifecycle().reached(Phase::Draining).await;
     let second = client.ask(&get("/next")).await;
     assert_eq!((second.status, second.text().as_str()), (200, "/next"));
     assert!(second.closes());

@@ -7,8 +7,8 @@
 //! leaving, and until then a 503 is an outage.
 //!
 //! On [`serve`](mod@crate::serve) a request is served all the same if its client could not know of the drain: its head
-//! had begun before, or it is the first one on its connection, or (HTTP/1) the answer before it had begun too early to
-//! ask the connection to leave. HTTP/1 connections close with the answer. The server marks these requests by its
+//! had begun before, or it is the first one on its connection, or (HTTP/1) the answer before it ended in the
+//! lame duck or later, and had begun too early to ask the connection to leave. HTTP/1 connections close with the answer. The server marks these requests by its
 //! extensions, and so not if it runs [`without_extensions`](crate::serve::Serve::without_extensions).
 //!
 //! Every request that passes carries a [`Draining`] in its extensions, so that a handler without an

@@ -21,7 +21,7 @@ pub(super) struct Conn {
     pub info: ConnInfo,
     pub accepted: Tick,
     requests: AtomicU32,
-    /// The last answer ended in the drain without a word of it.
+    /// The last answer ended in the lame duck or later, and did not ask the connection to leave.
     uninformed: AtomicBool,
     /// Where this connection's dice begin.
     seed: u64,

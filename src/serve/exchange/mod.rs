@@ -364,8 +364,8 @@ impl Exchange {
     }
 
     pub fn become_idle(&self) {
-        if self.draining() && !self.must_close() {
-            // The answer's head left before the drain began, and could not ask to leave.
+        if self.server.lifecycle.phase() >= Phase::LameDuck && !self.must_close() {
+            // The answer did not ask to leave: its head left too early, or it was spared.
             self.conn.set_uninformed();
         }
         self.set_state(State::Idle);
