@@ -151,7 +151,7 @@ impl ServedRequest for Exchange {
         let facts = &mut cross.facts;
         match fact {
             Fact::Client(ip) => facts.client = Some(ip),
-            Fact::Route(route) => facts.route = Some(route.clone()),
+            Fact::Route(route) => facts.route = Some(route.to_owned()),
             Fact::Id(id) => facts.id = Some(id.clone()),
         }
     }
