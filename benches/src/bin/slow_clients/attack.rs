@@ -9,6 +9,8 @@ pub struct Deadlines {
     pub read: Duration,
     pub write: Duration,
     pub idle: Duration,
+    /// Of a connection; a server of these measurements has the default.
+    pub write_stall: Duration,
     /// The pause of an attacker between two bytes or lines.
     pub drip: Duration,
 }

@@ -33,6 +33,7 @@ const DEFAULTS: Deadlines = Deadlines {
     read: Duration::from_secs(15),
     write: Duration::from_secs(30),
     idle: Duration::from_secs(120),
+    write_stall: Duration::from_secs(30),
     drip: Duration::from_secs(9),
 };
 
@@ -55,6 +56,7 @@ async fn main() -> Result<ExitCode> {
             read: args.duration("--read", Duration::from_secs(3))?,
             write: args.duration("--write", Duration::from_secs(5))?,
             idle: args.duration("--idle", Duration::from_secs(2))?,
+            write_stall: DEFAULTS.write_stall,
             drip: args.duration("--drip", Duration::from_millis(200))?,
         }
     };
