@@ -79,7 +79,7 @@ impl Check {
                 let _busy = busy;
                 let found = match timeout(deadline, async { ask().await }).await {
                     Ok(Ok(())) => Found::Well,
-                    // Here, because what an error says is somebody else's code too, and may panic.
+                    // Here, because an error's `Display` is the user's code too, and may panic.
                     Ok(Err(error)) => Found::Failed(told(&error)),
                     Err(_) => Found::TooLate,
                 };

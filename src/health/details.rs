@@ -67,8 +67,8 @@ impl Details {
         }
     }
 
-    /// Sets the host names for which details are shown; see [`AllowedHosts`]. To others the status is told
-    /// alone: a web page that a browser on this host has loaded must not read more. Default:
+    /// Sets the host names for which details are shown; see [`AllowedHosts`]. Others get the
+    /// status alone: a web page that a browser on this host has loaded must not read more. Default:
     /// [`AllowedHosts::private`].
     #[must_use]
     pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Details {
