@@ -88,9 +88,11 @@ mod conn_info;
 #[cfg(feature = "serve")]
 mod deadlines;
 pub mod drain;
+mod error;
 pub mod events;
 pub mod health;
 pub mod in_flight;
+mod json;
 #[cfg(feature = "tracing")]
 pub mod logs;
 #[cfg(feature = "metrics")]
@@ -114,6 +116,7 @@ mod single_flight;
 pub mod stack;
 #[cfg(feature = "status")]
 pub mod status;
+mod sync;
 mod text;
 pub mod timeout;
 pub mod track;
@@ -124,6 +127,7 @@ pub use allowed_hosts::AllowedHosts;
 pub use body_limit::BodyLimitLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
+pub use error::BoxError;
 pub use health::{Health, HealthLayer};
 pub use in_flight::InFlightLayer;
 #[cfg(feature = "metrics")]
@@ -144,9 +148,6 @@ pub use stack::{Stack, stack};
 #[cfg(feature = "status")]
 pub use status::StatusPage;
 pub use timeout::TimeoutLayer;
-
-/// An error of a service or of a body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "serve"))]

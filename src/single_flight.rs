@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Mutex as Turn;
+
+use crate::sync::Lock;
 
 /// Makes a value for all who ask at the same time: one is made at a time, and those who asked before its
 /// making began share it. Waiting for it blocks no thread.
@@ -11,7 +12,7 @@ pub(crate) struct SingleFlight<T> {
     turn: Turn<()>,
     begun: AtomicU64,
     /// Held for no longer than a clone takes.
-    last: Mutex<Option<Made<T>>>,
+    last: Lock<Option<Made<T>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ impl<T: Clone> SingleFlight<T> {
         SingleFlight {
             turn: Turn::new(()),
             begun: AtomicU64::new(0),
-            last: Mutex::new(None),
+            last: Lock::new(None),
         }
     }
 
@@ -37,7 +38,7 @@ impl<T: Clone> SingleFlight<T> {
         // too low is an older call's, and another value is made.
         let asked = self.begun.load(Ordering::Relaxed);
         let last = || {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = self.last.lock();
             last.clone()
         };
         if let Some(made) = last().filter(|made| still_fits(&made.value)) {
@@ -55,7 +56,7 @@ impl<T: Clone> SingleFlight<T> {
             value: value.clone(),
         };
         let before = {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self.last.lock();
             last.replace(made)
         };
         drop(before);

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 
 use super::error::too_large;
 use super::layer::Shared;
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::events::Subject;
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{Full, LengthLimitError, Limited};
 
-use crate::BoxError;
+use crate::error::BoxError;
 
 /// Whether a body ended with this error because it was over a limit: the error, or one of its sources,
 /// is [`LengthLimitError`], of this layer or of any other that uses `http-body-util`.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::events::Events;
 use crate::reply::ReplyBody;
 use bytes::Bytes;

@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
 
 use super::report::{Component, Status};
-use crate::BoxError;
+use crate::error::BoxError;
 
 type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Ask = dyn Fn() -> Running + Send + Sync;

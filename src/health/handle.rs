@@ -7,7 +7,7 @@ use super::check::Check;
 use super::report::{Component, HealthReport, Status};
 use super::runner::{Either, Results, Runner, first};
 use super::{Details, HealthLayer, HealthService, Probe};
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
 

@@ -1,8 +1,7 @@
-//! The answers' JSON, by hand: it is one flat object, and a JSON library would be every user's to build.
+//! The answers' JSON.
 
-use std::fmt::{self, Write};
-
-use super::report::{HealthReport, Status};
+use super::report::{Component, HealthReport, Status};
+use crate::json::{Json, millis};
 use crate::phase::Phase;
 
 /// For those who are not to see the details: status and phase. Static, so it costs nothing.
@@ -37,71 +36,43 @@ pub(super) const fn brief(status: Status, phase: Phase) -> &'static str {
     }
 }
 
-pub(super) fn full(report: &HealthReport) -> String {
-    // Enough for a few components, so that it seldom has to grow.
-    let mut out = String::with_capacity(128 + 128 * report.components.len());
-    // Writing into a String does not fail.
-    let _ = write(&mut out, report);
-    out
+impl HealthReport {
+    /// All of it as JSON; the [module](super) shows it.
+    pub fn to_json(&self) -> String {
+        // Enough for a few components, so that it seldom has to grow.
+        let mut json = Json::with_capacity(128 + 128 * self.components.len());
+        json.object(|json| {
+            json.key("status").text(self.status);
+            json.key("phase").text(self.phase);
+            if let Some(version) = &self.version {
+                json.key("version").text(version);
+            }
+            json.key("uptime_seconds").number(self.uptime.as_secs());
+            if let Some(age) = self.age {
+                json.key("age_ms").number(millis(age));
+            }
+            if !self.components.is_empty() {
+                json.key("components").array(|json| {
+                    for component in self.components.iter() {
+                        json.object(|json| write(json, component));
+                    }
+                });
+            }
+        });
+        let mut text = json.finish();
+        text.push('\n');
+        text
+    }
 }
 
-fn write(out: &mut String, report: &HealthReport) -> fmt::Result {
-    write!(
-        out,
-        r#"{{"status":"{}","phase":"{}""#,
-        report.status, report.phase
-    )?;
-    if let Some(version) = &report.version {
-        out.push_str(r#","version":"#);
-        string(out, version)?;
+fn write(json: &mut Json, component: &Component) {
+    json.key("name").text(&component.name);
+    json.key("status").text(component.status);
+    json.key("optional").bool(component.optional);
+    if component.status != Status::Unknown {
+        json.key("duration_ms").number(millis(component.duration));
     }
-    write!(out, r#","uptime_seconds":{}"#, report.uptime.as_secs())?;
-    if let Some(age) = report.age {
-        write!(out, r#","age_ms":{}"#, age.as_millis())?;
+    if let Some(error) = &component.error {
+        json.key("error").text(error);
     }
-    if !report.components.is_empty() {
-        out.push_str(r#","components":["#);
-        for (i, component) in report.components.iter().enumerate() {
-            out.push_str(if i == 0 {
-                r#"{"name":"#
-            } else {
-                r#",{"name":"#
-            });
-            string(out, &component.name)?;
-            write!(
-                out,
-                r#","status":"{}","optional":{}"#,
-                component.status, component.optional
-            )?;
-            if component.status != Status::Unknown {
-                write!(out, r#","duration_ms":{}"#, component.duration.as_millis())?;
-            }
-            if let Some(error) = &component.error {
-                out.push_str(r#","error":"#);
-                string(out, error)?;
-            }
-            out.push('}');
-        }
-        out.push(']');
-    }
-    out.push_str("}\n");
-    Ok(())
-}
-
-/// A string in quotes (RFC 8259, 7): the quote, the backslash and everything below U+0020 are escaped.
-fn string(out: &mut String, text: &str) -> fmt::Result {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < '\u{20}' => write!(out, "\\u{:04x}", u32::from(c))?,
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    Ok(())
 }

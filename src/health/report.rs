@@ -2,7 +2,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::json;
 use crate::phase::Phase;
 
 /// How a component, or the process as a whole, is.
@@ -75,11 +74,6 @@ impl HealthReport {
     /// Whether the probe is answered with 200: nothing failed but what is optional.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, Status::Pass | Status::Warn)
-    }
-
-    /// All of it as JSON; the [module](super) shows it.
-    pub fn to_json(&self) -> String {
-        json::full(self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::check::Check;
 use super::report::Component;
+use crate::sync::Lock;
 
 /// The checks' last results, and their one run at a time.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(super) struct Runner {
     checks: Box<[Check]>,
     deadline: Duration,
     cache: Duration,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// Notified whenever a run ends.
     ended: Notify,
 }
@@ -54,7 +55,7 @@ impl Runner {
             checks,
             deadline,
             cache,
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 last,
                 running: false,
             }),
@@ -109,7 +110,7 @@ impl Runner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn publish(&self, components: Arc<[Component]>) {

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use http::uri::PathAndQuery;
 use http::{Method, Request};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::conn_info::{arrival_of, peer_of};
 use crate::route::{self, Route};
 use crate::served::{self, Fact};
+use crate::sync::Lock;
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;
 
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 pub(super) struct Registry {
     pub tally: Tally,
     pub peak: AtomicUsize,
-    shards: Box<[Mutex<Slab<Entry>>]>,
+    shards: Box<[Lock<Slab<Entry>>]>,
 }
 
 pub(super) struct Entry {
@@ -45,7 +46,7 @@ impl Registry {
         Registry {
             tally: Tally::new(),
             peak: AtomicUsize::new(0),
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            shards: (0..shards).map(|_| Lock::default()).collect(),
         }
     }
 
@@ -77,11 +78,7 @@ impl Registry {
     /// The lock is held for one operation on a slab, which cannot panic half way: a poisoned one is
     /// as good as any.
     fn shard<T>(&self, shard: usize, with: impl FnOnce(&mut Slab<Entry>) -> T) -> T {
-        with(
-            &mut self.shards[shard]
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        with(&mut self.shards[shard].lock())
     }
 
     /// Visits everything that is running, a shard at a time.

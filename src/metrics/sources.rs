@@ -1,4 +1,3 @@
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::told::{Told, phase_index};
@@ -8,11 +7,12 @@ use crate::phase::{Lifecycle, Phase};
 use crate::rate_limit::RateLimitHandle;
 #[cfg(feature = "serve")]
 use crate::shutdown::{ConnectionCounts, Handle};
+use crate::sync::Lock;
 
 /// What is read at a scrape, where it is. The lock is that of scrapes, never of requests.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    given: Mutex<Given>,
+    given: Lock<Given>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Sources {
     }
 
     fn with<T>(&self, with: impl FnOnce(&mut Given) -> T) -> T {
-        with(&mut self.given.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.given.lock())
     }
 
     pub fn lifecycle(&self, lifecycle: &Lifecycle) {

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Phase;
-use super::sync::{AtomicU8, AtomicU64, Notify, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, Notify, Ordering};
 
 /// A handle to the process's one phase. Clones share it.
 ///

@@ -32,7 +32,6 @@
 mod lifecycle;
 #[cfg(all(test, lameduck_loom))]
 mod loom_tests;
-pub(crate) mod sync;
 
 pub use lifecycle::Lifecycle;
 

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::decision::Decision;
 use super::shard::Shard;
 use super::{Key, WhenFull};
+use crate::sync::Lock;
 
 /// The keys and how much they have used, never more than a maximum number of them; in shards, each with a lock
 /// of its own.
@@ -13,7 +13,7 @@ pub(super) struct Store {
     /// Seeded at random: keys come from outside, and who knew the hash could fill one shard.
     hasher: RandomState,
     /// As many as a power of two.
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Lock<Shard>]>,
     max_keys: usize,
     pub(super) forgotten: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -38,7 +38,7 @@ impl Store {
         let count = 1 << (max_keys / SHARD).clamp(1, MOST_SHARDS).ilog2();
         let shards = (0..count).map(|at| {
             let room = max_keys / count + usize::from(at < max_keys % count);
-            Mutex::new(Shard::new(quotas, room, hasher.clone()))
+            Lock::new(Shard::new(quotas, room, hasher.clone()))
         });
         Store {
             shards: shards.collect(),
@@ -54,7 +54,7 @@ impl Store {
         let hash = self.hasher.hash_one(key);
         // Not the lowest bits and not the highest: with those the table finds its slot.
         let at = (hash >> 32) as usize & (self.shards.len() - 1);
-        let outcome = lock(&self.shards[at]).take(hash, key, now, when_full);
+        let outcome = self.shards[at].lock().take(hash, key, now, when_full);
         if outcome.full && outcome.decision.admitted {
             self.forgotten.fetch_add(1, Ordering::Relaxed);
         }
@@ -62,16 +62,12 @@ impl Store {
     }
 
     pub(super) fn keys(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     pub(super) fn max_keys(&self) -> usize {
         self.max_keys
     }
-}
-
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Store {

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::RequestBody;
-use crate::BoxError;
+use crate::error::BoxError;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a
 /// `tonic::service::Routes`, a `tower::service_fn`. Never implemented by hand.

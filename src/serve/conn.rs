@@ -1,7 +1,7 @@
 //! What the server knows of each of its connections.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,6 +14,7 @@ use super::timeouts::Timeouts;
 use crate::conn_info::{ConnInfo, folded};
 use crate::events::{Closed, Event};
 use crate::shutdown::{ConnectionState, CutRequest};
+use crate::sync::{Lock, set_waker};
 use crate::track::{Tally, TallyGuard};
 
 /// One connection, as the registry knows it.
@@ -29,7 +30,7 @@ pub(super) struct Conn {
     write_blocked: AtomicU64,
     /// When the peer last began to take something again.
     write_resumed: AtomicU64,
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
 }
 
 struct Inner {
@@ -58,7 +59,7 @@ impl Conn {
             uninformed: AtomicBool::new(false),
             write_blocked: AtomicU64::new(Tick::NEVER.0),
             write_resumed: AtomicU64::new(0),
-            inner: Mutex::new(Inner {
+            inner: Lock::new(Inner {
                 reader: None,
                 writer: None,
                 doing: Doing::Parked,
@@ -68,7 +69,7 @@ impl Conn {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     pub fn count_request(&self) {
@@ -169,11 +170,11 @@ impl Conn {
     /// Who is to be woken when the server has something to say. An upgraded connection may be read
     /// and written by two tasks.
     pub fn set_reader(&self, waker: &Waker) {
-        set(&mut self.inner().reader, waker);
+        set_waker(&mut self.inner().reader, waker);
     }
 
     pub fn set_writer(&self, waker: &Waker) {
-        set(&mut self.inner().writer, waker);
+        set_waker(&mut self.inner().writer, waker);
     }
 
     pub fn wake(&self) {
@@ -240,13 +241,6 @@ impl Conn {
 }
 
 const UPGRADED: &str = "upgraded";
-
-fn set(slot: &mut Option<Waker>, waker: &Waker) {
-    match slot {
-        Some(slot) => slot.clone_from(waker),
-        slot => *slot = Some(waker.clone()),
-    }
-}
 
 /// A connection's place in the server's books, until it is dropped: with the connection's IO, which
 /// an upgrade takes along.

@@ -14,7 +14,7 @@ use pin_project::pin_project;
 use super::exchange::Exchange;
 use super::framing::{Framed, ServiceFault};
 use super::h2::OpenStream;
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::reply::ReplyBody;
 use crate::track::{End, Guard, TrackedBody};
 

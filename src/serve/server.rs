@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use http::Extensions;
 use hyper::server::conn::http1;
@@ -18,6 +18,7 @@ use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Events};
 use crate::phase::Lifecycle;
 use crate::shutdown::{ConnectionCounts, CutRequest, Drains};
+use crate::sync::Lock;
 use crate::track::Tally;
 
 /// hyper reads a head of this size at most, unless it is told otherwise.
@@ -47,7 +48,7 @@ pub(super) struct Server {
     requests: AtomicU64,
     accepted: AtomicU64,
     seeds: AtomicU64,
-    conns: Mutex<Slab<Arc<Conn>>>,
+    conns: Lock<Slab<Arc<Conn>>>,
 }
 
 impl Server {
@@ -83,12 +84,12 @@ impl Server {
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             seeds: AtomicU64::new(RandomState::new().hash_one(0)),
-            conns: Mutex::default(),
+            conns: Lock::default(),
         }
     }
 
     fn conns(&self) -> MutexGuard<'_, Slab<Arc<Conn>>> {
-        self.conns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.conns.lock()
     }
 
     pub fn enlist(&self, conn: Arc<Conn>) -> usize {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use super::workers::Workers;
 use super::{Cause, ConnectionCounts, CutRequest, Report};
 use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
+use crate::sync::Lock;
 
 /// How the rest of a process takes part in its shutdown: it reads the phase, begins the shutdown from
 /// code, runs workers that are told to stop. Clones share it.
@@ -28,7 +29,7 @@ struct Shared {
     lifecycle: Lifecycle,
     orders: Orders,
     workers: Workers,
-    servers: Mutex<Vec<Arc<dyn Drains>>>,
+    servers: Lock<Vec<Arc<dyn Drains>>>,
     drain_deadline: OnceLock<Instant>,
     observers: Observers,
     /// How long the drain took, from its end on.
@@ -47,7 +48,7 @@ impl Handle {
                 lifecycle: Lifecycle::new(),
                 orders: Orders::new(),
                 workers: Workers::new(),
-                servers: Mutex::default(),
+                servers: Lock::default(),
                 drain_deadline: OnceLock::new(),
                 observers: Observers::new(),
                 drained: OnceLock::new(),
@@ -260,11 +261,7 @@ impl Handle {
     }
 
     pub(crate) fn enlist(&self, server: Arc<dyn Drains>) {
-        let mut servers = self
-            .shared
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.shared.servers.lock();
         servers.push(server.clone());
         drop(servers);
         // After the drain none is waited for: it is to end as those that were cut.
@@ -282,11 +279,7 @@ impl Handle {
     }
 
     pub(super) fn servers(&self) -> Vec<Arc<dyn Drains>> {
-        let servers = self
-            .shared
-            .servers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let servers = self.shared.servers.lock();
         servers.clone()
     }
 }

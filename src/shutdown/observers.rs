@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -7,10 +7,11 @@ use super::order::{Order, Orders};
 use super::report::Report;
 use super::sequence::{Drains, FALL, before, drained};
 use crate::phase::{Lifecycle, Phase};
+use crate::sync::Lock;
 
 /// Servers that watch the shutdown, and end after it.
 pub(super) struct Observers {
-    list: Mutex<List>,
+    list: Lock<List>,
     report: watch::Sender<Option<Arc<Report>>>,
 }
 
@@ -23,13 +24,13 @@ struct List {
 impl Observers {
     pub fn new() -> Self {
         Observers {
-            list: Mutex::default(),
+            list: Lock::default(),
             report: watch::Sender::new(None),
         }
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock()
     }
 
     /// `lifecycle` is the observer's own, and ends with the shutdown.

@@ -1,9 +1,7 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
-
 use tokio::sync::watch;
 
 use super::Cause;
+use crate::sync::Lock;
 
 /// What the process has been told to do. It only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,19 +19,19 @@ pub(super) enum Order {
 /// The order in force, and who gave the first one.
 pub(super) struct Orders {
     current: watch::Sender<Order>,
-    cause: Mutex<Option<Cause>>,
+    cause: Lock<Option<Cause>>,
 }
 
 impl Orders {
     pub fn new() -> Self {
         Orders {
             current: watch::Sender::new(Order::Serve),
-            cause: Mutex::new(None),
+            cause: Lock::new(None),
         }
     }
 
     pub fn give(&self, order: Order, cause: Cause) {
-        let mut first = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = self.cause.lock();
         first.get_or_insert(cause);
         drop(first);
         self.current.send_if_modified(|current| {
@@ -48,7 +46,7 @@ impl Orders {
     }
 
     pub fn cause(&self) -> Option<Cause> {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.cause.lock()
     }
 
     /// Waits until the order is at least this.

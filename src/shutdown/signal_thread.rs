@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -14,6 +14,7 @@ use signal_hook::low_level;
 
 use super::signals::{Heard, Meaning, Signal, SignalAction, Signals};
 use super::{EXIT_FORCED, Handle};
+use crate::sync::Lock;
 
 /// How long after a cut and the budgets of the flushes a process may take to end.
 const AFTER_CUT: Duration = Duration::from_secs(1);
@@ -64,7 +65,7 @@ enum Left {
 
 struct Subscriber {
     handle: Handle,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 struct State {
@@ -74,7 +75,7 @@ struct State {
 }
 
 struct Thread {
-    subscribers: Mutex<Subscribers>,
+    subscribers: Lock<Subscribers>,
     /// Wakes it: a deadline has moved.
     wake: UnixStream,
 }
@@ -97,13 +98,13 @@ impl Subscription {
         let thread = Thread::get()?;
         let subscriber = Arc::new(Subscriber {
             handle,
-            state: Mutex::new(State {
+            state: Lock::new(State {
                 signals,
                 grace,
                 heard: Heard::default(),
             }),
         });
-        let mut subscribers = lock(&thread.subscribers);
+        let mut subscribers = thread.subscribers.lock();
         subscribers.live.push(subscriber.clone());
         subscribers.finished.clear();
         drop(subscribers);
@@ -115,7 +116,7 @@ impl Subscription {
     }
 
     pub fn set(&self, signals: Signals, grace: Grace) {
-        let mut state = lock(&self.subscriber.state);
+        let mut state = self.subscriber.state.lock();
         (state.signals, state.grace) = (signals, grace);
         let armed = state.heard.first.is_some();
         drop(state);
@@ -142,7 +143,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut subscribers = lock(&self.thread.subscribers);
+        let mut subscribers = self.thread.subscribers.lock();
         subscribers
             .live
             .retain(|live| !Arc::ptr_eq(live, &self.subscriber));
@@ -165,7 +166,7 @@ impl Deaf {
         // Relaxed: a count that orders nothing.
         DEAF.fetch_add(1, Ordering::Relaxed);
         if let Some(Ok(thread)) = THREAD.get() {
-            lock(&thread.subscribers).finished.clear();
+            thread.subscribers.lock().finished.clear();
         }
         Deaf(())
     }
@@ -181,7 +182,7 @@ impl Drop for Deaf {
 
 impl Subscriber {
     fn hear(&self, signal: Signal, now: Instant) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let signals = state.signals;
         let at_terminal = || io::stdin().is_terminal();
         let meaning = state.heard.hear(&signals, signal, now, at_terminal);
@@ -199,7 +200,7 @@ impl Subscriber {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let grace = &state.grace;
         let (_, first) = state.heard.first.filter(|_| grace.enforced)?;
         let at_most = first.checked_add(grace.grace.saturating_sub(grace.reserve))?;
@@ -210,7 +211,7 @@ impl Subscriber {
 
     /// What is said when the deadline has come.
     fn overdue(&self) -> String {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let phase = self.handle.lifecycle().phase();
         match state.heard.cut {
             Some(_) => format!("it did not end after a second signal, in the phase {phase}"),
@@ -244,7 +245,7 @@ impl Thread {
         };
         // One for the life of the process.
         let thread: &Thread = Box::leak(Box::new(Thread {
-            subscribers: Mutex::default(),
+            subscribers: Lock::default(),
             wake: wake.try_clone()?,
         }));
         // Before the handlers: no signal is taken that no thread hears.
@@ -278,7 +279,7 @@ impl Thread {
     fn hear(&self, signal: Signal) {
         let now = Instant::now();
         let (live, last) = {
-            let subscribers = lock(&self.subscribers);
+            let subscribers = self.subscribers.lock();
             (subscribers.live.clone(), subscribers.last.clone())
         };
         for subscriber in &live {
@@ -296,7 +297,7 @@ impl Thread {
     }
 
     fn latest(&self) -> Option<(Instant, Arc<Subscriber>)> {
-        let subscribers = lock(&self.subscribers);
+        let subscribers = self.subscribers.lock();
         let all = subscribers.live.iter().chain(&subscribers.finished);
         all.filter_map(|subscriber| Some((subscriber.deadline()?, subscriber.clone())))
             .max_by_key(|(deadline, _)| *deadline)
@@ -315,7 +316,7 @@ impl Subscriber {
     /// Nothing is left that could obey: the process ends, as it would without a handler, but by an exit,
     /// which works for PID 1 too.
     fn hear_after_its_end(&self, signal: Signal, now: Instant) {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let ignored = matches!(
             state.signals.action(signal),
             SignalAction::Ignore | SignalAction::Reload
@@ -370,10 +371,6 @@ fn number(signal: Signal) -> i32 {
         Signal::Interrupt => SIGINT,
         Signal::Hangup => SIGHUP,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the process, after one line on standard error if that takes it.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::order::{Order, Orders};
 use super::report::{Step, StepEnd, StepKind};
+use crate::sync::Lock;
 use crate::track::{Tally, TallyGuard};
 
 /// The workers of a process. Those that end by themselves leave nothing behind.
 pub(super) struct Workers {
     stop: CancellationToken,
     running: Arc<Tally>,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Lock<Shared>>,
 }
 
 #[derive(Default)]
@@ -60,7 +61,7 @@ impl Workers {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        lock(&self.shared)
+        self.shared.lock()
     }
 
     pub fn spawn<F, R>(&self, name: &str, work: F)
@@ -127,21 +128,17 @@ impl Workers {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A worker's place among the running; dropped with its task, however that ends.
 struct Place {
     number: u64,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Lock<Shared>>,
     finished: bool,
     _running: TallyGuard,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.shared.lock();
         // Not there: it was aborted, and is reported already.
         let Some(worker) = shared.named.remove(&self.number) else {
             return;

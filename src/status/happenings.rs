@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::events::{Closed, Event, RequestInfo};
+use crate::sync::Lock;
 use crate::text;
 
 /// The length of the list.
@@ -32,7 +33,7 @@ pub(super) struct Happenings {
     closed: [AtomicU64; CLOSED.len()],
     version: AtomicU64,
     happened: Notify,
-    rare: Mutex<Rare>,
+    rare: Lock<Rare>,
 }
 
 /// The names of `closed`; a deadline that passed is told by name among the rare things.
@@ -84,7 +85,7 @@ impl Happenings {
             closed: Default::default(),
             version: AtomicU64::new(0),
             happened: Notify::new(),
-            rare: Mutex::default(),
+            rare: Lock::default(),
         }
     }
 
@@ -183,7 +184,7 @@ impl Happenings {
 
     /// Nothing in it can be half done that matters to a page.
     pub fn rare(&self) -> MutexGuard<'_, Rare> {
-        self.rare.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rare.lock()
     }
 
     pub fn opened(&self) -> u64 {

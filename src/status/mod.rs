@@ -59,7 +59,6 @@
 
 mod body;
 mod happenings;
-mod json;
 mod page;
 mod service;
 mod snapshot;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::happenings::Happening;
-use super::json::Json;
 use super::page::Shared;
+use crate::json::{Json, millis};
 use crate::phase::Phase;
 use crate::shutdown::{CutRequest, Handle};
 use crate::text;
@@ -24,7 +24,7 @@ pub(super) const AFTER: &str = "\n\n";
 
 /// The document as a server-sent event: one line of it.
 pub(super) fn event(shared: &Shared) -> String {
-    let mut json = Json::after(BEFORE);
+    let mut json = Json::after(BEFORE, 4 * 1024);
     json.object(|json| {
         json.key("title").text(&shared.title);
         json.key("instance")
@@ -215,8 +215,4 @@ fn happenings(json: &mut Json, shared: &Shared) {
 
 fn peer(json: &mut Json, peer: Option<SocketAddr>) {
     json.key("peer").or_null(peer, |json, peer| json.text(peer));
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

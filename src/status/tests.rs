@@ -15,10 +15,10 @@ use tower_service::Service;
 
 use super::body::MOST_WATCHERS;
 use super::happenings::KEPT;
-use super::json::Json;
 use super::service::{PAGE, POLICY};
 use super::{StatusBody, StatusPage};
 use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::json::Json;
 use crate::reply::Reason;
 use crate::serve::App;
 use crate::shutdown::Handle;

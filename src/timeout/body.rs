@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::TimeoutError;
 use super::terms::{Limit, Terms};
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::reply::ReplyBody;
 
 /// The response body of a [`Timeout`](super::Timeout) service: the service's own or the refusal's, and with

@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::layer::Shared;
 use super::terms::Terms;
 use super::{RouteTimeout, TimeoutBody, TimeoutFuture};
-use crate::BoxError;
+use crate::error::BoxError;
 
 /// The service that [`TimeoutLayer`](super::TimeoutLayer) makes.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::phase::sync::{AtomicUsize, Notify, Ordering};
+use crate::sync::{AtomicUsize, Notify, Ordering};
 
 /// The lowest bit: somebody waits for the count to be 0.
 const WAITING: usize = 1;

@@ -1,8 +1,8 @@
 //! The one connection, and the breaker: up, or away with one task that looks for it.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::Client;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::script::Gcra;
 use super::search::{LONGEST_PAUSE, SHORTEST_PAUSE, Unfinished, longer, search};
 use crate::events::{Event, Events};
+use crate::sync::Lock;
 
 /// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
 /// that hangs piles up no memory.
@@ -40,7 +41,7 @@ pub(super) struct Link {
     /// That it is away: told once, whatever happens until it is back.
     told: AtomicBool,
     /// Of the one task that connects.
-    search: Mutex<Option<AbortHandle>>,
+    search: Lock<Option<AbortHandle>>,
 }
 
 #[derive(Clone)]
@@ -71,7 +72,7 @@ impl Link {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             fallbacks: AtomicU64::new(0),
             told: AtomicBool::new(false),
-            search: Mutex::new(None),
+            search: Lock::new(None),
         })
     }
 
@@ -160,7 +161,7 @@ impl Link {
         };
         let unfinished = Unfinished::of(self);
         let task = runtime.spawn(search(unfinished, self.settings_of_search(), pause));
-        let mut slot = self.search.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.search.lock();
         *slot = Some(task.abort_handle());
     }
 
@@ -222,10 +223,7 @@ impl Link {
 /// With the last limiter the search ends, in the middle of a pause too.
 impl Drop for Link {
     fn drop(&mut self) {
-        let slot = self
-            .search
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.search.lock();
         if let Some(task) = slot.take() {
             task.abort();
         }

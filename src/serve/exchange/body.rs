@@ -11,6 +11,7 @@ use crate::events::{Closed, Timeout};
 use crate::serve::clock::Tick;
 use crate::serve::discard::Discard;
 use crate::serve::timeouts::Timeouts;
+use crate::sync::set_waker;
 
 /// A reader that is asked whether it still waits, and does not answer for so long, does not.
 const ASKED: Duration = Duration::from_secs(1);
@@ -25,11 +26,7 @@ pub(super) struct Suspect {
 impl Exchange {
     /// Who is to be woken when a deadline moves or the body is left: the task that polled last.
     pub fn set_owner(&self, waker: &Waker) {
-        let mut cross = self.cross();
-        match &mut cross.owner {
-            Some(owner) => owner.clone_from(waker),
-            owner => *owner = Some(waker.clone()),
-        }
+        set_waker(&mut self.cross().owner, waker);
     }
 
     /// The reader waits for more of the body of request `epoch`, which the peer owes or may keep to itself.
@@ -51,10 +48,7 @@ impl Exchange {
                 return false;
             }
         }
-        match &mut cross.reader {
-            Some(reader) => reader.clone_from(waker),
-            reader => *reader = Some(waker.clone()),
-        }
+        set_waker(&mut cross.reader, waker);
         if owed && !self.read.waits() {
             // A reader within the owner's own poll is seen at the end of it; another may be on another
             // task than the one that holds the timer.

@@ -13,7 +13,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
 use http::{Method, Uri};
@@ -27,6 +27,7 @@ use super::timeouts::Timeouts;
 use crate::events::target;
 use crate::phase::Phase;
 use crate::shutdown::ConnectionState;
+use crate::sync::Lock;
 use body::Suspect;
 
 use facts::Facts;
@@ -91,7 +92,7 @@ pub(super) struct Exchange {
     http2: bool,
     /// The clock as read in this poll of the owner; 0 when it has not been, `NEVER` between two polls.
     now: AtomicU64,
-    cross: Mutex<Cross>,
+    cross: Lock<Cross>,
 }
 
 /// What other tasks write and read.
@@ -192,7 +193,7 @@ impl Exchange {
             held_call: AtomicU8::new(0),
             http2,
             now: AtomicU64::new(0),
-            cross: Mutex::new(Cross {
+            cross: Lock::new(Cross {
                 owner,
                 ..Cross::default()
             }),
@@ -201,7 +202,7 @@ impl Exchange {
 
     /// Held for a few words' time, never over an await; nothing in it can panic half way.
     fn cross(&self) -> MutexGuard<'_, Cross> {
-        self.cross.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cross.lock()
     }
 
     // === the clock ===

@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
@@ -47,10 +47,7 @@ impl Interim {
         if calls != opened && !settled {
             return;
         }
-        let mut unnamed = streams
-            .unnamed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unnamed = streams.unnamed.lock();
         if calls == opened {
             for (call, exchange) in unnamed.drain(..) {
                 if let Some(id) = ids.get(call as usize) {

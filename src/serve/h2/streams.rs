@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 
 use slab::Slab;
 
@@ -15,6 +15,7 @@ use crate::serve::response_body::PIECE;
 use crate::serve::server::Server;
 
 use super::leaving::Leaving;
+use crate::sync::Lock;
 
 /// The streams of a connection.
 pub(in crate::serve) struct Streams {
@@ -35,16 +36,16 @@ pub(in crate::serve) struct Streams {
     /// How often the service was called since the calls were last told apart, and those whose clients wait for `100
     /// Continue`.
     pub calls: AtomicU32,
-    pub unnamed: Mutex<Vec<(u32, Weak<Exchange>)>>,
+    pub unnamed: Lock<Vec<(u32, Weak<Exchange>)>>,
     /// hyper has called the service for all that had come.
     pub settled: AtomicBool,
     /// Since when the client owes the end of a head; `NEVER` when it does not.
     head_since: AtomicU64,
     /// What the heads of the open streams take.
     header_bytes: AtomicUsize,
-    named: Mutex<Slab<Arc<Exchange>>>,
+    named: Lock<Slab<Arc<Exchange>>>,
     /// The one that ended last: h2 may still hold its answer.
-    last: Mutex<Option<Arc<Exchange>>>,
+    last: Lock<Option<Arc<Exchange>>>,
 }
 
 thread_local! {
@@ -73,17 +74,17 @@ impl Streams {
             began: now,
             leaving: Leaving::default(),
             calls: AtomicU32::new(0),
-            unnamed: Mutex::default(),
+            unnamed: Lock::default(),
             settled: AtomicBool::new(false),
             head_since: AtomicU64::new(accepted.0),
             header_bytes: AtomicUsize::new(0),
-            named: Mutex::default(),
-            last: Mutex::default(),
+            named: Lock::default(),
+            last: Lock::default(),
         }
     }
 
     fn named(&self) -> MutexGuard<'_, Slab<Arc<Exchange>>> {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+        self.named.lock()
     }
 
     /// A request came; its stream's future is about to be executed.
@@ -110,7 +111,7 @@ impl Streams {
 
     /// The client of this call waits for `100 Continue`.
     pub fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
-        let mut unnamed = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unnamed = self.unnamed.lock();
         unnamed.push((call, Arc::downgrade(exchange)));
     }
 
@@ -185,12 +186,12 @@ impl Streams {
 
     /// The request whose answer h2 holds, because the client does not take it.
     pub fn held(&self) -> Option<Arc<Exchange>> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last.lock();
         last.clone().filter(|_| self.leaving.holds_answers())
     }
 
     fn set_last(&self, exchange: Option<Arc<Exchange>>) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let before = std::mem::replace(&mut *last, exchange);
         drop(last);
         drop(before);

@@ -1,25 +1,32 @@
-//! JSON, written as it goes.
+//! JSON by hand: a JSON library would be every user's to build.
 
 use std::fmt::{self, Display, Write};
+use std::time::Duration;
 
 /// A document in the making. Commas come by themselves: a value is followed by one, an opening bracket
 /// or a colon is not, and no string ends in either.
 #[derive(Default)]
-pub(super) struct Json {
+pub(crate) struct Json {
     out: String,
 }
 
 impl Json {
-    /// Continues `out`, which is no JSON yet.
-    pub fn after(out: &str) -> Self {
-        let mut json = Json {
-            out: String::with_capacity(4 * 1024),
-        };
-        json.out.push_str(out);
+    /// Begins with room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Json {
+            out: String::with_capacity(bytes),
+        }
+    }
+
+    /// Continues `before`, which is no JSON yet.
+    #[cfg(feature = "status")]
+    pub(crate) fn after(before: &str, bytes: usize) -> Self {
+        let mut json = Json::with_capacity(before.len() + bytes);
+        json.out.push_str(before);
         json
     }
 
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.out
     }
 
@@ -33,14 +40,14 @@ impl Json {
         }
     }
 
-    pub fn object(&mut self, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn object(&mut self, fill: impl FnOnce(&mut Self)) {
         self.separate();
         self.out.push('{');
         fill(self);
         self.out.push('}');
     }
 
-    pub fn array(&mut self, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn array(&mut self, fill: impl FnOnce(&mut Self)) {
         self.separate();
         self.out.push('[');
         fill(self);
@@ -48,13 +55,13 @@ impl Json {
     }
 
     /// The name of the value that is written next.
-    pub fn key(&mut self, name: &str) -> &mut Self {
+    pub(crate) fn key(&mut self, name: &str) -> &mut Self {
         self.text(name);
         self.out.push(':');
         self
     }
 
-    pub fn text(&mut self, text: impl Display) {
+    pub(crate) fn text(&mut self, text: impl Display) {
         self.separate();
         self.out.push('"');
         // Writing to a string does not fail; a `Display` that does is cut short.
@@ -62,18 +69,19 @@ impl Json {
         self.out.push('"');
     }
 
-    pub fn number(&mut self, number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.separate();
         let _ = write!(self.out, "{number}");
     }
 
-    pub fn bool(&mut self, is: bool) {
+    pub(crate) fn bool(&mut self, is: bool) {
         self.separate();
         self.out.push_str(if is { "true" } else { "false" });
     }
 
     /// The value, or `null`.
-    pub fn or_null<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+    #[cfg(feature = "status")]
+    pub(crate) fn or_null<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
             Some(value) => write(self, value),
             None => {
@@ -84,7 +92,8 @@ impl Json {
     }
 }
 
-/// RFC 8259, section 7. What it lets stand in a string stands: the page gives it to `textContent`.
+/// RFC 8259, section 7: the quote, the backslash and everything below U+0020 are escaped. What it lets stand in a
+/// string stands: the status page gives it to `textContent`.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
@@ -97,6 +106,8 @@ impl Write for Escaped<'_> {
                 b'"' => self.0.push_str("\\\""),
                 b'\\' => self.0.push_str("\\\\"),
                 b'\n' => self.0.push_str("\\n"),
+                b'\r' => self.0.push_str("\\r"),
+                b'\t' => self.0.push_str("\\t"),
                 control => write!(self.0, "\\u{control:04x}")?,
             }
             text = &text[at + 1..];
@@ -104,4 +115,9 @@ impl Write for Escaped<'_> {
         self.0.push_str(text);
         Ok(())
     }
+}
+
+/// A duration as a JSON number of milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,12 @@
-//! The atomics and the notification that the crate's lock-free words are built from, in one place so
-//! that the model checker can take their places (`RUSTFLAGS="--cfg lameduck_loom"`).
+//! What threads and tasks share: a lock, wakers, and the atomics and the notification that the crate's
+//! lock-free words are built from. These are in one place so that the model checker can take their places
+//! (`RUSTFLAGS="--cfg lameduck_loom"`).
 //!
 //! The cfg is not the usual `loom`, because tokio reads that one too and drops half of itself.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "serve")]
+use std::task::Waker;
 
 #[cfg(not(lameduck_loom))]
 pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +17,29 @@ pub(crate) use tokio::sync::Notify;
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(lameduck_loom)]
 pub(crate) use model::Notify;
+
+/// A mutex without poison: what it guards is whole whenever it is released, also by a panic.
+#[derive(Debug, Default)]
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Lock(Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps `waker`, and clones it only if the one that is kept wakes another task.
+#[cfg(feature = "serve")]
+pub(crate) fn set_waker(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(kept) => kept.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}
 
 /// What the crate relies on of `tokio::sync::Notify`, written for the model checker: a `notified()`
 /// future that was enabled before `notify_waiters()` completes.
