@@ -36,6 +36,8 @@ where
     type ResBody = B;
     type Future = Oneshot<S>;
 
+    // A request is large, and each call that is not inlined moves it.
+    #[inline(always)]
     fn start(&self, request: Request<RequestBody>) -> Oneshot<S> {
         // A service that was made ready may hold what its call is to use, a concurrency limit's permit, until
         // it is called or dropped, and a layer that refuses does not call the one inside of it. One service for

@@ -102,6 +102,10 @@ pub(super) fn correct<B: Body<Data = Bytes>>(response: &mut Response<B>, frame: 
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
     );
     framed.bodiless = frame.to_head || frame.upgrades || no_content;
+    if !length && !framed.bodiless {
+        framed.length = exact;
+        return framed;
+    }
     if framed.bodiless && !frame.to_head && exact != Some(0) {
         framed.fault(ServiceFault::Body);
     }

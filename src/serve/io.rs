@@ -192,7 +192,13 @@ impl<T: 'static> ServeIo<T> {
     /// hyper is given the others: it may hold the beginning of a head, which one of these lines ends.
     fn begins_request(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let came = &buf.filled()[before..];
-        let skipped = self.empty_lines(came);
+        let skipped = match came.first() {
+            Some(b'\r' | b'\n') | None => self.empty_lines(came),
+            Some(_) => {
+                self.newlines = 0;
+                Some(0)
+            }
+        };
         let Mode::Http1(exchange, _) = &self.mode else {
             return true;
         };
@@ -249,7 +255,18 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
+    #[inline]
     fn wrote(&mut self, poll: &Poll<io::Result<usize>>) {
+        // What nearly every write is: all of it taken, and none blocked before it.
+        if let (Mode::Http1(exchange, _), Poll::Ready(Ok(written))) = (&self.mode, poll) {
+            if !self.fin_seen && !self.guard.conn.write_is_blocked() {
+                return exchange.write.count(*written);
+            }
+        }
+        self.wrote_slowly(poll);
+    }
+
+    fn wrote_slowly(&mut self, poll: &Poll<io::Result<usize>>) {
         let (conn, clock) = (&self.guard.conn, &self.guard.server.clock);
         let pace = match &self.mode {
             Mode::Http1(exchange, _) => Some(&exchange.write),

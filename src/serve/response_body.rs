@@ -100,11 +100,17 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
     /// Whether a body whose length was promised goes on where it should end. hyper writes no more than was
     /// promised, and drops the rest in silence.
-    fn goes_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        let this = self.as_mut().project();
-        if *this.left != Some(0) || this.open.is_some() || this.body.is_end_stream() {
+    fn goes_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        if self.left != Some(0) || self.open.is_some() || self.body.is_end_stream() {
             return false;
         }
+        self.is_more(cx)
+    }
+
+    /// Apart from the one poll that every response needs, so that that is inlined.
+    #[cold]
+    fn is_more(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        let this = self.as_mut().project();
         match this.body.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref().is_some_and(|data| !data.is_empty()),
             Poll::Ready(None) => {

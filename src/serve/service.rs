@@ -132,6 +132,7 @@ pub(super) struct HeldCall<A> {
 }
 
 impl<A: App> HeldCall<A> {
+    #[cold]
     pub fn begin(self, exchange: &Arc<Exchange>) -> Answer<A::Future> {
         exchange.call_begins();
         begin(
@@ -145,7 +146,8 @@ impl<A: App> HeldCall<A> {
     }
 }
 
-/// Hands a request to the service, or refuses it.
+/// Hands a request to the service, or refuses it. Inlined: a request is large, and each call moves it.
+#[inline(always)]
 fn begin<A: App>(
     app: &A,
     common: &Extensions,
