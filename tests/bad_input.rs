@@ -39,9 +39,15 @@ struct Seen(Arc<Mutex<Vec<String>>>);
 impl Bed {
     async fn new(setup: Setup) -> Bed {
         let seen = Seen::default();
-        let note = seen.clone();
-        let app = app(move |request| note.clone().answer(request));
-        let server = setup.start(app).await;
+        let server = setup.start(seen.app()).await;
+        Bed { server, seen }
+    }
+
+    /// For a paused clock.
+    async fn in_memory(timeouts: Timeouts) -> Bed {
+        let seen = Seen::default();
+        let setup = Setup::new().timeouts(timeouts);
+        let server = setup.start_in_memory(seen.app()).await;
         Bed { server, seen }
     }
 
@@ -78,6 +84,11 @@ impl Bed {
 }
 
 impl Seen {
+    fn app(&self) -> App {
+        let seen = self.clone();
+        app(move |request| seen.clone().answer(request))
+    }
+
     async fn answer(self, request: Request<RequestBody>) -> Response<Body> {
         let (head, mut body) = request.into_parts();
         let what = format!("{} {}", head.method, head.uri.path());
@@ -313,14 +324,13 @@ async fn bare_line_feeds_end_the_lines_of_a_head() {
     bed.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn heads_that_trickle_are_ended_and_hold_nobody_up() {
-    let bed = Bed::with(Timeouts::none().read_header(ms(500))).await;
+    let bed = Bed::in_memory(Timeouts::none().read_header(ms(500))).await;
     let mut trickles = tokio::task::JoinSet::new();
     for client in 0..40 {
-        let addr = bed.server.addr;
+        let mut slow = bed.connect().await;
         trickles.spawn(async move {
-            let mut slow = Raw::connect(addr).await;
             // Half of them ask first; their deadline begins with the next request.
             if client % 2 == 0 {
                 assert_eq!(slow.ask(NEXT).await.status, 200);

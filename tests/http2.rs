@@ -17,9 +17,10 @@ use http_body_util::BodyExt;
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{DrainLayer, InFlightLayer, Limits, Phase, Shutdown, Timeouts};
 use support::{
-    App, Frame, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full, h2_connect,
-    kind, ms, reply, within,
+    App, Frame, Frames, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full,
+    h2_connect, kind, ms, reply, within,
 };
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -127,6 +128,26 @@ async fn rude(addr: SocketAddr) -> Raw {
     let settings = Frame::new(kind::SETTINGS, 0, 0, []);
     client.send(settings.bytes()).await;
     client
+}
+
+/// The frames that come until they are what is waited for.
+async fn heard_until(
+    client: &mut Raw,
+    partial: &mut Frames,
+    what: &str,
+    so: impl Fn(&[Frame]) -> bool,
+) -> Vec<Frame> {
+    let mut heard = Vec::new();
+    let all = async {
+        while !so(&heard) {
+            let mut bytes = Vec::new();
+            let length = client.stream().read_buf(&mut bytes).await;
+            assert_ne!(length.expect("the connection stands"), 0, "{heard:?}");
+            heard.extend(partial.take(&bytes));
+        }
+    };
+    within(LIMIT, what, all).await;
+    heard
 }
 
 fn has(frames: &[Frame], kind: u8, stream: u32) -> bool {
@@ -417,12 +438,14 @@ async fn a_request_that_crosses_the_goaway_of_the_lame_duck_is_answered() {
 #[tokio::test]
 async fn at_full_speed_the_goaway_comes_between_two_frames() {
     const LENGTH: usize = 400_000;
-    let app = app(|_| async {
+    let bytes: Bytes = (0..LENGTH).map(|at| (at % 251) as u8).collect();
+    let meant = bytes.clone();
+    let app = app(move |_| {
+        let bytes = bytes.clone();
         let (mut sender, body) = channel();
         tokio::spawn(async move {
-            let bytes: Bytes = (0..LENGTH).map(|at| (at % 251) as u8).collect();
             for (number, piece) in bytes.chunks(7_001).enumerate() {
-                let sent = sender.send_data(Bytes::copy_from_slice(piece)).await;
+                let sent = sender.send_data(bytes.slice_ref(piece)).await;
                 if sent.is_err() {
                     return;
                 }
@@ -431,9 +454,10 @@ async fn at_full_speed_the_goaway_comes_between_two_frames() {
                 }
             }
         });
-        Response::new(body)
+        async { Response::new(body) }
     });
-    let mut server = Setup::new().lame_duck(ms(400)).start(app).await;
+    let setup = Setup::new().lame_duck(ms(400)).drain(LIMIT * 2);
+    let mut server = setup.start(app).await;
     let mut clients = Vec::new();
     for _ in 0..6 {
         let mut client = Client::connect(server.addr).await;
@@ -441,24 +465,23 @@ async fn at_full_speed_the_goaway_comes_between_two_frames() {
         clients.push(client);
     }
     server.handle.shutdown();
-    let clients = clients.into_iter().map(|mut client| async move {
-        let mut whole = 0;
-        while client.heard.first(kind::GOAWAY, 0).is_none() {
-            let answers = [client.send("/a"), client.send("/b"), client.send("/c")];
-            for answer in answers {
-                let answer = within(LIMIT, "an answer", answer).await.unwrap();
-                let body = answer.expect("a whole answer").body;
-                assert_eq!(body.len(), LENGTH);
-                let right = body
-                    .iter()
-                    .enumerate()
-                    .all(|(at, byte)| *byte == (at % 251) as u8);
-                assert!(right, "as it was sent");
-                whole += 1;
+    let clients = clients.into_iter().map(|mut client| {
+        let meant = meant.clone();
+        async move {
+            let mut whole = 0;
+            while client.heard.first(kind::GOAWAY, 0).is_none() {
+                let answers = [client.send("/a"), client.send("/b"), client.send("/c")];
+                for answer in answers {
+                    let answer = within(LIMIT * 2, "an answer", answer).await.unwrap();
+                    let body = answer.expect("a whole answer").body;
+                    assert_eq!(body.len(), LENGTH);
+                    assert!(body == meant, "as it was sent");
+                    whole += 1;
+                }
             }
+            client.ended().await;
+            whole
         }
-        client.ended().await;
-        whole
     });
     let clients: Vec<_> = clients.map(tokio::spawn).collect();
     for client in clients {
@@ -703,7 +726,12 @@ async fn two_hundred_streams_and_no_more() {
         .collect();
     client.send(requests).await;
     gate.came(200).await;
-    let before = frames(&client.read_until_close_for(ms(100)).await.bytes);
+    let refused = |heard: &[Frame]| heard.iter().any(|frame| frame.kind == kind::RST_STREAM);
+    let mut partial = Frames::default();
+    let mut before = heard_until(&mut client, &mut partial, "a refusal", refused).await;
+    // And no second one.
+    let more = client.read_until_close_for(ms(100)).await;
+    before.extend(partial.take(&more.bytes));
     let refused: Vec<_> = before
         .iter()
         .filter(|f| f.kind == kind::RST_STREAM)
@@ -724,10 +752,8 @@ async fn two_hundred_streams_and_no_more() {
     );
     assert_eq!(gate.calls.load(Relaxed), 200);
     gate.let_go(200);
-    let after = frames(&client.read_until_close_for(ms(300)).await.bytes);
-    for id in ids.take(200) {
-        assert!(has(&after, kind::DATA, id), "stream {id} is answered");
-    }
+    let answered = |heard: &[Frame]| ids.clone().take(200).all(|id| has(heard, kind::DATA, id));
+    heard_until(&mut client, &mut partial, "200 answers", answered).await;
     drop(client);
     server.finish().await;
 }

@@ -73,13 +73,29 @@ impl Frame {
 
 /// The whole frames in `bytes`.
 pub fn frames(bytes: &[u8]) -> Vec<Frame> {
-    let mut rest = bytes;
-    let mut frames = Vec::new();
-    while let Some((frame, length)) = Frame::parse(rest) {
-        frames.push(frame);
-        rest = &rest[length..];
+    Frames::default().take(bytes)
+}
+
+/// Frames out of bytes that come in pieces, each of which is looked at once.
+#[derive(Default)]
+pub struct Frames {
+    partial: Vec<u8>,
+}
+
+impl Frames {
+    /// The frames that these bytes complete.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<Frame> {
+        self.partial.extend_from_slice(bytes);
+        let mut rest = self.partial.as_slice();
+        let mut frames = Vec::new();
+        while let Some((frame, length)) = Frame::parse(rest) {
+            frames.push(frame);
+            rest = &rest[length..];
+        }
+        let taken = self.partial.len() - rest.len();
+        self.partial.drain(..taken);
+        frames
     }
-    frames
 }
 
 /// What a [`Tap`] has heard.
@@ -91,7 +107,7 @@ pub struct Heard {
 
 #[derive(Default)]
 struct Inner {
-    partial: Vec<u8>,
+    partial: Frames,
     frames: Vec<(Duration, Frame)>,
 }
 
@@ -103,8 +119,10 @@ impl Heard {
 
     /// The first frame of that kind on that stream.
     pub fn first(&self, kind: u8, stream: u32) -> Option<(Duration, Frame)> {
-        let mut all = self.frames().into_iter();
+        let inner = self.inner.lock().unwrap();
+        let mut all = inner.frames.iter();
         all.find(|(_, frame)| (frame.kind, frame.stream) == (kind, stream))
+            .cloned()
     }
 
     /// As [`first`](Self::first), once it has come.
@@ -160,11 +178,10 @@ impl AsyncRead for Tap {
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         let at = self.heard.mark.elapsed();
         let mut inner = self.heard.inner.lock().unwrap();
-        inner.partial.extend(&buf.filled()[before..]);
-        while let Some((frame, length)) = Frame::parse(&inner.partial) {
-            inner.partial.drain(..length);
-            inner.frames.push((at, frame));
-        }
+        let whole = inner.partial.take(&buf.filled()[before..]);
+        inner
+            .frames
+            .extend(whole.into_iter().map(|frame| (at, frame)));
         drop(inner);
         poll
     }

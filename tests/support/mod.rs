@@ -9,12 +9,14 @@ mod app;
 mod frames;
 mod raw;
 mod server;
+mod stream;
 
 pub use answer::{Answer, answers};
 pub use app::{App, Body, app, channel, empty, full, reply};
-pub use frames::{Frame, Heard, Tap, frames, h2_connect, kind};
+pub use frames::{Frame, Frames, Heard, Tap, frames, h2_connect, kind};
 pub use raw::{Ending, How, Raw};
 pub use server::{Server, Setup};
+pub use stream::{Door, Memory, Stream};
 
 use std::time::Duration;
 

@@ -6,11 +6,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{Answer, LIMIT, answers, within};
+use super::{Answer, LIMIT, Stream, answers, within};
 
 /// A client that sends the bytes it is told to and sees how the connection ends.
 pub struct Raw {
-    stream: TcpStream,
+    stream: Stream,
     /// What was read and not yet taken.
     buffer: Vec<u8>,
     mark: Instant,
@@ -63,6 +63,11 @@ impl Raw {
 
     /// A client over a connection that stands; the mark is now.
     pub fn over(stream: TcpStream) -> Raw {
+        Raw::on(Stream::Tcp(stream))
+    }
+
+    /// As [`over`](Self::over), in memory too.
+    pub fn on(stream: Stream) -> Raw {
         Raw {
             stream,
             buffer: Vec::new(),
@@ -103,12 +108,15 @@ impl Raw {
 
     /// The socket itself.
     pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.stream.tcp()
     }
 
     /// The socket itself; what was read and not yet taken is lost.
     pub fn into_stream(self) -> TcpStream {
-        self.stream
+        match self.stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Memory(_) => panic!("a connection in memory has no socket"),
+        }
     }
 
     /// Everything until the connection ends, for at most [`LIMIT`] from now.

@@ -1,16 +1,16 @@
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lameduck::events::{Event, Events};
-use lameduck::serve::{App, ServeError};
+use lameduck::serve::{App, Listener, ServeError};
 use lameduck::shutdown::Handle;
 use lameduck::{Limits, Report, Shutdown, Timeouts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{LIMIT, Raw, ms, within};
+use super::{Door, LIMIT, Raw, ms, within};
 
 /// A server that is about to be started, without timeouts unless some are given.
 pub struct Setup {
@@ -24,6 +24,7 @@ pub struct Setup {
 pub struct Server {
     pub addr: SocketAddr,
     pub handle: Handle,
+    door: Option<Door>,
     seen: Arc<Seen>,
     report: Option<JoinHandle<Result<Report, ServeError>>>,
 }
@@ -67,6 +68,23 @@ impl Setup {
     pub async fn start(self, app: impl App) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("its address");
+        self.start_at(addr, None, listener, app).await
+    }
+
+    /// Starts it without a socket, for a paused clock: its clients come by [`Server::connect`] alone.
+    pub async fn start_in_memory(self, app: impl App) -> Server {
+        let (door, listener) = Door::new();
+        let nowhere = (Ipv4Addr::UNSPECIFIED, 0).into();
+        self.start_at(nowhere, Some(door), listener, app).await
+    }
+
+    async fn start_at(
+        self,
+        addr: SocketAddr,
+        door: Option<Door>,
+        listener: impl Listener,
+        app: impl App,
+    ) -> Server {
         let shutdown = Shutdown::new()
             .signals(false)
             .lame_duck(self.lame_duck)
@@ -92,6 +110,7 @@ impl Setup {
         Server {
             addr,
             handle,
+            door,
             seen,
             report: Some(report),
         }
@@ -118,7 +137,15 @@ impl Server {
     }
 
     pub async fn connect(&self) -> Raw {
-        Raw::connect(self.addr).await
+        match &self.door {
+            Some(door) => Raw::on(door.connect()),
+            None => Raw::connect(self.addr).await,
+        }
+    }
+
+    /// Where clients of a server in memory come in.
+    pub fn door(&self) -> Door {
+        self.door.clone().expect("a server in memory")
     }
 
     /// How many connections are open.
