@@ -2,8 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::control::{Change, RequestControl};
 use crate::min_rate::MinRate;
-use crate::served::ServedRequest;
 
 /// The request extension by which a handler moves its own deadlines, as Go's
 /// `http.ResponseController` does: for long uploads, server-sent events, long polls.
@@ -37,17 +37,17 @@ use crate::served::ServedRequest;
 /// ```
 #[derive(Clone)]
 pub struct Deadlines {
-    request: Arc<dyn ServedRequest>,
+    request: Arc<dyn RequestControl>,
     epoch: u64,
 }
 
 impl Deadlines {
-    pub(crate) fn new(request: Arc<dyn ServedRequest>, epoch: u64) -> Self {
+    pub(crate) fn new(request: Arc<dyn RequestControl>, epoch: u64) -> Self {
         Deadlines { request, epoch }
     }
 
     /// The request as the server knows it, and its number there.
-    pub(crate) fn served(&self) -> (&Arc<dyn ServedRequest>, u64) {
+    pub(crate) fn served(&self) -> (&Arc<dyn RequestControl>, u64) {
         (&self.request, self.epoch)
     }
 
@@ -91,16 +91,6 @@ impl Deadlines {
     pub fn set_write(&self, wait: impl Into<Option<Duration>>) {
         self.request.set_write_deadline(self.epoch, wait.into());
     }
-}
-
-/// A deadline that a handler has changed, beside the two totals.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    ResponseHead(Option<Duration>),
-    ReadStall(Option<Duration>),
-    WriteStall(Option<Duration>),
-    MinReadRate(Option<MinRate>),
-    MinWriteRate(Option<MinRate>),
 }
 
 impl fmt::Debug for Deadlines {

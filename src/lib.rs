@@ -85,12 +85,14 @@ pub mod access_log;
 mod allowed_hosts;
 pub mod body_limit;
 mod conn_info;
+mod control;
 #[cfg(feature = "serve")]
 mod deadlines;
 pub mod drain;
 mod error;
 pub mod events;
 pub mod health;
+mod id;
 pub mod in_flight;
 mod json;
 #[cfg(feature = "tracing")]

@@ -2,27 +2,17 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Request};
+use http::{Extensions, HeaderMap};
 use tower_layer::Layer;
 
 use super::AccessLog;
-use super::line::Line;
-use crate::conn_info::{ClientIp, folded, peer_of};
+use super::shared::Shared;
 
 /// Writes a line for each request; see the [module](super).
 #[derive(Clone)]
 pub struct AccessLogLayer {
     /// `None`: off.
     shared: Option<Arc<Shared>>,
-}
-
-type Client = dyn Fn(Option<SocketAddr>, &HeaderMap) -> Option<IpAddr> + Send + Sync;
-type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
-
-#[derive(Clone, Default)]
-pub(super) struct Shared {
-    client: Option<Arc<Client>>,
-    peer: Option<Arc<Peer>>,
 }
 
 impl AccessLogLayer {
@@ -69,23 +59,6 @@ impl AccessLogLayer {
     }
 }
 
-impl Shared {
-    /// The line of this request, which is written when it is dropped at the latest.
-    pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
-        let extensions = request.extensions();
-        let peer = match &self.peer {
-            Some(peer) => peer(extensions).map(folded),
-            None => peer_of(extensions),
-        };
-        let client = match (ClientIp::of(extensions), &self.client) {
-            (Some(found), _) => found.ip,
-            (None, Some(client)) => client(peer, request.headers()),
-            (None, None) => peer.map(|peer| peer.ip().to_canonical()),
-        };
-        Line::new(request, peer, client)
-    }
-}
-
 impl Default for AccessLogLayer {
     fn default() -> Self {
         Self::new()
@@ -106,14 +79,5 @@ impl<S> Layer<S> for AccessLogLayer {
 impl fmt::Debug for AccessLogLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AccessLogLayer").field(&self.shared).finish()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("client", &self.client.is_some())
-            .field("peer", &self.peer.is_some())
-            .finish()
     }
 }

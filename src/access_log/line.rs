@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::conn_info::arrival_of;
-use crate::request_id::RequestId;
+use crate::id::RequestId;
 use crate::route::{self, Route};
 use crate::served::Served;
 use crate::text;

@@ -76,6 +76,7 @@ mod future;
 mod layer;
 mod line;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod told;

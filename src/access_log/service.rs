@@ -7,8 +7,8 @@ use http_body::Body;
 use tower_service::Service;
 use tracing::Level;
 
-use super::layer::Shared;
 use super::line::Line;
+use super::shared::Shared;
 use super::{AccessLogBody, AccessLogFuture};
 use crate::logs::wanted;
 

@@ -9,9 +9,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::error::too_large;
-use super::layer::Shared;
+use super::shared::Shared;
 use crate::error::BoxError;
-use crate::events::Subject;
+use crate::served::Subject;
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
 /// bytes, then an error for which [`is_too_large`](super::is_too_large) is true.

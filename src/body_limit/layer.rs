@@ -2,55 +2,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Extensions, Request};
 use tower_layer::Layer;
 
-use super::BodyLimit;
-use crate::events::{Event, Events, Subject};
-use crate::reply::Reason;
+use super::shared::Shared;
+use super::{BodyLimit, RouteBodyLimit};
+use crate::events::Events;
 
 /// Refuses a request body that is too large; see the [module](super).
 #[derive(Clone)]
 pub struct BodyLimitLayer {
     pub(super) shared: Arc<Shared>,
-}
-
-/// The request extension by which an outer layer sets another limit for one request.
-///
-/// ```
-/// use lameduck::body_limit::RouteBodyLimit;
-///
-/// fn route<B>(request: &mut http::Request<B>) {
-///     if request.uri().path() == "/import" {
-///         request.extensions_mut().insert(RouteBodyLimit::bytes(1 << 30));
-///     }
-/// }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteBodyLimit {
-    limit: Option<u64>,
-}
-
-type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    /// `None`: the layer is off.
-    pub limit: Option<u64>,
-    pub per_request: Option<Arc<PerRequest>>,
-    events: Events,
-}
-
-impl RouteBodyLimit {
-    /// At most so many bytes; 0 takes no body at all.
-    pub const fn bytes(most: u64) -> Self {
-        RouteBodyLimit { limit: Some(most) }
-    }
-
-    /// No limit.
-    pub const fn off() -> Self {
-        RouteBodyLimit { limit: None }
-    }
 }
 
 impl BodyLimitLayer {
@@ -96,29 +57,6 @@ impl BodyLimitLayer {
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)
-    }
-}
-
-impl Shared {
-    /// The limit of a request for which `own` was said.
-    pub fn limit_of(&self, own: Option<RouteBodyLimit>, extensions: &Extensions) -> Option<u64> {
-        self.limit?;
-        let limit = match own.or_else(|| extensions.get().copied()) {
-            Some(RouteBodyLimit { limit }) => limit,
-            None => self.limit,
-        };
-        // No body can be over it, so there is nothing to watch.
-        limit.filter(|limit| *limit < u64::MAX)
-    }
-
-    /// What names the request of an event that is emitted when the body has run over.
-    pub fn subject<B>(&self, request: &Request<B>) -> Subject {
-        Subject::of(request, self.events.is_heard())
-    }
-
-    pub fn tell_refused(&self, subject: &Subject) {
-        let reason = Reason::BodyTooLarge;
-        subject.emit(&self.events, |request| Event::Refused { reason, request });
     }
 }
 

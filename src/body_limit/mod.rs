@@ -69,12 +69,15 @@ mod body;
 mod error;
 mod future;
 mod layer;
+mod route;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use body::BodyLimitBody;
 pub use error::is_too_large;
 pub use future::BodyLimitFuture;
-pub use layer::{BodyLimitLayer, RouteBodyLimit};
+pub use layer::BodyLimitLayer;
+pub use route::RouteBodyLimit;
 pub use service::BodyLimit;

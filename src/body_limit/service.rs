@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::body::Over;
 use super::future::Watch;
-use super::layer::Shared;
+use super::shared::Shared;
 use super::{BodyLimitBody, BodyLimitFuture};
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
 

@@ -1,9 +1,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::Extensions;
-
-use super::{ConnInfo, folded};
+use super::address::folded;
 
 /// Who sent a request, and why that is believed; what [`real_ip`](crate::real_ip) found.
 ///
@@ -29,12 +27,6 @@ impl ClientIp {
             peer: peer.map(folded),
             verdict,
         }
-    }
-
-    /// What [`RealIpLayer`](crate::RealIpLayer) found for the request with these extensions; `None` if the
-    /// request did not come through one.
-    pub fn of(extensions: &Extensions) -> Option<Self> {
-        extensions.get::<ConnInfo>()?.client
     }
 }
 

@@ -6,7 +6,8 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use super::Drain;
-use crate::events::{Event, Events, RequestInfo};
+use super::shared::Shared;
+use crate::events::Events;
 use crate::phase::Lifecycle;
 use crate::reply::{Reason, Reply};
 
@@ -15,17 +16,6 @@ use crate::reply::{Reason, Reply};
 pub struct DrainLayer {
     /// `None`: off.
     shared: Option<Arc<Shared>>,
-}
-
-type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub lifecycle: Lifecycle,
-    pub reply: Reply,
-    pub exempt: Option<Arc<Exempt>>,
-    pub extension: bool,
-    pub events: Events,
 }
 
 impl DrainLayer {
@@ -82,15 +72,6 @@ impl DrainLayer {
     }
 }
 
-impl Shared {
-    pub(super) fn tell_refused(&self, head: &Parts) {
-        self.events.tell(|| Event::Refused {
-            reason: self.reply.reason(),
-            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
-        });
-    }
-}
-
 impl<S> Layer<S> for DrainLayer {
     type Service = Drain<S>;
 
@@ -107,13 +88,5 @@ impl fmt::Debug for DrainLayer {
         f.debug_struct("DrainLayer")
             .field("shared", &self.shared)
             .finish()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("lifecycle", &self.lifecycle)
-            .finish_non_exhaustive()
     }
 }

@@ -55,6 +55,7 @@
 mod extension;
 mod layer;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 

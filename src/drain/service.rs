@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::layer::Shared;
+use super::shared::Shared;
 use super::{DrainFuture, Draining};
 use crate::phase::Phase;
 use crate::reply::{Asked, ReplyBody};

@@ -13,12 +13,10 @@
 
 mod event;
 mod request;
-mod subject;
 
 pub use event::{Closed, Event, Timeout};
 pub use request::RequestInfo;
 pub(crate) use request::target;
-pub(crate) use subject::Subject;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

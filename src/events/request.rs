@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{Extensions, Method, Uri};
 
 use crate::conn_info::{ConnInfo, peer_of};
-use crate::request_id::RequestId;
+use crate::id::RequestId;
 use crate::route;
 use crate::text;
 

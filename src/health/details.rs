@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{FORWARDED, HeaderMap, HeaderName, VIA};
 use http::{Extensions, Request};
 
-use crate::AllowedHosts;
+use crate::allowed_hosts::AllowedHosts;
 use crate::conn_info::peer_of;
 
 /// Who is shown more than the status and the phase: names of dependencies, their errors, the version.

@@ -109,7 +109,7 @@ impl health_server::Health for GrpcHealth {
         // A watch has no end of its own, and a client whose watch breaks holds this server for broken. The
         // one look upstairs of this room: only the server knows its deadlines.
         #[cfg(feature = "serve")]
-        if let Some(deadlines) = request.extensions().get::<crate::serve::Deadlines>() {
+        if let Some(deadlines) = request.extensions().get::<crate::deadlines::Deadlines>() {
             deadlines.set_write(None);
         }
         let watcher = Watcher {

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Details;
 use super::check::Check;
 use super::report::{Component, HealthReport, Status};
 use super::runner::{Either, Results, Runner, first};
-use super::{Details, HealthLayer, HealthService, Probe};
 use crate::error::BoxError;
 use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
@@ -169,29 +169,6 @@ impl Health {
                 ..Shared::clone(&self.shared)
             }),
         }
-    }
-
-    /// A layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.
-    pub fn layer(&self) -> HealthLayer {
-        HealthLayer::new(self.clone())
-    }
-
-    /// A service that says whether the process lives: 200 for as long as it can answer, whatever the
-    /// phase and the dependencies.
-    pub fn liveness(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Liveness)
-    }
-
-    /// A service that says whether the process is to get traffic: 200 in [`Phase::Ready`] while no
-    /// required check fails, else 503.
-    pub fn readiness(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Readiness)
-    }
-
-    /// A service that says whether start-up is done: 503 until [`Phase::Ready`] has been reached, 200 for
-    /// ever after.
-    pub fn startup(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Startup)
     }
 
     /// What [`liveness`](Self::liveness) says.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::answer::Probe;
+use super::shared::Shared;
 use super::{Health, HealthRoutes};
 
 /// Answers the probes' paths, and passes everything else; see the [module](super).
@@ -17,12 +17,11 @@ pub struct HealthLayer {
     shared: Option<Arc<Shared>>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub health: Health,
-    live: Arc<str>,
-    ready: Arc<str>,
-    startup: Arc<str>,
+impl Health {
+    /// A layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.
+    pub fn layer(&self) -> HealthLayer {
+        HealthLayer::new(self.clone())
+    }
 }
 
 impl HealthLayer {
@@ -66,22 +65,6 @@ impl HealthLayer {
     #[must_use]
     pub fn startup_at(self, path: &str) -> Self {
         self.with(|shared| shared.startup = path.into())
-    }
-}
-
-impl Shared {
-    pub(super) fn probe(&self, path: &str) -> Option<Probe> {
-        if path.is_empty() {
-            None
-        } else if path == &*self.ready {
-            Some(Probe::Readiness)
-        } else if path == &*self.live {
-            Some(Probe::Liveness)
-        } else if path == &*self.startup {
-            Some(Probe::Startup)
-        } else {
-            None
-        }
     }
 }
 

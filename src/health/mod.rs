@@ -106,6 +106,7 @@ mod probe;
 mod report;
 mod runner;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -119,5 +120,3 @@ pub use layer::HealthLayer;
 pub use probe::{ProbeError, probe, probe_within};
 pub use report::{Component, HealthReport, Status};
 pub use service::{HealthRoutes, HealthService};
-
-use answer::Probe;

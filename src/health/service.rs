@@ -10,7 +10,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use super::answer::{HealthAnswer, Probe};
-use super::layer::Shared;
+use super::shared::Shared;
 use super::{Health, HealthFuture};
 use crate::reply::ReplyBody;
 
@@ -59,6 +59,26 @@ impl<S: fmt::Debug> fmt::Debug for HealthRoutes<S> {
 pub struct HealthService {
     health: Health,
     probe: Probe,
+}
+
+impl Health {
+    /// A service that says whether the process lives: 200 for as long as it can answer, whatever the
+    /// phase and the dependencies.
+    pub fn liveness(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Liveness)
+    }
+
+    /// A service that says whether the process is to get traffic: 200 in [`Phase::Ready`] while no
+    /// required check fails, else 503.
+    pub fn readiness(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Readiness)
+    }
+
+    /// A service that says whether start-up is done: 503 until [`Phase::Ready`] has been reached, 200 for
+    /// ever after.
+    pub fn startup(&self) -> HealthService {
+        HealthService::new(self.clone(), Probe::Startup)
+    }
 }
 
 impl HealthService {

@@ -9,8 +9,9 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use crate::conn_info::{arrival_of, peer_of};
+use crate::control::Fact;
 use crate::route::{self, Route};
-use crate::served::{self, Fact};
+use crate::served;
 use crate::sync::Lock;
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;

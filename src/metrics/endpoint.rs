@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::classic::classic;
-use crate::AllowedHosts;
 use crate::accept::{Accept, Specific};
+use crate::allowed_hosts::AllowedHosts;
 use crate::reply::get_or_head_only;
 use crate::single_flight::SingleFlight;
 

@@ -4,7 +4,6 @@ use http::{HeaderMap, Method as HttpMethod, Request, Response, Version, header};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::MetricsBody;
 use super::labels::{End, Method, Outcome};
 use super::series::{RouteId, Totals, UNMATCHED};
 use super::shared::Shared;
@@ -16,6 +15,9 @@ use crate::track::{self, TrackedBody};
 /// The longest declared length that is added to a sum, 1 TiB. A length is a claim, and a few of the largest
 /// ones would wrap the sum, or hide all that is small in it for ever.
 const LONGEST_CLAIM: u64 = 1 << 40;
+
+/// The response body of a [`Measured`] service: its end is the request's end.
+pub type MetricsBody<B> = TrackedBody<B, Measure>;
 
 /// A request that is measured until this ends: by its body, by a failure, or by a drop.
 #[derive(Debug)]

@@ -129,9 +129,7 @@ mod told;
 
 pub use endpoint::{MetricsService, ScrapeFuture};
 pub use future::MetricsFuture;
+pub use guard::MetricsBody;
 pub use handle::{Metrics, MetricsBuilder};
 pub use layer::MetricsLayer;
 pub use service::Measured;
-
-/// The response body of a [`Measured`] service: its end is the request's end.
-pub type MetricsBody<B> = crate::track::TrackedBody<B, guard::Measure>;

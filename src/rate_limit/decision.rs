@@ -14,3 +14,24 @@ pub(super) struct Decision {
     /// How long until that quota is full again.
     pub reset: Duration,
 }
+
+/// What was decided, and whether there was no room for a new key.
+pub(super) struct Outcome {
+    pub decision: Decision,
+    pub full: bool,
+}
+
+impl Outcome {
+    pub fn no_room(wait: Duration) -> Self {
+        Outcome {
+            decision: Decision {
+                admitted: false,
+                wait,
+                quota: 0,
+                remaining: 0,
+                reset: wait,
+            },
+            full: true,
+        }
+    }
+}

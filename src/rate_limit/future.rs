@@ -1,5 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
+#[cfg(feature = "redis")]
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -8,8 +9,11 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
+#[cfg(feature = "redis")]
 use super::decision::Decision;
+#[cfg(feature = "redis")]
 use super::shared::Shared;
+use super::shared::Told;
 use crate::reply::ReplyBody;
 
 /// The answer of a [`RateLimit`](super::RateLimit) service: the inner service's, or the refusal at once.
@@ -33,8 +37,6 @@ enum Answer<S: Service<Request<B>>, B> {
     #[cfg(feature = "redis")]
     Asking(Option<Box<Asking<S, B>>>),
 }
-
-pub(super) type Told = (Arc<Shared>, Decision);
 
 impl<S: Service<Request<B>>, B> RateLimitFuture<S, B> {
     pub(super) fn passed(future: S::Future, told: Option<Told>) -> Self {

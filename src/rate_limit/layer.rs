@@ -10,7 +10,7 @@ use super::clock::Clock;
 use super::limits::MOST;
 use super::shared::{By, Shared};
 use super::store::Store;
-use super::{Fields, InvalidQuota, Key, Quota, RateLimit, RateLimitHandle};
+use super::{Fields, InvalidQuota, Key, Quota, RateLimit, RateLimitHandle, WhenFull};
 use crate::events::Events;
 
 /// Refuses requests over a quota; see the [module](super).
@@ -20,20 +20,6 @@ use crate::events::Events;
 pub struct RateLimitLayer {
     /// `None`: off.
     pub(super) shared: Option<Arc<Shared>>,
-}
-
-/// What becomes of a new key when [`max_keys`](RateLimitLayer::max_keys) are kept and all of them still count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum WhenFull {
-    /// An older key gives way: of a sample of 16 the one that is nearest to having its full quota back, which
-    /// it then gets early. So somebody who makes keys up can loosen the limit of others, but shuts nobody
-    /// out. Default.
-    #[default]
-    Forget,
-    /// The new key is refused, with the earliest time at which one of the others can be forgotten without loss
-    /// as `Retry-After`: if that one goes on, the new key is refused again. So the limit holds strictly, but somebody who makes keys up shuts out who is new.
-    Refuse,
 }
 
 impl RateLimitLayer {

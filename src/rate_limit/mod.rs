@@ -84,11 +84,13 @@ mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
+mod when_full;
 
 pub use fields::Fields;
 pub use future::RateLimitFuture;
 pub use handle::RateLimitHandle;
 pub use key::Key;
-pub use layer::{RateLimitLayer, WhenFull};
+pub use layer::RateLimitLayer;
 pub use quota::{InvalidQuota, Quota};
 pub use service::RateLimit;
+pub use when_full::WhenFull;

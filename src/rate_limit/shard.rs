@@ -1,12 +1,10 @@
 use std::hash::RandomState;
-use std::time::Duration;
 
 use indexmap::IndexMap;
 use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 
-use super::decision::Decision;
+use super::decision::Outcome;
 use super::limits::{Limits, MOST, Times, until};
-use super::store::Outcome;
 use super::{Key, WhenFull};
 
 /// A part of the keys, under one lock.
@@ -184,19 +182,4 @@ enum Room {
     Free,
     Forgot,
     None,
-}
-
-impl Outcome {
-    fn no_room(wait: Duration) -> Self {
-        Outcome {
-            decision: Decision {
-                admitted: false,
-                wait,
-                quota: 0,
-                remaining: 0,
-                reset: wait,
-            },
-            full: true,
-        }
-    }
 }

@@ -8,12 +8,13 @@ use http::{Extensions, HeaderMap, HeaderName, Request, Response};
 
 use super::clock::Clock;
 use super::decision::Decision;
-use super::future::Told;
 use super::store::Store;
 use super::{Fields, Key, Quota, WhenFull};
 use crate::conn_info::client_of;
 use crate::events::{Event, Events, RequestInfo};
 use crate::reply::{Asked, Reason, Reply};
+
+pub(super) type Told = (Arc<Shared>, Decision);
 
 type KeyOf = dyn Fn(&Parts) -> Option<Key> + Send + Sync;
 type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::decision::Decision;
+use super::decision::Outcome;
 use super::shard::Shard;
 use super::{Key, WhenFull};
 use crate::sync::Lock;
@@ -24,12 +24,6 @@ pub(super) struct Store {
 const SHARD: usize = 1024;
 /// More locks would help nobody.
 const MOST_SHARDS: usize = 4096;
-
-/// What was decided, and whether there was no room for a new key.
-pub(super) struct Outcome {
-    pub decision: Decision,
-    pub full: bool,
-}
 
 impl Store {
     pub(super) fn new(quotas: &[governor::Quota], max_keys: usize) -> Self {

@@ -3,12 +3,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Extensions;
-use http::request::Parts;
 use tower_layer::Layer;
 
+use super::shared::Shared;
 use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
-use crate::conn_info::{Verdict, folded, peer_of};
-use crate::events::{Event, Events, RequestInfo};
+use crate::events::Events;
 use crate::reply::{Reason, Reply};
 
 /// Finds the client's address; see the [module](super).
@@ -16,16 +15,6 @@ use crate::reply::{Reason, Reply};
 pub struct RealIpLayer {
     /// `None`: does nothing.
     shared: Option<Arc<Shared>>,
-}
-
-type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    resolver: Resolver,
-    refusal: Option<Reply>,
-    peer: Option<Arc<Peer>>,
-    events: Events,
 }
 
 impl RealIpLayer {
@@ -103,34 +92,6 @@ impl From<Resolver> for RealIpLayer {
     }
 }
 
-impl Shared {
-    pub(super) fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
-    pub(super) fn peer_of(&self, extensions: &Extensions) -> Option<SocketAddr> {
-        match &self.peer {
-            Some(peer) => peer(extensions).map(folded),
-            None => peer_of(extensions),
-        }
-    }
-
-    pub(super) fn refusal(&self) -> Option<&Reply> {
-        self.refusal.as_ref()
-    }
-
-    pub(super) fn tell(&self, verdict: Verdict) {
-        self.events.tell(|| Event::ClientAddress { verdict });
-    }
-
-    pub(super) fn tell_refused(&self, reason: Reason, head: &Parts) {
-        self.events.tell(|| Event::Refused {
-            reason,
-            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
-        });
-    }
-}
-
 impl<S> Layer<S> for RealIpLayer {
     type Service = RealIp<S>;
 
@@ -145,14 +106,5 @@ impl<S> Layer<S> for RealIpLayer {
 impl fmt::Debug for RealIpLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("RealIpLayer").field(&self.shared).finish()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("resolver", &self.resolver)
-            .field("refuse_unknown", &self.refusal.is_some())
-            .finish_non_exhaustive()
     }
 }

@@ -87,6 +87,7 @@ mod resolver;
 #[cfg(test)]
 mod resolver_tests;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod trusted;

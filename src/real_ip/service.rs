@@ -7,10 +7,11 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::RealIpFuture;
-use super::layer::Shared;
+use super::shared::Shared;
 use crate::conn_info::ConnInfo;
+use crate::control::Fact;
 use crate::reply::{Asked, ReplyBody};
-use crate::served::{self, Fact};
+use crate::served;
 
 /// The service that [`RealIpLayer`](super::RealIpLayer) makes.
 #[derive(Clone, Debug)]
@@ -37,9 +38,9 @@ where
             return RealIpFuture::passed(self.inner.call(request));
         };
         let peer = shared.peer_of(request.extensions());
-        let client = shared.resolver().resolve(peer, request.headers());
+        let client = shared.resolver.resolve(peer, request.headers());
         shared.tell(client.verdict);
-        if let (None, Some(reply)) = (client.ip, shared.refusal()) {
+        if let (None, Some(reply)) = (client.ip, &shared.refusal) {
             let (head, _) = request.into_parts();
             shared.tell_refused(reply.reason(), &head);
             let asked = Asked::head(&head.method, head.version, &head.headers);

@@ -4,18 +4,13 @@ use http::HeaderName;
 use tower_layer::Layer;
 
 use super::SetRequestId;
+use super::shared::Shared;
 
 /// Gives each request an id; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct RequestIdLayer {
     /// `None`: off.
     shared: Option<Arc<Shared>>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub header: HeaderName,
-    pub trust: bool,
 }
 
 impl RequestIdLayer {

@@ -60,13 +60,13 @@
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
-mod id;
 mod layer;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use crate::id::RequestId;
 pub use future::RequestIdFuture;
-pub use id::RequestId;
 pub use layer::RequestIdLayer;
 pub use service::SetRequestId;

@@ -2,38 +2,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tower_service::Service;
 
-use super::layer::Shared;
-use super::{RequestId, RequestIdFuture};
-use crate::served::{self, Fact};
+use super::RequestIdFuture;
+use super::shared::Shared;
+use crate::control::Fact;
+use crate::served;
 
 /// The service that [`RequestIdLayer`](super::RequestIdLayer) makes.
 #[derive(Clone)]
 pub struct SetRequestId<S> {
     pub(super) inner: S,
     pub(super) shared: Option<Arc<Shared>>,
-}
-
-impl Shared {
-    /// The id that came in, or a new one; the headers then have no other.
-    fn id(&self, headers: &mut HeaderMap) -> RequestId {
-        let mut lines = headers.get_all(&self.header).iter();
-        let (first, second) = (lines.next(), lines.next());
-        let kept = match (first, second) {
-            (Some(only), None) if self.trust => RequestId::kept(only),
-            _ => None,
-        };
-        let came = first.is_some();
-        kept.unwrap_or_else(|| {
-            let made = RequestId::random();
-            if came {
-                headers.insert(self.header.clone(), made.header_value());
-            }
-            made
-        })
-    }
 }
 
 impl<S, ReqB, ResB> Service<Request<ReqB>> for SetRequestId<S>

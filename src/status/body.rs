@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::page::{Mark, Shared};
+use super::state::{Mark, Shared};
 use crate::phase::Phase;
 
 /// How often the ages are told when nothing happens.

@@ -62,6 +62,7 @@ mod happenings;
 mod page;
 mod service;
 mod snapshot;
+mod state;
 #[cfg(test)]
 mod tests;
 

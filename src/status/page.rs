@@ -1,7 +1,6 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +8,10 @@ use tokio::time::Instant;
 
 use super::happenings::Happenings;
 use super::snapshot::{self, AFTER, BEFORE};
-use crate::AllowedHosts;
+use super::state::{Mark, Shared, Snapshot};
+use crate::allowed_hosts::AllowedHosts;
 use crate::events::Events;
 use crate::in_flight::InFlightHandle;
-use crate::phase::Phase;
 use crate::shutdown::Handle;
 use crate::single_flight::SingleFlight;
 
@@ -24,34 +23,6 @@ const FRESH: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct StatusPage {
     pub(super) shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    pub handle: Handle,
-    pub title: String,
-    pub in_flight: Option<InFlightHandle>,
-    pub happenings: Arc<Happenings>,
-    pub watchers: Arc<AtomicUsize>,
-    /// Another number for each process: a page that connects again sees that it is another.
-    pub instance: u64,
-    pub hosts: AllowedHosts,
-    snapshots: SingleFlight<Snapshot>,
-}
-
-#[derive(Clone)]
-struct Snapshot {
-    event: Bytes,
-    made: Instant,
-    of: Mark,
-}
-
-/// What a snapshot has seen.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub phase: Phase,
-    pub version: u64,
-    /// The report is there: nothing follows.
-    pub over: bool,
 }
 
 impl StatusPage {
@@ -130,14 +101,6 @@ impl StatusPage {
 }
 
 impl Shared {
-    pub fn mark(&self) -> Mark {
-        Mark {
-            phase: self.handle.lifecycle().phase(),
-            version: self.happenings.version(),
-            over: self.handle.report().is_some(),
-        }
-    }
-
     /// The state of now as an event, and what it has seen at least.
     pub async fn event(&self) -> (Bytes, Mark) {
         let still_fits = |last: &Snapshot| {

@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use super::body::Watcher;
 use super::{StatusBody, StatusPage};
+use crate::deadlines::Deadlines;
 use crate::reply::get_or_head_only;
-use crate::serve::Deadlines;
 
 pub(super) const PAGE: &str = include_str!("page.html");
 

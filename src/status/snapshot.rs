@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::happenings::Happening;
-use super::page::Shared;
+use super::state::Shared;
 use crate::json::{Json, millis};
 use crate::phase::Phase;
 use crate::shutdown::{CutRequest, Handle};

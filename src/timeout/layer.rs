@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::request::Parts;
 use tower_layer::Layer;
 
+use super::shared::Shared;
 use super::{RouteTimeout, Timeout};
 use crate::events::Events;
 use crate::reply::Reason;
@@ -14,18 +15,6 @@ use crate::reply::Reason;
 pub struct TimeoutLayer {
     /// `None`: off.
     shared: Option<Arc<Shared>>,
-}
-
-type PerRequest = dyn Fn(&Parts) -> Option<RouteTimeout> + Send + Sync;
-
-#[derive(Clone)]
-pub(super) struct Shared {
-    pub after: Duration,
-    pub reason: Reason,
-    pub grpc_timeout: bool,
-    pub whole: bool,
-    pub per_request: Option<Arc<PerRequest>>,
-    pub events: Events,
 }
 
 impl TimeoutLayer {

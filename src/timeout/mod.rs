@@ -85,6 +85,7 @@ mod grpc;
 mod layer;
 mod route;
 mod service;
+mod shared;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::layer::Shared;
+use super::shared::Shared;
 use super::terms::Terms;
 use super::{RouteTimeout, TimeoutBody, TimeoutFuture};
 use crate::error::BoxError;

@@ -5,9 +5,10 @@ use tokio::time::Instant;
 
 use super::RouteTimeout;
 use super::grpc::{Said, said};
-use super::layer::Shared;
-use crate::events::{Event, Events, Subject};
+use super::shared::Shared;
+use crate::events::{Event, Events};
 use crate::reply::{Asked, Reason, Reply, ReplyBody, is_native_grpc};
+use crate::served::Subject;
 
 /// A request's deadline, and what is to be known when it passes.
 pub(super) struct Terms {

@@ -1,36 +1,24 @@
 //! The one connection, and the breaker: up, or away with one task that looks for it.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use redis::Client;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::script::Gcra;
-use super::search::{LONGEST_PAUSE, SHORTEST_PAUSE, Unfinished, longer, search};
+use super::connect::{
+    IN_FLIGHT, LONGEST_PAUSE, SHORTEST_PAUSE, Settings, connect, jittered, longer,
+};
+use super::error::Slow;
 use crate::events::{Event, Events};
 use crate::sync::Lock;
 
-/// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
-/// that hangs piles up no memory.
-pub(super) const IN_FLIGHT: usize = 1024;
 /// So many slow answers or refusals in a row, and Redis is away. A lost connection is one at once.
 pub(super) const IN_A_ROW: u32 = 5;
-
-/// What is set.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) client: Client,
-    pub(super) deadline: Duration,
-    pub(super) prefix: Arc<str>,
-    pub(super) events: Events,
-    pub(super) gcra: Arc<Gcra>,
-}
 
 /// What the clones of a limiter share.
 pub(super) struct Link {
@@ -227,5 +215,57 @@ impl Drop for Link {
         if let Some(task) = slot.take() {
             task.abort();
         }
+    }
+}
+
+// === the search for Redis ===
+
+/// The search, as long as it has found nothing. When its runtime ends before that, the next question (on
+/// another runtime) starts another.
+struct Unfinished(Weak<Link>);
+
+impl Unfinished {
+    fn of(link: &Arc<Link>) -> Self {
+        Unfinished(Arc::downgrade(link))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.upgrade() {
+            link.unfinished();
+        }
+    }
+}
+
+/// Until there is a connection, or no limiter.
+async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Duration) {
+    loop {
+        let link = &unfinished.0;
+        if !pause.is_zero() {
+            tokio::time::sleep(jittered(pause)).await;
+        }
+        let mut attempt = std::pin::pin!(connect(&settings));
+        let outcome = match timeout(settings.deadline, &mut attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                // Nobody waits any longer, from now on not even for the deadline.
+                let Some(link) = link.upgrade() else { return };
+                link.away(&Slow(settings.deadline));
+                drop(link);
+                attempt.await
+            }
+        };
+        let Some(link) = link.upgrade() else { return };
+        match outcome {
+            Ok(redis) => {
+                // Done before it shows: the next search may begin at once.
+                unfinished.0 = Weak::new();
+                link.up(redis, pause);
+                return;
+            }
+            Err(error) => link.away(&*error),
+        }
+        pause = longer(pause);
     }
 }

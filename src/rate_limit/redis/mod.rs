@@ -51,10 +51,10 @@
 //! [`Event::RateLimitRestored`]: crate::events::Event::RateLimitRestored
 
 mod check;
+mod connect;
 mod error;
 mod link;
 mod script;
-mod search;
 #[cfg(test)]
 mod tests;
 
@@ -66,7 +66,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub(super) use self::check::Check;
-use self::link::{Link, Settings};
+use self::connect::Settings;
+use self::link::Link;
 use self::script::Gcra;
 use super::{Key, Quota};
 use crate::events::Events;

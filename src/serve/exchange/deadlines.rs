@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::{Exchange, State, Turn};
-use crate::deadlines::Change;
+use crate::control::Change;
 use crate::events::{Event, Timeout};
 use crate::serve::clock::Tick;
 use crate::serve::pace::{Pace, Verdict};

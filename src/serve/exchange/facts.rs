@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Exchange, State};
-use crate::deadlines::Change;
+use crate::control::{Change, Fact, RequestControl};
 use crate::events::{Event, RequestInfo};
-use crate::request_id::RequestId;
+use crate::id::RequestId;
 use crate::route::{self, Route};
 use crate::serve::framing::ServiceFault;
-use crate::served::{Fact, ServedRequest};
+
 use crate::track::End;
 
 /// What the layers have learnt.
@@ -116,7 +116,7 @@ fn word(end: End) -> u8 {
     end as u8 + 1
 }
 
-impl ServedRequest for Exchange {
+impl RequestControl for Exchange {
     fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
         Exchange::set_read_deadline(self, epoch, wait);
     }

@@ -18,7 +18,7 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// A new one: 128 random bits in 32 hexadecimal digits; see the [module](super).
+    /// A new one: 128 random bits in 32 hexadecimal digits; see the [module](crate::request_id).
     pub fn random() -> Self {
         let digits = Bytes::from_owner(hex(random_bits()));
         RequestId {
@@ -27,14 +27,14 @@ impl RequestId {
         }
     }
 
-    /// What [`RequestIdLayer`](super::RequestIdLayer) gave to the request with these extensions; `None` if
+    /// What [`RequestIdLayer`](crate::RequestIdLayer) gave to the request with these extensions; `None` if
     /// the request did not come through one.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
     /// The id in this header, if it is one that is kept.
-    pub(super) fn kept(value: &HeaderValue) -> Option<Self> {
+    pub(crate) fn kept(value: &HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let fits =
             (1..=LONGEST).contains(&bytes.len()) && bytes.iter().all(|&byte| is_allowed(byte));

@@ -4,49 +4,23 @@
 //! they are; the layers see a future or a body dropped, and only the server knows why. Both meet in the extension
 //! that [`Deadlines`](crate::serve::Deadlines) is, so that it costs no allocation of its own.
 
-use std::net::IpAddr;
+mod subject;
+
+pub(crate) use subject::Subject;
 
 use http::Extensions;
 
-use crate::events::RequestInfo;
-use crate::request_id::RequestId;
-use crate::route::Route;
-use crate::track::End;
-
-/// What a layer learns of a request.
-#[cfg_attr(not(feature = "serve"), allow(dead_code))]
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fact<'a> {
-    Client(IpAddr),
-    Route(&'a Route),
-    Id(&'a RequestId),
-}
-
-/// A request, as the server that serves it keeps it. `epoch` is its number on its connection: what belongs to
-/// another request than the one of now is ignored.
+use crate::control::Fact;
 #[cfg(feature = "serve")]
-pub(crate) trait ServedRequest: Send + Sync {
-    fn set_read_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
-    fn set_write_deadline(&self, epoch: u64, wait: Option<std::time::Duration>);
-    fn change_deadline(&self, epoch: u64, change: crate::deadlines::Change);
-    /// Shows it to `with`, if it is still the request of now.
-    fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool;
-    /// Whether it is to be served although the server drains.
-    fn is_admitted(&self, epoch: u64) -> bool;
-    /// A layer has learnt this of it.
-    fn learn(&self, epoch: u64, fact: Fact<'_>);
-    /// Ends for this reason, unless there has been another before.
-    fn ends_by(&self, epoch: u64, end: End);
-    #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
-    /// Why it has been given up; `None` if the server has not done so.
-    fn ended_by(&self, epoch: u64) -> Option<End>;
-}
+use crate::deadlines::Deadlines;
+use crate::events::RequestInfo;
+use crate::track::End;
 
 /// A handle on the request, or on nothing if another server serves it. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Served {
     #[cfg(feature = "serve")]
-    request: Option<crate::deadlines::Deadlines>,
+    request: Option<Deadlines>,
 }
 
 impl Served {
@@ -103,7 +77,7 @@ impl Served {
 /// know of the drain when it began.
 pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
     #[cfg(feature = "serve")]
-    if let Some(request) = extensions.get::<crate::deadlines::Deadlines>() {
+    if let Some(request) = extensions.get::<Deadlines>() {
         let (request, epoch) = request.served();
         return request.is_admitted(epoch);
     }
@@ -115,7 +89,7 @@ pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
 /// A layer has learnt this of the request with these extensions.
 pub(crate) fn learn(extensions: &Extensions, fact: Fact<'_>) {
     #[cfg(feature = "serve")]
-    if let Some(request) = extensions.get::<crate::deadlines::Deadlines>() {
+    if let Some(request) = extensions.get::<Deadlines>() {
         let (request, epoch) = request.served();
         request.learn(epoch, fact);
     }

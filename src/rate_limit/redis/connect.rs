@@ -1,75 +1,39 @@
-//! The task that looks for Redis.
+//! The way to a connection, and the pauses between the attempts.
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::time::timeout;
 
 use super::error::Slow;
-use super::link::{IN_FLIGHT, Link, Settings};
-use super::script::only_this_key;
+use super::script::{Gcra, only_this_key};
+use crate::events::Events;
 
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// To connect, or to authenticate. Nobody waits for that long: questions have their deadline.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// The search, as long as it has found nothing. When its runtime ends before that, the next question (on
-/// another runtime) starts another.
-pub(super) struct Unfinished(Weak<Link>);
+/// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
+/// that hangs piles up no memory.
+pub(super) const IN_FLIGHT: usize = 1024;
 
-impl Unfinished {
-    pub(super) fn of(link: &Arc<Link>) -> Self {
-        Unfinished(Arc::downgrade(link))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(link) = self.0.upgrade() {
-            link.unfinished();
-        }
-    }
-}
-
-/// Until there is a connection, or no limiter.
-pub(super) async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Duration) {
-    loop {
-        let link = &unfinished.0;
-        if !pause.is_zero() {
-            tokio::time::sleep(jittered(pause)).await;
-        }
-        let mut attempt = std::pin::pin!(connect(&settings));
-        let outcome = match timeout(settings.deadline, &mut attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                // Nobody waits any longer, from now on not even for the deadline.
-                let Some(link) = link.upgrade() else { return };
-                link.away(&Slow(settings.deadline));
-                drop(link);
-                attempt.await
-            }
-        };
-        let Some(link) = link.upgrade() else { return };
-        match outcome {
-            Ok(redis) => {
-                // Done before it shows: the next search may begin at once.
-                unfinished.0 = Weak::new();
-                link.up(redis, pause);
-                return;
-            }
-            Err(error) => link.away(&*error),
-        }
-        pause = longer(pause);
-    }
+/// What is set.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) client: Client,
+    pub(super) deadline: Duration,
+    pub(super) prefix: Arc<str>,
+    pub(super) events: Events,
+    pub(super) gcra: Arc<Gcra>,
 }
 
 /// A connection that has answered a question as quickly as it has to.
-async fn connect(
+pub(super) async fn connect(
     settings: &Settings,
 ) -> Result<MultiplexedConnection, Box<dyn Error + Send + Sync>> {
     let config = AsyncConnectionConfig::new()
@@ -102,7 +66,7 @@ pub(super) fn longer(pause: Duration) -> Duration {
 }
 
 /// Between half of it and all of it: instances that lost Redis together do not come back together.
-fn jittered(pause: Duration) -> Duration {
+pub(super) fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8) % 1024;
     pause / 2 + (pause / 2) * u32::try_from(random).unwrap_or(0) / 1024
 }

@@ -2,10 +2,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Method, Request, Uri};
 
-use super::{Event, Events, RequestInfo};
-use crate::request_id::RequestId;
+use super::Served;
+use crate::events::{Event, Events, RequestInfo, target};
+use crate::id::RequestId;
 use crate::route::{self, Route};
-use crate::served::Served;
 
 /// Names a request in an event that may be emitted when the request itself has gone on to the service.
 ///
@@ -88,7 +88,7 @@ impl Own {
     fn info(&self) -> RequestInfo<'_> {
         let mut info = RequestInfo::from_peer(self.peer);
         info.method = Some(self.method.as_str());
-        info.path = Some(super::target(&self.uri));
+        info.path = Some(target(&self.uri));
         info.client = self.client;
         info.route = self.route.as_ref().map(route::name);
         info.request_id = self.id.as_ref().map(RequestId::as_str);

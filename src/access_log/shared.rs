@@ -1,0 +1,44 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, Request};
+
+use super::line::Line;
+use crate::conn_info::{ClientIp, folded, peer_of};
+
+type Client = dyn Fn(Option<SocketAddr>, &HeaderMap) -> Option<IpAddr> + Send + Sync;
+
+type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    pub client: Option<Arc<Client>>,
+    pub peer: Option<Arc<Peer>>,
+}
+
+impl Shared {
+    /// The line of this request, which is written when it is dropped at the latest.
+    pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
+        let extensions = request.extensions();
+        let peer = match &self.peer {
+            Some(peer) => peer(extensions).map(folded),
+            None => peer_of(extensions),
+        };
+        let client = match (ClientIp::of(extensions), &self.client) {
+            (Some(found), _) => found.ip,
+            (None, Some(client)) => client(peer, request.headers()),
+            (None, None) => peer.map(|peer| peer.ip().to_canonical()),
+        };
+        Line::new(request, peer, client)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("client", &self.client.is_some())
+            .field("peer", &self.peer.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,12 @@
+use std::net::SocketAddr;
+
+/// One spelling of an address, whatever the listener: IPv4-mapped IPv6 as IPv4.
+pub(crate) fn folded(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => (v4, v6.port()).into(),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}

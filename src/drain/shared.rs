@@ -1,0 +1,36 @@
+use std::fmt;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::events::{Event, Events, RequestInfo};
+use crate::phase::Lifecycle;
+use crate::reply::Reply;
+
+type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub lifecycle: Lifecycle,
+    pub reply: Reply,
+    pub exempt: Option<Arc<Exempt>>,
+    pub extension: bool,
+    pub events: Events,
+}
+
+impl Shared {
+    pub(super) fn tell_refused(&self, head: &Parts) {
+        self.events.tell(|| Event::Refused {
+            reason: self.reply.reason(),
+            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
+        });
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("lifecycle", &self.lifecycle)
+            .finish_non_exhaustive()
+    }
+}

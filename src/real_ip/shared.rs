@@ -1,0 +1,50 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Extensions;
+use http::request::Parts;
+
+use super::Resolver;
+use crate::conn_info::{Verdict, folded, peer_of};
+use crate::events::{Event, Events, RequestInfo};
+use crate::reply::{Reason, Reply};
+
+type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub resolver: Resolver,
+    pub refusal: Option<Reply>,
+    pub peer: Option<Arc<Peer>>,
+    pub events: Events,
+}
+
+impl Shared {
+    pub(super) fn peer_of(&self, extensions: &Extensions) -> Option<SocketAddr> {
+        match &self.peer {
+            Some(peer) => peer(extensions).map(folded),
+            None => peer_of(extensions),
+        }
+    }
+
+    pub(super) fn tell(&self, verdict: Verdict) {
+        self.events.tell(|| Event::ClientAddress { verdict });
+    }
+
+    pub(super) fn tell_refused(&self, reason: Reason, head: &Parts) {
+        self.events.tell(|| Event::Refused {
+            reason,
+            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
+        });
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("resolver", &self.resolver)
+            .field("refuse_unknown", &self.refusal.is_some())
+            .finish_non_exhaustive()
+    }
+}
