@@ -16,7 +16,7 @@ use super::task::ConnTask;
 use crate::conn_info::ConnInfo;
 use crate::events::Event;
 use crate::phase::Phase;
-use crate::shutdown::Drains;
+use crate::shutdown::DrainServer;
 use crate::track::Tally;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

@@ -16,7 +16,7 @@ use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::Events;
 use crate::phase::{Lifecycle, Phase};
-use crate::shutdown::{Handle, Report, Shutdown};
+use crate::shutdown::{DrainServer, Handle, Report, Shutdown};
 
 /// A server that is about to start: await it to run it to its end. Made by [`serve`](super::serve()).
 #[must_use = "a server does nothing until it is awaited"]
@@ -227,7 +227,7 @@ async fn attend<L: Listener, A: App>(
         () = server.all.idle() => {}
         _ = server.lifecycle.reached(Phase::Closed) => {}
     }
-    Report::of_follower(&*server, handle.cause())
+    Report::of_follower(server.requests(), server.connections(), handle.cause())
 }
 
 impl<L, A> fmt::Debug for Serve<L, A> {

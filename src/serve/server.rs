@@ -17,7 +17,7 @@ use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Events};
 use crate::phase::Lifecycle;
-use crate::shutdown::{ConnectionCounts, CutRequest, Drains};
+use crate::shutdown::{ConnectionCounts, CutRequest, DrainServer};
 use crate::sync::Lock;
 use crate::track::Tally;
 
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-impl Drains for Server {
+impl DrainServer for Server {
     fn phase_moved(&self) {
         self.wake_all();
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::observers::Observers;
 use super::order::{Order, Orders};
 use super::reload::Reloads;
-use super::sequence::Drains;
+use super::server::DrainServer;
 use super::workers::Workers;
 use super::{Cause, ConnectionCounts, CutRequest, Report};
 use crate::events::{Event, Events};
@@ -29,7 +29,7 @@ struct Shared {
     lifecycle: Lifecycle,
     orders: Orders,
     workers: Workers,
-    servers: Lock<Vec<Arc<dyn Drains>>>,
+    servers: Lock<Vec<Arc<dyn DrainServer>>>,
     drain_deadline: OnceLock<Instant>,
     observers: Observers,
     /// How long the drain took, from its end on.
@@ -260,7 +260,7 @@ impl Handle {
         &self.shared.workers
     }
 
-    pub(crate) fn enlist(&self, server: Arc<dyn Drains>) {
+    pub(crate) fn enlist(&self, server: Arc<dyn DrainServer>) {
         let mut servers = self.shared.servers.lock();
         servers.push(server.clone());
         drop(servers);
@@ -270,7 +270,7 @@ impl Handle {
         }
     }
 
-    pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn Drains>) {
+    pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
         self.observers().enlist(lifecycle, server);
     }
 
@@ -278,7 +278,7 @@ impl Handle {
         &self.shared.observers
     }
 
-    pub(super) fn servers(&self) -> Vec<Arc<dyn Drains>> {
+    pub(super) fn servers(&self) -> Vec<Arc<dyn DrainServer>> {
         let servers = self.shared.servers.lock();
         servers.clone()
     }

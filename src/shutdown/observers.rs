@@ -3,9 +3,10 @@ use std::sync::{Arc, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Report;
+use super::drained::{FALL, before, drained};
 use super::order::{Order, Orders};
-use super::report::Report;
-use super::sequence::{Drains, FALL, before, drained};
+use super::server::DrainServer;
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
@@ -17,7 +18,7 @@ pub(super) struct Observers {
 
 #[derive(Default)]
 struct List {
-    observers: Vec<(Lifecycle, Arc<dyn Drains>)>,
+    observers: Vec<(Lifecycle, Arc<dyn DrainServer>)>,
     over: bool,
 }
 
@@ -34,7 +35,7 @@ impl Observers {
     }
 
     /// `lifecycle` is the observer's own, and ends with the shutdown.
-    pub fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn Drains>) {
+    pub fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
         let mut list = self.list();
         if list.over {
             // It came too late to see anything.
@@ -64,7 +65,7 @@ impl Observers {
         }
     }
 
-    fn publish(&self, report: &Report) -> Vec<(Lifecycle, Arc<dyn Drains>)> {
+    fn publish(&self, report: &Report) -> Vec<(Lifecycle, Arc<dyn DrainServer>)> {
         self.report.send_replace(Some(Arc::new(report.clone())));
         let mut list = self.list();
         list.over = true;

@@ -1,44 +1,10 @@
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::sequence::Drains;
-use crate::events::RequestInfo;
-use crate::text;
-
-/// What began a shutdown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Cause {
-    /// SIGTERM: the orchestrator.
-    Sigterm,
-    /// SIGINT: a person at a terminal, or a platform whose stop signal it is.
-    Sigint,
-    /// SIGQUIT: an image whose stop signal it is.
-    Sigquit,
-    /// SIGHUP, where it was set to begin the shutdown.
-    Sighup,
-    /// The future that drove the shutdown was dropped before its end.
-    Dropped,
-    /// A call of the [`Handle`](super::Handle).
-    Called,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cause::Sigterm => "SIGTERM",
-            Cause::Sigint => "SIGINT",
-            Cause::Sigquit => "SIGQUIT",
-            Cause::Sighup => "SIGHUP",
-            Cause::Dropped => "its future was dropped",
-            Cause::Called => "called from code",
-        })
-    }
-}
+use super::request::Seconds;
+use super::{Cause, CutRequest, Step, StepEnd, StepKind};
 
 /// How a process ended: how long each part took, and what was cut.
 ///
@@ -73,171 +39,6 @@ pub struct Report {
     pub steps: Vec<Step>,
 }
 
-/// A request that was cut.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CutRequest {
-    /// Its method; empty when its head was not complete.
-    pub method: String,
-    /// Its path, without the query; empty when its head was not complete.
-    pub path: String,
-    /// How old it was.
-    pub age: Duration,
-    /// Who had asked.
-    pub peer: Option<SocketAddr>,
-    /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
-    pub state: &'static str,
-    /// The route that it matched (feature `axum`).
-    pub route: Option<String>,
-    /// The client's address, where [`real_ip`](crate::real_ip) found one.
-    pub client: Option<IpAddr>,
-    /// The id that [`RequestIdLayer`](crate::RequestIdLayer) gave it.
-    pub request_id: Option<String>,
-}
-
-impl CutRequest {
-    pub(crate) fn new(request: RequestInfo<'_>, age: Duration, state: &'static str) -> Self {
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        CutRequest {
-            method: owned(request.method).unwrap_or_default(),
-            path: owned(request.path).unwrap_or_default(),
-            age,
-            peer: request.peer,
-            state,
-            route: owned(request.route),
-            client: request.client,
-            request_id: owned(request.request_id),
-        }
-    }
-
-    /// What an event says of it.
-    pub(super) fn info(&self) -> RequestInfo<'_> {
-        let mut info = RequestInfo::from_peer(self.peer);
-        if !self.method.is_empty() {
-            info.method = Some(&self.method);
-            info.path = Some(&self.path);
-        }
-        info.route = self.route.as_deref();
-        info.client = self.client;
-        info.request_id = self.request_id.as_deref();
-        info
-    }
-}
-
-impl CutRequest {
-    /// `GET /path`, or what is known when its head was not complete.
-    fn what(&self) -> Cow<'static, str> {
-        if self.method.is_empty() {
-            Cow::Borrowed("(no complete head)")
-        } else {
-            let (method, path) = (text::path(&self.method, 32), text::path(&self.path, 256));
-            Cow::Owned(format!("{method} {path}"))
-        }
-    }
-}
-
-impl fmt::Display for CutRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, {} old, {}",
-            self.what(),
-            Seconds(self.age),
-            self.state
-        )?;
-        // The client's own address, and the proxy between.
-        match (self.client, self.peer) {
-            (Some(client), Some(peer)) if client != peer.ip() => {
-                write!(f, ", from {client} via {peer}")?;
-            }
-            (_, Some(peer)) => write!(f, ", from {peer}")?,
-            (Some(client), None) => write!(f, ", from {client}")?,
-            (None, None) => {}
-        }
-        match &self.request_id {
-            Some(id) => write!(f, ", id {}", text::path(id, 128)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A worker, a closer or a flush, and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Step {
-    /// Which of the three.
-    pub kind: StepKind,
-    /// The name that it was given.
-    pub name: String,
-    /// How long it took from when it was told.
-    pub took: Duration,
-    /// How it ended.
-    pub end: StepEnd,
-}
-
-impl Step {
-    pub(super) fn new(kind: StepKind, name: String, took: Duration, end: StepEnd) -> Self {
-        Step {
-            kind,
-            name,
-            took,
-            end,
-        }
-    }
-}
-
-/// What a [`Step`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StepKind {
-    /// A worker that was told to stop.
-    Worker,
-    /// A closer.
-    Closer,
-    /// A flush.
-    Flush,
-}
-
-impl fmt::Display for StepKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            StepKind::Worker => "worker",
-            StepKind::Closer => "closer",
-            StepKind::Flush => "flush",
-        })
-    }
-}
-
-/// How a [`Step`] ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StepEnd {
-    /// As it should.
-    Done,
-    /// With this error.
-    Failed(String),
-    /// In a panic.
-    Panicked,
-    /// It had not ended when its time was up, and was aborted.
-    TimedOut,
-    /// It had not ended when an order to end at once came, and was aborted.
-    CutShort,
-    /// It was not begun, because of an order to end at once.
-    Skipped,
-}
-
-impl fmt::Display for StepEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StepEnd::Done => f.write_str("done"),
-            StepEnd::Failed(error) => write!(f, "FAILED: {error}"),
-            StepEnd::Panicked => f.write_str("PANICKED"),
-            StepEnd::TimedOut => f.write_str("ABORTED, its time was up"),
-            StepEnd::CutShort => f.write_str("ABORTED, it was to end at once"),
-            StepEnd::Skipped => f.write_str("SKIPPED"),
-        }
-    }
-}
-
 impl Report {
     pub(super) fn new(cause: Cause) -> Self {
         Report {
@@ -257,10 +58,10 @@ impl Report {
 
     /// The part of a server that follows another's shutdown; what was cut of it stands in the other's
     /// report.
-    pub(crate) fn of_follower(server: &dyn Drains, cause: Cause) -> Self {
+    pub(crate) fn of_follower(requests: u64, connections: u64, cause: Cause) -> Self {
         Report {
-            requests: server.requests(),
-            connections: server.connections(),
+            requests,
+            connections,
             ..Report::new(cause)
         }
     }
@@ -395,18 +196,5 @@ impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.0 == 1 { "" } else { "s" };
         write!(f, "{} {}{plural}", self.0, self.1)
-    }
-}
-
-/// A duration as a person reads it: milliseconds, and seconds from one on.
-struct Seconds(Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 < Duration::from_secs(1) {
-            write!(f, "{} ms", self.0.as_millis())
-        } else {
-            write!(f, "{:.1} s", self.0.as_secs_f64())
-        }
     }
 }

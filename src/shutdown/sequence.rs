@@ -1,52 +1,21 @@
 //! The order of things after the signal.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::drained::{FALL, before, drained};
 use super::order::Order;
-use super::report::{CutRequest, Report, StepKind};
+use super::planned::Planned;
 #[cfg(unix)]
 use super::signal_thread::{Deaf, Subscription};
-use super::steps::Planned;
-use super::{Budgets, Cause, ConnectionCounts, Handle};
+use super::{Budgets, Cause, Handle, Report, StepKind};
 use crate::events::Event;
 use crate::phase::Phase;
-use crate::track::Tally;
-
-/// A server, as the coordinator drains it.
-pub(crate) trait Drains: Send + Sync {
-    /// The phase has moved: connections are to look at it.
-    fn phase_moved(&self);
-    /// What the drain waits for: connections with something in flight.
-    fn busy(&self) -> Arc<Tally>;
-    /// All connections.
-    fn all(&self) -> Arc<Tally>;
-    /// Nothing is in flight: idle connections may close.
-    fn close_idle(&self);
-    /// Ends what is left at once, and names what was in flight.
-    fn cut(&self) -> Vec<CutRequest>;
-    /// What is in flight.
-    fn in_flight(&self) -> Vec<CutRequest>;
-    /// How many there are in flight, and the oldest of them, at most so many: only these are named.
-    #[cfg(feature = "status")]
-    fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>);
-    /// Counts each connection by what it does.
-    fn count(&self, counts: &mut ConnectionCounts);
-    /// Requests served so far.
-    fn requests(&self) -> u64;
-    /// Connections accepted so far.
-    fn connections(&self) -> u64;
-}
 
 /// How long the observers' last answers may take, if the margin has it: who watches a shutdown sees its
 /// end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How long connections that have been cut may take to fall.
-pub(super) const FALL: Duration = Duration::from_millis(100);
 
 /// How many of the cut requests are named by events, one each: more would flood a log, and hold the end up.
 pub(super) const NAMED: usize = 100;
@@ -245,34 +214,4 @@ impl Sequence {
         }
         self.driver.handle.tell(|| Event::Phase(phase));
     }
-}
-
-/// What is in flight first, then what is idle; of servers that are enlisted meanwhile too.
-pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn Drains>>) {
-    let mut seen = 0;
-    loop {
-        let all = servers();
-        for server in &all {
-            server.busy().idle().await;
-        }
-        // Servers are added at the end, and never taken out.
-        if servers().len() > all.len() {
-            continue;
-        }
-        for server in &all[seen..] {
-            server.close_idle();
-        }
-        for server in &all {
-            server.all().idle().await;
-        }
-        seen = all.len();
-        if servers().len() == seen {
-            return;
-        }
-    }
-}
-
-/// Whether `future` was ready before `deadline`.
-pub(super) async fn before(deadline: Instant, future: impl Future<Output = ()>) -> bool {
-    tokio::time::timeout_at(deadline, future).await.is_ok()
 }

@@ -5,6 +5,10 @@ use super::Cause;
 use super::Handle;
 use super::order::Order;
 
+/// The exit code of a process that was ended because it did not end by itself: 124, as `timeout` has it.
+/// See [`Shutdown::enforce_grace`].
+pub const EXIT_FORCED: u8 = 124;
+
 /// Which signal does what. Given to [`Shutdown::signals`](super::Shutdown::signals).
 ///
 /// | signal | by default |

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::order::{Order, Orders};
-use super::report::{Step, StepEnd, StepKind};
+use super::{Step, StepEnd, StepKind};
 use crate::sync::Lock;
 use crate::track::{Tally, TallyGuard};
 

@@ -3,7 +3,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::rate_limit::redis::link::{IN_A_ROW, IN_FLIGHT};
+use crate::rate_limit::redis::connect::IN_FLIGHT;
+use crate::rate_limit::redis::link::IN_A_ROW;
 
 const QUOTA: Quota = Quota::per_hour(1_000_000);
 /// For a machine that is busy.

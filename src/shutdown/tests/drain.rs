@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::sequence::{Drains, FALL, NAMED};
-use super::{Cause, ConnectionCounts, CutRequest, Shutdown, StepEnd};
 use crate::events::{Event, Events, RequestInfo};
 use crate::phase::Phase;
+use crate::shutdown::drained::FALL;
+use crate::shutdown::sequence::NAMED;
+use crate::shutdown::{Cause, ConnectionCounts, CutRequest, DrainServer, Shutdown, StepEnd};
 use crate::track::{Tally, TallyGuard};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,7 +56,7 @@ impl Server {
     }
 }
 
-impl Drains for Server {
+impl DrainServer for Server {
     fn phase_moved(&self) {}
 
     fn busy(&self) -> Arc<Tally> {

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use super::order::Order;
-use super::signals::{Heard, Meaning, Signal, SignalAction, Signals};
+use crate::shutdown::order::Order;
+use crate::shutdown::signals::{Heard, Meaning, Signal, SignalAction, Signals};
 use Meaning::{Default as DefaultAction, End, Nothing, Reload};
 use Signal::{Hangup, Interrupt, Quit, Terminate};
 

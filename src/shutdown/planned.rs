@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::order::{Order, Orders};
-use super::report::{Step, StepEnd, StepKind};
+use super::{Step, StepEnd, StepKind};
 
 /// What a closer may return: nothing, or a `Result` whose error is reported.
 pub trait StepOutput: sealed::Sealed + Send + 'static {

@@ -1,0 +1,32 @@
+use std::fmt;
+
+/// What began a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// SIGTERM: the orchestrator.
+    Sigterm,
+    /// SIGINT: a person at a terminal, or a platform whose stop signal it is.
+    Sigint,
+    /// SIGQUIT: an image whose stop signal it is.
+    Sigquit,
+    /// SIGHUP, where it was set to begin the shutdown.
+    Sighup,
+    /// The future that drove the shutdown was dropped before its end.
+    Dropped,
+    /// A call of the [`Handle`](super::Handle).
+    Called,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Sigterm => "SIGTERM",
+            Cause::Sigint => "SIGINT",
+            Cause::Sigquit => "SIGQUIT",
+            Cause::Sighup => "SIGHUP",
+            Cause::Dropped => "its future was dropped",
+            Cause::Called => "called from code",
+        })
+    }
+}

@@ -1,0 +1,98 @@
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use signal_hook::low_level;
+
+use super::ear::number;
+use super::end::end;
+use crate::shutdown::Handle;
+use crate::shutdown::signals::{EXIT_FORCED, Heard, Meaning, Signal, SignalAction, Signals};
+use crate::sync::Lock;
+
+/// How long after a cut and the budgets of the flushes a process may take to end.
+const AFTER_CUT: Duration = Duration::from_secs(1);
+
+/// When the process is to end, as its shutdown has been set.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::shutdown) struct Grace {
+    /// Whether the process is ended when its grace is over.
+    pub enforced: bool,
+    pub grace: Duration,
+    /// What of it is left to the end of the process itself.
+    pub reserve: Duration,
+    /// What the flushes may take after a cut.
+    pub flushes: Duration,
+}
+
+/// A shutdown, as the thread knows it.
+pub(super) struct Subscriber {
+    pub handle: Handle,
+    pub state: Lock<State>,
+}
+
+pub(super) struct State {
+    pub signals: Signals,
+    pub grace: Grace,
+    pub heard: Heard,
+}
+
+impl Subscriber {
+    pub fn hear(&self, signal: Signal, now: Instant) {
+        let mut state = self.state.lock();
+        let signals = state.signals;
+        let at_terminal = || io::stdin().is_terminal();
+        let meaning = state.heard.hear(&signals, signal, now, at_terminal);
+        let enforced = state.grace.enforced;
+        drop(state);
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Order(order) => self.handle.orders().give(order, signal.cause()),
+            Meaning::Reload => self.handle.reload(),
+            Meaning::End if enforced => end("a third signal came".to_owned(), EXIT_FORCED),
+            Meaning::End => {}
+            // It fails for signals that are not known, and these are.
+            Meaning::Default => drop(low_level::emulate_default_handler(number(signal))),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        let grace = &state.grace;
+        let (_, first) = state.heard.first.filter(|_| grace.enforced)?;
+        let at_most = first.checked_add(grace.grace.saturating_sub(grace.reserve))?;
+        let cut = state.heard.cut;
+        let cut = cut.and_then(|cut| cut.checked_add(grace.flushes.saturating_add(AFTER_CUT)));
+        Some(cut.map_or(at_most, |cut| cut.min(at_most)))
+    }
+
+    /// What is said when the deadline has come.
+    pub fn overdue(&self) -> String {
+        let state = self.state.lock();
+        let phase = self.handle.lifecycle().phase();
+        match state.heard.cut {
+            Some(_) => format!("it did not end after a second signal, in the phase {phase}"),
+            None => format!(
+                "it did not end within its termination grace of {:?}, in the phase {phase}",
+                state.grace.grace
+            ),
+        }
+    }
+
+    /// Nothing is left that could obey: the process ends, as it would without a handler, but by an exit,
+    /// which works for PID 1 too.
+    pub fn hear_after_its_end(&self, signal: Signal, now: Instant) {
+        let state = self.state.lock();
+        let ignored = matches!(
+            state.signals.action(signal),
+            SignalAction::Ignore | SignalAction::Reload
+        );
+        // The same signal sent twice finds a process that is on its way out.
+        let repeated = state
+            .heard
+            .first
+            .is_some_and(|(_, at)| now.saturating_duration_since(at) < state.signals.repeat());
+        if !ignored && !repeated {
+            low_level::exit(128 + number(signal));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::Grace;
+use super::subscriber::{State, Subscriber};
+use super::thread::{DEAF, THREAD, Thread};
+use crate::shutdown::Handle;
+use crate::shutdown::signals::{Heard, Signals};
+use crate::sync::Lock;
+
+/// A shutdown that hears signals; dropped, it hears them no more.
+pub(in crate::shutdown) struct Subscription {
+    thread: &'static Thread,
+    subscriber: Arc<Subscriber>,
+    /// What becomes of signals when it is dropped.
+    left: Left,
+}
+
+/// A shutdown that leaves the signals to others.
+pub(in crate::shutdown) struct Deaf(());
+
+/// How a shutdown stopped to hear signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// It was dropped: a signal ends the process, as it would without a handler.
+    Dropped,
+    /// It was told to leave them to others.
+    Withdrawn,
+    /// It is over, and so is the process, but for what still holds it.
+    Finished,
+}
+
+impl Subscription {
+    /// Installs the handlers, the first time in the process.
+    pub fn new(handle: Handle, signals: Signals, grace: Grace) -> io::Result<Self> {
+        let thread = Thread::get()?;
+        let subscriber = Arc::new(Subscriber {
+            handle,
+            state: Lock::new(State {
+                signals,
+                grace,
+                heard: Heard::default(),
+            }),
+        });
+        let mut subscribers = thread.subscribers.lock();
+        subscribers.live.push(subscriber.clone());
+        subscribers.finished.clear();
+        drop(subscribers);
+        Ok(Subscription {
+            thread,
+            subscriber,
+            left: Left::Dropped,
+        })
+    }
+
+    pub fn set(&self, signals: Signals, grace: Grace) {
+        let mut state = self.subscriber.state.lock();
+        (state.signals, state.grace) = (signals, grace);
+        let armed = state.heard.first.is_some();
+        drop(state);
+        if armed {
+            self.thread.wake();
+        }
+    }
+
+    /// When the process will be ended, if a signal has begun its end.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.subscriber.deadline()
+    }
+
+    /// Leaves the signals to others.
+    pub fn withdraw(mut self) {
+        self.left = Left::Withdrawn;
+    }
+
+    /// The report is made: what is left of the process has what is left of its grace.
+    pub fn finish(mut self) {
+        self.left = Left::Finished;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut subscribers = self.thread.subscribers.lock();
+        subscribers
+            .live
+            .retain(|live| !Arc::ptr_eq(live, &self.subscriber));
+        if self.left != Left::Withdrawn {
+            subscribers.last = Some(self.subscriber.clone());
+        }
+        if self.left == Left::Finished && self.subscriber.deadline().is_some() {
+            subscribers.finished.push(self.subscriber.clone());
+        }
+        drop(subscribers);
+        // It may have waited for a deadline that is none any more.
+        self.thread.wake();
+    }
+}
+
+impl Deaf {
+    pub fn new() -> Self {
+        // Relaxed: a count that orders nothing.
+        DEAF.fetch_add(1, Ordering::Relaxed);
+        if let Some(Ok(thread)) = THREAD.get() {
+            thread.subscribers.lock().finished.clear();
+        }
+        Deaf(())
+    }
+}
+
+impl Drop for Deaf {
+    fn drop(&mut self) {
+        DEAF.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,79 @@
+use std::fmt;
+use std::time::Duration;
+
+/// A worker, a closer or a flush, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Step {
+    /// Which of the three.
+    pub kind: StepKind,
+    /// The name that it was given.
+    pub name: String,
+    /// How long it took from when it was told.
+    pub took: Duration,
+    /// How it ended.
+    pub end: StepEnd,
+}
+
+impl Step {
+    pub(super) fn new(kind: StepKind, name: String, took: Duration, end: StepEnd) -> Self {
+        Step {
+            kind,
+            name,
+            took,
+            end,
+        }
+    }
+}
+
+/// What a [`Step`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StepKind {
+    /// A worker that was told to stop.
+    Worker,
+    /// A closer.
+    Closer,
+    /// A flush.
+    Flush,
+}
+
+impl fmt::Display for StepKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StepKind::Worker => "worker",
+            StepKind::Closer => "closer",
+            StepKind::Flush => "flush",
+        })
+    }
+}
+
+/// How a [`Step`] ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepEnd {
+    /// As it should.
+    Done,
+    /// With this error.
+    Failed(String),
+    /// In a panic.
+    Panicked,
+    /// It had not ended when its time was up, and was aborted.
+    TimedOut,
+    /// It had not ended when an order to end at once came, and was aborted.
+    CutShort,
+    /// It was not begun, because of an order to end at once.
+    Skipped,
+}
+
+impl fmt::Display for StepEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepEnd::Done => f.write_str("done"),
+            StepEnd::Failed(error) => write!(f, "FAILED: {error}"),
+            StepEnd::Panicked => f.write_str("PANICKED"),
+            StepEnd::TimedOut => f.write_str("ABORTED, its time was up"),
+            StepEnd::CutShort => f.write_str("ABORTED, it was to end at once"),
+            StepEnd::Skipped => f.write_str("SKIPPED"),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn everything_in_its_order() {
+    let log = Log::new();
+    let (one, two) = (log.clone(), log.clone());
+    let last = log.clone();
+    let shutdown = quiet()
+        .flush("traces", SECOND, || async move { last.say("flushed") })
+        .closer("pool", SECOND, || async move {
+            sleep(SECOND / 2).await;
+            one.say("pool closed");
+        })
+        .closer("broker", SECOND, || async move { two.say("broker closed") });
+    let (handle, running) = run(shutdown, &log);
+    let server = Arc::new(Fake::new(&log).begin().keep_idle());
+    handle.enlist(server.clone());
+    let worker = log.clone();
+    handle.spawn_worker("mailer", |stop| async move {
+        stop.cancelled().await;
+        worker.say("worker told");
+        sleep(SECOND * 2).await;
+        worker.say("worker stopped");
+    });
+    handle.ready();
+    sleep(SECOND).await;
+    handle.shutdown();
+    sleep(SECOND * 8).await;
+    server.finish();
+    let report = running.await.unwrap();
+    assert_eq!(
+        log.lines(),
+        [
+            "0.0 ready",
+            "1.0 connections told",
+            "1.0 lame_duck",
+            "6.0 connections told",
+            "6.0 draining",
+            "9.0 finished",
+            "9.0 idle closed",
+            "9.0 worker told",
+            "11.0 worker stopped",
+            "11.5 pool closed",
+            "11.5 broker closed",
+            "11.5 flushed",
+            "11.5 closed",
+        ]
+    );
+    assert_eq!(
+        ends(&report),
+        [
+            (Worker, "mailer", &Done),
+            (Closer, "pool", &Done),
+            (Closer, "broker", &Done),
+            (Flush, "traces", &Done),
+        ]
+    );
+    assert!(report.is_clean() && report.cut.is_empty() && !report.at_once);
+    assert!(about(report.lame_duck, seconds(5)), "{report}");
+    assert!(about(report.drain, seconds(3)), "{report}");
+    assert_eq!((report.requests, report.connections), (7, 3));
+    assert_eq!(report.cause, Cause::Called);
+    assert_eq!(handle.lifecycle().phase(), Phase::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_in_flight_it_leaves_at_once() {
+    let log = Log::new();
+    let (handle, running) = run(quiet(), &log);
+    handle.enlist(Arc::new(Fake::new(&log).keep_idle()));
+    handle.drain_now();
+    let report = running.await.unwrap();
+    assert!(report.total < Duration::from_millis(10), "{report}");
+    assert_eq!(report.lame_duck.as_millis(), 0);
+    assert_eq!(
+        log.lines(),
+        [
+            "0.0 connections told",
+            "0.0 draining",
+            "0.0 idle closed",
+            "0.0 closed"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_wait_for_the_in_flight_work_of_every_server() {
+    let log = Log::new();
+    let (handle, running) = run(quiet(), &log);
+    let (app, admin) = (
+        Arc::new(Fake::new(&log).begin().keep_idle()),
+        Arc::new(Fake::new(&log).begin()),
+    );
+    handle.enlist(app.clone());
+    handle.enlist(admin.clone());
+    handle.drain_now();
+    sleep(SECOND).await;
+    app.finish();
+    sleep(SECOND).await;
+    admin.finish();
+    assert!(running.await.unwrap().is_clean());
+    let after = &log.lines()[3..];
+    let expected = [
+        "1.0 finished",
+        "2.0 finished",
+        "2.0 idle closed",
+        "2.0 idle closed",
+    ];
+    assert_eq!(after[..4], expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_at_the_deadline_is_cut_and_named_the_oldest_first() {
+    let log = Log::new();
+    let (handle, running) = run(quiet().drain(seconds(3)), &log);
+    let cut = |what: &str, age| cut_request(what, seconds(age), None, "in the handler");
+    let mut app = Fake::new(&log).begin();
+    app.cut = vec![cut("GET /young", 1), cut("GET /old", 9)];
+    let mut admin = Fake::new(&log).begin();
+    admin.cut = vec![cut("GET /middle", 5)];
+    handle.enlist(Arc::new(app));
+    handle.enlist(Arc::new(admin));
+    handle.drain_now();
+    let report = running.await.unwrap();
+    let paths: Vec<_> = report.cut.iter().map(|cut| cut.path.as_str()).collect();
+    assert_eq!(paths, ["/old", "/middle", "/young"]);
+    assert!(about(report.drain, seconds(3)), "{report}");
+    assert!(!report.is_clean() && !report.at_once);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fall_when_it_is_cut_holds_nobody_up() {
+    let log = Log::new();
+    let (handle, running) = run(quiet().drain(seconds(3)), &log);
+    let mut server = Fake::new(&log).begin();
+    server.stubborn = true;
+    handle.enlist(Arc::new(server));
+    handle.drain_now();
+    let report = running.await.unwrap();
+    assert!(report.total < Duration::from_millis(3_500), "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_lame_duck_window_there_is_no_lame_duck() {
+    let log = Log::new();
+    let (handle, running) = run(quiet().lame_duck(Duration::ZERO), &log);
+    handle.shutdown();
+    running.await.unwrap();
+    assert_eq!(log.lines(), ["0.0 draining", "0.0 closed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_ready_before_anybody_listens_is_told_once() {
+    let log = Log::new();
+    let shutdown = Shutdown::new().signals(false).starting();
+    let handle = shutdown.handle();
+    // Start-up work that is done before the server is first polled.
+    handle.ready();
+    let sequence = shutdown.start(log.events()).unwrap();
+    assert_eq!(log.lines(), ["0.0 ready"]);
+    handle.ready();
+    handle.drain_now();
+    sequence.run().await;
+    assert_eq!(log.lines(), ["0.0 ready", "0.0 draining", "0.0 closed"]);
+}
