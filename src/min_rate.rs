@@ -61,7 +61,12 @@ impl MinRate {
 
     /// What a window must move, in bytes: at least one.
     pub(crate) fn bytes_per_window(&self) -> u64 {
-        let bytes = u128::from(self.bytes_per_second) * self.window.as_nanos() / 1_000_000_000;
+        self.bytes_in(self.window)
+    }
+
+    /// What so much time must move, in bytes: at least one.
+    pub(crate) fn bytes_in(&self, time: Duration) -> u64 {
+        let bytes = u128::from(self.bytes_per_second) * time.as_nanos() / 1_000_000_000;
         u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
     }
 

@@ -207,6 +207,90 @@ async fn slow_reader_that_needs_seconds_gets_its_answer_whole_in_a_drain() {
     assert_whole(SIZE, &drained(SIZE, WIDE, slow).await);
 }
 
+/// As much as the kernel takes at once, and more than the client's.
+const SHORT: usize = 96 * 1024;
+
+/// A reader that stops for a while when it has read so much.
+async fn read_with_a_pause(mut reader: SlowReader, after: usize, pause: Duration) -> Got {
+    let (mut buffer, mut chunk) = (Vec::new(), [0; 4096]);
+    let whole_until = |buffer: &[u8]| -> usize {
+        let data = frames(buffer)
+            .into_iter()
+            .filter(|it| it.kind == kind::DATA);
+        data.map(|frame| frame.payload.len()).sum()
+    };
+    while buffer.len() < after {
+        match within(LIMIT, "bytes", reader.stream.read(&mut chunk)).await {
+            Ok(length) if length > 0 => buffer.extend_from_slice(&chunk[..length]),
+            end => panic!("{end:?} after {}", buffer.len()),
+        }
+    }
+    tokio::time::sleep(pause).await;
+    // It is still there, and says so as any client that has read does.
+    let window = 1_000_u32.to_be_bytes();
+    reader
+        .say(Frame::new(WINDOW_UPDATE, 0, 0, window).bytes())
+        .await;
+    let how = loop {
+        match within(LIMIT, "bytes", reader.stream.read(&mut chunk)).await {
+            Ok(0) => break "FIN".to_owned(),
+            Ok(length) => buffer.extend_from_slice(&chunk[..length]),
+            Err(error) => break error.to_string(),
+        }
+    };
+    let all = frames(&buffer);
+    let ended = |frame: &Frame| frame.kind == kind::DATA && frame.flags & END_STREAM > 0;
+    Got {
+        data: whole_until(&buffer),
+        whole: all.iter().any(ended),
+        how,
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn reader_that_is_silent_for_seconds_gets_its_answer_whole_in_a_drain() {
+    let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(15_000));
+    let mut server = setup.start(long(SHORT)).await;
+    let mut reader = SlowReader::connect(server.addr).await;
+    reader.say([hello(WIDE), get(1, "/")].concat()).await;
+    tokio::time::sleep(ms(100)).await;
+    server.handle.drain_now();
+    let got = read_with_a_pause(reader, 8 * 1024, ms(4_500)).await;
+    let report = server.report().await;
+    assert!(got.whole && got.data == SHORT, "{got:?}; {report}");
+    assert!(report.is_clean(), "{report}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn answer_that_a_client_leaves_with_the_kernel_has_the_deadline_of_a_response() {
+    let timeouts = Timeouts::none().idle(ms(100)).write_stall(ms(2_500));
+    let server = Setup::new().timeouts(timeouts).start(long(SHORT)).await;
+    let mut reader = SlowReader::connect(server.addr).await;
+    reader.say([hello(WIDE), get(1, "/")].concat()).await;
+    let since = std::time::Instant::now();
+    server.until_open(1).await;
+    server.until_open(0).await;
+    let took = since.elapsed();
+    assert!(took > ms(3_000) && took < ms(20_000), "{took:?}");
+    drop(reader);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn answer_that_the_kernel_holds_at_the_end_of_a_drain_is_named() {
+    let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(4_000));
+    let mut server = setup.start(long(SHORT)).await;
+    let mut reader = SlowReader::connect(server.addr).await;
+    reader.say([hello(WIDE), get(1, "/left")].concat()).await;
+    tokio::time::sleep(ms(100)).await;
+    let report = server.drain().await;
+    assert!(!report.is_clean() && report.cut.len() == 1, "{report}");
+    assert_eq!(report.cut[0].path, "/left", "{report}");
+    drop(reader);
+}
+
 #[tokio::test]
 async fn slow_reader_gets_its_answer_whole_at_the_idle_deadline() {
     let timeouts = Timeouts::none().idle(ms(100));

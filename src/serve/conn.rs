@@ -204,9 +204,8 @@ impl Conn {
             },
             Doing::Http2(streams) => {
                 let open = streams.open();
-                // It is over, and h2 cannot write its answer.
-                let held = streams.held().filter(|_| self.write_is_blocked());
-                if let Some(held) = held.filter(|_| open.is_empty()) {
+                // It is over, and its answer is not taken.
+                if let Some(held) = streams.held().filter(|_| open.is_empty()) {
                     let state = State::Responding.as_str();
                     visit(held.began(), &|| held.known(), state);
                 }

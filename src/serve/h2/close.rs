@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Streams;
 use super::inbound::Inbound;
 use crate::serve::clock::Tick;
+use crate::serve::held::held_by_kernel;
 
 /// How long a client that goes on reading is given.
 const LINGER: Duration = Duration::from_secs(30);
@@ -33,6 +34,9 @@ const PING: [u8; 17] = [
 /// A client goes on sending while it reads: WINDOW_UPDATEs, acknowledgements. Each of these that meets a closed
 /// socket is answered by a reset, and the reset drops what is still on its way. So the write side closes first, and
 /// what comes is read away until the client has read to the end: until it says so, closes, or is silent.
+///
+/// Where the kernel can be asked, a silence counts only once the client has acknowledged the answers; what is left of
+/// them until then has the deadlines of a response.
 #[derive(Default)]
 pub(super) struct Close {
     begun: bool,
@@ -46,6 +50,10 @@ pub(super) struct Close {
     limit: Tick,
     window_updates: u32,
     read: usize,
+    /// After how many bytes of the connection the last answer ends.
+    answered: u64,
+    /// How many of them the client had acknowledged when it last was fast enough.
+    mark: Option<(Tick, u64)>,
 }
 
 impl Close {
@@ -62,6 +70,7 @@ impl Close {
         self.begun = true;
         self.owed = !self.saw_end && streams.leaving.owes_proof(goaway_acknowledged);
         self.window_updates = inbound.window_updates();
+        self.answered = streams.leaving.answered(streams.transport.moved());
         let now = streams.server.clock.now();
         self.limit = now.after(Some(LINGER));
         // A client that acknowledges is worth waiting for: it is still reading. Of one that never has, the silence
@@ -78,7 +87,7 @@ impl Close {
         streams.leaving.set_linger(stall);
     }
 
-    pub fn poll<T: AsyncRead + AsyncWrite + Unpin>(
+    pub fn poll<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         &mut self,
         streams: &Streams,
         inbound: &mut Inbound,
@@ -93,12 +102,50 @@ impl Close {
         };
         *fin_sent = sent.is_ready();
         if self.poll_away(streams, inbound, io, cx).is_ready() {
+            streams.leaving.set_undelivered(false);
             return Poll::Ready(Ok(()));
         }
         match sent {
             Poll::Ready(()) if !self.owed => Poll::Ready(Ok(())),
-            _ => Poll::Pending,
+            _ => {
+                self.wait_for_kernel(streams, *fin_sent, io);
+                Poll::Pending
+            }
         }
+    }
+
+    /// Lingers on while the kernel holds a part of the answers, if the client is fast enough.
+    fn wait_for_kernel<T: 'static>(&mut self, streams: &Streams, fin_sent: bool, io: &T) {
+        let (leaving, now) = (&streams.leaving, streams.server.clock.now());
+        if !self.owed || now < leaving.linger_until() {
+            return;
+        }
+        let undelivered = held_by_kernel(io).is_some_and(|held| {
+            // The PING and the end of the connection are not the answers'.
+            let own = u64::from(self.written) + u64::from(fin_sent);
+            let taken = streams.transport.moved();
+            let taken = taken.saturating_sub(held.saturating_sub(own));
+            taken < self.answered && self.goes_on(streams, now, taken)
+        });
+        leaving.set_undelivered(undelivered);
+        if undelivered {
+            leaving.set_linger(now.after(Some(STALL)));
+        }
+    }
+
+    /// Whether the client, which has acknowledged so many bytes, is waited for: as for a response, by `write_stall` and
+    /// `min_write_rate`.
+    fn goes_on(&mut self, streams: &Streams, now: Tick, taken: u64) -> bool {
+        let timeouts = &streams.server.timeouts;
+        let (since, before) = *self.mark.get_or_insert((now, taken));
+        let waited = now.since(since);
+        let rate = timeouts.effective_min_write_rate();
+        let due = rate.map_or(1, |rate| rate.bytes_in(waited));
+        if taken.saturating_sub(before) >= due {
+            self.mark = Some((now, taken));
+            return true;
+        }
+        waited < timeouts.effective_write_stall().unwrap_or(LINGER)
     }
 
     /// Says the last words and shuts the write side.

@@ -30,6 +30,10 @@ pub(in crate::serve) struct Leaving {
     ended: AtomicUsize,
     /// How many had ended when everything was last written.
     written: AtomicUsize,
+    /// How many bytes the transport had taken by then.
+    answered: AtomicU64,
+    /// The connection lingers because the kernel still holds a part of an answer.
+    undelivered: AtomicBool,
     /// How many were written when the GOAWAY's PING was sent: whoever acknowledges it has read them.
     proof: AtomicUsize,
 }
@@ -44,6 +48,8 @@ impl Default for Leaving {
             round_trip: AtomicU64::new(0),
             ended: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
+            undelivered: AtomicBool::new(false),
             proof: AtomicUsize::new(0),
         }
     }
@@ -60,9 +66,28 @@ impl Leaving {
         self.ended.load(Acquire)
     }
 
-    /// The transport has taken all that h2 had to write after so many streams had ended.
-    pub fn all_written(&self, ended: usize) {
-        self.written.store(ended, Relaxed);
+    /// The transport has taken all that h2 had to write after so many streams had ended: so many bytes.
+    pub fn all_written(&self, ended: usize, bytes: u64) {
+        if self.written.swap(ended, Relaxed) != ended {
+            self.answered.store(bytes, Relaxed);
+        }
+    }
+
+    /// After how many of the bytes that the transport has taken, so many in all, the last answer ends.
+    pub fn answered(&self, bytes: u64) -> u64 {
+        match self.holds_answers() {
+            true => bytes,
+            false => self.answered.load(Relaxed),
+        }
+    }
+
+    pub fn set_undelivered(&self, undelivered: bool) {
+        self.undelivered.store(undelivered, Relaxed);
+    }
+
+    /// Whether the closing connection lingers for an answer of which the client does not have all.
+    pub fn is_undelivered(&self) -> bool {
+        self.undelivered.load(Relaxed)
     }
 
     /// Whether streams have ended whose answers the transport has not taken.
@@ -161,7 +186,7 @@ mod tests {
         );
         leaving.stream_ended();
         assert!(leaving.holds_answers());
-        leaving.all_written(leaving.ended());
+        leaving.all_written(leaving.ended(), 0);
         assert!(leaving.owes_proof(false));
         leaving.begin(Tick(0));
         assert!(leaving.owes_proof(false) && !leaving.owes_proof(true));
@@ -174,7 +199,7 @@ mod tests {
         let leaving = Leaving::default();
         leaving.stream_ended();
         leaving.begin(Tick(0));
-        leaving.all_written(leaving.ended());
+        leaving.all_written(leaving.ended(), 0);
         assert!(leaving.owes_proof(true));
     }
 

@@ -127,7 +127,8 @@ where
         let server = &streams.server;
         loop {
             if server.cutting() {
-                let lingers = streams.leaving.linger_until() != Tick::NEVER;
+                let leaving = &streams.leaving;
+                let lingers = leaving.linger_until() != Tick::NEVER && !leaving.is_undelivered();
                 return Poll::Ready(if lingers { self.why } else { Closed::Cut });
             }
             self.follow_phase();
@@ -198,7 +199,7 @@ where
             return;
         }
         self.streams.settled.store(true, Ordering::Relaxed);
-        leaving.all_written(ended);
+        leaving.all_written(ended, self.streams.transport.moved());
         if self.behind {
             self.behind = false;
             self.streams.quiet_from(self.streams.server.clock.now());

@@ -184,10 +184,12 @@ impl Streams {
         self.named().iter().map(|(_, open)| open.clone()).collect()
     }
 
-    /// The request whose answer h2 holds, because the client does not take it.
+    /// The request whose answer h2 or the kernel holds, because the client does not take it.
     pub fn held(&self) -> Option<Arc<Exchange>> {
+        let by_h2 = self.leaving.holds_answers() && self.conn.write_is_blocked();
+        let held = by_h2 || self.leaving.is_undelivered();
         let last = self.last.lock();
-        last.clone().filter(|_| self.leaving.holds_answers())
+        last.clone().filter(|_| held)
     }
 
     fn set_last(&self, exchange: Option<Arc<Exchange>>) {

@@ -120,7 +120,7 @@ impl Wire {
     }
 
     /// h2 is done: closes so that the client can read to the end.
-    pub fn poll_close<T: AsyncRead + AsyncWrite + Unpin>(
+    pub fn poll_close<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         &mut self,
         streams: &Streams,
         fin_sent: &mut bool,
