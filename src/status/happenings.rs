@@ -126,8 +126,8 @@ impl Happenings {
                 self.note("refused", reason.as_str(), &named(request), request.peer);
             }
             Event::MoreCut { count } => {
-                let detail = format_args!("and {count} more");
-                self.note_counted("cut", "request", &detail, None, *count as u64);
+                let (detail, count) = (format!("and {count} more"), *count as u64);
+                self.note_counted("cut", "request", &detail, None, count);
             }
             Event::Cut { request, state, .. } => match request.method {
                 Some(_) => self.note("cut", "request", &named(request), request.peer),
@@ -138,7 +138,7 @@ impl Happenings {
             Event::RateLimitFallback { error } => self.note("rate_limit", "fallback", error, None),
             Event::RateLimitRestored => self.note("rate_limit", "restored", &"", None),
             Event::ServiceError { error, request } => {
-                let detail = format_args!("{error} {}", named(request));
+                let detail = format!("{error} {}", named(request));
                 self.note("error", "service", &detail, request.peer);
             }
             Event::AcceptError { error, pause: None } => self.note("error", "accept", error, None),
@@ -146,7 +146,7 @@ impl Happenings {
                 error,
                 pause: Some(pause),
             } => {
-                let detail = format_args!("{error}; pausing for {pause:?}");
+                let detail = format!("{error}; pausing for {pause:?}");
                 self.note("error", "accept", &detail, None);
             }
         }
