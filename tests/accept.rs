@@ -62,7 +62,7 @@ async fn answer(mut client: DuplexStream) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn out_of_files_it_pauses_longer_and_longer_and_says_so_once() {
+async fn accept_backs_off_without_descriptors_and_reports_it_once() {
     let (client, io) = tokio::io::duplex(1024);
     let mut script: VecDeque<_> = (0..6).map(|_| emfile()).collect();
     script.push_back(Ok(io));
@@ -84,7 +84,7 @@ async fn out_of_files_it_pauses_longer_and_longer_and_says_so_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pause_ends_with_the_drain() {
+async fn accept_pause_ends_with_the_drain() {
     let script = (0..1000).map(|_| emfile()).collect();
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let handle = shutdown.handle();
@@ -99,7 +99,7 @@ async fn the_pause_ends_with_the_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_broke_in_the_queue_costs_no_pause() {
+async fn connection_broken_in_the_queue_costs_no_pause() {
     let (client, io) = tokio::io::duplex(1024);
     let broke = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
     let script = VecDeque::from([broke(), broke(), Ok(io)]);
@@ -122,7 +122,7 @@ async fn a_connection_that_broke_in_the_queue_costs_no_pause() {
 /// that. Those that do not fit wait, and are served when others have gone.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_process_out_of_files_serves_who_waited() {
+fn process_without_descriptors_serves_waiting_clients_later() {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -135,7 +135,7 @@ fn a_process_out_of_files_serves_who_waited() {
         .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
         .arg(test)
         .args([
-            "a_process_out_of_files_serves_who_waited",
+            "process_without_descriptors_serves_waiting_clients_later",
             "--exact",
             "--nocapture",
         ])
@@ -206,7 +206,7 @@ fn serve_for_the_parent() {
 
 /// An accept loop of one's own, whose connections follow a shutdown that no server of `serve` drives.
 #[tokio::test]
-async fn the_connections_of_ones_own_loop_are_drained_and_named() {
+async fn own_accept_loop_drains_and_reports_its_connections() {
     use lameduck::serve::Connections;
     use lameduck::{Limits, Phase, Timeouts};
 

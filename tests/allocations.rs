@@ -57,7 +57,7 @@ where
 
 /// One test, because the count is the process's.
 #[test]
-fn the_layers_and_their_refusals_allocate_nothing() {
+fn layers_and_their_refusals_allocate_nothing() {
     let lifecycle = Lifecycle::new();
     let drain = DrainLayer::new(&lifecycle).without_extension();
     let mut service = InFlightLayer::new().layer(drain.layer(service_fn(answer)));

@@ -189,7 +189,7 @@ fn assert_time(at: Duration, meant: Duration) {
 // === heads ===
 
 #[tokio::test]
-async fn what_is_no_request_is_answered_with_400() {
+async fn malformed_request_line_gets_400() {
     let bed = Bed::with(Timeouts::default()).await;
     let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x5b\x90\x9d\x9b\x72\x0b\xbc".to_vec();
     let cases: &[(&str, Vec<u8>)] = &[
@@ -247,7 +247,7 @@ async fn what_is_no_request_is_answered_with_400() {
 }
 
 #[tokio::test]
-async fn an_oversized_head_is_answered_with_431() {
+async fn oversized_head_gets_431() {
     let limits = Limits::default().max_header_bytes(2048);
     let bed = Bed::new(Setup::new().limits(limits)).await;
     let long = "a".repeat(4096);
@@ -276,7 +276,7 @@ async fn an_oversized_head_is_answered_with_431() {
 }
 
 #[tokio::test]
-async fn the_default_limit_of_a_head_is_64_kib() {
+async fn head_limit_defaults_to_64_kib() {
     let bed = Bed::with(Timeouts::default()).await;
     let head = |length| {
         let long = "a".repeat(length);
@@ -290,7 +290,7 @@ async fn the_default_limit_of_a_head_is_64_kib() {
 }
 
 #[tokio::test]
-async fn too_many_headers_are_answered_with_431() {
+async fn too_many_headers_get_431() {
     let head = |count: usize| {
         let headers = "x: y\r\n".repeat(count - 1);
         format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")
@@ -314,7 +314,7 @@ async fn too_many_headers_are_answered_with_431() {
 /// RFC 9112, 2.2: a recipient may take a single LF for the end of a line; in a head nothing is
 /// ambiguous about it. In the framing of a body it may not (see below).
 #[tokio::test]
-async fn bare_line_feeds_end_the_lines_of_a_head() {
+async fn bare_line_feeds_end_head_lines() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     assert_eq!(client.ask("GET /a HTTP/1.1\nhost: a\n\n").await.status, 200);
@@ -325,7 +325,7 @@ async fn bare_line_feeds_end_the_lines_of_a_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_that_trickle_are_ended_and_hold_nobody_up() {
+async fn trickling_heads_are_ended_and_delay_no_one() {
     let bed = Bed::in_memory(Timeouts::none().read_header(ms(500))).await;
     let mut trickles = tokio::task::JoinSet::new();
     for client in 0..40 {
@@ -361,7 +361,7 @@ fn assert_silent(ending: &Ending) {
 }
 
 #[tokio::test]
-async fn empty_lines_are_no_sign_of_life() {
+async fn empty_lines_do_not_extend_deadlines() {
     let bed = Bed::with(Timeouts::none().read_header(ms(300)).idle(ms(700))).await;
     // Never a request.
     let fresh = async {
@@ -399,7 +399,7 @@ async fn empty_lines_are_no_sign_of_life() {
 // === the length of a body ===
 
 #[tokio::test]
-async fn a_length_that_is_none_is_refused() {
+async fn invalid_content_length_is_refused() {
     let bed = Bed::with(Timeouts::default()).await;
     for length in [
         "-1",
@@ -434,7 +434,7 @@ async fn a_length_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn an_absurd_length_is_not_waited_for() {
+async fn absurd_content_length_is_not_waited_for() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let absurd = usize::try_from(i64::MAX).unwrap();
     // Unread: answered at once, and the connection closes.
@@ -457,7 +457,7 @@ async fn an_absurd_length_is_not_waited_for() {
 /// RFC 9112, 6.1: a server may go by the chunks alone, and must close after the answer, so that a proxy
 /// that went by the length cannot be made to take one request for two.
 #[tokio::test]
-async fn with_a_length_and_chunks_at_once_only_the_chunks_count_and_nothing_follows() {
+async fn chunks_override_a_length_and_the_connection_closes() {
     let bed = Bed::with(Timeouts::default()).await;
     let length = "content-length: 4\r\n";
     let chunks = "transfer-encoding: chunked\r\n";
@@ -480,7 +480,7 @@ async fn with_a_length_and_chunks_at_once_only_the_chunks_count_and_nothing_foll
 }
 
 #[tokio::test]
-async fn codings_that_do_not_end_in_chunks_are_refused() {
+async fn transfer_coding_not_ending_in_chunked_is_refused() {
     let bed = Bed::with(Timeouts::default()).await;
     for coding in [
         "gzip",
@@ -505,7 +505,7 @@ async fn codings_that_do_not_end_in_chunks_are_refused() {
 }
 
 #[tokio::test]
-async fn chunks_that_break_end_the_connection() {
+async fn malformed_chunks_end_the_connection() {
     let bed = Bed::with(Timeouts::default()).await;
     let extension = format!("5;{}\r\nabcde\r\n0\r\n\r\n", "x".repeat(100_000));
     let cases = [
@@ -536,7 +536,7 @@ async fn chunks_that_break_end_the_connection() {
 // === bytes that are no request ===
 
 #[tokio::test]
-async fn what_follows_an_over_long_body_is_no_request() {
+async fn bytes_after_an_oversized_body_are_no_request() {
     let bed = Bed::with(Timeouts::default()).await;
     let more = requests(10_000);
     let body = [requests(1_000_000), more.clone()].concat();
@@ -559,7 +559,7 @@ async fn what_follows_an_over_long_body_is_no_request() {
 }
 
 #[tokio::test]
-async fn what_follows_a_body_that_timed_out_is_no_request() {
+async fn bytes_after_a_timed_out_body_are_no_request() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let late = requests(50_000);
     // While it is read by the handler: it hears of it, and its answer is sent.
@@ -604,7 +604,7 @@ async fn what_follows_a_body_that_timed_out_is_no_request() {
 
 /// Whose fault it was is told: the client's, that did not send, and not the service's.
 #[tokio::test]
-async fn a_service_that_fails_for_want_of_the_body_is_answered_with_408() {
+async fn service_error_caused_by_a_late_body_gets_408() {
     let good = Seen::default();
     let service = tower::service_fn(move |request: Request<RequestBody>| {
         let good = good.clone();
@@ -632,7 +632,7 @@ async fn a_service_that_fails_for_want_of_the_body_is_answered_with_408() {
 }
 
 #[tokio::test]
-async fn a_handler_that_ignores_its_late_body_is_answered_with_408() {
+async fn handler_that_ignores_its_late_body_gets_408() {
     let bed = Bed::with(Timeouts::none().read(ms(200)).write(ms(500))).await;
     let ending = bed.tell(post("/sleep", 10, "abc")).await;
     assert_refused(&ending, 408, "half a body");
@@ -641,7 +641,7 @@ async fn a_handler_that_ignores_its_late_body_is_answered_with_408() {
 }
 
 #[tokio::test]
-async fn what_follows_a_cancelled_handler_is_no_request() {
+async fn bytes_after_a_cancelled_handler_are_no_request() {
     let bed = Bed::with(Timeouts::none().write(ms(300))).await;
     let whole = async {
         let mut request = post("/sleep", 1000, requests(1000));
@@ -665,7 +665,7 @@ async fn what_follows_a_cancelled_handler_is_no_request() {
 }
 
 #[tokio::test]
-async fn what_follows_the_last_answer_is_no_request() {
+async fn bytes_after_the_last_answer_are_no_request() {
     let bed = Bed::with(Timeouts::default()).await;
     let ending = bed
         .tell(format!(
@@ -687,7 +687,7 @@ async fn what_follows_the_last_answer_is_no_request() {
 /// A client that pipelines goes on asking while it is answered for the last time; that must not turn
 /// the end into a reset.
 #[tokio::test]
-async fn a_client_that_goes_on_asking_reads_the_last_answer() {
+async fn pipelining_client_reads_the_last_answer() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     client.send("GET /close HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -702,7 +702,7 @@ async fn a_client_that_goes_on_asking_reads_the_last_answer() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_half_way_through_a_body_ends_its_connection() {
+async fn panic_halfway_through_a_body_ends_the_connection() {
     let bed = Bed::with(Timeouts::default()).await;
     let ending = bed.tell(post("/panic", 1000, requests(500))).await;
     assert_ne!(ending.how, How::StillOpen);
@@ -713,7 +713,7 @@ async fn a_handler_that_panics_half_way_through_a_body_ends_its_connection() {
 // === bodies that nobody reads ===
 
 #[tokio::test]
-async fn a_small_unread_body_is_discarded_and_the_connection_used_again() {
+async fn small_unread_body_is_discarded_and_the_connection_reused() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     let mut asked = 0;
@@ -750,7 +750,7 @@ async fn a_small_unread_body_is_discarded_and_the_connection_used_again() {
 /// The end of a body that is discarded and the next head come in one piece: discarding ends with its
 /// own body, and the next request has its own, unread or late.
 #[tokio::test]
-async fn a_request_right_behind_a_discarded_body_keeps_its_own() {
+async fn request_behind_a_discarded_body_keeps_its_own_body() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let mut client = bed.connect().await;
     let length = SMUGGLED.len();
@@ -780,7 +780,7 @@ async fn a_request_right_behind_a_discarded_body_keeps_its_own() {
 /// Whatever the handlers do with their bodies, and however requests are cut into pieces on their way:
 /// each answer is the one to its request, and no body is taken for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_in_pieces_are_answered_one_by_one() {
+async fn requests_in_pieces_are_answered_in_order() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut clients = tokio::task::JoinSet::new();
     for seed in 1..=100 {
@@ -867,7 +867,7 @@ async fn in_pieces(mut client: Raw, mut dice: Dice) -> (usize, bool) {
 }
 
 #[tokio::test]
-async fn small_unread_chunks_are_discarded_and_the_connection_used_again() {
+async fn small_unread_chunks_are_discarded_and_the_connection_reused() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     let chunks = [b"48\r\n", &requests(0x48)[..], b"\r\n"].concat();
@@ -888,7 +888,7 @@ async fn small_unread_chunks_are_discarded_and_the_connection_used_again() {
 }
 
 #[tokio::test]
-async fn a_get_with_a_body_is_a_request_like_any_other() {
+async fn get_may_have_a_body() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     for method in ["GET", "DELETE", "OPTIONS"] {
@@ -904,7 +904,7 @@ async fn a_get_with_a_body_is_a_request_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_larger_unread_body_closes_the_connection() {
+async fn large_unread_body_closes_the_connection() {
     let bed = Bed::with(Timeouts::default()).await;
     for length in [DISCARD + 1, 5_000_000] {
         let ending = bed.tell(post("/refuse", length, requests(length))).await;
@@ -927,7 +927,7 @@ async fn a_larger_unread_body_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_on_sending_reads_its_early_answer() {
+async fn sending_client_reads_its_early_answer() {
     let bed = Bed::with(Timeouts::default()).await;
     let body = Bytes::from(requests(5_000_000));
     let (mut read, mut clients) = (0, tokio::task::JoinSet::new());
@@ -965,7 +965,7 @@ async fn a_client_that_goes_on_sending_reads_its_early_answer() {
 
 /// A phone's upload takes longer than a moment; it is read away as long as it keeps coming.
 #[tokio::test]
-async fn a_slow_client_that_goes_on_sending_reads_its_early_answer() {
+async fn slow_sending_client_reads_its_early_answer() {
     let bed = Bed::with(Timeouts::default()).await;
     let slow = async |head: Vec<u8>| {
         let mut client = bed.connect().await;
@@ -986,7 +986,7 @@ async fn a_slow_client_that_goes_on_sending_reads_its_early_answer() {
 }
 
 #[tokio::test]
-async fn lingering_for_a_silent_client_ends() {
+async fn lingering_for_a_silent_client_is_bounded() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     assert!(client.ask(post("/refuse", 5_000_000, "abc")).await.closes());
@@ -999,7 +999,7 @@ async fn lingering_for_a_silent_client_ends() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_not_asked_for_is_not_waited_for() {
+async fn expect_continue_body_is_not_waited_for_after_a_refusal() {
     let bed = Bed::with(Timeouts::default()).await;
     let head = |path: &str, length: usize| {
         format!(
@@ -1034,7 +1034,7 @@ fn settings() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn h2_garbage_after_the_preface_is_answered_with_goaway() {
+async fn h2_garbage_after_the_preface_gets_goaway() {
     let bed = Bed::with(Timeouts::default()).await;
     let cases = [
         ("bytes", vec![0xff; 100]),
@@ -1116,7 +1116,7 @@ async fn h2_half_a_preface_has_the_header_deadline() {
 }
 
 #[tokio::test]
-async fn h2_that_says_nothing_after_the_preface_is_ended() {
+async fn h2_silence_after_the_preface_ends_the_connection() {
     let bed = Bed::with(Timeouts::none().idle(ms(300))).await;
     let silent = async |bytes: Vec<u8>| {
         let ending = bed.tell(&bytes).await;
@@ -1133,7 +1133,7 @@ async fn h2_that_says_nothing_after_the_preface_is_ended() {
 }
 
 #[tokio::test]
-async fn h2_on_a_connection_that_spoke_http1_is_refused() {
+async fn h2_preface_after_http1_is_refused() {
     let bed = Bed::with(Timeouts::default()).await;
     let mut client = bed.connect().await;
     assert_eq!(client.ask(NEXT).await.status, 200);
@@ -1164,7 +1164,7 @@ async fn h2_still_good(
 }
 
 #[tokio::test]
-async fn h2_oversized_headers_are_answered_with_431() {
+async fn h2_oversized_headers_get_431() {
     let limits = Limits::default().max_header_bytes(2048);
     let bed = Bed::new(Setup::new().limits(limits)).await;
     let (mut sender, connection, _) = h2_connect(bed.server.addr).await;
@@ -1181,7 +1181,7 @@ async fn h2_oversized_headers_are_answered_with_431() {
 }
 
 #[tokio::test]
-async fn h2_an_unread_body_is_stopped_and_the_connection_used_again() {
+async fn h2_unread_body_is_stopped_and_the_connection_reused() {
     let bed = Bed::with(Timeouts::default()).await;
     let (mut sender, connection, heard) = h2_connect(bed.server.addr).await;
     let connection = tokio::spawn(connection);
@@ -1205,7 +1205,7 @@ async fn h2_an_unread_body_is_stopped_and_the_connection_used_again() {
 }
 
 #[tokio::test]
-async fn h2_a_body_that_belies_its_length_ends_its_stream_only() {
+async fn h2_body_with_a_wrong_length_ends_only_its_stream() {
     let bed = Bed::with(Timeouts::default()).await;
     let (mut sender, connection, heard) = h2_connect(bed.server.addr).await;
     let connection = tokio::spawn(connection);
@@ -1237,7 +1237,7 @@ async fn refusal(timeouts: Timeouts, limits: Limits, shutdown: Shutdown) -> Stri
 }
 
 #[tokio::test]
-async fn timeouts_that_cannot_be_meant_are_refused() {
+async fn invalid_timeouts_are_refused() {
     type Set = fn(Duration) -> Timeouts;
     let set: [(&str, Set); 6] = [
         ("read_header", |wait| Timeouts::default().read_header(wait)),
@@ -1273,7 +1273,7 @@ async fn timeouts_that_cannot_be_meant_are_refused() {
 }
 
 #[tokio::test]
-async fn limits_that_cannot_be_meant_are_refused() {
+async fn invalid_limits_are_refused() {
     let default = Limits::default;
     let cases = [
         (
@@ -1321,7 +1321,7 @@ async fn limits_that_cannot_be_meant_are_refused() {
 
 /// Durations that no clock can add: refused, or as good as for ever, but never a panic.
 #[tokio::test]
-async fn limits_without_measure_do_no_harm() {
+async fn extreme_durations_do_not_panic() {
     for limits in [
         Limits::default().ping_interval(Duration::MAX),
         Limits::default().ping_timeout(Duration::MAX),
@@ -1346,7 +1346,7 @@ async fn limits_without_measure_do_no_harm() {
 }
 
 #[tokio::test]
-async fn budgets_that_do_not_fit_are_refused() {
+async fn budgets_over_the_grace_are_refused() {
     let secs = Duration::from_secs;
     let refusal = async |shutdown| refusal(Timeouts::default(), Limits::default(), shutdown).await;
 
@@ -1382,7 +1382,7 @@ async fn budgets_that_do_not_fit_are_refused() {
 
 /// Whoever follows the advice has a server that starts.
 #[tokio::test]
-async fn the_advice_about_budgets_is_good() {
+async fn advice_about_budgets_works() {
     let secs = Duration::from_secs;
     let check = |drain, grace| {
         let budgets = Budgets {
@@ -1409,7 +1409,7 @@ async fn the_advice_about_budgets_is_good() {
 
 /// A drain that is longer than any clock can count is an error or without an end, but never a panic.
 #[tokio::test]
-async fn a_budget_without_measure_is_refused_or_served() {
+async fn extreme_budget_is_refused_or_served() {
     let long = Duration::from_secs(u64::MAX / 8);
     let shutdown = Shutdown::new()
         .signals(false)
@@ -1432,7 +1432,7 @@ async fn a_budget_without_measure_is_refused_or_served() {
 
 /// RFC 9112, 3.2: no `Host`, or two of them, is 400, and the service is not called.
 #[tokio::test]
-async fn a_request_names_its_host_once() {
+async fn request_needs_exactly_one_host() {
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n", "400 "),
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "400 "),

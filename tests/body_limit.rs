@@ -148,35 +148,35 @@ async fn all_read_413(path: &str, request: Vec<u8>, reading: Reading) {
 }
 
 #[tokio::test]
-async fn of_100_that_send_5_mb_and_then_look_100_read_the_413() {
+async fn all_clients_that_send_5_mb_then_read_get_413() {
     let mut request = by_length("/bytes", UPLOAD);
     request.resize(request.len() + UPLOAD, b'1');
     all_read_413("/bytes", request, Reading::After).await;
 }
 
 #[tokio::test]
-async fn of_100_that_look_while_they_send_5_mb_100_read_the_413() {
+async fn all_clients_that_read_while_sending_5_mb_get_413() {
     let mut request = by_length("/bytes", UPLOAD);
     request.resize(request.len() + UPLOAD, b'1');
     all_read_413("/bytes", request, Reading::Meanwhile).await;
 }
 
 #[tokio::test]
-async fn of_100_that_send_5_mb_in_chunks_100_read_the_413() {
+async fn all_clients_that_send_5_mb_in_chunks_get_413() {
     let mut request = by_chunks("/swallow");
     request.extend(chunks(UPLOAD, 50_001));
     all_read_413("/swallow", request, Reading::After).await;
 }
 
 #[tokio::test]
-async fn of_100_that_look_while_they_send_chunks_100_read_axums_413() {
+async fn all_clients_that_read_while_sending_chunks_get_axums_413() {
     let mut request = by_chunks("/bytes");
     request.extend(chunks(UPLOAD, 50_001));
     all_read_413("/bytes", request, Reading::Meanwhile).await;
 }
 
 #[tokio::test]
-async fn axums_extractors_answer_413_and_whoever_swallows_the_error_is_answered_for() {
+async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
     let (server, count) = start().await;
     for (path, own) in [
         ("/bytes", true),
@@ -216,7 +216,7 @@ async fn axums_extractors_answer_413_and_whoever_swallows_the_error_is_answered_
 
 /// Inside of the router, where a route has its layer.
 #[tokio::test]
-async fn the_layer_fits_into_a_router() {
+async fn layer_fits_inside_a_router() {
     let app = router(&Count::default()).layer(BodyLimitLayer::new(LIMIT_BYTES as u64));
     let server = Server::start(lameduck::Timeouts::none(), app).await;
     for path in ["/bytes", "/swallow"] {
@@ -232,7 +232,7 @@ async fn the_layer_fits_into_a_router() {
 }
 
 #[tokio::test]
-async fn who_waits_for_100_continue_gets_the_413_instead() {
+async fn client_waiting_for_100_continue_gets_413() {
     let (server, count) = start().await;
     let mut client = server.connect().await;
     let head = format!(
@@ -263,7 +263,7 @@ async fn who_waits_for_100_continue_gets_the_413_instead() {
 /// The bytes behind a refused head are a body, whatever they look like; and what is behind that is not
 /// looked at, because the connection closes.
 #[tokio::test]
-async fn what_follows_a_refused_upload_is_never_taken_for_a_request() {
+async fn bytes_after_a_refused_upload_are_no_request() {
     const REQUEST: &str = "POST /ignore HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
     let (server, count) = start().await;
     for length in [LIMIT_BYTES + 1, 200_000, 300_000, 1_000_000] {
@@ -289,7 +289,7 @@ async fn what_follows_a_refused_upload_is_never_taken_for_a_request() {
 }
 
 #[tokio::test]
-async fn an_http2_client_reads_the_head_while_it_sends() {
+async fn http2_client_reads_the_head_while_it_sends() {
     let (server, count) = start().await;
     let (sender, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -341,7 +341,7 @@ async fn an_http2_client_reads_the_head_while_it_sends() {
 }
 
 #[tokio::test]
-async fn a_grpc_call_is_refused_trailers_only() {
+async fn grpc_call_is_refused_trailers_only() {
     let (server, _) = start().await;
     let (sender, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -374,7 +374,7 @@ async fn a_grpc_call_is_refused_trailers_only() {
 }
 
 #[tokio::test]
-async fn a_tonic_client_is_told_resource_exhausted() {
+async fn tonic_client_gets_resource_exhausted() {
     use tonic::Code;
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let (health, service) = tonic_health::server::health_reporter();

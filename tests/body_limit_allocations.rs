@@ -87,7 +87,7 @@ fn call(layer: &BodyLimitLayer, length: usize, told: bool) -> (usize, u16) {
 
 /// One test, because the count is the process's.
 #[test]
-fn nothing_where_the_length_is_known_and_one_flag_where_it_is_not() {
+fn known_length_allocates_nothing_and_unknown_length_one_flag() {
     let layer = BodyLimitLayer::new(32);
     assert_eq!(call(&layer, 32, true), (0, 200), "passed");
     assert_eq!(call(&layer, 33, true), (0, 413), "refused");

@@ -115,7 +115,7 @@ fn vanish(client: Raw, reset: bool) {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_in_its_body() {
+async fn client_vanishes_during_its_body() {
     for reset in [false, true] {
         for head in [
             "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf",
@@ -139,7 +139,7 @@ async fn a_client_that_vanishes_in_its_body() {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_in_the_response() {
+async fn client_vanishes_during_the_response() {
     for reset in [false, true] {
         let handlers = Count::default();
         let (app, in_flight) = counted(reading_or_writing(&handlers));
@@ -159,7 +159,7 @@ async fn a_client_that_vanishes_in_the_response() {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_in_a_drain_holds_nobody_up() {
+async fn client_that_vanishes_in_a_drain_delays_no_one() {
     for request in [
         "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf",
         "GET /endless HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -182,7 +182,7 @@ async fn a_client_that_vanishes_in_a_drain_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_done_sending_still_gets_its_answer() {
+async fn client_that_is_done_sending_gets_its_answer() {
     let server = Setup::new()
         .start(reading_or_writing(&Count::default()))
         .await;
@@ -204,7 +204,7 @@ async fn a_client_that_is_done_sending_still_gets_its_answer() {
 // === handlers that panic ===
 
 #[tokio::test]
-async fn a_panic_ends_its_connection_and_the_service_lives() {
+async fn panic_ends_its_connection_and_not_the_service() {
     let app = app(|request: Request<RequestBody>| {
         if request.uri().path() == "/call" {
             panic!("in the call, as it should");
@@ -356,7 +356,7 @@ impl http_body::Body for Scripted {
 }
 
 #[test]
-fn a_thousand_drops_of_futures_and_bodies_anywhere() {
+fn thousand_random_drops_of_futures_and_bodies_leave_nothing() {
     let seed = Seed(0x0005_eed0_fd20_95e5);
     let dice = Arc::new(Mutex::new(Dice(seed.0)));
     let (futures, bodies) = (Count::default(), Count::default());
@@ -608,19 +608,19 @@ async fn a_thousand_hang_ups(seed: u64) {
 }
 
 #[tokio::test]
-async fn a_thousand_clients_that_hang_up_anywhere() {
+async fn thousand_random_hang_ups_leave_nothing() {
     a_thousand_hang_ups(0x1a3e_d0c4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_clients_that_hang_up_anywhere_on_two_threads() {
+async fn thousand_random_hang_ups_leave_nothing_on_two_threads() {
     a_thousand_hang_ups(0x2b4f_e1d5).await;
 }
 
 // === a handler's own deadlines ===
 
 #[tokio::test]
-async fn a_handler_moves_its_write_deadline() {
+async fn handler_moves_its_write_deadline() {
     let app = app(|request: Request<RequestBody>| async move {
         let deadlines = request.extensions().get::<Deadlines>().unwrap();
         match request.uri().path() {
@@ -680,7 +680,7 @@ async fn how_it_was_read(request: Request<RequestBody>) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn a_handler_moves_its_read_deadline() {
+async fn handler_moves_its_read_deadline() {
     let app = app(|request: Request<RequestBody>| async move {
         let deadlines = request.extensions().get::<Deadlines>().unwrap();
         match request.uri().path() {
@@ -724,7 +724,7 @@ async fn a_handler_moves_its_read_deadline() {
 }
 
 #[tokio::test]
-async fn deadlines_that_outlive_their_request_touch_no_other() {
+async fn deadlines_handle_of_an_ended_request_affects_no_other() {
     let kept = Arc::new(Mutex::new(None::<Deadlines>));
     let keep = kept.clone();
     let app = app(move |request: Request<RequestBody>| {
@@ -757,7 +757,7 @@ async fn deadlines_that_outlive_their_request_touch_no_other() {
 // === standing still ===
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_but_steady_uploader_lives_and_a_stalled_one_does_not() {
+async fn steady_uploader_is_served_and_a_stalled_one_is_cut() {
     let setup = Setup::new().timeouts(Timeouts::none().read_stall(ms(250)));
     let server = setup.start_in_memory(app(how_it_was_read)).await;
     let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 12\r\n\r\n";
@@ -794,7 +794,7 @@ async fn a_slow_but_steady_uploader_lives_and_a_stalled_one_does_not() {
 }
 
 #[tokio::test]
-async fn a_handler_that_does_not_read_is_not_the_clients_stall() {
+async fn handler_that_does_not_read_is_no_client_stall() {
     let app = app(|request: Request<RequestBody>| async move {
         tokio::time::sleep(ms(400)).await;
         how_it_was_read(request).await
@@ -835,7 +835,7 @@ async fn ask_for_the_large(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_slow_but_steady_downloader_lives() {
+async fn steady_downloader_is_served() {
     let stall = ms(1_500);
     let server = Server::start(Timeouts::none().write_stall(stall), large()).await;
     let mut steady = ask_for_the_large(&server).await;
@@ -865,7 +865,7 @@ async fn a_slow_but_steady_downloader_lives() {
 }
 
 #[tokio::test]
-async fn a_downloader_that_stands_still_is_cut_off() {
+async fn stalled_downloader_is_cut() {
     let timeouts = [
         Timeouts::none().write_stall(ms(300)),
         Timeouts::none().write(ms(300)),
@@ -887,7 +887,7 @@ async fn a_downloader_that_stands_still_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_shorter_than_a_stall_is_none() {
+async fn pause_shorter_than_the_stall_limit_is_allowed() {
     // The stall's time is counted anew with each byte, on a connection that is used again.
     let timeouts = Timeouts::none().read_stall(ms(200)).write_stall(ms(200));
     let setup = Setup::new().timeouts(timeouts);

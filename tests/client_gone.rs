@@ -215,7 +215,7 @@ fn halves(path: &str) -> Vec<(&'static str, String)> {
 
 /// hyper drops a body at the end of the length that its response declares.
 #[tokio::test]
-async fn a_declared_length_that_is_reached_is_no_client_that_is_gone() {
+async fn complete_response_is_not_counted_as_client_gone() {
     let (app, mut did) = service();
     let server = Setup::new().start(app).await;
     let mut client = server.connect().await;
@@ -278,7 +278,7 @@ async fn is_dropped(limits: Limits, what: &str, request: &str, how: Leave) {
 }
 
 #[tokio::test]
-async fn a_reset_ends_the_handler() {
+async fn reset_ends_the_handler() {
     for path in ["/slow", "/read", "/keep", "/drop"] {
         for (what, request) in requests(path).into_iter().chain(halves(path)) {
             is_dropped(
@@ -293,7 +293,7 @@ async fn a_reset_ends_the_handler() {
 }
 
 #[tokio::test]
-async fn a_close_ends_the_handler() {
+async fn close_ends_the_handler() {
     for path in ["/slow", "/read", "/keep", "/drop"] {
         for (what, request) in requests(path).into_iter().chain(halves(path)) {
             is_dropped(
@@ -308,7 +308,7 @@ async fn a_close_ends_the_handler() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_gone_ends_a_silent_response() {
+async fn client_gone_ends_a_silent_response() {
     let get = |path: &str, version: &str| format!("GET {path} HTTP/{version}\r\n{HOST}\r\n");
     for (request, how) in [
         (get("/stream", "1.1"), Leave::Reset),
@@ -332,7 +332,7 @@ async fn a_client_that_is_gone_ends_a_silent_response() {
 }
 
 #[tokio::test]
-async fn a_half_close_during_a_response_does_not_end_it() {
+async fn half_close_does_not_end_a_response() {
     let (app, mut did) = service();
     let server = Setup::new().start(app).await;
     let mut client = server.connect().await;
@@ -372,7 +372,7 @@ async fn answered(server: &Server, request: &str, half_close: Option<Duration>) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_shuts_its_sending_side_is_answered_as_any_other() {
+async fn half_closed_client_gets_the_usual_answer() {
     let (app, _did) = service();
     let server = Setup::new().start(app).await;
     let mut cases = Vec::new();
@@ -430,7 +430,7 @@ async fn futures(all: Vec<impl Future<Output = ()>>) {
 }
 
 #[tokio::test]
-async fn the_probe_and_100_continue_do_not_mix_up() {
+async fn probe_and_100_continue_do_not_mix() {
     let (app, _did) = service();
     let server = Setup::new().start(app).await;
     for wait in [20, 130, 300] {
@@ -450,7 +450,7 @@ async fn the_probe_and_100_continue_do_not_mix_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_half_closing_clients_are_all_answered() {
+async fn thousands_of_half_closing_clients_are_answered() {
     let (app, mut did) = service();
     let server = Setup::new().start(app).await;
     let clients = 2_000;
@@ -481,7 +481,7 @@ async fn thousands_of_half_closing_clients_are_all_answered() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_is_not_disturbed() {
+async fn probe_does_not_disturb_a_kept_connection() {
     let (app, _did) = service();
     let server = Setup::new().start(app).await;
     let mut client = server.connect().await;
@@ -501,7 +501,7 @@ async fn a_kept_connection_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn a_drain_does_not_wait_for_those_who_have_left() {
+async fn drain_does_not_wait_for_gone_clients() {
     for how in [Leave::Reset, Leave::Close] {
         let (app, mut did) = service();
         let mut server = Setup::new().drain(Duration::from_secs(20)).start(app).await;
@@ -526,7 +526,7 @@ async fn a_drain_does_not_wait_for_those_who_have_left() {
 }
 
 #[tokio::test]
-async fn by_the_policy_a_half_close_is_answered_or_is_the_end() {
+async fn half_close_policy_decides_between_answer_and_close() {
     let request = format!("GET /slow?400 HTTP/1.1\r\n{HOST}\r\n");
     let answer = Limits::default().half_close(HalfClose::Answer);
     let (app, mut did) = service();
@@ -585,7 +585,7 @@ async fn in_memory<R>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_is_found_out_after_100_ms() {
+async fn close_is_detected_after_100_ms() {
     for path in ["/slow", "/stream"] {
         let (mut client, io) = duplex(1024);
         let ((), did, closed) = in_memory(io, async move {
@@ -644,7 +644,7 @@ impl AsyncWrite for Hidden {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_reading_hides_the_reset_a_second_write_finds_it() {
+async fn second_write_detects_a_reset_hidden_by_unread_data() {
     let (mut client, io) = duplex(1024);
     let ((), did, closed) = in_memory(Hidden { io, written: 0 }, async move {
         client
@@ -692,7 +692,7 @@ impl AsyncWrite for Narrow {
 /// Whatever part of the first bytes the probe gets out, at whatever moment the handler answers, and in whatever
 /// pieces hyper's bytes go: the client reads one response.
 #[tokio::test(start_paused = true)]
-async fn the_response_is_whole_however_it_is_split() {
+async fn probed_response_is_whole_however_it_is_split() {
     for room in 1..=12 {
         for most in 1..=12 {
             for (version, wait) in [
@@ -789,7 +789,7 @@ fn h2_get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn on_http2_a_client_that_is_gone_ends_its_handlers() {
+async fn http2_client_gone_ends_its_handlers() {
     for how in [Leave::Reset, Leave::Close] {
         let (app, mut did) = service();
         let server = Setup::new().start(app).await;
@@ -836,7 +836,7 @@ async fn gives_up(client: impl FnOnce(String) -> Command) {
 }
 
 #[tokio::test]
-async fn curl_and_python_that_give_up() {
+async fn curl_and_python_giving_up_end_the_handler() {
     gives_up(|url| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--max-time", "0.3", &url]);
@@ -860,7 +860,7 @@ async fn curl_and_python_that_give_up() {
 }
 
 #[tokio::test]
-async fn netcat_that_shuts_its_sending_side_is_answered() {
+async fn half_closing_netcat_is_answered() {
     let (app, _did) = service();
     let server = Setup::new().start(app).await;
     let script = format!(

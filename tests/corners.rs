@@ -28,7 +28,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 // === HTTP/2 ===
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_busy_tunnel_takes_no_deadlines_from_other_streams() {
+async fn busy_tunnel_does_not_affect_deadlines_of_other_streams() {
     let app = tower::service_fn(|mut request: Request<RequestBody>| {
         let connect = request.method() == Method::CONNECT;
         let hangs = request.uri().path() == "/hangs";
@@ -81,7 +81,7 @@ async fn a_busy_tunnel_takes_no_deadlines_from_other_streams() {
 }
 
 #[tokio::test]
-async fn heads_that_are_taken_slowly_are_whole_in_a_drain() {
+async fn slowly_read_heads_are_whole_in_a_drain() {
     const ASKED: usize = 150;
     let answered = Arc::new(AtomicUsize::new(0));
     let counts = answered.clone();
@@ -147,7 +147,7 @@ async fn heads_that_are_taken_slowly_are_whole_in_a_drain() {
 // === two tasks ===
 
 #[tokio::test]
-async fn deadlines_that_outlive_their_request_do_not_touch_the_head_behind_it() {
+async fn deadlines_handle_of_an_ended_request_does_not_affect_the_next_head() {
     let kept = Arc::new(Mutex::new(None::<Deadlines>));
     let keep = kept.clone();
     let app = app(move |request: Request<RequestBody>| {
@@ -176,7 +176,7 @@ async fn deadlines_that_outlive_their_request_do_not_touch_the_head_behind_it() 
 }
 
 #[tokio::test]
-async fn a_connection_that_has_ended_is_closed_though_its_future_lives() {
+async fn ended_connection_is_closed_while_its_future_lives() {
     let app = app(|_| async { reply(200, "") });
     let timeouts = Timeouts::none().idle(ms(50)).read_header(ms(50));
     let hello = [&b""[..], b"GET", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
@@ -193,7 +193,7 @@ async fn a_connection_that_has_ended_is_closed_though_its_future_lives() {
 }
 
 #[tokio::test]
-async fn a_connection_may_move_to_another_task() {
+async fn connection_may_move_to_another_task() {
     let (moved, has_moved) = oneshot::channel::<()>();
     let has_moved = Arc::new(Mutex::new(Some(has_moved)));
     let app = tower::service_fn(move |request: Request<RequestBody>| {
@@ -261,7 +261,7 @@ impl AsyncWrite for SlowToClose {
 }
 
 #[tokio::test]
-async fn a_transport_that_closes_slowly_is_closed() {
+async fn slowly_closing_transport_is_closed() {
     let (mut client, io) = tokio::io::duplex(4096);
     let io = SlowToClose { io, closing: None };
     let app = app(|_| async { reply(200, "done") });
@@ -296,7 +296,7 @@ impl http_body::Body for Drains {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_not_lost_when_the_drain_begins_between_them() {
+async fn drain_between_pipelined_requests_loses_none() {
     for last in 28..38 {
         let count = Arc::new(AtomicUsize::new(0));
         let lifecycle = Arc::new(Mutex::new(None::<Lifecycle>));
@@ -322,7 +322,7 @@ async fn pipelined_requests_are_not_lost_when_the_drain_begins_between_them() {
 }
 
 #[tokio::test]
-async fn to_move_a_deadline_in_each_poll_is_no_busy_loop() {
+async fn moving_a_deadline_in_each_poll_is_no_busy_loop() {
     let polls = Arc::new(AtomicUsize::new(0));
     let count = polls.clone();
     let app = app(move |request: Request<RequestBody>| {
@@ -356,7 +356,7 @@ fn signal(name: &str) {
 
 /// A container's stop hook asks for the drain by an admin call; the orchestrator's signal follows.
 #[tokio::test]
-async fn the_first_signal_after_a_call_cuts_nothing() {
+async fn first_signal_after_an_admin_shutdown_cuts_nothing() {
     let came = Arc::new(Semaphore::new(0));
     let let_go = Arc::new(Semaphore::new(0));
     let (comes, waits) = (came.clone(), let_go.clone());
@@ -395,7 +395,7 @@ async fn the_first_signal_after_a_call_cuts_nothing() {
 }
 
 #[tokio::test]
-async fn a_follower_ends_with_the_shutdown_it_follows() {
+async fn follower_ends_with_the_shutdown_it_follows() {
     let app = app(|mut request: Request<RequestBody>| async move {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
@@ -480,8 +480,8 @@ async fn all_are_answered(clients: Vec<tokio::net::TcpStream>) {
 }
 
 #[test]
-fn what_waits_in_the_queue_for_want_of_descriptors_is_answered() {
-    let name = "what_waits_in_the_queue_for_want_of_descriptors_is_answered";
+fn queued_connections_are_answered_once_descriptors_are_free() {
+    let name = "queued_connections_are_answered_once_descriptors_are_free";
     alone(name, async {
         let app = app(|_| async { reply(200, "done") });
         let mut server = Setup::new().start(app).await;
@@ -498,8 +498,8 @@ fn what_waits_in_the_queue_for_want_of_descriptors_is_answered() {
 }
 
 #[test]
-fn idle_connections_make_room_for_what_waits_in_the_queue() {
-    let name = "idle_connections_make_room_for_what_waits_in_the_queue";
+fn idle_connections_make_room_for_queued_ones() {
+    let name = "idle_connections_make_room_for_queued_ones";
     alone(name, async {
         let app = app(|_| async { reply(200, "done") });
         let mut server = Setup::new().start(app).await;
@@ -525,7 +525,7 @@ fn idle_connections_make_room_for_what_waits_in_the_queue() {
 
 /// The server's parts point at each other; the listener of its events is dropped with the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_a_server() {
+async fn dropped_server_leaves_nothing() {
     let app = app(|mut request: Request<RequestBody>| async move {
         let upgrades = request.headers().contains_key("upgrade");
         if upgrades || request.method() == Method::CONNECT {
@@ -605,7 +605,7 @@ async fn nothing_is_left_of_a_server() {
 // === limits ===
 
 #[tokio::test]
-async fn a_large_limit_of_a_head_is_kept() {
+async fn large_head_limit_is_kept() {
     let limits = Limits::default().max_header_bytes(1024 * 1024);
     let server = Setup::new()
         .limits(limits)

@@ -276,7 +276,7 @@ fn holds_a_thread(gate: Arc<Notify>) -> App {
 }
 
 /// The drain closes what is idle, and a request that came while the threads were held is in the socket.
-async fn idle_connection_is_looked_at_before_the_drain_closes_it(threads: usize) {
+async fn idle_connection_is_read_before_the_drain_closes_it(threads: usize) {
     let gate = Arc::new(Notify::new());
     let server = Setup::new().start(holds_a_thread(gate.clone())).await;
     let mut idle = Vec::new();
@@ -324,11 +324,11 @@ async fn idle_connection_is_looked_at_before_the_drain_closes_it(threads: usize)
 }
 
 #[tokio::test]
-async fn idle_connection_is_looked_at_before_the_drain_closes_it_on_one_thread() {
-    idle_connection_is_looked_at_before_the_drain_closes_it(1).await;
+async fn idle_connection_is_read_before_the_drain_closes_it_on_one_thread() {
+    idle_connection_is_read_before_the_drain_closes_it(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connection_is_looked_at_before_the_drain_closes_it_on_two_threads() {
-    idle_connection_is_looked_at_before_the_drain_closes_it(2).await;
+async fn idle_connection_is_read_before_the_drain_closes_it_on_two_threads() {
+    idle_connection_is_read_before_the_drain_closes_it(2).await;
 }

@@ -135,16 +135,16 @@ fn unanswered(ending: &Ending) {
 // === fresh connections ===
 
 #[tokio::test]
-async fn what_waits_in_the_accept_queue_is_answered() {
-    what_waits_is_answered(Limits::default()).await;
+async fn queued_connections_are_answered() {
+    expect_queued_connections_answered(Limits::default()).await;
 }
 
 #[tokio::test]
-async fn what_is_there_already_needs_no_window() {
-    what_waits_is_answered(Limits::default().drain_window(Duration::ZERO)).await;
+async fn queued_requests_are_answered_without_a_window() {
+    expect_queued_connections_answered(Limits::default().drain_window(Duration::ZERO)).await;
 }
 
-async fn what_waits_is_answered(limits: Limits) {
+async fn expect_queued_connections_answered(limits: Limits) {
     let mut server = Setup::new().limits(limits).start(hello()).await;
     // Nothing is awaited here: the accept loop, on this thread, cannot run.
     let connections: Vec<_> = (0..50)
@@ -176,7 +176,7 @@ async fn what_waits_is_answered(limits: Limits) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_sent_as_the_drain_begins_is_answered() {
+async fn request_sent_as_the_drain_begins_is_answered() {
     for round in 0..40u64 {
         let mut server = Setup::new().start(hello()).await;
         let mut client = server.connect().await;
@@ -203,7 +203,7 @@ async fn a_request_sent_as_the_drain_begins_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fresh_connection_has_the_window_to_send_its_request() {
+async fn fresh_connection_has_the_window_to_send_its_request() {
     let mut server = Setup::new().start_in_memory(hello()).await;
     let mut client = server.connect().await;
     server.until_open(1).await;
@@ -217,7 +217,7 @@ async fn a_fresh_connection_has_the_window_to_send_its_request() {
 }
 
 #[tokio::test]
-async fn the_window_begins_with_the_drain_and_not_with_the_connection() {
+async fn window_begins_with_the_drain_not_the_connection() {
     for first in ["", "P"] {
         let limits = Limits::default().drain_window(ms(300));
         let mut server = Setup::new().limits(limits).start(hello()).await;
@@ -237,7 +237,7 @@ async fn the_window_begins_with_the_drain_and_not_with_the_connection() {
 }
 
 #[tokio::test]
-async fn a_fresh_connection_that_says_nothing_is_closed_when_the_window_is_over() {
+async fn silent_fresh_connection_is_closed_after_the_window() {
     let limits = Limits::default().drain_window(ms(200));
     let mut server = Setup::new().limits(limits).start(hello()).await;
     let mut client = server.connect().await;
@@ -253,7 +253,7 @@ async fn a_fresh_connection_that_says_nothing_is_closed_when_the_window_is_over(
 // === with the drain layer, clients that could not know of the drain ===
 
 #[tokio::test]
-async fn the_drain_layer_serves_a_request_whose_head_had_begun() {
+async fn drain_layer_serves_a_request_whose_head_had_begun() {
     for before in [0, 1, 3] {
         for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
             let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
@@ -287,7 +287,7 @@ async fn the_drain_layer_serves_a_request_whose_head_had_begun() {
 }
 
 #[tokio::test]
-async fn the_drain_layer_serves_the_first_request_of_a_connection_that_was_open() {
+async fn drain_layer_serves_the_first_request_of_an_open_connection() {
     let gate = Gate::new();
     let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
         DrainLayer::new(lifecycle).layer(gate.app())
@@ -308,7 +308,7 @@ async fn the_drain_layer_serves_the_first_request_of_a_connection_that_was_open(
 }
 
 #[tokio::test]
-async fn the_drain_layer_serves_the_request_behind_an_answer_that_could_not_ask_to_leave() {
+async fn drain_layer_serves_the_request_behind_an_answer_without_close() {
     for lame_duck in [Duration::ZERO, ms(400)] {
         behind_an_answer_that_could_not_ask_to_leave(lame_duck).await;
     }
@@ -382,7 +382,7 @@ async fn with_half_a_head(server: &Server, before: usize, half: &str) -> Raw {
 }
 
 #[tokio::test]
-async fn half_a_head_that_becomes_whole_in_the_window_is_answered() {
+async fn partial_head_completed_in_the_window_is_answered() {
     for before in [0, 1, 3] {
         for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
             let mut server = Setup::new().start(hello()).await;
@@ -401,7 +401,7 @@ async fn half_a_head_that_becomes_whole_in_the_window_is_answered() {
 }
 
 #[tokio::test]
-async fn half_a_head_that_stays_half_is_closed_when_the_window_is_over() {
+async fn partial_head_is_closed_after_the_window() {
     for before in [0, 1, 3] {
         for half in ["P", "GET / HTTP/1.1\r\nho"] {
             let limits = Limits::default().drain_window(ms(150));
@@ -422,7 +422,7 @@ async fn half_a_head_that_stays_half_is_closed_when_the_window_is_over() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_does_not_stretch_the_window() {
+async fn trickling_head_does_not_extend_the_window() {
     let limits = Limits::default().drain_window(ms(200));
     let mut server = Setup::new().limits(limits).start(hello()).await;
     let mut client = with_half_a_head(&server, 0, "GET / HTTP/1.1\r\n").await;
@@ -465,7 +465,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_pipelined_request_behind_one_that_is_asked_to_leave_is_not_executed() {
+async fn pipelined_request_behind_a_closing_answer_is_not_executed() {
     for second in [get("/2"), get("/2")[..9].to_owned(), get("/2").repeat(300)] {
         let gate = Gate::new();
         let mut server = Setup::new().start(gate.app()).await;
@@ -487,7 +487,7 @@ async fn a_pipelined_request_behind_one_that_is_asked_to_leave_is_not_executed()
 }
 
 #[tokio::test]
-async fn a_pipelined_request_behind_one_that_was_not_asked_to_leave_is_answered() {
+async fn pipelined_request_behind_an_answer_without_close_is_answered() {
     let (sender, body) = channel();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
     let app = app(move |request| {
@@ -523,7 +523,7 @@ async fn a_pipelined_request_behind_one_that_was_not_asked_to_leave_is_answered(
 // === what is in flight, and what is idle ===
 
 #[tokio::test]
-async fn a_stream_goes_on_to_its_end_through_a_drain() {
+async fn stream_finishes_through_a_drain() {
     let (sender, body) = channel();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
     let app = app(move |_| {
@@ -554,7 +554,7 @@ async fn a_stream_goes_on_to_its_end_through_a_drain() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_to_its_end_through_a_drain() {
+async fn upload_finishes_through_a_drain() {
     let app = app(|request: Request<RequestBody>| async move {
         match request.into_body().collect().await {
             Ok(body) => reply(200, body.to_bytes()),
@@ -589,7 +589,7 @@ async fn an_upload_goes_on_to_its_end_through_a_drain() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_taken_slowly_is_whole() {
+async fn slowly_read_answer_is_whole() {
     const LENGTH: usize = 12 * 1024 * 1024;
     let app = app(|_| async { reply(200, vec![7; LENGTH]) });
     let mut server = Setup::new().start(app).await;
@@ -607,7 +607,7 @@ async fn an_answer_that_is_taken_slowly_is_whole() {
 }
 
 #[tokio::test]
-async fn who_was_answered_before_the_end_of_its_request_holds_nobody_up() {
+async fn client_answered_before_the_end_of_its_request_delays_no_one() {
     // Its body is short enough to be read away, so that the connection could be used again; but the
     // rest of it does not come.
     let mut server = Setup::new().start(hello()).await;
@@ -623,7 +623,7 @@ async fn who_was_answered_before_the_end_of_its_request_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_last() {
+async fn idle_connection_is_closed_last() {
     let gate = Gate::new();
     let mut server = Setup::new().start(gate.app()).await;
     let mut idle = server.connect().await;
@@ -647,7 +647,7 @@ async fn an_idle_connection_is_closed_last() {
 }
 
 #[tokio::test]
-async fn a_request_on_an_idle_connection_is_answered_while_others_are_in_flight() {
+async fn request_on_an_idle_connection_is_answered_during_a_drain() {
     let gate = Gate::new();
     let mut server = Setup::new().start(gate.app()).await;
     let mut idle = server.connect().await;
@@ -673,7 +673,7 @@ fn worked() -> Duration {
 }
 
 #[tokio::test]
-async fn hundreds_of_idle_connections_are_no_work() {
+async fn hundreds_of_idle_connections_cost_no_cpu() {
     let mut server = Setup::new().start(hello()).await;
     let mut clients = Vec::new();
     for _ in 0..400 {
@@ -727,7 +727,7 @@ fn events(heed: bool) -> App {
 }
 
 #[tokio::test]
-async fn a_stream_that_ignores_the_drain_is_cut_at_the_deadline_and_named() {
+async fn stream_that_ignores_the_drain_is_cut_at_the_deadline_and_reported() {
     let server = Knowing::start(Duration::ZERO, ms(400), |lifecycle| {
         ServiceBuilder::new()
             .layer(DrainLayer::new(lifecycle))
@@ -770,7 +770,7 @@ async fn a_stream_that_ignores_the_drain_is_cut_at_the_deadline_and_named() {
 }
 
 #[tokio::test]
-async fn a_stream_that_awaits_the_drain_ends_itself() {
+async fn stream_that_awaits_the_drain_ends_itself() {
     for lame_duck in [ms(300), Duration::ZERO] {
         let server = Knowing::start(lame_duck, ms(5_000), |lifecycle| {
             ServiceBuilder::new()
@@ -796,7 +796,7 @@ async fn a_stream_that_awaits_the_drain_ends_itself() {
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_is_cut_and_named_and_dropped() {
+async fn hanging_handler_is_cut_reported_and_dropped() {
     struct OnDrop(Arc<AtomicUsize>);
     impl Drop for OnDrop {
         fn drop(&mut self) {
@@ -846,7 +846,7 @@ async fn a_handler_that_hangs_is_cut_and_named_and_dropped() {
 // === what clients are told ===
 
 #[tokio::test]
-async fn in_the_lame_duck_phase_more_and_more_answers_ask_to_leave() {
+async fn lame_duck_closes_a_growing_share_of_answers() {
     // Long beside the pauses that a busy machine makes; in memory, for many answers in each part of it.
     const WINDOW: Duration = ms(4_000);
     let setup = Setup::new().lame_duck(WINDOW);
@@ -911,7 +911,7 @@ async fn in_the_lame_duck_phase_more_and_more_answers_ask_to_leave() {
 }
 
 #[tokio::test]
-async fn while_draining_the_drain_layer_refuses_and_says_when_to_come_back() {
+async fn drain_layer_refuses_with_retry_after() {
     let gate = Gate::new();
     let in_flight = InFlightLayer::new();
     let counted = in_flight.handle();
@@ -958,7 +958,7 @@ async fn while_draining_the_drain_layer_refuses_and_says_when_to_come_back() {
 // === listeners and services of every kind ===
 
 #[tokio::test]
-async fn over_max_connections_they_wait_and_are_served_in_turn() {
+async fn connections_over_the_limit_wait_and_are_served_in_turn() {
     let limits = Limits::default().max_connections(2);
     let server = Setup::new().limits(limits).start(hello()).await;
     let mut one = server.connect().await;
@@ -978,7 +978,7 @@ async fn over_max_connections_they_wait_and_are_served_in_turn() {
 }
 
 #[tokio::test]
-async fn what_waits_behind_max_connections_is_answered_when_the_drain_begins() {
+async fn connections_over_the_limit_are_answered_when_the_drain_begins() {
     let gate = Gate::new();
     let limits = Limits::default().max_connections(1);
     let mut server = Setup::new().limits(limits).start(gate.app()).await;
@@ -1002,7 +1002,7 @@ async fn what_waits_behind_max_connections_is_answered_when_the_drain_begins() {
 }
 
 #[tokio::test]
-async fn a_unix_listener_is_served_and_drained() {
+async fn unix_listener_is_served_and_drained() {
     let path = std::env::temp_dir().join(format!("lameduck-drain-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
@@ -1043,7 +1043,7 @@ async fn a_unix_listener_is_served_and_drained() {
 }
 
 #[tokio::test]
-async fn a_plain_service_fn_is_served_and_its_error_is_a_500() {
+async fn service_fn_is_served_and_its_error_is_a_500() {
     let service = tower::service_fn(|request: Request<RequestBody>| async move {
         match request.uri().path() {
             "/fails" => Err("it failed"),
@@ -1068,7 +1068,7 @@ async fn a_plain_service_fn_is_served_and_its_error_is_a_500() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn a_router_is_served_with_who_asks() {
+async fn router_is_served_with_connect_info() {
     use axum::extract::ConnectInfo;
     use axum::routing::get as on_get;
     use lameduck::ConnInfo;
@@ -1101,7 +1101,7 @@ async fn a_router_is_served_with_who_asks() {
 }
 
 #[tokio::test]
-async fn one_connection_of_an_own_accept_loop() {
+async fn single_connection_of_an_own_accept_loop_is_served() {
     use lameduck::events::{Closed, Timeout};
     use lameduck::serve_connection_with_timeouts;
 

@@ -33,7 +33,7 @@ async fn warm(server: &Server) -> Raw {
 }
 
 #[tokio::test]
-async fn a_few_empty_lines_are_ignored() {
+async fn few_empty_lines_are_ignored() {
     let server = Server::start(Timeouts::none(), service()).await;
     for lines in ["\r\n", "\n", "\r\n\r\n\r\n\r\n", "\n\n\n\n\n\n\n\n"] {
         for (place, before, answers) in PLACES {
@@ -110,7 +110,7 @@ async fn many_empty_lines_are_refused() {
 }
 
 #[tokio::test]
-async fn empty_lines_do_not_switch_deadlines_off() {
+async fn empty_lines_keep_deadlines() {
     let timeouts = Timeouts::none().read_header(ms(300)).idle(ms(300));
     let server = Server::start(timeouts, service()).await;
     for (place, before, _) in PLACES {

@@ -145,8 +145,8 @@ fn assert_answered(stream: &mut impl Read, what: &str) {
 const ROUNDS: usize = 3;
 
 #[test]
-fn frozen_process_answers_what_came_on_idle_connections_and_behind_half_heads() {
-    let test = "frozen_process_answers_what_came_on_idle_connections_and_behind_half_heads";
+fn frozen_process_answers_requests_that_came_meanwhile() {
+    let test = "frozen_process_answers_requests_that_came_meanwhile";
     let timeouts = Timeouts::none().read_header(DEADLINE).idle(DEADLINE);
     let Some(server) = Server::start(test, timeouts) else {
         return;
@@ -188,8 +188,8 @@ fn frozen_process_answers_what_came_on_idle_connections_and_behind_half_heads() 
 }
 
 #[test]
-fn frozen_process_reads_bodies_that_came() {
-    let test = "frozen_process_reads_bodies_that_came";
+fn frozen_process_reads_bodies_that_came_meanwhile() {
+    let test = "frozen_process_reads_bodies_that_came_meanwhile";
     let timeouts = Timeouts::none().read(DEADLINE).read_stall(DEADLINE);
     let Some(server) = Server::start(test, timeouts) else {
         return;
@@ -206,8 +206,8 @@ fn frozen_process_reads_bodies_that_came() {
 
 /// What has not come is not waited for much longer.
 #[test]
-fn frozen_process_ends_what_is_late_all_the_same() {
-    let test = "frozen_process_ends_what_is_late_all_the_same";
+fn frozen_process_still_ends_late_requests() {
+    let test = "frozen_process_still_ends_late_requests";
     let Some(server) = Server::start(test, Timeouts::none().read_header(DEADLINE)) else {
         return;
     };

@@ -59,7 +59,7 @@ fn ask() -> HealthCheckRequest {
 }
 
 #[tokio::test]
-async fn a_unary_call_is_answered() {
+async fn unary_call_is_answered() {
     let mut bed = bed(Timeouts::default()).await;
     let answer = timeout(LONG, bed.client.check(ask()))
         .await
@@ -75,7 +75,7 @@ async fn a_unary_call_is_answered() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_through_the_drain_and_a_new_call_is_unavailable() {
+async fn stream_continues_through_the_drain_and_a_new_call_is_unavailable() {
     let mut bed = bed(Timeouts::default()).await;
     let watch = timeout(LONG, bed.client.watch(ask()))
         .await
@@ -117,7 +117,7 @@ async fn a_stream_goes_on_through_the_drain_and_a_new_call_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_stream_without_an_end_is_cut_and_named() {
+async fn endless_stream_is_cut_and_reported() {
     let mut bed = bed(Timeouts::default()).await;
     let watch = timeout(LONG, bed.client.watch(ask()))
         .await
@@ -134,7 +134,7 @@ async fn a_stream_without_an_end_is_cut_and_named() {
 }
 
 #[tokio::test]
-async fn the_write_deadline_ends_the_stream_and_no_other() {
+async fn write_deadline_ends_only_its_stream() {
     let timeouts = Timeouts::default().write(Duration::from_millis(300));
     let mut bed = bed(timeouts).await;
     let watch = timeout(LONG, bed.client.watch(ask()))

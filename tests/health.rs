@@ -50,7 +50,7 @@ fn status(asked: Result<(), ProbeError>) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn probe_says_what_serve_says() {
+async fn probe_reports_what_serve_answers() {
     let lifecycle = Lifecycle::new();
     let health = Health::new(&lifecycle).optional_check("cache", || async { Err("gone") });
     let server = bed(health).await;
@@ -91,7 +91,7 @@ async fn probe_says_what_serve_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_wire() {
+async fn health_endpoints_answer_on_the_wire() {
     let lifecycle = Lifecycle::new();
     let server = bed(Health::new(&lifecycle).details(Details::never())).await;
     let mut raw = server.connect().await;
@@ -124,7 +124,7 @@ async fn on_the_wire() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_a_whole_shutdown() {
+async fn health_follows_a_whole_shutdown() {
     // The order of the crate's documentation: health outermost, so that a drain refuses no probe.
     let shutdown = Shutdown::new().signals(false).lame_duck(ms(600));
     let handle = shutdown.handle();
@@ -180,7 +180,7 @@ async fn serve(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_connections_are_one_check() {
+async fn concurrent_probes_share_one_check() {
     let lifecycle = Lifecycle::new();
     lifecycle.advance(Phase::Ready);
     let checks = Arc::new(AtomicUsize::new(0));
@@ -215,7 +215,7 @@ async fn many_connections_are_one_check() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_an_axum_router() {
+async fn health_routes_fit_into_an_axum_router() {
     let lifecycle = Lifecycle::new();
     let health = Health::new(&lifecycle);
     let router = axum::Router::new()
@@ -268,7 +268,7 @@ fn answers(answer: impl Into<Vec<u8>>) -> SocketAddr {
 }
 
 #[test]
-fn nobody_listens() {
+fn probe_without_a_listener_fails() {
     let addr = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -280,14 +280,14 @@ fn nobody_listens() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_over_the_probe_s_own_deadline() {
+fn silent_server_exceeds_the_probe_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap(); // accepts by its queue only
     let addr = listener.local_addr().unwrap();
     over_its_deadline(addr);
 }
 
 #[test]
-fn a_server_that_trickles_is_over_the_probe_s_own_deadline() {
+fn trickling_server_exceeds_the_probe_deadline() {
     // Each byte comes in good time; the whole does not.
     over_its_deadline(once(|mut stream| {
         for byte in b"HTTP/1.1 ".iter().chain([b' '; 1000].iter()) {
@@ -311,7 +311,7 @@ fn over_its_deadline(addr: SocketAddr) {
 }
 
 #[test]
-fn a_status_counts_though_the_answer_never_ends() {
+fn status_line_suffices_without_the_end_of_the_answer() {
     let before = Instant::now();
     let addr = once(|mut stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
@@ -323,7 +323,7 @@ fn a_status_counts_though_the_answer_never_ends() {
 
 /// A server, or what stands before it, may keep the connection though it was asked to close it.
 #[test]
-fn an_answer_is_enough_though_the_connection_stays() {
+fn answer_suffices_on_a_kept_connection() {
     for (answer, code) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", 200),
         ("HTTP/1.1 204 No Content\r\n\r\n", 204),
@@ -346,7 +346,7 @@ fn an_answer_is_enough_though_the_connection_stays() {
 
 /// RFC 9110, 15.2: they are no answer, and come whether one expects them or not.
 #[test]
-fn interim_answers_are_passed_over() {
+fn interim_answers_are_skipped() {
     let early = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
     let well = "HTTP/1.1 200 OK\r\n\r\nwell";
@@ -359,7 +359,7 @@ fn interim_answers_are_passed_over() {
 }
 
 #[test]
-fn garbage_is_not_an_answer() {
+fn garbage_is_no_answer() {
     for garbage in [
         &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
         b"HTTP/2 200\r\n\r\n",
@@ -381,7 +381,7 @@ fn garbage_is_not_an_answer() {
 }
 
 #[test]
-fn a_server_that_says_nothing_and_closes() {
+fn server_that_closes_silently_fails_the_probe() {
     let asked = probe(answers(""), "/readyz");
     match asked {
         Err(ProbeError::Io(error)) => assert_eq!(error.kind(), ErrorKind::UnexpectedEof),
@@ -390,7 +390,7 @@ fn a_server_that_says_nothing_and_closes() {
 }
 
 #[test]
-fn only_a_2xx_is_well() {
+fn only_2xx_is_healthy() {
     for (code, ok) in [
         (200, true),
         (204, true),
@@ -420,7 +420,7 @@ fn only_a_2xx_is_well() {
 }
 
 #[test]
-fn a_path_that_is_none_is_not_sent() {
+fn invalid_path_is_not_sent() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     for path in ["", "readyz", "/a b", "/a\r\nx: y", "/\0", "/é"] {
         let asked = probe(nobody, path);
@@ -432,7 +432,7 @@ fn a_path_that_is_none_is_not_sent() {
 }
 
 #[test]
-fn an_unspecified_address_is_asked_on_the_loopback() {
+fn unspecified_address_is_probed_on_loopback() {
     for ip in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
         let listener = TcpListener::bind(SocketAddr::new(ip, 0));
         let Ok(listener) = listener else { continue }; // a machine without IPv6

@@ -45,7 +45,7 @@ fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
 
 /// One test, because the count is the process's.
 #[tokio::test]
-async fn the_layer_allocates_nothing() {
+async fn health_layer_allocates_nothing() {
     let lifecycle = Lifecycle::new();
     let health = Health::new(&lifecycle)
         .version("1.2.3")

@@ -118,7 +118,7 @@ async fn until_the_lame_duck(client: &mut Client, lifecycle: &Lifecycle) -> [Wat
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_lameduck_serve_a_watch_ends_with_the_drain() {
+async fn watch_ends_with_the_drain_on_lameduck_serve() {
     let shutdown = Shutdown::new().signals(false).lame_duck(ms(1500));
     let handle = shutdown.handle();
     let health = Health::new(handle.lifecycle());
@@ -149,7 +149,7 @@ async fn on_lameduck_serve_a_watch_ends_with_the_drain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_lame_duck_it_still_says_why_before_it_ends() {
+async fn watch_reports_not_serving_without_a_lame_duck() {
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let handle = shutdown.handle();
     let health = Health::new(handle.lifecycle());
@@ -166,7 +166,7 @@ async fn without_a_lame_duck_it_still_says_why_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_tonic_s_server_a_watch_ends_with_the_drain() {
+async fn watch_ends_with_the_drain_on_tonics_server() {
     let lifecycle = Lifecycle::new();
     let health = Health::new(&lifecycle);
     let (addr, server) = by_tonic(&lifecycle, &health).await;
@@ -189,7 +189,7 @@ async fn on_tonic_s_server_a_watch_ends_with_the_drain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_outlives_the_write_deadline() {
+async fn watch_outlives_the_write_deadline() {
     let lifecycle = Lifecycle::new();
     lifecycle.advance(Phase::Ready);
     let health = Health::new(&lifecycle);
@@ -245,7 +245,7 @@ mod paused {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_rechecks_by_itself() {
+    async fn watch_rechecks_by_itself() {
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
         let (well, runs, check) = switch();
@@ -277,7 +277,7 @@ mod paused {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_hears_of_runs_that_others_asked_for() {
+    async fn watch_sees_checks_run_for_others() {
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
         let (well, _, check) = switch();
@@ -294,7 +294,7 @@ mod paused {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_is_no_polling_loop() {
+    async fn watch_is_no_polling_loop() {
         // Uncached, so that a watch that woke itself would never stop.
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
@@ -316,7 +316,7 @@ mod paused {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hanging_check_does_not_hold_up_a_watch_s_end() {
+    async fn hanging_check_does_not_delay_the_end_of_a_watch() {
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
         let health = Health::new(&lifecycle)
@@ -335,7 +335,7 @@ mod paused {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_dependency_is_not_serving() {
+async fn failed_dependency_is_not_serving() {
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let handle = shutdown.handle();
     let (well, _, check_db) = switch();

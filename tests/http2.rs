@@ -247,7 +247,7 @@ async fn streams_in_flight_finish_through_a_drain() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_to_its_end_through_a_drain() {
+async fn stream_finishes_through_a_drain() {
     let (mut sender, body) = channel();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
     let app = app(move |_| {
@@ -276,7 +276,7 @@ async fn a_stream_goes_on_to_its_end_through_a_drain() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_to_its_end_through_a_drain() {
+async fn upload_finishes_through_a_drain() {
     let app = app(|request: Request<RequestBody>| async move {
         match request.into_body().collect().await {
             Ok(body) => reply(200, body.to_bytes()),
@@ -319,7 +319,7 @@ async fn idle_connections_leave_at_once() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_taken_slowly_is_whole() {
+async fn slowly_read_response_is_whole() {
     // One piece, far over the window that the client gives.
     let app = app(|_| async { reply(200, vec![7; 300_000]) });
     let mut server = Setup::new().start(app).await;
@@ -337,7 +337,7 @@ async fn a_response_that_is_taken_slowly_is_whole() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ignores_the_drain_is_cut_and_named() {
+async fn stream_that_ignores_the_drain_is_cut_and_reported() {
     let gate = Gate::new();
     let mut server = Setup::new().drain(ms(300)).start(gate.app()).await;
     let mut client = Client::connect(server.addr).await;
@@ -412,7 +412,7 @@ async fn goaway_comes_in_the_second_half_of_the_lame_duck_window() {
 }
 
 #[tokio::test]
-async fn a_request_that_crosses_the_goaway_of_the_lame_duck_is_answered() {
+async fn request_crossing_the_lame_duck_goaway_is_answered() {
     let mut server = Setup::new()
         .lame_duck(ms(500))
         .start(Gate::new().app())
@@ -436,7 +436,7 @@ async fn a_request_that_crosses_the_goaway_of_the_lame_duck_is_answered() {
 }
 
 #[tokio::test]
-async fn at_full_speed_the_goaway_comes_between_two_frames() {
+async fn goaway_comes_between_two_frames_at_full_speed() {
     const LENGTH: usize = 400_000;
     let bytes: Bytes = (0..LENGTH).map(|at| (at % 251) as u8).collect();
     let meant = bytes.clone();
@@ -491,7 +491,7 @@ async fn at_full_speed_the_goaway_comes_between_two_frames() {
 }
 
 #[tokio::test]
-async fn a_request_that_crosses_the_goaway_is_answered() {
+async fn request_crossing_the_goaway_is_answered() {
     let mut server = Setup::new().start(Gate::new().app()).await;
     let mut client = Client::connect(server.addr).await;
     serves(&mut client).await;
@@ -504,7 +504,7 @@ async fn a_request_that_crosses_the_goaway_is_answered() {
 }
 
 #[tokio::test]
-async fn the_drain_layer_refuses_without_a_connection_header() {
+async fn drain_layer_refuses_without_a_connection_header() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new().signals(false);
@@ -531,7 +531,7 @@ async fn the_drain_layer_refuses_without_a_connection_header() {
 }
 
 #[tokio::test]
-async fn a_tunnel_is_waited_for_and_then_cut_and_named() {
+async fn tunnel_is_waited_for_then_cut_and_reported() {
     let app = app(|mut request: Request<RequestBody>| async move {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
@@ -571,7 +571,7 @@ async fn a_tunnel_is_waited_for_and_then_cut_and_named() {
 // === rude clients ===
 
 #[tokio::test]
-async fn who_never_acknowledges_the_ping_is_closed_a_second_after_its_last_stream() {
+async fn client_that_never_acknowledges_the_ping_is_closed_a_second_after_its_last_stream() {
     let gate = Gate::new();
     let mut server = Setup::new().start(gate.app()).await;
     let mut client = rude(server.addr).await;
@@ -606,7 +606,7 @@ async fn who_never_acknowledges_the_ping_is_closed_a_second_after_its_last_strea
 }
 
 #[tokio::test]
-async fn who_does_not_answer_pings_is_closed() {
+async fn client_that_does_not_answer_pings_is_closed() {
     let limits = Limits::default()
         .ping_interval(ms(150))
         .ping_timeout(ms(150));
@@ -629,7 +629,7 @@ async fn who_does_not_answer_pings_is_closed() {
 }
 
 #[tokio::test]
-async fn who_never_says_a_whole_preface_is_closed() {
+async fn client_with_a_partial_preface_is_closed() {
     let timeouts = Timeouts::none().read_header(ms(250));
     let server = Server::start(timeouts, Gate::new().app()).await;
     for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM\r\n"] {
@@ -651,7 +651,7 @@ async fn who_never_says_a_whole_preface_is_closed() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_after_the_preface_is_idle() {
+async fn client_silent_after_the_preface_is_idle() {
     let timeouts = Timeouts::none().idle(ms(250));
     let server = Server::start(timeouts, Gate::new().app()).await;
     let settings = Frame::new(kind::SETTINGS, 0, 0, []).bytes();
@@ -684,7 +684,7 @@ async fn who_says_nothing_after_the_preface_is_idle() {
 }
 
 #[tokio::test]
-async fn half_a_preface_at_drain_has_the_window() {
+async fn partial_preface_at_the_drain_has_the_window() {
     for whole in [true, false] {
         let limits = Limits::default().drain_window(ms(250));
         let mut server = Setup::new().limits(limits).start(Gate::new().app()).await;
@@ -715,7 +715,7 @@ async fn half_a_preface_at_drain_has_the_window() {
 }
 
 #[tokio::test]
-async fn two_hundred_streams_and_no_more() {
+async fn streams_are_limited_to_two_hundred() {
     let gate = Gate::new();
     let server = Setup::new().start(gate.app()).await;
     let mut client = rude(server.addr).await;
@@ -759,7 +759,7 @@ async fn two_hundred_streams_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_vanishes_leaves_nothing_behind() {
+async fn vanished_client_leaves_nothing() {
     let gate = Gate::new();
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
@@ -786,7 +786,7 @@ async fn who_vanishes_leaves_nothing_behind() {
 // === streams ===
 
 #[tokio::test]
-async fn who_drops_a_stream_cancels_its_handler_and_no_other() {
+async fn dropped_stream_cancels_only_its_handler() {
     let gate = Gate::new();
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
@@ -812,7 +812,7 @@ async fn who_drops_a_stream_cancels_its_handler_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_panic_resets_its_stream_and_no_other() {
+async fn panic_resets_only_its_stream() {
     let gate = Gate::new();
     let inner = gate.app();
     let layer = InFlightLayer::new();
@@ -845,7 +845,7 @@ async fn a_panic_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_write_timeout_of_a_stream_leaves_the_others_unharmed() {
+async fn write_timeout_ends_only_its_stream() {
     let gate = Gate::new();
     let timeouts = Timeouts::none().write(ms(300));
     let server = Server::start(timeouts, gate.app()).await;
@@ -877,7 +877,7 @@ async fn the_write_timeout_of_a_stream_leaves_the_others_unharmed() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_window_stays_shut_is_reset_at_its_write_deadline() {
+async fn stream_with_a_closed_window_is_reset_at_its_write_deadline() {
     // In one piece, and in many.
     let app = app(|request| async move {
         match request.uri().path() {
@@ -911,7 +911,7 @@ async fn a_stream_whose_window_stays_shut_is_reset_at_its_write_deadline() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_window_stays_shut_stalls_out_with_write_off() {
+async fn stream_with_a_closed_window_stalls_without_a_write_deadline() {
     let app = app(|request: Request<RequestBody>| async move {
         let deadlines = request.extensions().get::<Deadlines>().unwrap();
         deadlines.set_write(None);
@@ -940,7 +940,7 @@ async fn a_stream_whose_window_stays_shut_stalls_out_with_write_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_large_response_comes_with_its_trailers_or_without() {
+async fn large_response_ends_with_and_without_trailers() {
     // Three pieces: the end waits until the last one is written, on another task and thread than this.
     const LENGTH: usize = 40_000;
     let app = app(|request| async move {
@@ -989,7 +989,7 @@ fn trailer() -> [(http::HeaderName, http::HeaderValue); 1] {
 const ONE_TOO_MANY: usize = 65_536;
 
 #[tokio::test]
-async fn the_last_byte_that_nobody_takes_has_a_deadline_too() {
+async fn unread_last_byte_has_a_deadline() {
     let app = app(|_| async { reply(200, vec![7; ONE_TOO_MANY]) });
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
@@ -1008,7 +1008,7 @@ async fn the_last_byte_that_nobody_takes_has_a_deadline_too() {
 }
 
 #[tokio::test]
-async fn the_last_byte_that_nobody_takes_is_in_flight() {
+async fn unread_last_byte_counts_as_in_flight() {
     let app = app(|_| async { reply(200, vec![7; ONE_TOO_MANY]) });
     let mut server = Setup::new().drain(ms(300)).start(app).await;
     let mut client = rude(server.addr).await;
@@ -1023,7 +1023,7 @@ async fn the_last_byte_that_nobody_takes_is_in_flight() {
 }
 
 #[tokio::test]
-async fn the_read_timeout_of_a_stream_is_an_error_of_its_body() {
+async fn read_timeout_is_an_error_of_the_streams_body() {
     let app = app(|request: Request<RequestBody>| async move {
         match request.into_body().collect().await {
             Ok(body) => reply(200, body.to_bytes()),
@@ -1058,7 +1058,7 @@ async fn the_read_timeout_of_a_stream_is_an_error_of_its_body() {
 }
 
 #[tokio::test]
-async fn a_handler_moves_its_deadlines() {
+async fn handler_moves_its_deadlines() {
     let app = app(|request: Request<RequestBody>| async move {
         let deadlines = request.extensions().get::<Deadlines>().unwrap().clone();
         match request.uri().path() {
@@ -1105,7 +1105,7 @@ async fn a_handler_moves_its_deadlines() {
 }
 
 #[tokio::test]
-async fn a_handler_moves_the_deadline_of_its_body() {
+async fn handler_moves_the_deadline_of_its_body() {
     let app = app(|request: Request<RequestBody>| async move {
         let deadlines = request.extensions().get::<Deadlines>().unwrap().clone();
         match request.uri().path() {
@@ -1144,7 +1144,7 @@ async fn a_handler_moves_the_deadline_of_its_body() {
 }
 
 #[tokio::test]
-async fn each_connection_and_each_stream_counts() {
+async fn connections_and_streams_are_counted() {
     let mut server = Setup::new().start(Gate::new().app()).await;
     for _ in 0..5 {
         let mut client = Client::connect(server.addr).await;

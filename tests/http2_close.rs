@@ -169,7 +169,7 @@ const SIZE: usize = 400 * 1024;
 const WIDE: u32 = 16 << 20;
 
 #[tokio::test]
-async fn slow_reader_that_gives_window_back_gets_its_answer_whole_in_a_drain() {
+async fn slow_reader_that_updates_its_window_gets_its_answer_whole_in_a_drain() {
     assert_whole(SIZE, &drained(SIZE, WIDE, |_| {}).await);
 }
 
@@ -306,7 +306,7 @@ async fn slow_reader_gets_its_answer_whole_at_the_idle_deadline() {
 }
 
 #[tokio::test]
-async fn slow_reader_that_says_goaway_gets_its_answer_whole() {
+async fn slow_reader_that_sends_goaway_gets_its_answer_whole() {
     let server = Setup::new().start(long(SIZE)).await;
     let mut reader = SlowReader::connect(server.addr).await;
     let goaway = Frame::new(kind::GOAWAY, 0, 0, [0; 8]).bytes();
@@ -497,7 +497,7 @@ async fn late_streams_of_a_client_that_ignores_the_goaway_are_refused() {
 }
 
 #[tokio::test]
-async fn last_goaway_names_the_last_stream_also_to_a_client_that_acknowledges_nothing() {
+async fn last_goaway_names_the_last_stream_without_acknowledgements() {
     let mut server = Setup::new().start(paths()).await;
     let mut client = Raw::connect(server.addr).await;
     client.send(hello(65_535)).await;
@@ -516,7 +516,7 @@ async fn last_goaway_names_the_last_stream_also_to_a_client_that_acknowledges_no
 }
 
 #[tokio::test]
-async fn answer_that_a_client_does_not_take_is_named() {
+async fn unread_answer_is_reported() {
     // Small answers: their streams are over as soon as h2 has them in its buffer.
     let app = app(|_| async { reply(200, vec![7; 200]) });
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);

@@ -67,7 +67,7 @@ async fn hear(client: &mut Raw, for_ms: u64) -> Vec<Frame> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_that_waits_hears_100_when_its_body_is_asked_for() {
+async fn waiting_client_gets_100_when_its_body_is_read() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     client.send(hello(&[])).await;
@@ -85,7 +85,7 @@ async fn client_that_waits_hears_100_when_its_body_is_asked_for() {
 }
 
 #[tokio::test]
-async fn each_of_several_clients_streams_hears_its_own() {
+async fn each_stream_gets_its_own_100() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     let requests = [
@@ -115,7 +115,7 @@ async fn each_of_several_clients_streams_hears_its_own() {
 }
 
 #[tokio::test]
-async fn body_that_is_there_needs_no_100() {
+async fn body_already_sent_gets_no_100() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     client
@@ -127,7 +127,7 @@ async fn body_that_is_there_needs_no_100() {
 }
 
 #[tokio::test]
-async fn head_in_pieces_and_streams_that_h2_refuses_confuse_no_numbers() {
+async fn split_heads_and_refused_streams_keep_stream_ids_right() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     client.send(hello(&[])).await;
@@ -154,7 +154,7 @@ async fn head_in_pieces_and_streams_that_h2_refuses_confuse_no_numbers() {
 }
 
 #[tokio::test]
-async fn client_with_a_small_header_table_is_not_confused() {
+async fn client_with_a_small_header_table_gets_no_100() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     // SETTINGS_HEADER_TABLE_SIZE 0: what it hears first must be a change of the table's size, which only h2 can say.

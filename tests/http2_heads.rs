@@ -87,7 +87,7 @@ async fn assert_too_slow(mut client: Raw, server: &Server, what: &str) {
 }
 
 #[tokio::test]
-async fn half_an_http2_head_has_the_head_deadline() {
+async fn partial_http2_head_has_the_head_deadline() {
     let server = start().await;
     let headers = get(1, "/", END_HEADERS);
     let cases = [
@@ -117,7 +117,7 @@ async fn half_an_http2_head_has_the_head_deadline() {
 }
 
 #[tokio::test]
-async fn half_a_block_ends_the_connection_beside_an_open_stream() {
+async fn partial_header_block_ends_the_connection_beside_an_open_stream() {
     let server = start().await;
     let mut client = server.connect().await;
     client
@@ -131,7 +131,7 @@ async fn half_a_block_ends_the_connection_beside_an_open_stream() {
 }
 
 #[tokio::test]
-async fn continuations_that_trickle_do_not_prolong_a_head() {
+async fn trickling_continuations_do_not_extend_the_head_deadline() {
     let server = start().await;
     let mut client = server.connect().await;
     client.send([&hello()[..], &get(1, "/", 0)].concat()).await;
@@ -145,7 +145,7 @@ async fn continuations_that_trickle_do_not_prolong_a_head() {
 }
 
 #[tokio::test]
-async fn what_is_no_head_has_no_head_deadline() {
+async fn other_frames_have_no_head_deadline() {
     let server = start().await;
     let mut client = server.connect().await;
     // In pieces, and within its deadline.

@@ -69,7 +69,7 @@ async fn settings_are_announced() {
 }
 
 #[tokio::test]
-async fn limit_that_makes_no_sense_is_named_at_the_start() {
+async fn invalid_limit_is_named_at_the_start() {
     let http2 = Http2Limits::default().max_frame_size(1);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serve = lameduck::serve(listener, app(|_| async { reply(200, "") }));
@@ -107,7 +107,7 @@ fn get(stream: u32, path: &str, extra: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn responses_that_nobody_reads_are_bounded() {
+async fn unread_responses_are_bounded() {
     const STREAMS: u32 = 200;
     let taken: Arc<AtomicUsize> = Arc::default();
     let body = taken.clone();
@@ -332,7 +332,7 @@ async fn serving(protocols: Protocols) -> (std::net::SocketAddr, lameduck::shutd
 }
 
 #[tokio::test]
-async fn only_the_protocols_that_are_set_are_spoken() {
+async fn only_configured_protocols_are_spoken() {
     let http1 = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_vec();
     let mut http2 = PREFACE.as_bytes().to_vec();
     http2.extend(Frame::new(kind::SETTINGS, 0, 0, []).bytes());

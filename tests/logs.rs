@@ -101,7 +101,7 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<Body>, io::Err
 }
 
 #[tokio::test]
-async fn a_request_is_told_with_its_client_its_id_and_its_end() {
+async fn access_log_records_client_id_and_end() {
     let (written, _guard) = Written::json();
     let resolver = Resolver::new("loopback".parse().unwrap());
     let server = Server::start(
@@ -147,7 +147,7 @@ async fn a_request_is_told_with_its_client_its_id_and_its_end() {
 
 /// A deadline's cut, a client that left and the end of the drain are told apart.
 #[tokio::test]
-async fn each_way_to_be_given_up_has_its_own_end() {
+async fn access_log_distinguishes_how_requests_end() {
     let (written, _guard) = Written::json();
     let app = || {
         ServiceBuilder::new()
@@ -184,7 +184,7 @@ async fn each_way_to_be_given_up_has_its_own_end() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_asked_forges_a_line() {
+async fn requests_cannot_forge_log_lines() {
     let (written, _guard) = Written::text();
     let server = Server::start(
         Timeouts::none(),
@@ -217,7 +217,7 @@ async fn nothing_that_is_asked_forges_a_line() {
 }
 
 #[tokio::test]
-async fn the_server_tells_its_phases_its_failures_and_its_refusals() {
+async fn server_logs_phases_failures_and_refusals() {
     let (written, _guard) = Written::json();
     let events = logs::events();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

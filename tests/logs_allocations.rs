@@ -68,7 +68,7 @@ fn allocations(layer: &AccessLogLayer) -> usize {
 
 /// One test, because the count is the process's.
 #[test]
-fn lines_cost_nothing_but_the_subscriber() {
+fn log_lines_allocate_nothing_beyond_the_subscriber() {
     let counting = Counting::default();
     let lines = || counting.0.swap(0, Relaxed);
     let _guard = tracing::subscriber::set_default(counting.clone());

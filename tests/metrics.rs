@@ -161,7 +161,7 @@ fn duration(route: &str, status: &str, error: &str) -> String {
 const ACTIVE: &str = "http_server_active_requests{http_request_method=\"GET\"}";
 
 #[tokio::test]
-async fn what_is_in_flight_and_who_went_away() {
+async fn metrics_count_requests_in_flight_and_gone_clients() {
     let running = Running::start().await;
     let before = running.scrape().await;
     assert_eq!(before.value(ACTIVE), Some("0"));
@@ -224,7 +224,7 @@ async fn what_is_in_flight_and_who_went_away() {
 
 /// hyper drops a body whose declared length is written, and does not poll it to its end.
 #[tokio::test]
-async fn a_file_that_is_sent_whole_was_not_given_up() {
+async fn complete_file_download_is_not_cancelled() {
     let running = Running::start().await;
     let mut client = Raw::connect(running.public).await;
     let answer = client.ask("GET /file HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -235,7 +235,7 @@ async fn a_file_that_is_sent_whole_was_not_given_up() {
 }
 
 #[tokio::test]
-async fn a_drain_is_seen_from_the_port_that_observes() {
+async fn observing_port_reports_the_drain() {
     let running = Running::start().await;
     let mut slow = running.slow(1).await;
     running.until(ACTIVE, "1").await;
@@ -262,7 +262,7 @@ async fn a_drain_is_seen_from_the_port_that_observes() {
 
 /// Deadlines, refusals and cuts are the server's to tell.
 #[tokio::test]
-async fn what_the_server_tells_is_counted() {
+async fn server_events_are_counted() {
     let shutdown = Shutdown::new()
         .signals(false)
         .lame_duck(Duration::ZERO)
@@ -325,7 +325,7 @@ async fn what_the_server_tells_is_counted() {
 
 /// The server that is drained need not tell the metrics anything.
 #[tokio::test]
-async fn the_drains_duration_stands_still_while_workers_and_closers_end() {
+async fn drain_duration_excludes_workers_and_closers() {
     let (go, gone) = tokio::sync::oneshot::channel::<()>();
     let (came, comes) = tokio::sync::oneshot::channel::<()>();
     let shutdown = Shutdown::new()

@@ -68,7 +68,7 @@ fn memory(routes: usize) -> usize {
 
 /// One test, because the count is the process's.
 #[test]
-fn nothing_once_a_series_is_known() {
+fn known_series_allocates_nothing() {
     let unmatched = Metrics::new();
     let by_function = Metrics::builder()
         .route(|head| Some(head.uri.path()))

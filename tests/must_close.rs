@@ -87,7 +87,7 @@ async fn body_of_unknown_length_that_was_dropped_early_and_goes_on_closes_with_i
 }
 
 #[tokio::test]
-async fn body_of_unknown_length_that_is_there_whole_keeps_the_connection() {
+async fn complete_body_of_unknown_length_keeps_the_connection() {
     for wait in [Duration::ZERO, ms(100)] {
         let server = Server::start(
             Timeouts::none(),
@@ -115,7 +115,7 @@ async fn body_of_unknown_length_that_is_there_whole_keeps_the_connection() {
 
 /// The handler takes the first piece, and answers before the next one has been looked for.
 #[tokio::test]
-async fn rest_of_a_body_of_unknown_length_that_is_there_keeps_the_connection() {
+async fn received_rest_of_a_body_of_unknown_length_keeps_the_connection() {
     let server = Server::start(
         Timeouts::none(),
         app(|mut request: Request<RequestBody>| async move {
@@ -184,7 +184,7 @@ async fn close_after_a_timeout_lingers_half_a_second() {
 }
 
 #[tokio::test]
-async fn lingering_close_reads_away_so_much_and_no_more() {
+async fn lingering_close_reads_a_bounded_amount() {
     let server = Server::start(Timeouts::none(), app(|_| async { reply(413, "no") })).await;
     let mut client = server.connect().await;
     client
@@ -418,7 +418,7 @@ async fn last_stream_of_a_connection_leaves_it_idle() {
 /// A response whose end lies with h2, because the client's window is shut: its stream's task is done, and its
 /// deadline is the connection's to keep.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn end_of_a_response_that_is_not_taken_has_its_deadline() {
+async fn end_of_an_unread_response_has_its_deadline() {
     let server = Server::start(
         Timeouts::none().write(ms(300)),
         slow_to_end(Some("more than ten bytes")),

@@ -140,7 +140,7 @@ async fn watches(watcher: &mut Raw) {
 }
 
 #[tokio::test]
-async fn an_observer_serves_to_the_end_and_holds_nobody_up() {
+async fn observer_serves_to_the_end_and_delays_no_one() {
     let (service, gate) = gated();
     let two = two(Shutdown::new().lame_duck(ms(50)), service, pages).await;
     let mut client = Raw::connect(two.public.addr).await;
@@ -187,7 +187,7 @@ async fn an_observer_serves_to_the_end_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn who_watches_is_told_the_report_before_the_end() {
+async fn watcher_gets_the_report_before_the_end() {
     let (service, _gate) = gated();
     let shutdown = Shutdown::new().lame_duck(ms(50)).drain(ms(200));
     let two = two(shutdown, service, pages).await;
@@ -210,7 +210,7 @@ async fn who_watches_is_told_the_report_before_the_end() {
 }
 
 #[tokio::test]
-async fn who_watches_for_ever_is_cut_in_the_end() {
+async fn endless_watcher_is_cut_at_the_end() {
     let (service, _gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let mut watcher = Raw::connect(two.admin.addr).await;
@@ -228,7 +228,7 @@ async fn who_watches_for_ever_is_cut_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_second_order_cuts_the_last_words_short() {
+async fn second_shutdown_cuts_observers_short() {
     let (service, _gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let mut watcher = Raw::connect(two.admin.addr).await;
@@ -244,7 +244,7 @@ async fn a_second_order_cuts_the_last_words_short() {
 }
 
 #[tokio::test]
-async fn an_observer_that_comes_too_late_ends() {
+async fn late_observer_ends() {
     let (service, _gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let handle = two.handle.clone();
@@ -257,7 +257,7 @@ async fn an_observer_that_comes_too_late_ends() {
 }
 
 #[tokio::test]
-async fn connections_are_counted_by_what_they_do() {
+async fn connections_are_counted_by_state() {
     let (service, gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let counts = || {
@@ -313,7 +313,7 @@ async fn without_a_margin_observers_end_at_once() {
 }
 
 #[tokio::test]
-async fn an_observer_by_http2_serves_to_the_end() {
+async fn http2_observer_serves_to_the_end() {
     let (service, gate) = gated();
     let two = two(Shutdown::new().lame_duck(Duration::ZERO), service, pages).await;
     let mut client = Raw::connect(two.public.addr).await;

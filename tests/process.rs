@@ -311,7 +311,7 @@ impl Drop for Process {
 }
 
 #[test]
-fn an_order_that_comes_before_there_is_a_runtime_is_obeyed() {
+fn shutdown_before_the_runtime_starts_is_obeyed() {
     for (signal, cause) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("QUIT", "SIGQUIT")] {
         let mut process = Process::start("early");
         process.says("made");
@@ -338,7 +338,7 @@ fn every_stop_signal_has_a_whole_lame_duck() {
 }
 
 #[test]
-fn the_same_signal_again_at_once_changes_nothing() {
+fn repeated_signal_at_once_changes_nothing() {
     for (signal, cause) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("QUIT", "SIGQUIT")] {
         let mut process = Process::ready("repeats");
         process.signal(signal);
@@ -355,7 +355,7 @@ fn the_same_signal_again_at_once_changes_nothing() {
 }
 
 #[test]
-fn a_hangup_ends_nothing() {
+fn hangup_ends_nothing() {
     let mut process = Process::ready("serve");
     process.signal("HUP");
     process.signal("HUP");
@@ -366,7 +366,7 @@ fn a_hangup_ends_nothing() {
 }
 
 #[test]
-fn a_hangup_reloads_where_something_waits_for_it() {
+fn hangup_reloads_where_reloads_are_awaited() {
     let mut process = Process::ready("reloads");
     for _ in 0..2 {
         process.signal("HUP");
@@ -378,7 +378,7 @@ fn a_hangup_reloads_where_something_waits_for_it() {
 }
 
 #[test]
-fn what_a_signal_does_can_be_set() {
+fn signal_actions_can_be_configured() {
     let mut process = Process::ready("interrupt_drains");
     process.signal("INT");
     process.assert_clean("SIGINT");
@@ -386,7 +386,7 @@ fn what_a_signal_does_can_be_set() {
 }
 
 #[test]
-fn signals_that_are_off_are_left_to_others() {
+fn disabled_signals_are_left_to_others() {
     let mut process = Process::ready("left_to_others");
     process.signal("TERM");
     process.says("ours");
@@ -394,7 +394,7 @@ fn signals_that_are_off_are_left_to_others() {
 }
 
 #[test]
-fn a_blocked_process_ends_within_its_grace() {
+fn blocked_process_ends_within_its_grace() {
     let mut process = Process::ready("blocked");
     process.signal("TERM");
     let (status, took) = process.ended();
@@ -409,7 +409,7 @@ fn a_blocked_process_ends_within_its_grace() {
 }
 
 #[test]
-fn a_second_signal_needs_no_runtime() {
+fn second_signal_needs_no_runtime() {
     let mut process = Process::ready("blocked_for_long");
     process.signal("TERM");
     std::thread::sleep(ms(1_100));
@@ -421,7 +421,7 @@ fn a_second_signal_needs_no_runtime() {
 }
 
 #[test]
-fn a_third_signal_ends_it_at_once() {
+fn third_signal_ends_the_process_at_once() {
     let mut process = Process::ready("blocked_with_a_flush");
     process.signal("TERM");
     std::thread::sleep(ms(50));
@@ -439,7 +439,7 @@ fn a_third_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_process_that_is_to_be_left_alone_is() {
+fn process_without_enforced_grace_is_not_ended() {
     let mut process = Process::ready("blocked_and_left_alone");
     process.signal("TERM");
     std::thread::sleep(ms(1_000));
@@ -447,13 +447,13 @@ fn a_process_that_is_to_be_left_alone_is() {
 }
 
 #[test]
-fn an_end_that_code_has_begun_is_not_forced() {
+fn shutdown_begun_by_code_is_not_forced() {
     let mut process = Process::start("ordered_by_code");
     process.assert_clean("called from code");
 }
 
 #[test]
-fn after_the_report_a_signal_ends_what_still_holds_the_process() {
+fn signal_after_the_report_ends_the_process() {
     let mut process = Process::ready("holds_main");
     process.signal("TERM");
     process.says("reported");
@@ -466,7 +466,7 @@ fn after_the_report_a_signal_ends_what_still_holds_the_process() {
 }
 
 #[test]
-fn a_process_with_another_shutdown_lives_on() {
+fn process_with_another_shutdown_continues() {
     let mut process = Process::ready("lives_on");
     process.signal("TERM");
     let (status, _) = process.ended();
@@ -475,7 +475,7 @@ fn a_process_with_another_shutdown_lives_on() {
 }
 
 #[test]
-fn a_report_can_end_the_process() {
+fn report_can_end_the_process() {
     let mut process = Process::ready("exits");
     process.signal("TERM");
     let (status, took) = process.ended();
@@ -484,7 +484,7 @@ fn a_report_can_end_the_process() {
 }
 
 #[test]
-fn a_shutdown_that_is_gone_hears_nothing() {
+fn dropped_shutdown_ignores_signals() {
     let mut process = Process::ready("dropped");
     process.signal("TERM");
     let (status, _) = process.ended();

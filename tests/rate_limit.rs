@@ -60,7 +60,7 @@ where
 
 /// One test, because the count is the process's.
 #[test]
-fn passing_and_refusing_allocates_nothing() {
+fn passing_and_refusing_allocate_nothing() {
     let quotas = [Quota::per_day(2), Quota::per_day(100)];
     let layer = || RateLimitLayer::new(quotas).unwrap();
     let tenant = HeaderName::from_static("x-tenant");

@@ -83,7 +83,7 @@ fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
 
 /// One test, because the count is the process's.
 #[test]
-fn a_crowd_of_keys_stays_within_the_stated_bound() {
+fn many_keys_stay_within_the_stated_memory() {
     // All of them still count: the live give way.
     let (a_key, forgotten) = crowd(MAX_KEYS, &[Quota::per_hour(100)], 1_000_000);
     assert!(a_key < 100.0, "{a_key} bytes a key");

@@ -104,7 +104,7 @@ async fn instances_share_one_count() {
 }
 
 #[tokio::test]
-async fn without_redis_each_counts_for_itself() {
+async fn instances_count_alone_without_redis() {
     let redis = Redis::absent(&[]).await;
     let layer = instance(&redis);
     for instance in [&layer, &instance(&redis)] {
@@ -119,7 +119,7 @@ async fn without_redis_each_counts_for_itself() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_while_redis_is_asked_never_reaches_the_service() {
+async fn request_cancelled_while_redis_is_asked_never_reaches_the_service() {
     let redis = Redis::start().await;
     let strict = Strict::default();
     let mut service = instance(&redis).layer(strict.clone());

@@ -142,7 +142,7 @@ fn assert_within(took: Duration, deadline: Duration) {
 // === settings ===
 
 #[test]
-fn go_is_gos_four_and_the_defaults_bound_no_total() {
+fn go_preset_has_four_totals_and_the_defaults_none() {
     let go = Timeouts::none()
         .read_header(s(5))
         .read(s(15))
@@ -164,7 +164,7 @@ fn go_is_gos_four_and_the_defaults_bound_no_total() {
 }
 
 #[test]
-fn absurd_rates_are_refused_by_name() {
+fn invalid_rates_are_refused_by_name() {
     let week = s(7 * 24 * 3600);
     let wrong = [
         MinRate::new(0),
@@ -193,7 +193,7 @@ fn absurd_rates_are_refused_by_name() {
 // === request bodies ===
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_of_a_byte_each_9_s_is_too_slow() {
+async fn upload_of_a_byte_each_9_s_is_too_slow() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     client.write_all(post("/", 100).as_bytes()).await.unwrap();
     let began = Instant::now();
@@ -208,7 +208,7 @@ async fn an_upload_of_a_byte_each_9_s_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_of_300_bytes_a_second_lives() {
+async fn upload_of_300_bytes_a_second_is_served() {
     let (mut client, _ended) = connect(Timeouts::default(), 64 * KIB);
     client
         .write_all(post("/", 36_000).as_bytes())
@@ -221,7 +221,7 @@ async fn an_upload_of_300_bytes_a_second_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_is_kept_or_not_by_a_byte_a_second() {
+async fn minimum_rate_is_exact_to_a_byte_a_second() {
     for (rate, lives) in [(241, true), (239, false)] {
         let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
         client
@@ -243,7 +243,7 @@ async fn a_rate_is_kept_or_not_by_a_byte_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fast_start_buys_no_slow_rest() {
+async fn fast_start_buys_no_slow_rest() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     client
         .write_all(post("/", 2 << 20).as_bytes())
@@ -259,7 +259,7 @@ async fn a_fast_start_buys_no_slow_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_is_the_stalls_business() {
+async fn pause_counts_as_stall_not_as_rate() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     client.write_all(post("/", 6_000).as_bytes()).await.unwrap();
     // Through a tunnel: nothing for 29 s, and then what is due.
@@ -285,7 +285,7 @@ async fn a_pause_is_the_stalls_business() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_reads_slowly_is_not_charged_to_its_client() {
+async fn slow_handler_is_not_charged_to_the_client() {
     let (mut client, _ended) = connect(Timeouts::default(), 4 * KIB);
     client
         .write_all(post("/pausing", 64 * KIB).as_bytes())
@@ -298,7 +298,7 @@ async fn a_handler_that_reads_slowly_is_not_charged_to_its_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_of_a_client_that_waits_for_100_begins_with_the_100() {
+async fn clock_of_a_waiting_client_begins_with_100_continue() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
@@ -312,7 +312,7 @@ async fn the_clock_of_a_client_that_waits_for_100_begins_with_the_100() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runtime_that_was_stopped_judges_nobody() {
+async fn stopped_runtime_cuts_no_one() {
     let timeouts = Timeouts::none().min_read_rate(MinRate::new(240));
     let (mut client, _ended) = connect(timeouts, 64 * KIB);
     client
@@ -333,7 +333,7 @@ async fn a_runtime_that_was_stopped_judges_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_nobody_reads_has_the_same_deadlines() {
+async fn unread_body_has_the_same_deadlines() {
     for (drip, why) in [(0, Timeout::ReadStall), (4, Timeout::MinReadRate)] {
         let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
         client
@@ -350,7 +350,7 @@ async fn a_body_that_nobody_reads_has_the_same_deadlines() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_moves_its_own_rates() {
+async fn handler_moves_its_own_rates() {
     let drip = async |path: &str, bytes: &[u8], count| {
         let (mut client, _ended) = connect(Timeouts::default(), 64 * KIB);
         let head = post(path, bytes.len() * count);
@@ -383,7 +383,7 @@ async fn read_slowly(client: &mut DuplexStream, bytes: usize, pause: Duration, c
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_byte_each_9_s_is_too_slow() {
+async fn reader_of_a_byte_each_9_s_is_too_slow() {
     let (mut client, ended) = connect(Timeouts::default(), KIB);
     client.write_all(GET_LARGE).await.unwrap();
     let began = Instant::now();
@@ -394,7 +394,7 @@ async fn a_reader_of_a_byte_each_9_s_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_stops_is_cut_at_the_stall() {
+async fn stopped_reader_is_cut_at_the_stall() {
     let (mut client, ended) = connect(Timeouts::default(), KIB);
     client.write_all(GET_LARGE).await.unwrap();
     let began = Instant::now();
@@ -404,7 +404,7 @@ async fn a_reader_that_stops_is_cut_at_the_stall() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_that_is_fast_first_and_then_drips_is_too_slow() {
+async fn download_that_slows_to_a_trickle_is_too_slow() {
     let (mut client, ended) = connect(Timeouts::default(), KIB);
     client.write_all(GET_LARGE).await.unwrap();
     // 20 kB/s for 40 s.
@@ -418,7 +418,7 @@ async fn a_download_that_is_fast_first_and_then_drips_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_of_300_bytes_a_second_lives() {
+async fn download_of_300_bytes_a_second_is_served() {
     let (mut client, ended) = connect(Timeouts::default(), KIB);
     client.write_all(GET_LARGE).await.unwrap();
     read_slowly(&mut client, 300, s(1), 120).await;
@@ -435,7 +435,7 @@ fn head_length(_rest: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_between_events_is_not_the_readers() {
+async fn silence_between_events_is_not_charged_to_the_reader() {
     let (mut client, ended) = connect(Timeouts::default(), KIB);
     client
         .write_all(b"GET /events HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -465,7 +465,7 @@ async fn ask(path: &str) -> (String, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_does_not_begin_its_answer_is_cancelled() {
+async fn handler_that_does_not_begin_its_answer_is_cancelled() {
     let (status, took) = ask("/hang").await;
     assert_eq!(status, "503");
     assert_within(took, s(60));
@@ -477,7 +477,7 @@ async fn a_handler_that_does_not_begin_its_answer_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_moves_does_not_spend_the_handlers_time() {
+async fn moving_upload_does_not_spend_the_handlers_time() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     client
         .write_all(post("/then-hang", 100 * KIB).as_bytes())
@@ -493,7 +493,7 @@ async fn an_upload_that_moves_does_not_spend_the_handlers_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_reads_for_a_long_time_is_not_late() {
+async fn handler_that_reads_for_a_long_time_is_not_late() {
     // 5 s a read: never waited for, and not done within a minute.
     let (mut client, _ended) = connect(Timeouts::default(), 512);
     client
@@ -655,7 +655,7 @@ fn find(bytes: &[u8], what: &[u8]) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_a_stream_that_takes_a_byte_each_9_s_is_reset_and_others_go_on() {
+async fn http2_stream_of_a_byte_each_9_s_is_reset_alone() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 1).await;
     h2.request(1, "GET", "/large", &[]).await;
     h2.request(3, "GET", "/events", &[]).await;
@@ -676,7 +676,7 @@ async fn on_http2_a_stream_that_takes_a_byte_each_9_s_is_reset_and_others_go_on(
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_a_shut_window_stalls_out_on_its_own_while_others_move() {
+async fn http2_closed_window_stalls_alone() {
     let timeouts = Timeouts::none().write_stall(s(30));
     for path in ["/large", "/events"] {
         let mut h2 = H2::connect(timeouts, 64 * KIB, 0).await;
@@ -698,7 +698,7 @@ async fn on_http2_a_shut_window_stalls_out_on_its_own_while_others_move() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_the_end_of_a_response_stalls_out_like_its_middle() {
+async fn http2_end_of_a_response_stalls_like_its_middle() {
     // All but the last 100 bytes fit the window, and they are of the last piece.
     let fits = (1 << 20) - 100;
     let mut h2 = H2::connect(Timeouts::none().write_stall(s(30)), 2 << 20, fits).await;
@@ -713,7 +713,7 @@ async fn on_http2_the_end_of_a_response_stalls_out_like_its_middle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_a_short_answer_that_is_never_taken_closes_the_connection() {
+async fn http2_unread_short_answer_closes_the_connection() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 3).await;
     h2.request(1, "GET", "/", &[]).await;
     let began = Instant::now();
@@ -724,7 +724,7 @@ async fn on_http2_a_short_answer_that_is_never_taken_closes_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_300_bytes_a_second_live_in_both_directions() {
+async fn http2_300_bytes_a_second_are_served_in_both_directions() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 300).await;
     h2.request(1, "GET", "/large", &[]).await;
     h2.request(3, "POST", "/", &[]).await;
@@ -741,7 +741,7 @@ async fn on_http2_300_bytes_a_second_live_in_both_directions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_an_upload_of_a_byte_each_9_s_is_too_slow_beside_a_fast_one() {
+async fn http2_upload_of_a_byte_each_9_s_is_too_slow_beside_a_fast_one() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 65_535).await;
     h2.request(1, "POST", "/", &[]).await;
     h2.request(3, "POST", "/", &[]).await;
@@ -763,7 +763,7 @@ async fn on_http2_an_upload_of_a_byte_each_9_s_is_too_slow_beside_a_fast_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_streams_that_wait_for_their_turn_on_a_slow_connection_live() {
+async fn http2_streams_waiting_on_a_slow_connection_are_served() {
     // 30 downloads over 4 kB/s, as over a poor radio link: a round of frames takes two minutes.
     let mut h2 = H2::connect(Timeouts::default(), KIB, 1 << 20).await;
     for stream in 0..30 {
@@ -782,7 +782,7 @@ async fn on_http2_streams_that_wait_for_their_turn_on_a_slow_connection_live() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_a_connection_that_drips_is_too_slow() {
+async fn http2_trickling_connection_is_too_slow() {
     let mut h2 = H2::connect(Timeouts::default(), KIB, 1 << 20).await;
     h2.request(1, "GET", "/large", &[]).await;
     let began = Instant::now();
@@ -793,7 +793,7 @@ async fn on_http2_a_connection_that_drips_is_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_http2_a_handler_that_does_not_begin_its_answer_gets_503() {
+async fn http2_handler_that_does_not_begin_its_answer_gets_503() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 65_535).await;
     h2.request(1, "GET", "/hang", &[]).await;
     h2.request(3, "GET", "/long-poll", &[]).await;
@@ -809,7 +809,7 @@ async fn on_http2_a_handler_that_does_not_begin_its_answer_gets_503() {
 const GRPC: &[(&str, &str)] = &[("content-type", "application/grpc"), ("te", "trailers")];
 
 #[tokio::test(start_paused = true)]
-async fn a_grpc_client_may_be_silent_between_its_messages_and_not_within_one() {
+async fn grpc_client_may_pause_between_messages_but_not_within_one() {
     let timeouts = Timeouts::default().response_head(None);
     let mut h2 = H2::connect(timeouts, 64 * KIB, 65_535).await;
     h2.request(1, "POST", "/", GRPC).await;
@@ -825,7 +825,7 @@ async fn a_grpc_client_may_be_silent_between_its_messages_and_not_within_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grpc_call_that_is_not_answered_exceeds_its_deadline() {
+async fn unanswered_grpc_call_exceeds_its_deadline() {
     let mut h2 = H2::connect(Timeouts::default(), 64 * KIB, 65_535).await;
     h2.request(1, "POST", "/hang", GRPC).await;
     h2.send(kind::DATA, END_STREAM, 1, [0, 0, 0, 0, 0]).await;

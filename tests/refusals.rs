@@ -32,7 +32,7 @@ fn assert_says_why(answer: &Answer, status: u16, why: &str, what: &str) {
 }
 
 #[tokio::test]
-async fn a_head_that_cannot_be_parsed_is_refused_with_a_reason_and_one_event() {
+async fn malformed_head_is_refused_with_a_reason_and_one_event() {
     let limits = Limits::default().max_header_bytes(2048);
     let server = Setup::new()
         .limits(limits)
@@ -127,7 +127,7 @@ async fn a_head_that_cannot_be_parsed_is_refused_with_a_reason_and_one_event() {
 }
 
 #[tokio::test]
-async fn a_bad_head_behind_good_ones_in_one_segment_is_refused_behind_their_answers() {
+async fn malformed_head_is_refused_behind_earlier_answers() {
     let server = Setup::new()
         .start(app(|_| async { reply(200, "hello") }))
         .await;
@@ -145,7 +145,7 @@ async fn a_bad_head_behind_good_ones_in_one_segment_is_refused_behind_their_answ
 }
 
 #[tokio::test]
-async fn in_whatever_pieces_it_comes_the_refusal_is_whole() {
+async fn refusal_is_whole_for_a_head_in_any_pieces() {
     let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
     let bad = b"GET /a b HTTP/1.1\r\naccept: application/json\r\n\r\n";
     for at in [1, 4, 6, 8, 20] {
@@ -165,7 +165,7 @@ async fn in_whatever_pieces_it_comes_the_refusal_is_whole() {
 }
 
 #[tokio::test]
-async fn a_refused_head_gets_the_form_that_it_asks_for() {
+async fn refusal_has_the_form_the_client_accepts() {
     let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
     let mut client = server.connect().await;
     client
@@ -194,7 +194,7 @@ async fn a_refused_head_gets_the_form_that_it_asks_for() {
 }
 
 #[tokio::test]
-async fn half_a_head_is_refused_with_a_date_and_is_named_as_far_as_it_came() {
+async fn partial_head_is_refused_with_a_date_and_reported_as_far_as_read() {
     let timeouts = Timeouts::none().read_header(ms(200));
     let server = Server::start(timeouts).await;
     for (half, named) in [
@@ -223,7 +223,7 @@ impl Server {
 
 /// The server's own events know what its layers have learnt.
 #[tokio::test]
-async fn a_deadline_of_the_server_names_the_id_and_the_client_that_layers_found() {
+async fn deadline_event_names_the_id_and_client_found_by_layers() {
     use lameduck::RealIpLayer;
     use tower::Layer;
     let hangs = tower::service_fn(|_: Request<lameduck::serve::RequestBody>| {
@@ -249,7 +249,7 @@ async fn a_deadline_of_the_server_names_the_id_and_the_client_that_layers_found(
 
 /// A head that is not whole yet is not named after the request before it.
 #[tokio::test]
-async fn half_a_head_is_not_taken_for_the_request_before_it() {
+async fn partial_head_is_not_reported_as_the_previous_request() {
     let timeouts = Timeouts::none().read_header(ms(200));
     let server = Server::start(timeouts).await;
     let mut client = server.connect().await;
@@ -266,7 +266,7 @@ async fn half_a_head_is_not_taken_for_the_request_before_it() {
 
 /// A dual-stack listener sees IPv4 clients as `::ffff:a.b.c.d`: they are spelt as IPv4 everywhere.
 #[tokio::test]
-async fn a_dual_stack_listener_spells_ipv4_as_ipv4() {
+async fn dual_stack_listener_reports_ipv4_as_ipv4() {
     use std::net::{Ipv6Addr, SocketAddr};
     let socket = tokio::net::TcpSocket::new_v6().unwrap();
     if socket.bind((Ipv6Addr::UNSPECIFIED, 0).into()).is_err() {
@@ -319,7 +319,7 @@ async fn a_dual_stack_listener_spells_ipv4_as_ipv4() {
 
 /// What h2 refuses by itself ends in a GOAWAY, and is seen; a client that leaves is no error.
 #[tokio::test]
-async fn a_broken_http2_connection_is_seen_once_and_one_that_is_closed_is_not() {
+async fn http2_error_is_reported_once_and_a_close_is_not() {
     let server = Setup::new().start(app(|_| async { reply(200, "") })).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let mut leaves = server.connect().await;

@@ -40,7 +40,7 @@ fn allocations(layer: &RequestIdLayer, id: Option<&'static str>) -> usize {
 
 /// One test, because the count is the process's.
 #[test]
-fn an_id_costs_its_extension_and_its_bytes() {
+fn request_id_allocates_its_extension_and_bytes() {
     let on = RequestIdLayer::new();
     allocations(&on, None); // the thread's keys
     // The second extension may make the map of extensions grow.

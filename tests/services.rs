@@ -20,7 +20,7 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 /// Each request waits for its turn, and a permit that was waited for is used and given back: were one lost,
 /// the last would wait for ever.
 #[tokio::test]
-async fn a_service_that_is_not_ready_at_once_is_waited_for() {
+async fn service_readiness_is_awaited() {
     let slow = service_fn(|_: Request<RequestBody>| async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
@@ -44,7 +44,7 @@ async fn a_service_that_is_not_ready_at_once_is_waited_for() {
 /// A layer that refuses has made the service inside of it ready and does not call it: what was taken for that
 /// call must not stay taken while the connection is kept open, or a few idle clients hold up everybody.
 #[tokio::test]
-async fn what_a_refused_request_has_reserved_is_given_back() {
+async fn refused_request_releases_its_reservation() {
     let app = ServiceBuilder::new()
         .layer(BodyLimitLayer::new(4))
         .concurrency_limit(1)

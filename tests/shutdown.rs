@@ -165,7 +165,7 @@ async fn sigterm_runs_the_whole_sequence() {
 }
 
 #[tokio::test]
-async fn sigint_skips_the_lame_duck_where_it_is_set_to() {
+async fn sigint_skips_the_lame_duck_if_configured() {
     let _alone = SIGNALS.lock().await;
     // As it does by itself where standard input is a terminal.
     let signals = Signals::new().on(Signal::Interrupt, SignalAction::Drain);
@@ -182,7 +182,7 @@ async fn sigint_skips_the_lame_duck_where_it_is_set_to() {
 }
 
 #[tokio::test]
-async fn a_second_signal_cuts_at_once() {
+async fn second_signal_cuts_at_once() {
     let _alone = SIGNALS.lock().await;
     // The same signal at once is a repetition; a second later it is a second one.
     let later = ms(1_100);
@@ -246,7 +246,7 @@ async fn signals_can_be_left_to_others() {
 // === orders from code ===
 
 #[tokio::test]
-async fn with_nothing_in_flight_it_ends_at_once() {
+async fn idle_shutdown_ends_at_once() {
     let shutdown = deaf().lame_duck(ms(200));
     let running = Running::start(shutdown, Gate::new().app()).await;
     let mut idle = running.connect().await;
@@ -266,7 +266,7 @@ async fn with_nothing_in_flight_it_ends_at_once() {
 }
 
 #[tokio::test]
-async fn it_ends_with_the_last_byte() {
+async fn shutdown_ends_with_the_last_byte() {
     let gate = Gate::new();
     let running = Running::start(deaf(), gate.app()).await;
     let mut client = running.connect().await;
@@ -298,7 +298,7 @@ async fn cut_from_code_ends_everything() {
 }
 
 #[tokio::test]
-async fn starting_it_serves_and_is_not_ready_until_it_is_told() {
+async fn starting_server_is_not_ready_until_marked_ready() {
     let running = Running::begin(deaf().starting(), Gate::new().app()).await;
     let mut client = running.connect().await;
     assert_eq!(client.ask(GET).await.status, 200);
@@ -311,7 +311,7 @@ async fn starting_it_serves_and_is_not_ready_until_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_shutdown_may_come_before_it_is_ready() {
+async fn shutdown_may_come_before_readiness() {
     let running = Running::begin(deaf().starting(), Gate::new().app()).await;
     let mut client = running.connect().await;
     assert_eq!(client.ask(GET).await.status, 200);
@@ -320,7 +320,7 @@ async fn a_shutdown_may_come_before_it_is_ready() {
 }
 
 #[tokio::test]
-async fn an_order_before_the_start_is_obeyed() {
+async fn shutdown_ordered_before_the_start_is_obeyed() {
     let shutdown = deaf();
     shutdown.handle().drain_now();
     let running = Running::begin(shutdown, Gate::new().app()).await;
@@ -331,7 +331,7 @@ async fn an_order_before_the_start_is_obeyed() {
 // === workers and closers ===
 
 #[tokio::test]
-async fn a_request_in_flight_can_use_workers_and_pools_to_its_end() {
+async fn request_in_flight_can_use_workers_and_pools_to_its_end() {
     let log = Log::default();
     let (jobs, mut queue) = mpsc::unbounded_channel::<oneshot::Sender<&'static str>>();
     let gate = Gate::new();
@@ -425,7 +425,7 @@ async fn a_request_in_flight_can_use_workers_and_pools_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_hangs_is_aborted_at_its_budget() {
+async fn hanging_worker_and_closer_are_aborted_at_their_budget() {
     let shutdown = deaf()
         .workers(ms(150))
         .closer("hangs", ms(150), std::future::pending::<()>)
@@ -470,7 +470,7 @@ async fn two(shutdown: Shutdown, app: &Gate, admin: &Gate) -> Two {
 }
 
 #[tokio::test]
-async fn a_second_server_drains_with_the_first() {
+async fn second_server_drains_with_the_first() {
     let (gate, admin_gate) = (Gate::new(), Gate::new());
     let two = two(deaf().lame_duck(ms(250)), &gate, &admin_gate).await;
     let mut admin = Raw::connect(two.admin_addr).await;
@@ -504,7 +504,7 @@ async fn a_second_server_drains_with_the_first() {
 }
 
 #[tokio::test]
-async fn what_a_second_server_has_in_flight_is_cut_and_named_by_the_first() {
+async fn requests_of_a_second_server_are_cut_and_reported_by_the_first() {
     let (gate, admin_gate) = (Gate::new(), Gate::new());
     let two = two(deaf().drain(ms(200)), &gate, &admin_gate).await;
     let mut admin = Raw::connect(two.admin_addr).await;
@@ -529,7 +529,7 @@ async fn what_a_second_server_has_in_flight_is_cut_and_named_by_the_first() {
 // === what does not start ===
 
 #[tokio::test]
-async fn what_cannot_be_meant_does_not_start_and_says_what_to_change() {
+async fn invalid_settings_do_not_start_and_say_what_to_change() {
     let refused = |change: fn(Shutdown) -> Shutdown, timeouts: Timeouts, limits: Limits| async move {
         let (listener, _) = listener().await;
         let serve = lameduck::serve(listener, Gate::new().app())

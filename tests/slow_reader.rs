@@ -42,7 +42,7 @@ async fn server(timeouts: Timeouts) -> Server {
 }
 
 #[tokio::test]
-async fn a_slow_reader_does_not_stand_still() {
+async fn slow_reader_does_not_stall() {
     // The socket says that it takes more when 64 KiB have been sent, which takes this reader 8 s.
     let server = server(Timeouts::none().write_stall(ms(3_000))).await;
     let lived = read_slowly(&server, 2_048, ms(9_000)).await;
@@ -50,7 +50,7 @@ async fn a_slow_reader_does_not_stand_still() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stands_still_does() {
+async fn stopped_reader_stalls() {
     // What its kernel takes at once is no sign of life, also where the rate is looked at later.
     let timeouts = Timeouts::none()
         .write_stall(ms(3_000))

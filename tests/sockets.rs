@@ -131,7 +131,7 @@ async fn accepted_sockets_inherit_their_options() {
 }
 
 #[test]
-fn a_keepalive_that_the_kernel_cannot_keep_is_refused() {
+fn keepalive_beyond_the_kernels_range_is_refused() {
     let limits = |keepalive| Limits::default().tcp_keepalive(keepalive);
     for keepalive in [
         Keepalive::new(Duration::ZERO),
@@ -194,7 +194,7 @@ fn vanish(stream: &TcpStream) {
 }
 
 #[tokio::test]
-async fn a_client_that_has_vanished_is_found_out_and_holds_up_no_drain() {
+async fn vanished_client_is_detected_and_delays_no_drain() {
     let (app, mut ends) = upgrading();
     let keepalive = Keepalive::new(SECOND).interval(SECOND).probes(2);
     let limits = Limits::default().tcp_keepalive(keepalive);

@@ -153,7 +153,7 @@ fn phase_is(phase: &str) -> String {
 }
 
 #[test]
-fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
+fn browser_shows_a_drain_from_beginning_to_end() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut public = runtime.block_on(Public::start());
     let (admin, url) = runtime.block_on(async {
@@ -217,7 +217,7 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
     let clock = browser.text("clock");
     assert!(clock.contains(" left of "), "{clock}");
     picture(&mut browser, "", 2500);
-    whatever_is_told_is_text(&mut browser, &public.page);
+    external_text_is_escaped(&mut browser, &public.page);
 
     browser.until("document.getElementById('verdict').textContent === 'NOT CLEAN: 3 requests cut'");
     assert_eq!(
@@ -246,7 +246,7 @@ fn a_browser_shows_a_drain_from_its_beginning_to_its_end() {
 }
 
 #[test]
-fn a_browser_tells_when_it_may_not_watch_and_when_nobody_is_there() {
+fn browser_falls_back_to_polling_and_shows_a_lost_server() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let page = StatusPage::new(&Shutdown::new().signals(false).handle());
     let (watchers, addr) = runtime.block_on(async {
@@ -282,7 +282,7 @@ fn a_browser_tells_when_it_may_not_watch_and_when_nobody_is_there() {
 }
 
 /// What comes from outside is text, wherever it comes from.
-fn whatever_is_told_is_text(browser: &mut Browser, page: &StatusPage) {
+fn external_text_is_escaped(browser: &mut Browser, page: &StatusPage) {
     let error = std::io::Error::other(EVIL);
     page.events().tell(|| Event::ServiceError {
         error: &error,
@@ -334,7 +334,7 @@ fn it_fits_a_phone_and_the_night(browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn on_a_port_of_its_own_it_outlives_the_write_deadline() {
+async fn page_on_its_own_port_outlives_the_write_deadline() {
     let shutdown = Shutdown::new().signals(false).lame_duck(ms(50));
     let handle = shutdown.handle();
     let page = StatusPage::new(&handle);
@@ -396,7 +396,7 @@ async fn until_in_flight(handle: &Handle, count: usize) {
 }
 
 #[tokio::test]
-async fn a_request_is_named_as_it_came_with_its_route() {
+async fn request_is_listed_with_its_route() {
     let mut public = Public::start().await;
     let path = r#"/users/"\'{}|^/report"#;
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -423,7 +423,7 @@ async fn a_request_is_named_as_it_came_with_its_route() {
 }
 
 #[tokio::test]
-async fn a_hundred_are_named_and_the_rest_counted() {
+async fn hundred_requests_are_listed_and_the_rest_counted() {
     let mut public = Public::start().await;
     for number in 0..103 {
         let request = format!("GET /users/{number}/report HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -451,7 +451,7 @@ async fn a_hundred_are_named_and_the_rest_counted() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_misses_what_was_and_nothing_is_kept_for_him() {
+async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
     let handle = Shutdown::new().signals(false).handle();
     let page = StatusPage::new(&handle);
     // Sockets that are soon full.

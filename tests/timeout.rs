@@ -71,7 +71,7 @@ fn grpc_request(server: &Server, path: &str, timeout: &str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn an_http1_connection_goes_on_after_a_503() {
+async fn http1_connection_continues_after_a_503() {
     let server = server(TimeoutLayer::new(AFTER)).await;
     let mut client = server.connect().await;
     let read = "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";
@@ -90,7 +90,7 @@ async fn an_http1_connection_goes_on_after_a_503() {
 }
 
 #[tokio::test]
-async fn a_gateway_says_504_and_json_to_who_wants_it() {
+async fn gateway_answers_504_and_json_on_request() {
     let server = server(TimeoutLayer::new(AFTER).gateway()).await;
     let mut client = server.connect().await;
     let asked = "GET /never HTTP/1.1\r\nhost: a\r\naccept: application/json\r\n\r\n";
@@ -105,7 +105,7 @@ async fn a_gateway_says_504_and_json_to_who_wants_it() {
 }
 
 #[tokio::test]
-async fn an_http1_body_out_of_time_is_seen_to_be_incomplete() {
+async fn late_http1_body_is_visibly_incomplete() {
     let server = server(TimeoutLayer::new(AFTER).whole_response()).await;
     let mut client = server.connect().await;
     client.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -120,7 +120,7 @@ async fn an_http1_body_out_of_time_is_seen_to_be_incomplete() {
 }
 
 #[tokio::test]
-async fn to_the_head_a_body_takes_all_the_time_it_wants() {
+async fn head_timeout_does_not_limit_the_body() {
     let server = server(TimeoutLayer::new(AFTER)).await;
     let mut client = server.connect().await;
     client.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -129,7 +129,7 @@ async fn to_the_head_a_body_takes_all_the_time_it_wants() {
 }
 
 #[tokio::test]
-async fn an_http2_body_out_of_time_resets_its_stream_and_no_other() {
+async fn late_http2_body_resets_only_its_stream() {
     let layer = TimeoutLayer::new(AFTER).whole_response();
     let layer = layer.per_request(|head| (head.uri.query() == Some("off")).then(RouteTimeout::off));
     let server = server(layer).await;
@@ -177,7 +177,7 @@ async fn an_http2_body_out_of_time_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_that_waits_no_longer_is_told_trailers_only() {
+async fn late_grpc_call_gets_trailers_only() {
     let server = server(TimeoutLayer::new(LIMIT)).await;
     let (mut client, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -202,7 +202,7 @@ async fn a_grpc_client_that_waits_no_longer_is_told_trailers_only() {
 }
 
 #[tokio::test]
-async fn a_grpc_body_out_of_time_ends_with_trailers() {
+async fn late_grpc_body_ends_with_trailers() {
     let server = server(TimeoutLayer::new(AFTER).whole_response()).await;
     let (mut client, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -292,7 +292,7 @@ async fn over_h2(
 }
 
 #[tokio::test]
-async fn the_timeout_that_tonics_client_sets_is_kept_by_the_server() {
+async fn server_keeps_the_timeout_of_tonics_client() {
     let (server, left) = stuck(TimeoutLayer::new(LIMIT)).await;
     let (client, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -311,7 +311,7 @@ async fn the_timeout_that_tonics_client_sets_is_kept_by_the_server() {
 }
 
 #[tokio::test]
-async fn the_servers_time_is_deadline_exceeded_to_tonics_channel() {
+async fn server_timeout_is_deadline_exceeded_for_tonics_channel() {
     let (server, left) = stuck(TimeoutLayer::new(AFTER)).await;
     let uri = format!("http://{}", server.addr);
     let channel = tonic::transport::Endpoint::from_shared(uri).unwrap();
@@ -331,7 +331,7 @@ async fn the_servers_time_is_deadline_exceeded_to_tonics_channel() {
 }
 
 #[tokio::test]
-async fn an_axum_route_has_its_own_time_by_its_matched_path() {
+async fn axum_route_has_its_own_timeout_by_matched_path() {
     use axum::extract::{MatchedPath, Path};
     use axum::{Router, routing::get};
     async fn wait(Path(wait): Path<u64>) -> &'static str {

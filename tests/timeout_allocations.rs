@@ -55,7 +55,7 @@ fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
 
 /// One test, because the count is the process's.
 #[tokio::test]
-async fn the_layer_allocates_nothing() {
+async fn timeout_layer_allocates_nothing() {
     let on = TimeoutLayer::new(Duration::from_secs(10));
     let function = |_: &http::request::Parts| Some(RouteTimeout::after(Duration::from_secs(5)));
     for (name, layer) in [

@@ -162,7 +162,7 @@ impl AsyncWrite for CutWhileReading {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_cut_in_the_middle_of_a_read_is_not_missed() {
+async fn cut_during_a_read_is_not_missed() {
     let shutdown = Shutdown::new().signals(false).drain(LIMIT);
     let race = Arc::new(Race {
         armed: AtomicBool::new(false),
@@ -200,7 +200,7 @@ async fn a_cut_in_the_middle_of_a_read_is_not_missed() {
 // === life ===
 
 #[tokio::test]
-async fn an_upgraded_connection_is_a_stream_and_counts_until_it_is_dropped() {
+async fn upgraded_connection_counts_until_it_is_dropped() {
     let (app, mut ends) = echo();
     let server = Setup::new().start(app).await;
     let mut stream = upgrade(&server).await;
@@ -215,7 +215,7 @@ async fn an_upgraded_connection_is_a_stream_and_counts_until_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn bytes_that_came_with_the_request_are_the_streams() {
+async fn bytes_behind_the_request_belong_to_the_stream() {
     let (app, _ends) = echo();
     let server = Setup::new().start(app).await;
     let mut client = server.connect().await;
@@ -233,7 +233,7 @@ async fn bytes_that_came_with_the_request_are_the_streams() {
 }
 
 #[tokio::test]
-async fn no_deadline_of_http_touches_an_upgraded_connection() {
+async fn upgraded_connection_has_no_http_deadlines() {
     let (app, _ends) = echo();
     let timeouts = Timeouts::none()
         .read_header(ms(150))
@@ -251,7 +251,7 @@ async fn no_deadline_of_http_touches_an_upgraded_connection() {
 }
 
 #[tokio::test]
-async fn the_transport_can_be_had_back() {
+async fn transport_can_be_taken_back() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let app = upgrading(move |io| {
         let tell = tell.clone();
@@ -277,7 +277,7 @@ async fn the_transport_can_be_had_back() {
 }
 
 #[tokio::test]
-async fn closing_the_write_side_first_loses_nothing_of_what_comes() {
+async fn closing_the_write_side_first_loses_no_input() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let sent = Arc::new(Notify::new());
     let wait = sent.clone();
@@ -306,7 +306,7 @@ async fn closing_the_write_side_first_loses_nothing_of_what_comes() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_nobody_takes_is_a_closed_connection() {
+async fn unclaimed_upgrade_closes_the_connection() {
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
     let app = layer.layer(app(|request: Request<RequestBody>| async move {
@@ -328,7 +328,7 @@ async fn an_upgrade_that_nobody_takes_is_a_closed_connection() {
 // === the drain ===
 
 #[tokio::test]
-async fn an_upgraded_connection_is_waited_for() {
+async fn upgraded_connection_is_waited_for() {
     let (app, mut ends) = echo();
     let mut server = Setup::new().start(app).await;
     let mut stream = upgrade(&server).await;
@@ -391,12 +391,12 @@ async fn is_cut_and_named(connections: usize) {
 }
 
 #[tokio::test]
-async fn at_the_deadline_it_is_cut_and_named() {
+async fn upgraded_connection_is_cut_at_the_deadline_and_reported() {
     is_cut_and_named(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_the_deadline_they_all_are_cut_and_named() {
+async fn upgraded_connections_are_cut_at_the_deadline_and_reported() {
     is_cut_and_named(60).await;
 }
 
@@ -433,7 +433,7 @@ async fn both_halves_of_a_cut_connection_fail() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_that_its_owner_forgot_holds_nobody_up() {
+async fn forgotten_upgraded_connection_delays_no_one() {
     let (keep, mut kept) = mpsc::unbounded_channel();
     let app = upgrading(move |io| {
         let keep = keep.clone();
@@ -585,7 +585,7 @@ mod websocket {
     }
 
     #[tokio::test]
-    async fn told_it_says_good_bye() {
+    async fn notified_tunnel_closes_itself() {
         for lame_duck in [ms(300), Duration::ZERO] {
             let mut service = start(true, lame_duck, ms(5_000)).await;
             let mut stream = service.connect().await;
@@ -603,7 +603,7 @@ mod websocket {
     }
 
     #[tokio::test]
-    async fn it_is_waited_for() {
+    async fn tunnel_is_waited_for() {
         let mut service = start(false, Duration::ZERO, ms(5_000)).await;
         let stream = service.connect().await;
         service.handle.drain_now();
@@ -619,7 +619,7 @@ mod websocket {
     }
 
     #[tokio::test]
-    async fn deaf_it_is_cut_and_named() {
+    async fn tunnel_that_ignores_the_drain_is_cut_and_reported() {
         let mut service = start(false, Duration::ZERO, ms(300)).await;
         let mut stream = service.connect().await;
         service.handle.drain_now();
@@ -638,7 +638,7 @@ mod websocket {
     }
 
     #[tokio::test]
-    async fn many_are_told_at_once() {
+    async fn many_tunnels_are_notified_at_once() {
         let service = start(true, ms(200), ms(300)).await;
         let mut streams = Vec::new();
         for _ in 0..20 {

@@ -97,7 +97,7 @@ async fn server() -> Server {
 }
 
 #[tokio::test]
-async fn nothing_behind_a_body_that_did_not_end_exactly_is_served() {
+async fn bytes_behind_an_inexact_body_are_not_served() {
     let server = server().await;
     for tail in TAILS {
         for way in WAYS {
@@ -120,7 +120,7 @@ async fn nothing_behind_a_body_that_did_not_end_exactly_is_served() {
 }
 
 #[tokio::test]
-async fn what_follows_a_body_that_ended_exactly_is_served() {
+async fn request_behind_an_exact_body_is_served() {
     let server = server().await;
     for body in [
         "0\r\n\r\n",
@@ -158,7 +158,7 @@ async fn what_follows_a_body_that_ended_exactly_is_served() {
 
 /// Trailers are read and handed on, but what came as trailers may have been a request.
 #[tokio::test]
-async fn a_request_with_trailers_is_the_last_of_its_connection() {
+async fn request_with_trailers_is_the_last_of_its_connection() {
     let service = app(|request: Request<RequestBody>| async move {
         let body = request.into_body().collect().await.unwrap();
         let trailer = body.trailers().and_then(|all| all.get("x")).cloned();
@@ -244,7 +244,7 @@ fn mutate(input: &mut Vec<u8>, dice: &mut Dice) {
 
 /// The short round of the fuzz target, with the same inputs each time.
 #[test]
-fn the_server_reads_what_the_reference_reads() {
+fn server_reads_what_the_reference_reads() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)

@@ -56,7 +56,7 @@ fn service() -> App {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_is_seen_to_be_incomplete_on_http1() {
+async fn failed_body_is_visibly_incomplete_on_http1() {
     let server = Server::start(Timeouts::default(), service()).await;
     for path in ["/fails", "/panics"] {
         for request in [
@@ -82,7 +82,7 @@ async fn a_body_that_breaks_is_seen_to_be_incomplete_on_http1() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_is_seen_to_be_incomplete_in_an_accept_loop_of_ones_own() {
+async fn failed_body_is_visibly_incomplete_in_an_own_accept_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let connections = Connections::new(Timeouts::default(), Limits::default()).unwrap();
@@ -104,7 +104,7 @@ async fn a_body_that_breaks_is_seen_to_be_incomplete_in_an_accept_loop_of_ones_o
 }
 
 #[tokio::test]
-async fn what_breaks_on_http2_ends_its_stream_only() {
+async fn http2_failure_ends_only_its_stream() {
     let server = Server::start(Timeouts::default(), service()).await;
     let (mut sender, connection, _heard) = h2_connect(server.addr).await;
     tokio::spawn(connection);
@@ -138,7 +138,7 @@ async fn what_breaks_on_http2_ends_its_stream_only() {
 }
 
 #[tokio::test]
-async fn a_panic_is_named_as_why_its_connection_closed() {
+async fn panic_is_the_reported_close_reason() {
     let server = Server::start(Timeouts::default(), service()).await;
     for path in ["/call", "/handler", "/panics"] {
         let mut client = server.connect().await;

@@ -27,7 +27,7 @@ const INVALID: &[&[u8]] = &[
 ];
 
 #[tokio::test]
-async fn an_invalid_host_is_refused_on_every_version_of_http1() {
+async fn invalid_host_is_refused_on_every_version_of_http1() {
     let noting = Noting::start().await;
     for version in ["1.0", "1.1"] {
         for host in INVALID {
@@ -51,7 +51,7 @@ async fn an_invalid_host_is_refused_on_every_version_of_http1() {
 }
 
 #[tokio::test]
-async fn a_valid_host_is_served() {
+async fn valid_host_is_served() {
     let noting = Noting::start().await;
     for host in [
         "a",
@@ -75,7 +75,7 @@ async fn a_valid_host_is_served() {
 
 /// RFC 9112, 3.2.2 has the target win; a `Host` that says something else may have been believed before.
 #[tokio::test]
-async fn an_absolute_target_and_host_must_agree() {
+async fn absolute_target_and_host_must_agree() {
     let noting = Noting::start().await;
     for (target, host) in [
         ("http://a/x", "a"),
@@ -123,7 +123,7 @@ fn get<'a>(authority: Option<&'a [u8]>, hosts: &[&'a [u8]]) -> Vec<(&'a str, &'a
 }
 
 #[tokio::test]
-async fn http2_names_one_host_too() {
+async fn http2_request_needs_exactly_one_host() {
     let noting = Noting::start().await;
     let ok: &[Named] = &[
         (Some(b"a"), &[]),

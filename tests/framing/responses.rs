@@ -257,7 +257,7 @@ async fn wrong_framing_is_corrected_on_http2() {
 
 /// A stream of unknown length that belies its `Content-Length` is broken off, where the client sees it.
 #[tokio::test]
-async fn a_stream_that_belies_its_length_is_broken_off() {
+async fn stream_with_a_wrong_length_is_broken_off() {
     let server = Server::start(Timeouts::default(), service()).await;
     for answer in [
         "200 hel,lo content-length=4",
@@ -293,7 +293,7 @@ async fn a_stream_that_belies_its_length_is_broken_off() {
 }
 
 #[tokio::test]
-async fn what_is_right_stays_as_it_is() {
+async fn correct_framing_is_left_alone() {
     let server = Server::start(Timeouts::default(), service()).await;
     for (answer, has) in [
         ("200 full content-length=5", "content-length: 5"),
@@ -375,7 +375,7 @@ async fn head_has_no_body_and_keeps_its_length() {
 
 /// One truth: what closes says `close`, what is kept says `keep-alive` to a client of HTTP/1.0.
 #[tokio::test]
-async fn an_http10_connection_is_kept_or_closed_as_it_is_told() {
+async fn http10_connection_header_matches_what_the_server_does() {
     let server = Server::start(Timeouts::default(), service()).await;
     for (answer, connection) in [
         ("200 full", "keep-alive"),
@@ -405,7 +405,7 @@ async fn an_http10_connection_is_kept_or_closed_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_tunnel_s_answer_has_no_length() {
+async fn tunnel_answer_has_no_length() {
     let server = Server::start(Timeouts::default(), service()).await;
     for answer in [
         "200 full content-length=5",
@@ -432,7 +432,7 @@ async fn a_tunnel_s_answer_has_no_length() {
 }
 
 #[tokio::test]
-async fn bodies_of_a_head_are_collected_by_nobody() {
+async fn unfinished_body_does_not_delay_a_head_response() {
     // A body that never ends is no reason to wait for it.
     let service = app(|_: Request<RequestBody>| async {
         let (sender, body) = channel();

@@ -7,7 +7,7 @@ use crate::support::*;
 use crate::wire::{H2Answer, Noting, h2_ask};
 
 #[tokio::test]
-async fn a_target_of_no_form_of_its_method_is_refused() {
+async fn target_that_does_not_fit_its_method_is_refused() {
     let noting = Noting::start().await;
     for line in [
         "GET a:443",
@@ -48,7 +48,7 @@ async fn a_target_of_no_form_of_its_method_is_refused() {
 }
 
 #[tokio::test]
-async fn a_target_that_fits_is_served() {
+async fn target_that_fits_its_method_is_served() {
     let noting = Noting::start().await;
     for (line, seen) in [
         ("OPTIONS *", "OPTIONS * a 0"),
@@ -67,7 +67,7 @@ async fn a_target_that_fits_is_served() {
 }
 
 #[tokio::test]
-async fn http2_targets_fit_their_method_too() {
+async fn http2_targets_must_fit_their_method() {
     let noting = Noting::start().await;
     let ask = |method: &'static str, path: &'static [u8], scheme: &'static [u8]| {
         let headers: [(&str, &[u8]); 4] = [
@@ -112,7 +112,7 @@ async fn http2_targets_fit_their_method_too() {
 
 /// Bytes behind a CONNECT were meant for the tunnel.
 #[tokio::test]
-async fn a_refused_connect_ends_its_connection() {
+async fn refused_connect_ends_its_connection() {
     let app = app(
         |request: http::Request<lameduck::serve::RequestBody>| async move {
             match *request.method() {
@@ -138,7 +138,7 @@ async fn a_refused_connect_ends_its_connection() {
 /// RFC 9112, 6.1: a server that does not understand a transfer coding must not serve the request, and one that
 /// is there twice can be undone in two ways.
 #[tokio::test]
-async fn the_one_transfer_coding_is_chunked() {
+async fn only_chunked_transfer_coding_is_accepted() {
     let noting = Noting::start().await;
     let body = "\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let te = "transfer-encoding: ";
@@ -174,7 +174,7 @@ async fn the_one_transfer_coding_is_chunked() {
 }
 
 #[tokio::test]
-async fn a_connect_has_no_body() {
+async fn connect_has_no_body() {
     let noting = Noting::start().await;
     for framing in [
         "content-length: 5\r\n\r\nhello",

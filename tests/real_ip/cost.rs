@@ -107,7 +107,7 @@ fn resolution_allocates_nothing() {
 }
 
 #[test]
-fn a_request_allocates_nothing_where_the_server_tells_of_its_connections() {
+fn request_with_connection_info_allocates_nothing() {
     let answer = |request: Request<()>| {
         drop(request);
         ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())))
@@ -147,7 +147,7 @@ fn a_request_allocates_nothing_where_the_server_tells_of_its_connections() {
 }
 
 #[test]
-fn the_work_is_linear() {
+fn resolution_time_is_linear() {
     // What would be quadratic is tried in sizes at which that takes minutes.
     let big = 512 << 10;
     let hostile: [&[u8]; 8] = [

@@ -66,7 +66,7 @@ fn resolve(row: &Value, config: &Value) -> (Option<IpAddr>, &'static str) {
 }
 
 #[test]
-fn what_all_agree_on() {
+fn resolver_agrees_with_all_implementations() {
     for row in rows("agreed", 80) {
         let expected = row["expect"].as_str().map(|text| ip(text).to_canonical());
         assert_eq!(resolve(row, row).0, expected, "{row}");
@@ -74,7 +74,7 @@ fn what_all_agree_on() {
 }
 
 #[test]
-fn what_they_differ_about_is_decided() {
+fn disagreements_are_decided() {
     let decisions = DECISIONS["disputed"].as_array().unwrap();
     let mut decisions: BTreeMap<_, _> = decisions
         .iter()
@@ -92,7 +92,7 @@ fn what_they_differ_about_is_decided() {
 }
 
 #[test]
-fn forwarded_is_read_as_rfc_7239_has_it() {
+fn forwarded_follows_rfc_7239() {
     let resolver =
         Resolver::new(TrustedProxies::from(ip("10.0.0.1"))).header(ClientIpHeader::Forwarded);
     let decisions = DECISIONS["forwarded"].as_object().unwrap();
@@ -121,7 +121,7 @@ fn forwarded_is_read_as_rfc_7239_has_it() {
 }
 
 #[test]
-fn networks_hold_what_they_hold() {
+fn networks_contain_their_addresses() {
     // Names of sockets and files, and addresses with leading zeros, are none to us: nobody can be asked
     // about them, and so nobody is trusted.
     let mut no_addresses = 0;

@@ -107,7 +107,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn anything_is_answered(header in header(), lines in vec(bytes(), 0..4), hops in 0..4usize) {
+    fn every_header_resolves(header in header(), lines in vec(bytes(), 0..4), hops in 0..4usize) {
         let mut headers = HeaderMap::new();
         for line in &lines {
             headers.append(header.name().clone(), HeaderValue::from_bytes(line).unwrap());
@@ -131,7 +131,7 @@ proptest! {
     /// A chain of proxies, each of which appends the address that it was called from to whatever a client
     /// sent: the client's address is found, and never one that it sent.
     #[test]
-    fn a_client_cannot_choose_its_address(
+    fn client_cannot_choose_its_address(
         forwarded in any::<bool>(),
         sent in vec(sent(), 0..3),
         client in client_ip(),
@@ -164,7 +164,7 @@ proptest! {
 
     /// A hop that cannot be read: nothing to its left is ever taken.
     #[test]
-    fn the_walk_ends_at_what_cannot_be_read(
+    fn walk_ends_at_an_unreadable_hop(
         unreadable in prop::sample::select(&["unknown", "_x", "10.1", "010.0.0.1", "0x0a000001", "for", "1.1.1.1:", "a\u{fe}"][..]),
         proxies in vec(trusted_ip(), 0..5),
         styles in vec((0..8u8, any::<bool>()), 6),
@@ -184,7 +184,7 @@ proptest! {
     /// Networks: the sorted and joined ones hold what the written ones hold, and are shown so that they
     /// can be read again.
     #[test]
-    fn networks_hold_what_was_written(
+    fn joined_networks_contain_what_was_written(
         nets in vec((any::<u32>(), 0..=32u8), 0..12),
         asked in vec(any::<u32>(), 20),
     ) {

@@ -12,7 +12,7 @@ use tower::{Layer, service_fn};
 use super::support::Setup;
 
 #[tokio::test]
-async fn the_server_tells_the_peer_and_the_proxy_the_client() {
+async fn server_names_the_peer_and_the_proxy_the_client() {
     for (layer, expected) in [
         (
             RealIpLayer::new("loopback".parse().unwrap()),

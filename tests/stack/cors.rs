@@ -22,7 +22,7 @@ fn from_a_page(method: Method) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn outside_of_the_stack_preflights_are_not_counted_and_refusals_can_be_read() {
+async fn cors_outside_the_stack_leaves_preflights_uncounted_and_refusals_readable() {
     let lifecycle = Lifecycle::new();
     lifecycle.advance(Phase::Ready);
     let stack =

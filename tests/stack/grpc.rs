@@ -80,12 +80,12 @@ async fn by_lameduck(stack: Stack) -> Place {
 }
 
 #[tokio::test]
-async fn tonic_by_its_own_server() {
+async fn tonic_on_its_own_server() {
     promises(by_tonic, real_ip_by_tonic).await;
 }
 
 #[tokio::test]
-async fn tonic_routes_by_lameduck_serve() {
+async fn tonic_routes_on_lameduck_serve() {
     promises(by_lameduck, |layer| layer).await;
 }
 

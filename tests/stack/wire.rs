@@ -51,7 +51,7 @@ fn strict() -> Stack {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_is_nobodys_body_and_has_no_deadline() {
+async fn upgraded_connection_has_no_body_limit_or_deadline() {
     let server = start(strict()).await;
     let mut client = server.connect().await;
     let upgrade = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
@@ -70,7 +70,7 @@ async fn an_upgraded_connection_is_nobodys_body_and_has_no_deadline() {
 }
 
 #[tokio::test]
-async fn an_http2_tunnel_neither() {
+async fn http2_tunnel_has_no_body_limit_or_deadline() {
     let server = start(strict()).await;
     let (sender, connection, _heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -93,7 +93,7 @@ async fn an_http2_tunnel_neither() {
 
 /// A body that was sent after one of these heads would be taken for the next answer.
 #[tokio::test]
-async fn answers_without_a_body_have_none_on_the_wire() {
+async fn bodiless_answers_send_no_body() {
     let lifecycle = Lifecycle::new();
     let limit = RateLimitLayer::new(Quota::per_hour(8)).unwrap();
     let stack = lameduck::stack(&lifecycle).rate_limit(limit);

@@ -14,7 +14,7 @@ use support::{
 };
 
 #[test]
-fn the_admin_port_tells_more_and_is_there_to_the_end() {
+fn admin_port_shows_details_and_serves_to_the_end() {
     let mut redis = Redis::start();
     let service = Service::start_ready(&[
         ("REDIS_URL", &redis.url),
@@ -68,7 +68,7 @@ fn the_admin_port_tells_more_and_is_there_to_the_end() {
 }
 
 #[test]
-fn each_request_has_one_line_with_its_id() {
+fn each_request_has_one_log_line_with_its_id() {
     let service = Service::start_ready(&[("TRUSTED_PROXIES", "loopback")]);
     let mut client = Client::connect(service.address).expect("a connection");
     client
@@ -107,7 +107,7 @@ fn each_request_has_one_line_with_its_id() {
 }
 
 #[test]
-fn probes_have_no_line_and_are_not_measured() {
+fn probes_are_neither_logged_nor_measured() {
     let service = Service::start_ready(&[]);
     client::get(service.address, "/healthz").expect("an answer");
     client::get(service.address, "/").expect("an answer");
@@ -131,7 +131,7 @@ fn healthcheck(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn a_container_without_a_shell_checks_itself() {
+fn healthcheck_command_probes_its_own_service() {
     let service = Service::start(&[("STARTUP_DELAY", "1s")]);
     assert_eq!(healthcheck(&service, &[]).0, Some(0), "alive");
     let (code, told) = healthcheck(&service, &["/readyz"]);
@@ -143,7 +143,7 @@ fn a_container_without_a_shell_checks_itself() {
 }
 
 #[test]
-fn a_taken_admin_port_is_an_error_and_off_is_off() {
+fn taken_admin_port_is_an_error_and_off_disables_it() {
     let service = Service::start(&[("ADMIN_PORT", "off"), ("LAME_DUCK", "off")]);
     let port = service.address.port().to_string();
     let (code, told) = refused(&[("PORT", "0"), ("ADMIN_PORT", &port)]);
@@ -156,7 +156,7 @@ fn a_taken_admin_port_is_an_error_and_off_is_off() {
 }
 
 #[test]
-fn a_web_page_reads_nothing_from_the_admin_port() {
+fn web_pages_cannot_read_the_admin_port() {
     let service = Service::start_ready(&[]);
     for path in ["/", "/snapshot", "/metrics"] {
         for (header, status) in [

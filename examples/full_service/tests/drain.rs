@@ -21,7 +21,7 @@ const LONG_LAME_DUCK: [(&str, &str); 3] = [
 ];
 
 #[test]
-fn a_lame_duck_is_not_ready_but_serves() {
+fn lame_duck_serves_but_is_not_ready() {
     let service = Service::start_ready(&LAME_DUCK);
     let mut open = Client::connect(service.address).expect("a connection");
     assert_eq!(open.get("/").expect("an answer").head.status, 200);
@@ -52,7 +52,7 @@ fn a_lame_duck_is_not_ready_but_serves() {
 }
 
 #[test]
-fn a_request_in_flight_is_finished() {
+fn request_in_flight_is_finished() {
     let service = Service::start_ready(&[("LAME_DUCK", "1ms")]);
     let mut slow = Client::connect(service.address).expect("a connection");
     let mut stream = Client::connect(service.address).expect("a connection");
@@ -71,7 +71,7 @@ fn a_request_in_flight_is_finished() {
 }
 
 #[test]
-fn while_draining_new_work_is_refused_and_probes_are_not() {
+fn drain_refuses_new_work_but_answers_probes() {
     let service = Service::start_ready(&[("LAME_DUCK", "1ms")]);
     let connect = || Client::connect(service.address).expect("a connection");
     // Idle since before the signal, as in the pool of a client.
@@ -102,7 +102,7 @@ fn while_draining_new_work_is_refused_and_probes_are_not() {
 }
 
 #[test]
-fn sse_ends_itself_with_a_last_event() {
+fn sse_ends_at_the_drain_with_a_last_event() {
     let service = Service::start_ready(&LAME_DUCK);
     let mut client = Client::connect(service.address).expect("a connection");
     client.send_get("/sse").expect("sent");
@@ -120,7 +120,7 @@ fn sse_ends_itself_with_a_last_event() {
 }
 
 #[test]
-fn the_websocket_is_told_1001() {
+fn websocket_is_closed_with_1001() {
     let service = Service::start_ready(&LAME_DUCK);
     let url = format!("ws://{}/ws", service.address);
     let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
@@ -138,7 +138,7 @@ fn the_websocket_is_told_1001() {
 }
 
 #[test]
-fn a_websocket_client_that_does_not_answer_holds_nobody() {
+fn unresponsive_websocket_client_does_not_delay_the_exit() {
     let service = Service::start_ready(&LAME_DUCK);
     let url = format!("ws://{}/ws", service.address);
     let (socket, _) = tungstenite::connect(url).expect("an upgrade");
@@ -149,7 +149,7 @@ fn a_websocket_client_that_does_not_answer_holds_nobody() {
 }
 
 #[test]
-fn the_stop_signals_of_all_platforms_are_one() {
+fn all_stop_signals_drain() {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let service = Service::start_ready(&[("LAME_DUCK", "700ms")]);
         service.signal(Signal::HUP);
@@ -164,7 +164,7 @@ fn the_stop_signals_of_all_platforms_are_one() {
 }
 
 #[test]
-fn a_signal_during_the_start_is_obeyed() {
+fn signal_during_the_start_is_obeyed() {
     let service = Service::start(&[("STARTUP_DELAY", "10m"), ("LAME_DUCK", "off")]);
     service.signal(Signal::TERM);
     let ended = service.ended();
@@ -174,7 +174,7 @@ fn a_signal_during_the_start_is_obeyed() {
 }
 
 #[test]
-fn a_log_that_is_not_read_holds_nothing_up() {
+fn unread_log_delays_nothing() {
     let service = Unread::start(&[("LAME_DUCK", "50ms"), ("DRAIN_TIMEOUT", "5s")]);
     let mut client = Client::connect(service.address).expect("a connection");
     // Some 300 bytes each: a pipe holds 64 KiB, and the buffer 1 MiB.
@@ -188,7 +188,7 @@ fn a_log_that_is_not_read_holds_nothing_up() {
 }
 
 #[test]
-fn a_second_signal_cuts_at_once_and_the_report_names_what() {
+fn second_signal_cuts_and_the_report_names_the_cut() {
     let service = Service::start_ready(&LONG_LAME_DUCK);
     let mut client = Client::connect(service.address).expect("a connection");
     client.send_get("/stream?n=2&ms=60000").expect("sent");
@@ -211,7 +211,7 @@ fn a_second_signal_cuts_at_once_and_the_report_names_what() {
 }
 
 #[test]
-fn a_request_over_the_drain_deadline_is_cut_and_named() {
+fn request_past_the_drain_deadline_is_cut_and_reported() {
     let service = Service::start_ready(&[("LAME_DUCK", "1ms"), ("DRAIN_TIMEOUT", "500ms")]);
     let mut client = Client::connect(service.address).expect("a connection");
     client.send_get("/stream?n=100&ms=1000").expect("sent");

@@ -26,7 +26,7 @@ fn whoami(service: &Service, headers: &str) -> Value {
 }
 
 #[test]
-fn nobody_is_trusted_unless_told() {
+fn no_proxy_is_trusted_by_default() {
     let service = Service::start_ready(&[]);
     assert_eq!(
         whoami(&service, "x-forwarded-for: 203.0.113.7\r\n"),
@@ -35,7 +35,7 @@ fn nobody_is_trusted_unless_told() {
 }
 
 #[test]
-fn a_trusted_proxy_names_the_client() {
+fn trusted_proxy_names_the_client() {
     let service = Service::start_ready(&[("TRUSTED_PROXIES", "loopback, 10.0.0.0/8")]);
     for (headers, answer) in [
         ("", ["127.0.0.1", "no_header"]),
@@ -54,7 +54,7 @@ fn a_trusted_proxy_names_the_client() {
 }
 
 #[test]
-fn the_header_is_the_one_that_was_chosen() {
+fn only_the_configured_header_counts() {
     let service = Service::start_ready(&[
         ("TRUSTED_PROXIES", "loopback"),
         ("CLIENT_IP_HEADER", "forwarded"),
@@ -64,7 +64,7 @@ fn the_header_is_the_one_that_was_chosen() {
 }
 
 #[test]
-fn the_rate_limit_counts_by_client_and_not_the_probes() {
+fn rate_limit_counts_each_client_and_ignores_probes() {
     let service = Service::start_ready(&[("RATE_LIMIT", "2/h"), ("TRUSTED_PROXIES", "loopback")]);
     let mut client = Client::connect(service.address).expect("a connection");
     let mut ask = |address: &str| {
@@ -90,7 +90,7 @@ fn the_rate_limit_counts_by_client_and_not_the_probes() {
 }
 
 #[test]
-fn a_body_over_the_limit_is_refused() {
+fn oversized_body_is_refused() {
     let service = Service::start_ready(&[("BODY_LIMIT", "1KiB")]);
     let mut client = Client::connect(service.address).expect("a connection");
     let head = "POST /echo HTTP/1.1\r\nhost: test\r\ncontent-length: 1025\r\n\r\n";
@@ -103,7 +103,7 @@ fn a_body_over_the_limit_is_refused() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_answered() {
+fn slow_request_gets_503() {
     let service = Service::start_ready(&[("REQUEST_TIMEOUT", "100ms")]);
     let mut client = Client::connect(service.address).expect("a connection");
     let answer = client.get("/slow?ms=30000").expect("an answer");
@@ -113,7 +113,7 @@ fn a_request_that_takes_too_long_is_answered() {
 }
 
 #[test]
-fn two_instances_share_a_quota_through_redis_and_live_without_it() {
+fn two_instances_share_a_quota_through_redis_and_survive_its_loss() {
     let mut redis = Redis::start();
     let instances = [(); 2].map(|()| {
         Service::start_ready(&[

@@ -55,7 +55,7 @@ fn metrics_and_rules_pass_promtool() {
 }
 
 #[test]
-fn a_drain_under_load_as_prometheus_saw_it() {
+fn prometheus_records_a_drain_under_load() {
     // Prometheus first, so that it sees the service start.
     let admin = free_address();
     let prometheus = Prometheus::start("drain", admin);
@@ -175,7 +175,7 @@ fn every_query_of_the_dashboard_gives_data(prometheus: &Prometheus) {
 }
 
 #[test]
-fn who_scrapes_never_holds_the_end_up() {
+fn slow_scraper_does_not_delay_the_exit() {
     let service = Service::start_ready(&[("LAME_DUCK", "50ms"), ("LAST_SCRAPE", "300ms")]);
     let scrape = client::get(service.admin(), "/metrics").expect("metrics");
     assert_eq!(scrape.head.status, 200);

@@ -11,7 +11,7 @@ use support::{
 use tungstenite::Message;
 
 #[test]
-fn the_short_routes_answer_on_one_connection() {
+fn short_routes_answer_on_one_connection() {
     let service = Service::start_ready(&[]);
     let mut client = Client::connect(service.address).expect("a connection");
 
@@ -37,7 +37,7 @@ fn the_short_routes_answer_on_one_connection() {
 }
 
 #[test]
-fn echo_gives_back_the_body_and_its_type() {
+fn echo_returns_the_body_and_its_type() {
     let service = Service::start_ready(&[]);
     let mut client = Client::connect(service.address).expect("a connection");
 
@@ -53,7 +53,7 @@ fn echo_gives_back_the_body_and_its_type() {
 }
 
 #[test]
-fn echo_does_not_wait_for_the_whole_body() {
+fn echo_streams_before_the_body_is_whole() {
     let service = Service::start_ready(&[]);
     let mut client = Client::connect(service.address).expect("a connection");
 
@@ -71,7 +71,7 @@ fn echo_does_not_wait_for_the_whole_body() {
 }
 
 #[test]
-fn big_is_as_long_as_it_says() {
+fn big_response_matches_its_length() {
     let service = Service::start_ready(&[]);
     let answer = client::get(service.address, "/big?mb=3").expect("an answer");
     assert_eq!(answer.head.header("content-length"), Some("3145728"));
@@ -80,7 +80,7 @@ fn big_is_as_long_as_it_says() {
 }
 
 #[test]
-fn stream_comes_in_chunks() {
+fn stream_arrives_in_chunks() {
     let service = Service::start_ready(&[]);
     let mut client = Client::connect(service.address).expect("a connection");
 
@@ -109,7 +109,7 @@ fn sse_outlives_the_write_timeout() {
 }
 
 #[test]
-fn the_websocket_echoes() {
+fn websocket_echoes() {
     let service = Service::start_ready(&[]);
     let url = format!("ws://{}/ws", service.address);
     let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
@@ -124,7 +124,7 @@ fn the_websocket_echoes() {
 }
 
 #[test]
-fn the_websocket_outlives_the_deadlines_of_requests() {
+fn websocket_outlives_request_deadlines() {
     let service = Service::start_ready(&[
         ("READ_TIMEOUT", "200ms"),
         ("WRITE_TIMEOUT", "200ms"),
@@ -139,14 +139,14 @@ fn the_websocket_outlives_the_deadlines_of_requests() {
 }
 
 #[test]
-fn a_get_without_an_upgrade_is_told_so() {
+fn get_without_an_upgrade_is_refused() {
     let service = Service::start_ready(&[]);
     let answer = client::get(service.address, "/ws").expect("an answer");
     assert_eq!(answer.head.status, 400);
 }
 
 #[test]
-fn a_frame_that_is_too_large_is_refused_by_its_head() {
+fn oversized_frame_is_refused_by_its_head() {
     let service = Service::start_ready(&[]);
     let url = format!("ws://{}/ws", service.address);
     let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
@@ -160,7 +160,7 @@ fn a_frame_that_is_too_large_is_refused_by_its_head() {
 }
 
 #[test]
-fn a_websocket_client_that_has_gone_is_found_out() {
+fn vanished_websocket_client_is_detected() {
     let service = Service::start_ready(&[("WEBSOCKET_IDLE", "300ms")]);
     let url = format!("ws://{}/ws", service.address);
     let (mut alive, _) = tungstenite::connect(&url).expect("an upgrade");

@@ -38,7 +38,7 @@ fn budgets_that_do_not_fit_name_the_number_to_change() {
 }
 
 #[test]
-fn help_is_asked_for_and_a_wrong_argument_is_an_error() {
+fn help_prints_usage_and_a_wrong_argument_is_an_error() {
     for (argument, code) in [("--help", 0), ("--helth", 2)] {
         let told = command(&[]).arg(argument).output().expect("an output");
         assert_eq!(told.status.code(), Some(code));
@@ -52,7 +52,7 @@ fn help_is_asked_for_and_a_wrong_argument_is_an_error() {
 }
 
 #[test]
-fn a_service_that_is_starting_answers_but_is_not_ready() {
+fn starting_service_answers_but_is_not_ready() {
     let service = Service::start(&[("STARTUP_DELAY", "1s")]);
 
     let alive = client::get(service.address, "/healthz").expect("an answer");
@@ -70,7 +70,7 @@ fn a_service_that_is_starting_answers_but_is_not_ready() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error_not_a_panic() {
+fn taken_port_is_an_error_not_a_panic() {
     let first = Service::start(&[]);
     let port = first.address.port().to_string();
     let (code, told) = refused(&[("HOST", "127.0.0.1"), ("PORT", &port)]);
