@@ -1,4 +1,4 @@
-//! Accepting: what goes wrong there, and what must not follow from it.
+//! Accept errors, and the limits of their consequences.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const EMFILE: i32 = 24;
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n";
 
-/// Gives what it was told to give, and then nothing more.
+/// A listener that returns a fixed list of results, and then waits for ever.
 struct Scripted(VecDeque<io::Result<DuplexStream>>);
 
 impl Listener for Scripted {
@@ -38,7 +38,7 @@ fn app() -> Router {
     Router::new().route("/", get(|| async { "hello" }))
 }
 
-/// The accept errors that were told, with their pauses.
+/// The accept errors that were reported, with their pauses.
 fn told() -> (Events, Arc<Mutex<Vec<Option<Duration>>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = told.clone();
@@ -118,8 +118,8 @@ async fn connection_broken_in_the_queue_costs_no_pause() {
     assert!(server.await.unwrap().unwrap().is_clean());
 }
 
-/// The real thing, in a process of its own: with a handful of file descriptors, more connections than
-/// that. Those that do not fit wait, and are served when others have gone.
+/// Runs in a process of its own with a handful of file descriptors and more connections than that. Connections that do
+/// not fit wait, and are served when others have closed.
 #[cfg(target_os = "linux")]
 #[test]
 fn process_without_descriptors_serves_waiting_clients_later() {
@@ -158,7 +158,7 @@ fn process_without_descriptors_serves_waiting_clients_later() {
     let mut clients: Vec<_> = (0..80)
         .map(|_| TcpStream::connect(&addr).unwrap())
         .collect();
-    // Served in the order of their coming: each that ends makes room for one that waits.
+    // Connections are served in the order of arrival: each that ends makes room for one that waits.
     for client in &mut clients {
         client
             .set_read_timeout(Some(Duration::from_secs(10)))
@@ -204,7 +204,7 @@ fn serve_for_the_parent() {
     });
 }
 
-/// An accept loop of one's own, whose connections follow a shutdown that no server of `serve` drives.
+/// The connections of an own accept loop follow a shutdown that no server of `serve` drives.
 #[tokio::test]
 async fn own_accept_loop_drains_and_reports_its_connections() {
     use lameduck::serve::Connections;

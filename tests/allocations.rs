@@ -1,4 +1,4 @@
-//! What a request costs of the heap: nothing in the layers, and nothing for a refusal.
+//! Heap allocations of a request: none in the layers, and none for a refusal.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -23,14 +23,14 @@ fn answer(request: Request<()>) -> Answer {
     ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
 }
 
-/// The allocations of one call from request to the end of its body, on a thread of its own count; the
-/// request's own are made before.
+/// Counts the allocations of one call from request to the end of its body, on a thread of its own; the request's own
+/// are made before.
 fn allocations<S, B>(service: &mut S) -> usize
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes, Error = Infallible>,
 {
-    // Its bytes are shared already, as those of a head that was read from a socket are.
+    // The bytes are shared already, as those of a head read from a socket are.
     let request = Request::get(Uri::from_static("/a/path"))
         .header("host", "here")
         .header("user-agent", "test")
@@ -55,13 +55,13 @@ where
     region.change().allocations
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn layers_and_their_refusals_allocate_nothing() {
     let lifecycle = Lifecycle::new();
     let drain = DrainLayer::new(&lifecycle).without_extension();
     let mut service = InFlightLayer::new().layer(drain.layer(service_fn(answer)));
-    // The first request makes the registry's room.
+    // The first request allocates the registry's slots.
     allocations(&mut service);
     assert_eq!(allocations(&mut service), 0, "a request that passes");
 

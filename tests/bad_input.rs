@@ -1,5 +1,5 @@
-//! Bad input gets a clear error or the right status, and leaves nothing behind: after every case the
-//! server answers a good request, no connection is left, and the drain has nothing to wait for.
+//! Bad input gets a clear error or the right status, and leaves nothing behind: after every case the server answers a
+//! good request, no connection is left, and the drain has nothing to wait for.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -21,13 +21,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Never to be taken for a request.
+/// Bytes that must never be read as a request.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
-/// What is discarded of an unread body, so that the connection can be used again.
+/// The most that the server discards of an unread body to reuse the connection.
 const DISCARD: usize = 256 * 1024;
 
-/// A server whose handlers note what reaches them.
+/// A server whose handlers record what reaches them.
 struct Bed {
     server: Server,
     seen: Seen,
@@ -43,7 +43,7 @@ impl Bed {
         Bed { server, seen }
     }
 
-    /// For a paused clock.
+    /// Starts the server in memory, for a paused clock.
     async fn in_memory(timeouts: Timeouts) -> Bed {
         let seen = Seen::default();
         let setup = Setup::new().timeouts(timeouts);
@@ -59,7 +59,7 @@ impl Bed {
         self.server.connect().await
     }
 
-    /// What comes of a connection that sends this, whether or not all of it is taken.
+    /// Sends `bytes` on a new connection and returns how it ended, even if not all was accepted.
     async fn tell(&self, bytes: impl AsRef<[u8]>) -> Ending {
         let mut client = self.connect().await;
         let _ = client.try_send(bytes).await;
@@ -161,12 +161,12 @@ fn chunked(path: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body.as_ref()].concat()
 }
 
-/// So many bytes of nothing but requests.
+/// Returns `length` bytes of pipelined requests.
 fn requests(length: usize) -> Vec<u8> {
     SMUGGLED.bytes().cycle().take(length).collect()
 }
 
-/// One answer with this status that says `Connection: close`, and then the end.
+/// Asserts one answer with this status and `Connection: close`, and then the end.
 #[track_caller]
 fn assert_refused(ending: &Ending, status: u16, what: &str) {
     let text = ending.text();
@@ -236,7 +236,7 @@ async fn malformed_request_line_gets_400() {
         let ending = bed.tell(bytes).await;
         assert_refused(&ending, 400, what);
         assert_time(ending.at, Duration::ZERO);
-        // The same on a connection that has been good.
+        // A connection with a good request before it ends the same way.
         let mut client = bed.connect().await;
         assert_eq!(client.ask(NEXT).await.status, 200);
         client.send(bytes).await;
@@ -261,11 +261,11 @@ async fn oversized_head_gets_431() {
     let head = format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n");
     assert_refused(&bed.tell(head).await, 414, "a long path");
 
-    // One that never ends, from a client that does not look before it has sent 5 MB of it.
+    // A head that never ends, from a client that does not read before it has sent 5 MB.
     let endless = format!("GET / HTTP/1.1\r\nx-endless: {}", "a".repeat(5_000_000));
     assert_refused(&bed.tell(endless).await, 431, "an endless header");
 
-    // Up to the limit all is well.
+    // Heads up to the limit are served.
     let fits = "a".repeat(1900);
     let mut client = bed.connect().await;
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {fits}\r\n\r\n");
@@ -331,7 +331,7 @@ async fn trickling_heads_are_ended_and_delay_no_one() {
     for client in 0..40 {
         let mut slow = bed.connect().await;
         trickles.spawn(async move {
-            // Half of them ask first; their deadline begins with the next request.
+            // Half of the clients send a request first; their deadline begins with the next one.
             if client % 2 == 0 {
                 assert_eq!(slow.ask(NEXT).await.status, 200);
                 slow.mark();
@@ -353,7 +353,7 @@ async fn trickling_heads_are_ended_and_delay_no_one() {
     bed.finish().await;
 }
 
-/// It ended, and nothing was said; a byte that met the end on its way makes a reset of it.
+/// Asserts that the connection ended without an answer. A byte that crosses the close turns it into a reset.
 #[track_caller]
 fn assert_silent(ending: &Ending) {
     assert_ne!(ending.how, How::StillOpen);
@@ -363,14 +363,14 @@ fn assert_silent(ending: &Ending) {
 #[tokio::test]
 async fn empty_lines_do_not_extend_deadlines() {
     let bed = Bed::with(Timeouts::none().read_header(ms(300)).idle(ms(700))).await;
-    // Never a request.
+    // No request ever follows.
     let fresh = async {
         let mut client = bed.connect().await;
         let ending = client.drip("\r\n".repeat(20), ms(50)).await;
         assert_silent(&ending);
         assert_time(ending.at, ms(300));
     };
-    // After a request; it is parked meanwhile.
+    // The lines follow a request; the connection is parked meanwhile.
     let idle = async {
         let mut client = bed.connect().await;
         assert_eq!(client.ask(NEXT).await.status, 200);
@@ -379,7 +379,7 @@ async fn empty_lines_do_not_extend_deadlines() {
         assert_silent(&ending);
         assert_time(ending.at, ms(700));
     };
-    // Before a request they do no harm either.
+    // Empty lines before a request do no harm.
     let good = async {
         let mut client = bed.connect().await;
         for _ in 0..3 {
@@ -416,7 +416,7 @@ async fn invalid_content_length_is_refused() {
             format!("POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{SMUGGLED}");
         assert_refused(&bed.tell(request).await, 400, length);
     }
-    // Larger than hyper's own numbers.
+    // The length is larger than hyper's own integers.
     let request = format!(
         "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{SMUGGLED}",
         u64::MAX
@@ -437,11 +437,11 @@ async fn invalid_content_length_is_refused() {
 async fn absurd_content_length_is_not_waited_for() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let absurd = usize::try_from(i64::MAX).unwrap();
-    // Unread: answered at once, and the connection closes.
+    // The body is unread: the answer comes at once, and the connection closes.
     let ending = bed.tell(post("/refuse", absurd, SMUGGLED)).await;
     assert_refused(&ending, 413, "unread");
     assert_time(ending.at, Duration::ZERO);
-    // Read: until the deadline.
+    // The body is read: the wait lasts until the deadline.
     let ending = bed.tell(post("/read", absurd, SMUGGLED)).await;
     assert_refused(&ending, 200, "read");
     assert!(
@@ -454,8 +454,8 @@ async fn absurd_content_length_is_not_waited_for() {
     bed.finish().await;
 }
 
-/// RFC 9112, 6.1: a server may go by the chunks alone, and must close after the answer, so that a proxy
-/// that went by the length cannot be made to take one request for two.
+/// RFC 9112, 6.1: a server may use the chunks alone, and must close after the answer, so that a proxy that used the
+/// length cannot be made to read one request as two.
 #[tokio::test]
 async fn chunks_override_a_length_and_the_connection_closes() {
     let bed = Bed::with(Timeouts::default()).await;
@@ -469,7 +469,7 @@ async fn chunks_override_a_length_and_the_connection_closes() {
             let ending = bed.tell(&request).await;
             assert_refused(&ending, 200, &request);
             assert_eq!(ending.answer().text(), format!("n={seen}"), "{request:?}");
-            // Unread it comes to the same.
+            // An unread body has the same result.
             let ending = bed.tell(request.replace("/read", "/ignore")).await;
             assert_refused(&ending, 200, &request);
             asked += 2;
@@ -522,11 +522,11 @@ async fn malformed_chunks_end_the_connection() {
     ];
     for (what, body) in cases {
         let body = format!("{body}{SMUGGLED}");
-        // Read: the handler sees that it broke, and what it says is said.
+        // The body is read: the handler sees the error, and its answer is sent.
         let ending = bed.tell(chunked("/read", &body)).await;
         assert_refused(&ending, 200, what);
         assert!(ending.answer().text().contains("broke off"), "{what}");
-        // Unread: it breaks while it is discarded.
+        // The body is unread: the error occurs while it is discarded.
         let ending = bed.tell(chunked("/ignore", &body)).await;
         assert_refused(&ending, 200, what);
     }
@@ -540,7 +540,7 @@ async fn bytes_after_an_oversized_body_are_no_request() {
     let bed = Bed::with(Timeouts::default()).await;
     let more = requests(10_000);
     let body = [requests(1_000_000), more.clone()].concat();
-    // In chunks nobody knows where it ends.
+    // The end of a chunked body is not known.
     let chunk = [b"8000\r\n", &requests(0x8000)[..], b"\r\n"].concat();
     let chunks = [chunk.repeat(20), b"0\r\n\r\n".to_vec(), more].concat();
     for path in ["/refuse", "/half"] {
@@ -549,7 +549,7 @@ async fn bytes_after_an_oversized_body_are_no_request() {
         let ending = bed.tell(chunked(path, &chunks)).await;
         assert_refused(&ending, 413, path);
     }
-    // It is dropped when the answer is out, which then could not say that the connection closes.
+    // The body is dropped after the answer, which therefore could not announce the close.
     for request in [post("/hold", 1_000_000, &body), chunked("/hold", &chunks)] {
         let ending = bed.tell(request).await;
         assert_eq!((ending.how, ending.answer().status), (How::Fin, 200));
@@ -562,7 +562,7 @@ async fn bytes_after_an_oversized_body_are_no_request() {
 async fn bytes_after_a_timed_out_body_are_no_request() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let late = requests(50_000);
-    // While it is read by the handler: it hears of it, and its answer is sent.
+    // The handler reads the body: it gets the error, and its answer is sent.
     let read = async {
         let mut client = bed.connect().await;
         let answer = client.ask(post("/read", 50_000, "abc")).await;
@@ -576,7 +576,7 @@ async fn bytes_after_a_timed_out_body_are_no_request() {
         assert_eq!(ending.text(), "");
         assert_ne!(ending.how, How::StillOpen);
     };
-    // While it is discarded: the answer is out already.
+    // The server discards the body: the answer has been sent already.
     let discarded = async {
         let mut client = bed.connect().await;
         let answer = client.ask(post("/ignore", 50_000, "abc")).await;
@@ -588,7 +588,7 @@ async fn bytes_after_a_timed_out_body_are_no_request() {
         let ending = client.read_until_close().await;
         assert_eq!(ending.text(), "");
     };
-    // While someone holds it and does nothing.
+    // A task holds the body and does not read it.
     let held = async {
         let mut client = bed.connect().await;
         assert_eq!(client.ask(post("/hold", 50_000, "abc")).await.status, 200);
@@ -602,7 +602,7 @@ async fn bytes_after_a_timed_out_body_are_no_request() {
     bed.finish().await;
 }
 
-/// Whose fault it was is told: the client's, that did not send, and not the service's.
+/// The status blames the client, which did not send, and not the service.
 #[tokio::test]
 async fn service_error_caused_by_a_late_body_gets_408() {
     let good = Seen::default();
@@ -684,8 +684,7 @@ async fn bytes_after_the_last_answer_are_no_request() {
     bed.finish().await;
 }
 
-/// A client that pipelines goes on asking while it is answered for the last time; that must not turn
-/// the end into a reset.
+/// A pipelining client goes on sending during its last answer; that must not turn the close into a reset.
 #[tokio::test]
 async fn pipelining_client_reads_the_last_answer() {
     let bed = Bed::with(Timeouts::default()).await;
@@ -719,13 +718,13 @@ async fn small_unread_body_is_discarded_and_the_connection_reused() {
     let mut asked = 0;
     for path in ["/ignore", "/refuse", "/none", "/half"] {
         for length in [1, SMUGGLED.len(), 1000, 65_536, DISCARD] {
-            // At once, and while the answer is on its way or read already.
+            // The rest arrives at once, or while the answer is being sent or is read already.
             let body = requests(length);
             let whole = post(path, length, &body);
             let head = whole.len() - length;
             for cut in [whole.len(), head, head + length / 2] {
                 client.send(&whole[..cut]).await;
-                // What waits for 100 bytes gets them before it can answer.
+                // A handler that waits for 100 bytes gets them before it answers.
                 let early = cut < whole.len() && (path != "/half" || cut - head >= 100);
                 if early {
                     let answer = client.read_response().await;
@@ -747,8 +746,8 @@ async fn small_unread_body_is_discarded_and_the_connection_reused() {
     bed.finish().await;
 }
 
-/// The end of a body that is discarded and the next head come in one piece: discarding ends with its
-/// own body, and the next request has its own, unread or late.
+/// The end of a discarded body and the next head arrive in one segment: discarding stops at the end of its own body,
+/// and the next request has its own body, unread or late.
 #[tokio::test]
 async fn request_behind_a_discarded_body_keeps_its_own_body() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
@@ -765,7 +764,7 @@ async fn request_behind_a_discarded_body_keeps_its_own_body() {
         client.send(behind).await;
     }
     assert_eq!(client.read_response().await.text(), "ok");
-    // The read deadline of what stands behind it is its own, too.
+    // The read deadline of the request behind it is its own, too.
     let behind = [SMUGGLED.as_bytes(), &post("/read", length, "abc")].concat();
     client.mark();
     client.send(behind).await;
@@ -777,8 +776,8 @@ async fn request_behind_a_discarded_body_keeps_its_own_body() {
     bed.finish().await;
 }
 
-/// Whatever the handlers do with their bodies, and however requests are cut into pieces on their way:
-/// each answer is the one to its request, and no body is taken for one.
+/// Whatever the handlers do with their bodies, and however requests are split: each answer belongs to its request, and
+/// no body is read as a request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_in_pieces_are_answered_in_order() {
     let bed = Bed::with(Timeouts::default()).await;
@@ -793,7 +792,7 @@ async fn requests_in_pieces_are_answered_in_order() {
         answered += count;
         closed += usize::from(early);
     }
-    // Those whose unread chunks had not all come when the answer did.
+    // These are requests whose unread chunks had not all arrived when the answer was sent.
     assert!(closed < 100 && answered > 1000, "{answered} {closed}");
     assert_eq!(bed.seen().len(), answered);
     bed.finish().await;
@@ -812,14 +811,14 @@ impl Dice {
     }
 }
 
-/// How many requests were answered, and whether the server closed before the last one.
+/// Returns how many requests were answered, and whether the server closed before the last one.
 async fn in_pieces(mut client: Raw, mut dice: Dice) -> (usize, bool) {
     let mut wire = Vec::new();
     let mut expected = Vec::new();
     for _ in 0..30 {
         let length = dice.below(300);
         let path = ["/ignore", "/read", "/refuse", "/half", "/elsewhere"][dice.below(5)];
-        // What is left unread in chunks may close the connection; most are by length.
+        // Unread chunks may close the connection; most bodies have a length.
         let by_chunks = path == "/read" && dice.below(2) == 0 || dice.below(20) == 0;
         if by_chunks && length > 0 {
             wire.extend(chunked(path, format!("{length:x}\r\n")));
@@ -848,7 +847,7 @@ async fn in_pieces(mut client: Raw, mut dice: Dice) -> (usize, bool) {
                 tokio::time::sleep(ms(1)).await;
             }
         }
-        // The server says the rest and closes.
+        // The server sends the rest and closes.
         let _ = writer.shutdown().await;
     };
     let mut said = Vec::new();
@@ -876,7 +875,7 @@ async fn small_unread_chunks_are_discarded_and_the_connection_reused() {
         let answer = client.ask(chunked(path, &chunks)).await;
         assert!(!answer.closes(), "{path}: {answer:?}");
         assert_eq!(client.ask(NEXT).await.status, 200);
-        // The next request in the same breath.
+        // The next request is in the same segment.
         let both = [&chunked(path, &chunks)[..], NEXT.as_bytes()].concat();
         let answer = client.ask(both).await;
         assert!(!answer.closes(), "{path}: {answer:?}");
@@ -935,7 +934,7 @@ async fn sending_client_reads_its_early_answer() {
         let (addr, body) = (bed.server.addr, body.clone());
         clients.spawn(async move {
             let mut client_io = Raw::connect(addr).await;
-            // By length and by chunks; some read while they send, as a browser does not.
+            // Bodies have a length or chunks; some clients read while they send, as a browser does not.
             let path = if client % 4 < 2 { "/refuse" } else { "/half" };
             match client % 2 {
                 0 => client_io.send(post(path, body.len(), "")).await,
@@ -963,7 +962,7 @@ async fn sending_client_reads_its_early_answer() {
     bed.finish().await;
 }
 
-/// A phone's upload takes longer than a moment; it is read away as long as it keeps coming.
+/// A phone's upload takes longer than half a second; the server reads it as long as it keeps arriving.
 #[tokio::test]
 async fn slow_sending_client_reads_its_early_answer() {
     let bed = Bed::with(Timeouts::default()).await;
@@ -991,7 +990,7 @@ async fn lingering_for_a_silent_client_is_bounded() {
     let mut client = bed.connect().await;
     assert!(client.ask(post("/refuse", 5_000_000, "abc")).await.closes());
     client.mark();
-    // It stays, and neither sends nor hangs up.
+    // The client stays, and neither sends nor closes.
     bed.server.until_open(0).await;
     assert!(client.elapsed() < ms(1400), "{:?}", client.elapsed());
     drop(client);
@@ -1006,14 +1005,14 @@ async fn expect_continue_body_is_not_waited_for_after_a_refusal() {
             "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\nexpect: 100-continue\r\n\r\n"
         )
     };
-    // The final answer comes without a 100; whether the client then sends the body cannot be known, so
-    // the connection closes, small as the body may be.
+    // The final answer comes without a 100. Whether the client then sends the body is unknown, so the connection closes
+    // however small the body is.
     for length in [5, 5_000_000] {
         let ending = bed.tell(head("/refuse", length)).await;
         assert_refused(&ending, 413, "unread");
         assert_time(ending.at, Duration::ZERO);
     }
-    // A client that sends it nevertheless.
+    // A client sends the body nevertheless.
     let body = requests(5_000_000);
     let mut request = head("/refuse", body.len()).into_bytes();
     request.extend_from_slice(&body);
@@ -1079,7 +1078,7 @@ async fn h2_garbage_after_the_preface_gets_goaway() {
     bed.finish().await;
 }
 
-/// A GOAWAY that names an error.
+/// Asserts a GOAWAY that names an error.
 #[track_caller]
 fn assert_goaway(ending: &Ending, what: &str) {
     let frames = frames(&ending.bytes);
@@ -1096,7 +1095,7 @@ async fn h2_half_a_preface_has_the_header_deadline() {
     let bed = Bed::with(Timeouts::none().read_header(ms(400))).await;
     let at_once = async {
         let ending = bed.tell(&PREFACE[..20]).await;
-        // It could still have been either protocol's; the older one is answered.
+        // The bytes could still be either protocol's; the refusal is in HTTP/1.
         assert_refused(&ending, 408, "half a preface");
         assert_time(ending.at, ms(400));
     };
@@ -1121,7 +1120,7 @@ async fn h2_silence_after_the_preface_ends_the_connection() {
     let silent = async |bytes: Vec<u8>| {
         let ending = bed.tell(&bytes).await;
         assert_ne!(ending.how, How::StillOpen);
-        // The idle deadline, and a second for an acknowledgement that does not come.
+        // The idle deadline passes, and a second for an acknowledgement that does not come.
         assert!(ending.at <= ms(1300 + 400), "{:?}", ending.at);
     };
     tokio::join!(
@@ -1151,7 +1150,7 @@ async fn h2_status(answer: ResponseFuture) -> u16 {
     answer.expect("an answer").status().as_u16()
 }
 
-/// The connection answers one more request, and ends without an error.
+/// Asserts that the connection answers one more request, and ends without an error.
 async fn h2_still_good(
     mut sender: SendRequest<Bytes>,
     connection: JoinHandle<Result<(), h2::Error>>,
@@ -1188,7 +1187,7 @@ async fn h2_unread_body_is_stopped_and_the_connection_reused() {
     for (path, stream) in [("/refuse", 1), ("/half", 3), ("/refuse", 5)] {
         let request = Request::post(format!("http://a{path}")).body(()).unwrap();
         let (answer, mut body) = sender.send_request(request, false).unwrap();
-        // More than fits the windows: it is sent as the server takes it.
+        // The body exceeds the windows: it is sent as the server takes it.
         body.send_data(Bytes::from(requests(5_000_000)), false)
             .unwrap();
         let answer = within(LIMIT, "an answer", answer).await.expect("an answer");
@@ -1225,7 +1224,7 @@ async fn h2_body_with_a_wrong_length_ends_only_its_stream() {
 
 // === settings that cannot be meant ===
 
-/// What a server says that does not start.
+/// Returns the error of a server that does not start.
 async fn refusal(timeouts: Timeouts, limits: Limits, shutdown: Shutdown) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serve = lameduck::serve(listener, app(|_| async { reply(200, "ok") }))
@@ -1319,7 +1318,7 @@ async fn invalid_limits_are_refused() {
     }
 }
 
-/// Durations that no clock can add: refused, or as good as for ever, but never a panic.
+/// Durations that overflow any clock are refused, or mean for ever, but never panic.
 #[tokio::test]
 async fn extreme_durations_do_not_panic() {
     for limits in [
@@ -1368,7 +1367,7 @@ async fn budgets_over_the_grace_are_refused() {
         "{text}"
     );
 
-    // Too large to be added up.
+    // The durations overflow when added.
     let shutdown = Shutdown::new()
         .drain(Duration::MAX)
         .lame_duck(Duration::MAX)
@@ -1380,7 +1379,7 @@ async fn budgets_over_the_grace_are_refused() {
     );
 }
 
-/// Whoever follows the advice has a server that starts.
+/// A server configured by the advice starts.
 #[tokio::test]
 async fn advice_about_budgets_works() {
     let secs = Duration::from_secs;
@@ -1396,7 +1395,7 @@ async fn advice_about_budgets_works() {
         assert!(text.ends_with("or lower drain to 19s"), "{text}");
     }
     assert!(check(secs(19), secs(30)).is_ok());
-    // Where the grace is as absurd there is nothing to advise.
+    // A grace as absurd gets no advice.
     for drain in [secs(1 << 40), Duration::MAX] {
         let text = check(drain, Duration::MAX).unwrap_err().to_string();
         assert!(text.contains(&format!("drain {drain:?}")), "{text}");
@@ -1407,7 +1406,7 @@ async fn advice_about_budgets_works() {
     }
 }
 
-/// A drain that is longer than any clock can count is an error or without an end, but never a panic.
+/// A drain longer than any clock can count is an error or endless, but never a panic.
 #[tokio::test]
 async fn extreme_budget_is_refused_or_served() {
     let long = Duration::from_secs(u64::MAX / 8);
@@ -1430,7 +1429,7 @@ async fn extreme_budget_is_refused_or_served() {
     }
 }
 
-/// RFC 9112, 3.2: no `Host`, or two of them, is 400, and the service is not called.
+/// RFC 9112, 3.2: no `Host`, or two of them, gets 400, and the service is not called.
 #[tokio::test]
 async fn request_needs_exactly_one_host() {
     for (request, status) in [

@@ -23,14 +23,14 @@ const LIMIT_BYTES: usize = 100_000;
 const UPLOAD: usize = 5_000_000;
 const LONG: Duration = Duration::from_secs(60);
 
-/// What the handlers and the layer were asked.
+/// Counts the calls of the handlers and the layer.
 #[derive(Clone, Default)]
 struct Count {
     calls: Arc<AtomicUsize>,
     refused: Arc<AtomicUsize>,
 }
 
-/// An axum service with handlers of each kind, with the limit around it.
+/// Builds an axum service with handlers of each kind, and the limit around it.
 async fn start() -> (Server, Count) {
     let count = Count::default();
     let refused = count.refused.clone();
@@ -78,7 +78,7 @@ fn by_chunks(path: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n").into_bytes()
 }
 
-/// `length` bytes, `each` to a chunk.
+/// Returns `length` bytes in chunks of `each`.
 fn chunks(length: usize, each: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut left = length;
@@ -95,13 +95,13 @@ fn chunks(length: usize, each: usize) -> Vec<u8> {
 
 #[derive(Clone, Copy, Debug)]
 enum Reading {
-    /// Sends it all, then looks.
+    /// Sends everything, then reads.
     After,
-    /// Looks while it sends.
+    /// Reads while it sends.
     Meanwhile,
 }
 
-/// The status that a client reads who sends this; it goes on sending until it is all sent or it cannot.
+/// Returns the status that a client reads while it goes on sending, until everything is sent or sending fails.
 async fn upload(server: &Server, request: &[u8], reading: Reading) -> (Option<u16>, Vec<u8>) {
     let mut stream = server.connect().await.into_stream();
     let mut bytes = Vec::new();
@@ -196,7 +196,7 @@ async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
             assert_eq!(ours, !own, "{path}: {answer:?}");
             assert_eq!(count.refused.load(Relaxed), told + 1, "{path}");
 
-            // As long as is allowed: in chunks and by length.
+            // Bodies as long as the limit, in chunks and by length.
             let mut client = server.connect().await;
             client.send(by_chunks("/bytes")).await;
             client.send(chunks(LIMIT_BYTES, each)).await;
@@ -214,7 +214,7 @@ async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
     server.finish().await;
 }
 
-/// Inside of the router, where a route has its layer.
+/// The layer stands inside the router, around one route.
 #[tokio::test]
 async fn layer_fits_inside_a_router() {
     let app = router(&Count::default()).layer(BodyLimitLayer::new(LIMIT_BYTES as u64));
@@ -246,7 +246,7 @@ async fn client_waiting_for_100_continue_gets_413() {
     assert_eq!(count.calls.load(Relaxed), 0);
     drop(client);
 
-    // Within the limit it is told to go on.
+    // A body within the limit gets `100 Continue`.
     let mut client = server.connect().await;
     client
         .send(
@@ -260,8 +260,8 @@ async fn client_waiting_for_100_continue_gets_413() {
     server.finish().await;
 }
 
-/// The bytes behind a refused head are a body, whatever they look like; and what is behind that is not
-/// looked at, because the connection closes.
+/// The bytes behind a refused head are a body, whatever they look like; bytes behind that body are not read, because
+/// the connection closes.
 #[tokio::test]
 async fn bytes_after_a_refused_upload_are_no_request() {
     const REQUEST: &str = "POST /ignore HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
@@ -316,7 +316,7 @@ async fn http2_client_reads_the_head_while_it_sends() {
                                 break;
                             }
                         }
-                        // The server wants no more of it.
+                        // The server stops the upload.
                         _ => break,
                     }
                 }
@@ -402,7 +402,7 @@ async fn tonic_client_gets_resource_exhausted() {
         };
         let refused = within(LIMIT, "an answer", client.check(ask)).await;
         assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
-        // 5 bytes of gRPC's frame, 2 of the field's head.
+        // 5 bytes are gRPC's frame header, 2 the field's header.
         let ask = HealthCheckRequest {
             service: "x".repeat(9),
         };

@@ -1,4 +1,4 @@
-//! What the body limit costs of the heap: nothing where the length is known, and one flag where it is not.
+//! Heap allocations of the body limit: none for a known length, and one flag for an unknown one.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tower::{Layer, Service, service_fn};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// One frame, and a length that is told or not.
+/// A body of one frame, of known or unknown length.
 struct Upload {
     data: Bytes,
     told: bool,
@@ -44,7 +44,7 @@ impl Body for Upload {
     }
 }
 
-/// Reads the body, and does not care how that ends.
+/// Reads the body, and ignores how that ends.
 fn read(
     request: Request<BodyLimitBody<Upload>>,
 ) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
@@ -57,11 +57,11 @@ fn read(
 }
 
 std::thread_local! {
-    /// The handler's header map, which is the handler's own cost.
+    /// Returns the cost of the handler's own header map.
     static MAP: std::cell::Cell<Option<http::HeaderMap>> = const { std::cell::Cell::new(None) };
 }
 
-/// The allocations of one call from request to the end of the answer, and its status.
+/// Returns the allocations of one call from request to the end of the answer, and its status.
 fn call(layer: &BodyLimitLayer, length: usize, told: bool) -> (usize, u16) {
     let mut service = layer.layer(service_fn(read));
     let data = Bytes::from_static(&[b'x'; 64]).slice(..length);
@@ -85,7 +85,7 @@ fn call(layer: &BodyLimitLayer, length: usize, told: bool) -> (usize, u16) {
     (region.change().allocations, status)
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn known_length_allocates_nothing_and_unknown_length_one_flag() {
     let layer = BodyLimitLayer::new(32);
@@ -99,7 +99,7 @@ fn known_length_allocates_nothing_and_unknown_length_one_flag() {
     assert_eq!(call(&asked, 33, true), (0, 413), "asked and refused");
     assert_eq!(call(&BodyLimitLayer::off(), 64, false), (0, 200), "off");
     assert_eq!(call(&layer, 32, false), (1, 200), "a flag");
-    // The flag; `LengthLimitError` has no size, and boxes of it none either.
+    // The flag is the one allocation: `LengthLimitError` has no size, so its box has none.
     assert_eq!(call(&layer, 33, false), (1, 413), "cut, and answered for");
     let none = BodyLimitLayer::new(u64::MAX);
     assert_eq!(

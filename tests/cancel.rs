@@ -1,5 +1,5 @@
-//! Requests that do not end well: clients that vanish, handlers that panic, deadlines that pass,
-//! futures and bodies that are dropped anywhere. Every count comes back to 0.
+//! Requests that end early: clients that vanish, handlers that panic, deadlines that pass, futures and bodies that are
+//! dropped anywhere. Every count returns to 0.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -29,7 +29,7 @@ use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 const GET: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// How many of something there are.
+/// A counter of live values.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -72,7 +72,7 @@ fn counted(app: App) -> (impl lameduck::serve::App, InFlightHandle) {
     (layer.layer(app), handle)
 }
 
-/// Reads its request's body, or sends a body without an end.
+/// Builds a service that reads its request's body, or sends an endless one.
 fn reading_or_writing(handlers: &Count) -> App {
     let handlers = handlers.clone();
     app(move |request: Request<RequestBody>| {
@@ -105,7 +105,7 @@ fn reading_or_writing(handlers: &Count) -> App {
 
 // === clients that vanish ===
 
-/// Closes a connection in the polite way, or with a reset.
+/// Closes a connection in order, or by a reset.
 fn vanish(client: Raw, reset: bool) {
     let stream = client.into_stream();
     if reset {
@@ -232,7 +232,7 @@ async fn panic_ends_its_connection_and_not_the_service() {
         }
     });
     let (app, in_flight) = counted(app);
-    // One connection at a time: a panic gives its place back.
+    // The limit is one connection at a time: a panic frees its place.
     let limits = Limits::default().max_connections(1);
     let server = Setup::new().limits(limits).start(app).await;
     for path in ["/call", "/future", "/later", "/body"] {
@@ -275,7 +275,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number from 0 to below `end`.
+    /// Returns a number from 0 to below `end`.
     fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
@@ -285,7 +285,7 @@ impl Dice {
     }
 }
 
-/// Says what the seed was when a test fails.
+/// Prints the seed when a test fails.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -296,7 +296,7 @@ impl Drop for Seed {
     }
 }
 
-/// Pending as often as it is told.
+/// Stays pending for `times` polls.
 async fn pending(times: usize) {
     let mut left = times;
     poll_fn(|cx| match left {
@@ -389,7 +389,7 @@ fn thousand_random_drops_of_futures_and_bodies_leave_nothing() {
     let mut cx = Context::from_waker(Waker::noop());
     let mut drops = 0;
     while drops < 1_000 {
-        // A process's life: at some time within it the drain begins.
+        // The process lives for a while, and drains at some moment within it.
         let lifecycle = Lifecycle::new();
         let mut service = ServiceBuilder::new()
             .layer(layer.clone())
@@ -432,7 +432,7 @@ fn thousand_random_drops_of_futures_and_bodies_leave_nothing() {
                 }
                 _ => {}
             }
-            // A body may be over before it is dropped; never the other way round.
+            // A body may end before it is dropped, never the reverse.
             assert!(in_flight.count() >= running.len());
             assert!(in_flight.count() <= running.len() + answered.len());
             assert_eq!(in_flight.requests().len(), in_flight.count());
@@ -447,7 +447,7 @@ fn thousand_random_drops_of_futures_and_bodies_leave_nothing() {
     assert!(idle.as_mut().poll(&mut cx).is_ready());
 }
 
-/// Does one of many things, by the number in its path.
+/// Builds a service whose behaviour follows the number in the path.
 async fn any(request: Request<RequestBody>, bodies: Count) -> Response<Body> {
     let number = request.uri().path()[1..].parse().unwrap_or(0);
     let mut dice = Dice(number);
@@ -482,7 +482,7 @@ async fn any(request: Request<RequestBody>, bodies: Count) -> Response<Body> {
     Response::new(body)
 }
 
-/// Talks HTTP/1 for a while and hangs up wherever it is.
+/// Speaks HTTP/1 for a while and hangs up at any point.
 async fn hang_up_http1(addr: std::net::SocketAddr, mut dice: Dice) {
     let Ok(mut stream) = TcpStream::connect(addr).await else {
         panic!("the server does not accept");
@@ -528,7 +528,7 @@ async fn hang_up_http1(addr: std::net::SocketAddr, mut dice: Dice) {
     }
 }
 
-/// Opens some streams, and drops them and the connection wherever they are.
+/// Opens some streams, and drops them and the connection at any point.
 async fn hang_up_http2(addr: std::net::SocketAddr, mut dice: Dice) {
     let (sender, connection, _) = h2_connect(addr).await;
     let connection = tokio::spawn(connection);
@@ -651,7 +651,7 @@ async fn handler_moves_its_write_deadline() {
         assert!(at >= ms(from) && at < ms(to), "{path} at {at:?}");
         assert_eq!(answer.closes(), status == 503, "{path}");
         if status == 200 {
-            // The next request has the deadline of the settings again.
+            // The next request has the configured deadline again.
             assert_eq!(client.ask(GET).await.status, 200);
             client.mark();
             let answer = client.ask("GET /left HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -670,7 +670,7 @@ async fn handler_moves_its_write_deadline() {
     server.finish().await;
 }
 
-/// Answers with how reading the body ended.
+/// Answers with the result of reading the body.
 async fn how_it_was_read(request: Request<RequestBody>) -> Response<Body> {
     match request.into_body().collect().await {
         Ok(body) => reply(200, format!("{} bytes", body.to_bytes().len())),
@@ -746,7 +746,7 @@ async fn deadlines_handle_of_an_ended_request_affects_no_other() {
     assert_eq!(client.ask(GET).await.status, 200);
     let answer = client.ask("GET /second HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!((answer.status, answer.closes()), (200, false));
-    // Nor the idle connection.
+    // The idle connection is not affected either.
     kept.lock().unwrap().take().unwrap().set_write(ms(1));
     tokio::time::sleep(ms(50)).await;
     assert_eq!(client.ask(GET).await.status, 200);
@@ -813,7 +813,7 @@ async fn handler_that_does_not_read_is_no_client_stall() {
 
 const LARGE: usize = 12 * 1024 * 1024;
 
-/// A response that no socket's buffers hold.
+/// Builds a service whose response to `/large` exceeds the socket buffers.
 fn large() -> App {
     app(|request: Request<RequestBody>| async move {
         match request.uri().path() {
@@ -888,7 +888,7 @@ async fn stalled_downloader_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn pause_shorter_than_the_stall_limit_is_allowed() {
-    // The stall's time is counted anew with each byte, on a connection that is used again.
+    // The stall timer restarts with each byte, on a reused connection.
     let timeouts = Timeouts::none().read_stall(ms(200)).write_stall(ms(200));
     let setup = Setup::new().timeouts(timeouts);
     let server = setup.start_in_memory(app(how_it_was_read)).await;

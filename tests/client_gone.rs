@@ -23,16 +23,16 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long the handlers take that nobody waits for. A test that waited for one would fail.
+/// The duration of handlers that no client waits for; a test that waited for one would fail.
 const LONG: Duration = Duration::from_secs(60);
-/// What a gone client is to be noticed in, on a machine that is busy with other things too.
+/// The time within which a gone client must be noticed, with a margin for a busy machine.
 const SOON: Duration = Duration::from_secs(4);
 
-/// What a handler did.
+/// A step of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Did {
     Begin,
-    /// It was dropped before its answer was whole.
+    /// The handler was dropped before its answer was complete.
     Dropped,
     End,
 }
@@ -52,9 +52,9 @@ impl Drop for Running {
     }
 }
 
-/// Answers by the path: `/slow?MILLISECONDS`, where `read` reads the request's body first, `keep` keeps it unread,
-/// `body` asks for it only at the end; `/stream?MILLISECONDS` sends a piece at once and one then; `/sized` sends a
-/// half of what it has announced.
+/// Builds a service that answers by path: `/slow?MILLISECONDS`, where `read` reads the request's body first, `keep`
+/// keeps it unread, `body` polls it only at the end; `/stream?MILLISECONDS` sends a piece at once and one then;
+/// `/sized` sends half of its declared length.
 fn service() -> (App, mpsc::UnboundedReceiver<Did>) {
     let (told, did) = mpsc::unbounded_channel();
     let app = app(move |request: Request<RequestBody>| {
@@ -98,7 +98,7 @@ fn service() -> (App, mpsc::UnboundedReceiver<Did>) {
     (app, did)
 }
 
-/// A piece at once, another one after a pause.
+/// Returns a body with a piece at once and another one after a pause.
 struct Pieces {
     sent: usize,
     pause: Pin<Box<tokio::time::Sleep>>,
@@ -150,7 +150,7 @@ async fn next(did: &mut mpsc::UnboundedReceiver<Did>) -> Did {
 
 const HOST: &str = "host: a\r\n";
 
-/// Requests whose answer a client may not live to see, with what they are called.
+/// Named requests whose client may leave before the answer.
 fn requests(path: &str) -> Vec<(&'static str, String)> {
     let get = format!("GET {path} HTTP/1.1\r\n{HOST}\r\n");
     vec![
@@ -185,7 +185,7 @@ fn requests(path: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Requests that are not whole when their client leaves, or come in pieces.
+/// Requests that are incomplete when their client leaves, or arrive in pieces.
 fn halves(path: &str) -> Vec<(&'static str, String)> {
     vec![
         (
@@ -213,7 +213,7 @@ fn halves(path: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// hyper drops a body at the end of the length that its response declares.
+/// hyper drops a body once the declared length is written.
 #[tokio::test]
 async fn complete_response_is_not_counted_as_client_gone() {
     let (app, mut did) = service();
@@ -236,7 +236,7 @@ async fn complete_response_is_not_counted_as_client_gone() {
     server.finish().await;
 }
 
-/// What leaving looks like.
+/// The ways in which a client leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leave {
     Reset,
@@ -251,7 +251,7 @@ async fn leave(client: Raw, how: Leave) {
     drop(stream);
 }
 
-/// A client sends `request`, and leaves as soon as its handler runs: the handler is dropped.
+/// Asserts that the handler is dropped when its client leaves after sending `request`.
 async fn is_dropped(limits: Limits, what: &str, request: &str, how: Leave) {
     let (app, mut did) = service();
     let server = Setup::new().limits(limits).start(app).await;
@@ -350,7 +350,7 @@ async fn half_close_does_not_end_a_response() {
     server.finish().await;
 }
 
-/// What the server sends to a client that sends `request`, in the end without the date. `half_close`: once the
+/// Returns what the server sends to a client that sends `request`, in the end without the date. `half_close`: once the
 /// handler runs, or together with the request.
 async fn answered(server: &Server, request: &str, half_close: Option<Duration>) -> String {
     let mut client = server.connect().await;
@@ -376,7 +376,7 @@ async fn half_closed_client_gets_the_usual_answer() {
     let (app, _did) = service();
     let server = Setup::new().start(app).await;
     let mut cases = Vec::new();
-    // Before the probe, between its two parts, after it.
+    // The client half-closes before the probe, between its two parts, and after it.
     for path in [
         "/slow?20",
         "/read?140",
@@ -491,7 +491,7 @@ async fn probe_does_not_disturb_a_kept_connection() {
             .await;
         assert_eq!((answer.status, answer.closes()), (200, false));
     }
-    // Pipelined, and the last of them shuts.
+    // The requests are pipelined, and the last one half-closes.
     let request = format!("GET /slow?60 HTTP/1.1\r\n{HOST}\r\n");
     client.send(request.repeat(200)).await;
     client.finish_sending().await;
@@ -534,13 +534,13 @@ async fn half_close_policy_decides_between_answer_and_close() {
     let mut client = server.connect().await;
     client.send(&request).await;
     client.finish_sending().await;
-    // No byte before the answer.
+    // No byte precedes the answer.
     let mut first = [0; 64];
     let read = client.stream().read(&mut first).await.unwrap();
     assert!(first[..read].starts_with(b"HTTP/1.1 200 OK\r\n"));
     assert_eq!(next(&mut did).await, Did::Begin);
     assert_eq!(next(&mut did).await, Did::End);
-    // One that has closed runs on.
+    // A handler whose client has closed runs on.
     let mut client = server.connect().await;
     client.send(&request).await;
     assert_eq!(next(&mut did).await, Did::Begin);
@@ -564,7 +564,7 @@ async fn half_close_policy_decides_between_answer_and_close() {
 
 // === to the millisecond, over a transport in memory ===
 
-/// What a server says on its side of `io` while the client does `client`.
+/// Returns what the server does on its side of `io` while the client does `client`.
 async fn in_memory<R>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     client: impl Future<Output = R>,
@@ -604,8 +604,8 @@ async fn close_is_detected_after_100_ms() {
     }
 }
 
-/// A transport whose reads go on saying that there is no more, as TLS does after a `close_notify`; its peer is
-/// gone, and the second write says so.
+/// A transport whose reads keep returning end of file, as TLS does after a `close_notify`; the peer is gone, and the
+/// second write fails.
 struct Hidden {
     io: DuplexStream,
     written: usize,
@@ -657,7 +657,7 @@ async fn second_write_detects_a_reset_hidden_by_unread_data() {
     assert!(did[1].1 < ms(250), "{did:?}");
 }
 
-/// Takes as much at a time as it is told to.
+/// A transport that accepts a given number of bytes per write.
 struct Narrow(DuplexStream, usize);
 
 impl AsyncRead for Narrow {
@@ -689,8 +689,8 @@ impl AsyncWrite for Narrow {
     }
 }
 
-/// Whatever part of the first bytes the probe gets out, at whatever moment the handler answers, and in whatever
-/// pieces hyper's bytes go: the client reads one response.
+/// The client reads one response, whatever part of the first bytes the probe sends, whenever the handler answers, and
+/// however hyper's bytes are split.
 #[tokio::test(start_paused = true)]
 async fn probed_response_is_whole_however_it_is_split() {
     for room in 1..=12 {
@@ -730,7 +730,7 @@ async fn probed_response_is_whole_however_it_is_split() {
     }
 }
 
-/// A handler's response may carry another version than its request; one may begin with an error, or be cancelled.
+/// A handler's response may carry another version than its request, begin with an error, or be cancelled.
 #[tokio::test(start_paused = true)]
 async fn every_response_begins_as_the_probe_does() {
     let respond = app(|request: Request<RequestBody>| async move {
@@ -748,7 +748,7 @@ async fn every_response_begins_as_the_probe_does() {
     let connections = Connections::new(timeouts, Limits::default()).unwrap();
     for (path, begins) in [
         ("/", "HTTP/1.1 404 Not Found\r\n"),
-        // A version is the server's to say.
+        // The server decides the version.
         ("/old", "HTTP/1.1 404 Not Found\r\n"),
         ("/hang", "HTTP/1.1 503 Service Unavailable\r\n"),
     ] {
@@ -770,7 +770,7 @@ async fn every_response_begins_as_the_probe_does() {
 
 // === HTTP/2 ===
 
-/// A GET, spelt without HPACK's tables.
+/// Encodes a GET without HPACK's tables.
 fn h2_get(stream: u32, path: &str) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [

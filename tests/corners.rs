@@ -41,7 +41,7 @@ async fn busy_tunnel_does_not_affect_deadlines_of_other_streams() {
                 }
             });
         } else if hangs {
-            // In `call` itself, while the tunnel goes on in another thread.
+            // The deadline moves in `call` itself, while the tunnel continues on another thread.
             std::thread::sleep(ms(60));
         }
         async move {
@@ -115,7 +115,7 @@ async fn slowly_read_heads_are_whole_in_a_drain() {
         }
     };
     within(LIMIT, "all requests", all).await;
-    // Until nothing more goes through the socket.
+    // Fill the socket until it accepts no more.
     tokio::time::sleep(ms(300)).await;
     server.handle.drain_now();
     tokio::time::sleep(ms(1_500)).await;
@@ -164,7 +164,7 @@ async fn deadlines_handle_of_an_ended_request_does_not_affect_the_next_head() {
     let timeouts = Timeouts::none().read(ms(300));
     let server = Server::start(timeouts, app).await;
     let mut client = server.connect().await;
-    // The second time the connection is warm, and stays as it is.
+    // The second request finds the connection warm, and it stays so.
     assert_eq!(client.ask(GET).await.status, 200);
     assert_eq!(client.ask(GET).await.status, 200);
     client.send("POST /second HTTP/1.1\r\nhost: a\r\n").await;
@@ -222,7 +222,7 @@ async fn connection_may_move_to_another_task() {
     within(ms(2_000), "the deadline", task).await.unwrap();
 }
 
-/// A transport whose write side does not close at once, as that of TLS.
+/// A transport whose write side closes late, as TLS may.
 struct SlowToClose {
     io: tokio::io::DuplexStream,
     closing: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -277,7 +277,7 @@ async fn slowly_closing_transport_is_closed() {
     assert!(answer.ends_with(b"done"));
 }
 
-/// A body that moves the process to its drain when it is read.
+/// A body whose first read begins the drain.
 struct Drains(Option<Lifecycle>);
 
 impl http_body::Body for Drains {
@@ -354,7 +354,7 @@ fn signal(name: &str) {
     assert!(status.success(), "{kill}");
 }
 
-/// A container's stop hook asks for the drain by an admin call; the orchestrator's signal follows.
+/// A container's stop hook begins the drain by an admin call; the orchestrator's signal follows.
 #[tokio::test]
 async fn first_signal_after_an_admin_shutdown_cuts_nothing() {
     let came = Arc::new(Semaphore::new(0));
@@ -433,7 +433,7 @@ async fn follower_ends_with_the_shutdown_it_follows() {
         .unwrap();
 }
 
-/// In a process of its own: the limit is the whole process's.
+/// Runs `name` in a process of its own, because the limit is process-wide.
 fn alone(name: &str, test: impl Future<Output = ()>) {
     const ALONE: &str = "LAMEDUCK_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {
@@ -446,7 +446,7 @@ fn alone(name: &str, test: impl Future<Output = ()>) {
     runtime.enable_all().build().unwrap().block_on(test);
 }
 
-/// Takes every file descriptor that this process may have.
+/// Opens every file descriptor that this process may have.
 fn take_descriptors() -> Vec<std::fs::File> {
     let used = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let pid = std::process::id().to_string();
@@ -456,7 +456,7 @@ fn take_descriptors() -> Vec<std::fs::File> {
     std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
 }
 
-/// Clients whose requests wait in the accept queue.
+/// Connects clients whose requests wait in the accept queue.
 async fn queued(
     sockets: Vec<tokio::net::TcpSocket>,
     server: &Server,
@@ -523,7 +523,7 @@ fn idle_connections_make_room_for_queued_ones() {
 
 // === what is left ===
 
-/// The server's parts point at each other; the listener of its events is dropped with the last.
+/// The server's parts refer to each other; the event listener is dropped with the last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_server_leaves_nothing() {
     let app = app(|mut request: Request<RequestBody>| async move {
@@ -594,7 +594,7 @@ async fn dropped_server_leaves_nothing() {
         let sent = sender.send_request(request, false).unwrap();
         answers.push((sender, sent));
     }
-    // Each has been told of its request, or hangs.
+    // Each server has reported its request, or hangs.
     tokio::time::sleep(ms(100)).await;
     handle.drain_now();
     within(LIMIT, "the report", served).await.unwrap().unwrap();

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, RwLock};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// A client whose bytes lie in the socket before the server can look.
+/// Connects a client whose bytes are in the socket before the server reads.
 fn sent_at_once(addr: SocketAddr, bytes: &[u8]) -> Raw {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(addr).unwrap();
@@ -31,14 +31,14 @@ fn sent_at_once(addr: SocketAddr, bytes: &[u8]) -> Raw {
 
 // === the cooperative budget ===
 
-/// Spends the task's budget by locks that are free, as a handler may.
+/// Spends the task's budget on uncontended locks, as a handler may.
 async fn spend_the_budget(lock: &RwLock<()>) {
     for _ in 0..200 {
         drop(lock.read().await);
     }
 }
 
-/// A handler that has spent its task's budget and then waits for ever.
+/// Builds a service that has spent its task's budget and then waits for ever.
 fn spends_and_hangs() -> App {
     let lock = Arc::new(RwLock::new(()));
     app(move |_| {
@@ -51,7 +51,7 @@ fn spends_and_hangs() -> App {
     })
 }
 
-/// A handler that reads its body, spends its task's budget at every piece, and then waits for more.
+/// Builds a service that reads its body, spends its task's budget at every piece, and then waits for more.
 fn spends_while_it_reads() -> App {
     let lock = Arc::new(RwLock::new(()));
     app(move |request: Request<RequestBody>| {
@@ -134,7 +134,7 @@ async fn early_answer_to_a_large_upload_closes_when_the_client_falls_silent() {
             (client.read_until_close().await, client)
         });
     }
-    // None of them closes its own side.
+    // No client closes its own side.
     let mut silent = Vec::new();
     while let Some(ended) = clients.join_next().await {
         let (ending, client) = ended.unwrap();
@@ -147,12 +147,12 @@ async fn early_answer_to_a_large_upload_closes_when_the_client_falls_silent() {
 
 // === the task that polls ===
 
-/// What a connection may be doing when it moves to another task.
+/// A case of a connection that moves to another task.
 struct Moved {
     name: &'static str,
     timeouts: Timeouts,
     sent: &'static [u8],
-    /// How long it is polled by the first task.
+    /// The time that the first task polls it.
     before: Duration,
 }
 
@@ -245,7 +245,7 @@ impl Moved {
         client.write_all(self.sent).await.unwrap();
         let connection = serve_connection_with_timeouts(io, service, timeouts).unwrap();
         let mut connection = Box::pin(connection);
-        // The first task keeps nothing of it but the time it had.
+        // The first task keeps only the time.
         let until = tokio::time::Instant::now() + self.before;
         while tokio::time::Instant::now() < until {
             let polled = connection
@@ -261,7 +261,7 @@ impl Moved {
 
 // === the last look ===
 
-/// A service that holds a thread of the runtime for a while at `/holds`, once it is let go.
+/// Builds a service that holds a thread of the runtime for a while at `/holds`, once it is released.
 fn holds_a_thread(gate: Arc<Notify>) -> App {
     app(move |request: Request<RequestBody>| {
         let gate = gate.clone();
@@ -275,7 +275,7 @@ fn holds_a_thread(gate: Arc<Notify>) -> App {
     })
 }
 
-/// The drain closes what is idle, and a request that came while the threads were held is in the socket.
+/// The drain closes idle connections; a request that arrived while the threads were held is in the socket.
 async fn idle_connection_is_read_before_the_drain_closes_it(threads: usize) {
     let gate = Arc::new(Notify::new());
     let server = Setup::new().start(holds_a_thread(gate.clone())).await;

@@ -1,5 +1,4 @@
-//! What a drain does to HTTP/1 connections: nothing that was asked is lost, nothing hangs, and what
-//! is cut is named.
+//! Draining HTTP/1 connections: no accepted request is lost, nothing hangs, and cut requests are reported.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -36,7 +35,7 @@ fn hello() -> App {
     app(|_| async { reply(200, "hello") })
 }
 
-/// A service that says when it has a request, and answers each when it is let.
+/// A service that signals each request, and answers each one when released.
 #[derive(Clone)]
 struct Gate {
     came: Arc<Semaphore>,
@@ -53,7 +52,7 @@ impl Gate {
         }
     }
 
-    /// Holds back what is asked of `/slow`.
+    /// Builds the service, which holds requests to `/slow` back.
     fn app(&self) -> App {
         let gate = self.clone();
         app(move |request| {
@@ -86,7 +85,7 @@ impl Gate {
     }
 }
 
-/// A server of which the service knows the phase.
+/// A server whose service knows the phase.
 struct Knowing {
     addr: SocketAddr,
     handle: Handle,
@@ -123,7 +122,7 @@ impl Knowing {
     }
 }
 
-/// Closed without an answer or with a refusal: nobody was promised anything.
+/// Asserts that the connection closed without an answer or with a refusal: the client was promised nothing.
 fn unanswered(ending: &Ending) {
     assert_ne!(ending.how, How::StillOpen, "{ending:?}");
     for answer in ending.answers() {
@@ -181,7 +180,7 @@ async fn request_sent_as_the_drain_begins_is_answered() {
         let mut server = Setup::new().start(hello()).await;
         let mut client = server.connect().await;
         let handle = server.handle.clone();
-        // Both at once, and now the one and now the other a little earlier.
+        // Both happen at once, or one slightly before the other.
         let drain = tokio::spawn(async move {
             for _ in 0..round % 7 {
                 tokio::task::yield_now().await;
@@ -208,7 +207,7 @@ async fn fresh_connection_has_the_window_to_send_its_request() {
     let mut client = server.connect().await;
     server.until_open(1).await;
     server.handle.drain_now();
-    // Of 500 by default.
+    // The default window is 500 ms.
     tokio::time::sleep(ms(490)).await;
     let answer = client.ask(GET).await;
     assert_eq!(answer.status, 200);
@@ -314,7 +313,7 @@ async fn drain_layer_serves_the_request_behind_an_answer_without_close() {
     }
 }
 
-/// The answer ends in the lame duck, if there is one, or else in the drain.
+/// Ends the answer in the lame duck if there is one, or else in the drain.
 async fn behind_an_answer_that_could_not_ask_to_leave(lame_duck: Duration) {
     let (mut sender, body) = channel();
     let body = Arc::new(std::sync::Mutex::new(Some(body)));
@@ -338,7 +337,7 @@ async fn behind_an_answer_that_could_not_ask_to_leave(lame_duck: Duration) {
         DrainLayer::new(lifecycle).layer(app)
     })
     .await;
-    // Something else holds the drain, so that the connection is still open afterwards.
+    // Another request holds the drain, so that the connection is still open afterwards.
     let mut busy = Raw::connect(server.addr).await;
     busy.send(get("/slow")).await;
     gate.came().await;
@@ -367,8 +366,7 @@ async fn behind_an_answer_that_could_not_ask_to_leave(lame_duck: Duration) {
 
 // === half a head ===
 
-/// A connection with half a head on it, after so many requests that were answered: a fresh one, one
-/// that was idle, one that was busy.
+/// Returns a connection with a partial head on it, after so many answered requests: fresh, idle or busy before.
 async fn with_half_a_head(server: &Server, before: usize, half: &str) -> Raw {
     let mut client = server.connect().await;
     for _ in 0..before {
@@ -376,7 +374,7 @@ async fn with_half_a_head(server: &Server, before: usize, half: &str) -> Raw {
     }
     client.send(half).await;
     server.until_open(1).await;
-    // Long enough that it has surely been read; nothing depends on it.
+    // The wait is long enough to have it read; nothing depends on it.
     tokio::time::sleep(ms(30)).await;
     client
 }
@@ -454,7 +452,7 @@ async fn pipelined_requests_are_answered_in_order() {
         assert_eq!((answer.status, answer.text().as_str()), (200, path));
         assert!(!answer.closes());
     }
-    // And the last of them in two pieces.
+    // The last request arrives in two pieces.
     client.send(get("/4") + &get("/5")[..9]).await;
     assert_eq!(client.read_response().await.text(), "/4");
     tokio::time::sleep(ms(30)).await;
@@ -504,7 +502,7 @@ async fn pipelined_request_behind_an_answer_without_close_is_answered() {
     let mut sender = sender;
     sender.send_data(Bytes::from("before ")).await.unwrap();
     client.send(get("/stream") + &get("/next")).await;
-    // Its head is out, and says nothing of leaving.
+    // The head has been sent, without `Connection: close`.
     client.stream().readable().await.unwrap();
     server.handle.drain_now();
     server.handle.lifecycle().reached(Phase::Draining).await;
@@ -575,7 +573,7 @@ async fn upload_finishes_through_a_drain() {
         server.until_open(1).await;
         tokio::time::sleep(ms(30)).await;
         server.handle.drain_now();
-        // Longer than the window, which is for heads.
+        // The upload outlasts the window, which is for heads.
         for byte in ["1", "2", "3", "4"] {
             tokio::time::sleep(ms(150)).await;
             client.send(byte).await;
@@ -608,8 +606,7 @@ async fn slowly_read_answer_is_whole() {
 
 #[tokio::test]
 async fn client_answered_before_the_end_of_its_request_delays_no_one() {
-    // Its body is short enough to be read away, so that the connection could be used again; but the
-    // rest of it does not come.
+    // The body is short enough to be discarded, so that the connection could be reused; but its rest does not arrive.
     let mut server = Setup::new().start(hello()).await;
     let mut client = server.connect().await;
     client
@@ -665,7 +662,7 @@ async fn request_on_an_idle_connection_is_answered_during_a_drain() {
     assert!(server.report().await.is_clean());
 }
 
-/// How long this thread has run on a processor.
+/// Returns the processor time of this thread.
 fn worked() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let nanos = stat.split(' ').next().unwrap().parse().unwrap();
@@ -698,7 +695,7 @@ async fn hundreds_of_idle_connections_cost_no_cpu() {
 
 // === streams that have no end of their own ===
 
-/// Server-sent events without an end; with `heed` they end when the process begins to leave.
+/// Builds endless server-sent events; with `heed` they end when the process begins to leave.
 fn events(heed: bool) -> App {
     app(move |request: Request<RequestBody>| async move {
         let draining = request.extensions().get::<Draining>().unwrap().clone();
@@ -847,7 +844,7 @@ async fn hanging_handler_is_cut_reported_and_dropped() {
 
 #[tokio::test]
 async fn lame_duck_closes_a_growing_share_of_answers() {
-    // Long beside the pauses that a busy machine makes; in memory, for many answers in each part of it.
+    // The window is long beside the pauses of a busy machine; it is in memory, with many answers in each part.
     const WINDOW: Duration = ms(4_000);
     let setup = Setup::new().lame_duck(WINDOW);
     let mut server = setup.start_in_memory(hello()).await;
@@ -883,7 +880,7 @@ async fn lame_duck_closes_a_growing_share_of_answers() {
     for client in clients {
         answers.extend(client.await.unwrap());
     }
-    // Those that were asked for after `from` and answered before `to`, of the window.
+    // Counts answers requested after `from` and received before `to`, as parts of the window.
     let share = |from: f64, to: f64| {
         let within: Vec<_> = answers
             .iter()
@@ -1112,7 +1109,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
         })
     };
     let timeouts = Timeouts::none().idle(ms(200));
-    // It is kept alive, and ends when it is idle for too long.
+    // The connection is kept alive, and ends when it is idle for too long.
     let (mut client, io) = tokio::io::duplex(256);
     let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
     let connection = tokio::spawn(connection);
@@ -1132,7 +1129,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
     assert_eq!(why, Closed::Timeout(Timeout::Idle));
     assert!(rest.is_empty());
 
-    // A client that leaves ends it.
+    // A leaving client ends the connection.
     let (client, io) = tokio::io::duplex(256);
     let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
     drop(client);
@@ -1141,7 +1138,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
         Closed::Ended
     );
 
-    // HTTP/2 with prior knowledge, and dropping the future ends it.
+    // HTTP/2 works with prior knowledge, and dropping the future ends the connection.
     let (client, io) = tokio::io::duplex(64 * 1024);
     let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
     let connection = tokio::spawn(connection);
@@ -1159,7 +1156,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
     let ended = within(support::LIMIT, "its end", other_end).await;
     drop((ended, sender));
 
-    // A timeout that cannot be meant is an error.
+    // An invalid timeout is an error.
     let (_, io) = tokio::io::duplex(256);
     let zero = serve_connection_with_timeouts(io, service(), timeouts.write(Duration::ZERO));
     assert_eq!(zero.unwrap_err().name(), "write");

@@ -11,19 +11,19 @@ use support::{App, How, Raw, Server, app, ms, reply};
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";
 
-/// Leaves every body unread.
+/// Builds a service that leaves every body unread.
 fn service() -> App {
     app(|_: Request<RequestBody>| async { reply(200, "ok") })
 }
 
-/// Where empty lines may come: what is sent before them, and in how many answers.
+/// The places of empty lines: the bytes before them, and the number of answers to those.
 const PLACES: [(&str, &str, usize); 3] = [
     ("fresh", "", 0),
     ("behind a request", GET, 1),
     ("behind a body that is discarded", POST, 1),
 ];
 
-/// A connection that is handled as busy: its last pause was short.
+/// Opens a connection that counts as busy: its last pause was short.
 async fn warm(server: &Server) -> Raw {
     let mut client = server.connect().await;
     for _ in 0..2 {
@@ -37,7 +37,7 @@ async fn few_empty_lines_are_ignored() {
     let server = Server::start(Timeouts::none(), service()).await;
     for lines in ["\r\n", "\n", "\r\n\r\n\r\n\r\n", "\n\n\n\n\n\n\n\n"] {
         for (place, before, answers) in PLACES {
-            // In one segment, and each for itself.
+            // The lines arrive in one segment, or one by one.
             let mut client = server.connect().await;
             client.send(format!("{before}{lines}{GET}")).await;
             for _ in 0..=answers {
@@ -57,14 +57,14 @@ async fn few_empty_lines_are_ignored() {
     server.finish().await;
 }
 
-/// The answers to what came before, then a 400 that closes, and the end.
+/// Asserts the answers to earlier requests, then a 400 that closes, and the end.
 async fn assert_refused(mut client: Raw, answers: usize, what: &str) {
     let ending = client.read_until_close().await;
     assert_eq!(ending.how, How::Fin, "{what}: {:?}", ending.text());
     let all = ending.answers();
     let statuses: Vec<_> = all.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses.len(), answers + 1, "{what}: {statuses:?}");
-    // As a head that is too large, where hyper had read them on along with a body.
+    // The refusal is that of an oversized head if hyper had read the lines along with a body.
     let status = statuses[answers];
     assert!(matches!(status, 400 | 431), "{what}: {statuses:?}");
     assert!(all[answers].closes(), "{what}");
@@ -76,8 +76,8 @@ async fn many_empty_lines_are_refused() {
     for (place, before, answers) in PLACES {
         for size in [1_500, 10_000, 200_000] {
             for behind in ["", "GET / HT", GET] {
-                // What hyper reads along with the request before is skipped there, in one go and up to
-                // the size of a head.
+                // Lines that hyper reads along with the previous request are skipped there at once, up to the head
+                // limit.
                 if size < 200_000 && answers > 0 && !behind.is_empty() {
                     continue;
                 }
@@ -89,7 +89,7 @@ async fn many_empty_lines_are_refused() {
             }
         }
     }
-    // One at a time.
+    // The lines arrive one at a time.
     let mut client = server.connect().await;
     for _ in 0..200 {
         if client.try_send("\r\n").await.is_err() {
@@ -98,7 +98,7 @@ async fn many_empty_lines_are_refused() {
         tokio::time::sleep(ms(1)).await;
     }
     assert_refused(client, 0, "one at a time").await;
-    // While hyper holds the connection.
+    // hyper holds the connection.
     let mut client = warm(&server).await;
     client.send("\r\n".repeat(2_000)).await;
     assert_refused(client, 0, "warm").await;
@@ -114,7 +114,7 @@ async fn empty_lines_keep_deadlines() {
     let timeouts = Timeouts::none().read_header(ms(300)).idle(ms(300));
     let server = Server::start(timeouts, service()).await;
     for (place, before, _) in PLACES {
-        // As many as are ignored.
+        // The count is the number of ignored lines.
         for behind in ["", "GET / HT"] {
             let mut client = server.connect().await;
             client

@@ -1,5 +1,5 @@
-//! One reading of every message: where its body ends, what it is for and whose it is, on HTTP/1 and HTTP/2. What
-//! could be read in two ways is refused, or ends its connection.
+//! One reading of every message on HTTP/1 and HTTP/2: the end of its body, its target and its host. Ambiguous messages
+//! are refused, or end their connection.
 #![cfg(feature = "serve")]
 
 #[path = "framing/bodies.rs"]

@@ -1,4 +1,4 @@
-//! A process that stood still past its deadlines answers what came meanwhile.
+//! A process that was stopped past its deadlines answers what arrived meanwhile.
 #![cfg(all(feature = "serve", target_os = "linux"))]
 
 mod support;
@@ -21,13 +21,13 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HALF: (&str, &str) = ("GET / HTTP", "/1.1\r\nhost: a\r\n\r\n");
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n\r\n";
 
-/// Long enough for the test to prepare itself on a busy machine.
+/// A deadline long enough for the test to set up on a busy machine.
 const DEADLINE: Duration = ms(1_000);
 
-/// Set in the process that serves; a test starts itself as one.
+/// The variable that is set in the process that serves; a test starts itself as one.
 const SERVES: &str = "LAMEDUCK_TEST_SERVES";
 
-/// A server in a process of its own. Every deadline is [`DEADLINE`], as far as its test says.
+/// A server in a process of its own. Every deadline is [`DEADLINE`] unless its test says otherwise.
 struct Server {
     process: Child,
     addr: SocketAddr,
@@ -54,7 +54,7 @@ async fn serve(unix: &str, timeouts: Timeouts) {
 }
 
 impl Server {
-    /// `None` in the process that serves, when it has ended.
+    /// Starts the server; `None` in the process that serves, when it has ended.
     fn start(test: &str, timeouts: Timeouts) -> Option<Server> {
         if let Ok(unix) = std::env::var(SERVES) {
             serve(&unix, timeouts);
@@ -106,7 +106,7 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// Stops the process, past its deadlines; `meanwhile` comes when they have passed.
+    /// Stops the process past its deadlines; `meanwhile` runs once they have passed.
     fn freeze(&self, meanwhile: impl FnOnce()) {
         self.signal("-STOP");
         sleep(DEADLINE + ms(300));
@@ -124,7 +124,7 @@ impl Drop for Server {
     }
 }
 
-/// The next answer, or what came instead of one.
+/// Returns the next answer, or what arrived instead of one.
 fn answer(stream: &mut impl Read) -> String {
     let mut bytes = [0; 4096];
     match stream.read(&mut bytes) {
@@ -158,7 +158,7 @@ fn frozen_process_answers_requests_that_came_meanwhile() {
         send(&mut unix, GET);
         assert_answered(&mut idle, "before");
         assert_answered(&mut unix, "before");
-        // Its last pause was short: hyper has it still.
+        // The last pause was short: hyper still holds the connection.
         let mut warm = server.connect();
         for _ in 0..2 {
             send(&mut warm, GET);
@@ -204,7 +204,7 @@ fn frozen_process_reads_bodies_that_came_meanwhile() {
     }
 }
 
-/// What has not come is not waited for much longer.
+/// A request that has not arrived is not waited for much longer.
 #[test]
 fn frozen_process_still_ends_late_requests() {
     let test = "frozen_process_still_ends_late_requests";

@@ -1,8 +1,8 @@
-//! What Go's net/http does in 36 situations, measured over TCP (`data/go_timeouts.json`), and what
-//! lameduck does in them: the same, or the difference that is named.
+//! The behaviour of Go's net/http in 36 situations, measured over TCP (`data/go_timeouts.json`), and that of lameduck:
+//! the same, or the difference that is named.
 //!
-//! Go's outcome is taken from the file wherever it is ours. What differs by nature is not compared:
-//! dates, the text of a refusal, the words of an error.
+//! The file gives the expected outcome wherever lameduck matches Go. Natural differences are not compared: dates, the
+//! text of a refusal, the words of an error.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -33,7 +33,7 @@ fn case(name: &str) -> Value {
     case.clone()
 }
 
-/// How lameduck means to differ, as the table has it.
+/// Returns the intended difference of lameduck, from the table.
 fn ours(name: &str) -> String {
     let go: Value = serde_json::from_str(GO).expect("the table is JSON");
     let ours = go["ours"][name].as_str();
@@ -41,7 +41,7 @@ fn ours(name: &str) -> String {
         .to_owned()
 }
 
-/// An answer that the table holds; it holds only the beginning of long ones.
+/// Parses an answer of the table, which holds only the beginning of long ones.
 fn go_answer(text: &Value) -> Answer {
     let mut text = text.as_str().expect("an answer").to_owned();
     if !text.contains("\r\n\r\n") {
@@ -57,7 +57,7 @@ fn seconds(value: &Value) -> Duration {
     Duration::from_secs_f64(value.as_f64().expect("seconds"))
 }
 
-/// Whether `at` is when it was meant to be: timers are never early, and a busy machine is late.
+/// Asserts that `at` is the expected time: timers are never early, and late on a busy machine.
 #[track_caller]
 fn assert_time(at: Duration, meant: Duration) {
     let early = meant.saturating_sub(ms(30));
@@ -68,7 +68,7 @@ fn assert_time(at: Duration, meant: Duration) {
     );
 }
 
-/// The connection ended as Go's did, at the same time, and had said the same.
+/// Asserts that the connection ended as Go's did, at the same time, after the same bytes.
 #[track_caller]
 fn assert_as_go(ending: &Ending, go: &Value) {
     let text = ending.text();
@@ -90,7 +90,7 @@ fn assert_as_go(ending: &Ending, go: &Value) {
     }
 }
 
-/// The same answer as Go's.
+/// Asserts the same answer as Go's.
 #[track_caller]
 fn assert_same(answer: &Answer, go: &Value) {
     let go = go_answer(go);
@@ -99,7 +99,7 @@ fn assert_same(answer: &Answer, go: &Value) {
     assert_eq!(answer.closes(), go.closes(), "{answer:?}");
 }
 
-/// 408 with `Connection: close` and then the end, at `at`.
+/// Asserts 408 with `Connection: close` and then the end, at `at`.
 #[track_caller]
 fn assert_head_too_slow(ending: &Ending, at: Duration) {
     assert_eq!(ending.how, How::Fin, "{:?}", ending.text());
@@ -149,7 +149,7 @@ impl Handlers {
         }
     }
 
-    /// Sleeps for as many milliseconds as the query says, and notes whether it was let.
+    /// Sleeps for the query's milliseconds, and records whether it finished.
     async fn sleep(self, request: &Request<RequestBody>) -> Response<Body> {
         struct Asleep(Handlers);
         impl Drop for Asleep {
@@ -188,7 +188,7 @@ impl Handlers {
     }
 }
 
-/// Reads the body to its end, and says how far it came.
+/// Reads the body to its end, and reports how much arrived.
 async fn read(mut body: RequestBody) -> Response<Body> {
     let mut length = 0;
     let error = loop {
@@ -204,7 +204,7 @@ async fn read(mut body: RequestBody) -> Response<Body> {
     reply(200, format!("n={length} err={error}"))
 }
 
-/// 20 chunks, one every 100 ms.
+/// Returns 20 chunks, one every 100 ms.
 fn stream() -> Response<Body> {
     let (mut sender, body) = channel();
     tokio::spawn(async move {
@@ -219,7 +219,7 @@ fn stream() -> Response<Body> {
     Response::new(body)
 }
 
-/// What `http.MaxBytesReader` with a limit of 100 makes of a handler; Go's closes.
+/// Answers as a Go handler with `http.MaxBytesReader` and a limit of 100, whose error closes.
 async fn at_most_100(request: Request<RequestBody>, close: bool) -> Response<Body> {
     let mut body = request.into_body();
     let mut length = 0;
@@ -359,7 +359,7 @@ async fn s07_idle_fallback_to_rt() {
     server.finish().await;
 }
 
-/// A connection that has answered once and then gets `bytes`, at once or after it was parked.
+/// Sends `bytes` on a connection that has answered once, at once or after it was parked.
 async fn next_begins_with(bytes: &str, after: Duration) -> Ending {
     let (server, _) = start(Timeouts::none().read_header(ms(300)).idle(ms(1500))).await;
     let mut client = server.connect().await;
@@ -465,8 +465,8 @@ async fn s21_wt_includes_body_read_time_ok() {
     server.finish().await;
 }
 
-/// Go's reader makes the connection close; so does a handler that says so here. Without that word the
-/// rest, which is small, is read away and the connection goes on.
+/// Go's reader closes the connection; so does a handler here that asks for it. Otherwise the rest, which is small, is
+/// discarded and the connection continues.
 #[tokio::test]
 async fn s25_maxbytes_over_cl() {
     let (server, _) = start(Timeouts::none()).await;
@@ -533,7 +533,7 @@ async fn s18_wt_handler_too_slow() {
     server.finish().await;
 }
 
-/// Go's ends look like an end; ours is a reset, which no client takes for one.
+/// Go's close looks like a complete response; ours is a reset, which no client mistakes for one.
 #[tokio::test]
 async fn s19_wt_streaming_truncated() {
     let go = case("S19_wt_streaming_truncated");
@@ -578,7 +578,7 @@ async fn s32_timeouthandler() {
     let answer = client.ask("GET /timed HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_same(&answer, &go["r"]);
     assert_time(client.elapsed(), seconds(&go["took"]));
-    // The handler's own 503 is an answer like any other.
+    // A 503 of the handler's own is an answer like any other.
     assert_eq!(client.ask(GET).await.status, 200);
     drop(client);
     server.finish().await;
@@ -682,16 +682,16 @@ async fn sd_hijacked() {
     *handlers.lifecycle.lock().unwrap() = Some(lifecycle);
     let mut told = upgrade(&server, "/upgrade/told").await;
     let mut deaf = upgrade(&server, "/upgrade/deaf").await;
-    // Counted.
+    // The connection is counted.
     assert_eq!(server.open(), 2);
     told.mark();
     deaf.mark();
     server.handle.drain_now();
-    // Told: it says goodbye at once.
+    // The connection is notified: it says goodbye at once.
     let ending = told.read_until_close().await;
     assert_eq!((ending.how, ending.text().as_str()), (How::Fin, "bye"));
     assert_time(ending.at, Duration::ZERO);
-    // Waited for, as long as the drain may last; then cut, and named.
+    // The drain waits for the connection as long as it may, then cuts and reports it.
     let ending = deaf.read_until_close().await;
     assert_ne!(ending.how, How::StillOpen);
     assert_time(ending.at, ms(600));
@@ -733,8 +733,8 @@ async fn sd_new_conn_after() {
     assert!(report.is_clean(), "{report}");
 }
 
-/// Go gives up and leaves the connection to the end of the process; ours is cut then and there, with
-/// a reset, and the report names it.
+/// Go gives up and leaves the connection to the end of the process; lameduck cuts it at that moment by a reset, and the
+/// report names it.
 #[tokio::test]
 async fn sd_grace_expired() {
     let go = case("SD_grace_expired");
@@ -762,7 +762,7 @@ async fn sd_grace_expired() {
 
 // === HTTP/2 ===
 
-/// The time and the words of the table's event that begins so.
+/// Returns the time and the text of the table's event that begins so.
 fn go_event(go: &Value, begins: &str) -> (Duration, String) {
     let events = go["events"].as_array().expect("events");
     let event = events
@@ -777,7 +777,7 @@ fn h2_get(path: &str) -> Request<()> {
     Request::builder().uri(uri).body(()).expect("a request")
 }
 
-/// The whole answer to a request, and when it was whole.
+/// Returns the whole answer to a request, and the time of its end.
 async fn h2_answer(
     answer: h2::client::ResponseFuture,
     heard: &Heard,
@@ -794,7 +794,7 @@ async fn h2_answer(
     within(LIMIT, "an answer", answer).await
 }
 
-/// When a GOAWAY without an error came, after which the connection ended within Go's second.
+/// Returns the time of a GOAWAY without an error, after which the connection ended within Go's second.
 async fn h2_leaves(
     connection: impl Future<Output = Result<(), h2::Error>>,
     heard: &Heard,
@@ -868,7 +868,7 @@ async fn h2_write_timeout_per_stream() {
     assert_eq!(heard.first(kind::RST_STREAM, 1), None);
     assert_eq!(handlers.log(), ["sleep ended"], "cancelled");
 
-    // The connection is as good as before.
+    // The connection is still usable.
     let (next, _) = sender.send_request(h2_get("/ok"), true).unwrap();
     let (_, text, _) = h2_answer(next, &heard).await.expect("an answer");
     assert_eq!(text, "ok 2");
@@ -892,7 +892,7 @@ async fn h2_read_timeout_body_stall() {
     assert_eq!(status.as_u16(), 200);
     assert!(text.starts_with("n=0 err=the request body did"), "{text}");
     assert_time(at, go_at);
-    // The client is told to stop, without an error.
+    // The client is asked to stop sending, without an error.
     let (go_at, go_reset) = go_event(&go, "StreamReset sid=1");
     assert!(go_reset.ends_with("code=0"));
     let (_, reset) = heard.until(kind::RST_STREAM, 1).await;
@@ -909,7 +909,7 @@ async fn h2_shutdown_idle() {
     let (mut server, _) = start(Timeouts::none()).await;
     let (sender, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
-    // The server has seen the connection when its settings have come.
+    // The server has accepted the connection once its settings arrive.
     heard.until(kind::SETTINGS, 0).await;
     let began = heard.elapsed();
     server.handle.drain_now();

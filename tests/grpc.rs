@@ -89,7 +89,7 @@ async fn stream_continues_through_the_drain_and_a_new_call_is_unavailable() {
         .unwrap();
     assert_eq!(first.status, ServingStatus::Serving as i32);
 
-    // The phase alone, without the server's GOAWAY: what a call meets that was on its way.
+    // Only the phase moves, without the server's GOAWAY: this is what a call on its way meets.
     bed.handle.lifecycle().advance(Phase::Draining);
     let refused = timeout(LONG, bed.client.check(ask()))
         .await

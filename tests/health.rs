@@ -15,7 +15,7 @@ use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase, Shutdown};
 use support::{LIMIT, Raw, Server, app, ms, reply, within};
 use tower::{Layer, ServiceBuilder};
 
-/// Says hello, on `/slow` when it is let go.
+/// Builds a service that says hello, on `/slow` once it is released.
 fn hello(go: Arc<tokio::sync::Semaphore>) -> support::App {
     app(move |request| {
         let go = go.clone();
@@ -28,15 +28,14 @@ fn hello(go: Arc<tokio::sync::Semaphore>) -> support::App {
     })
 }
 
-/// A server whose health is asked on its own port. The health's phase is the test's to move, not the
-/// server's.
+/// Starts a server that answers probes on its own port. The test moves the health's phase, not the server.
 async fn bed(health: Health) -> Server {
     let go = Arc::new(tokio::sync::Semaphore::new(0));
     let service = health.layer().layer(hello(go));
     support::Setup::new().start(service).await
 }
 
-/// `probe`, off the runtime's threads.
+/// Runs `probe` off the runtime's threads.
 async fn asked(addr: SocketAddr, path: &'static str) -> Result<(), ProbeError> {
     let asked = tokio::task::spawn_blocking(move || probe(addr, path));
     within(LIMIT, "the probe", asked).await.unwrap()
@@ -146,7 +145,7 @@ async fn health_follows_a_whole_shutdown() {
 
     let mut slow = Raw::connect(addr).await;
     slow.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    // Kept open from before the drain, as a load balancer keeps its own.
+    // The connection is open since before the drain, as a load balancer's may be.
     let mut prober = Raw::connect(addr).await;
     handle.shutdown();
     within(LIMIT, "the lame duck", handle.lifecycle().draining()).await;
@@ -222,7 +221,7 @@ async fn health_routes_fit_into_an_axum_router() {
         .route("/", axum::routing::get(|| async { "hello" }))
         .route_service("/ready", health.readiness())
         .route_service("/live", health.liveness());
-    // As a layer of the router, as a layer around it, and as routes.
+    // Health is a layer of the router, a layer around it, and a set of routes.
     for app in [
         health.layer().layer(router.clone().layer(health.layer())),
         health.layer().layer(router),
@@ -240,7 +239,7 @@ async fn health_routes_fit_into_an_axum_router() {
 
 // === probe against what is not ours ===
 
-/// A server for one connection.
+/// Starts a server for one connection.
 fn once(serve: impl FnOnce(std::net::TcpStream) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -248,7 +247,7 @@ fn once(serve: impl FnOnce(std::net::TcpStream) + Send + 'static) -> SocketAddr 
     addr
 }
 
-/// A server that reads the request and gives this answer.
+/// Starts a server that reads the request and gives this answer.
 fn answers(answer: impl Into<Vec<u8>>) -> SocketAddr {
     let answer = answer.into();
     once(move |mut stream| {
@@ -288,7 +287,7 @@ fn silent_server_exceeds_the_probe_deadline() {
 
 #[test]
 fn trickling_server_exceeds_the_probe_deadline() {
-    // Each byte comes in good time; the whole does not.
+    // Each byte is in time; the whole answer is not.
     over_its_deadline(once(|mut stream| {
         for byte in b"HTTP/1.1 ".iter().chain([b' '; 1000].iter()) {
             if stream.write_all(&[*byte]).is_err() {
@@ -321,7 +320,7 @@ fn status_line_suffices_without_the_end_of_the_answer() {
     assert!(before.elapsed() < ms(5000));
 }
 
-/// A server, or what stands before it, may keep the connection though it was asked to close it.
+/// A server, or a proxy before it, may keep the connection although it was asked to close it.
 #[test]
 fn answer_suffices_on_a_kept_connection() {
     for (answer, code) in [
@@ -344,7 +343,7 @@ fn answer_suffices_on_a_kept_connection() {
     }
 }
 
-/// RFC 9110, 15.2: they are no answer, and come whether one expects them or not.
+/// RFC 9110, 15.2: interim answers are no final answer, and may arrive unexpectedly.
 #[test]
 fn interim_answers_are_skipped() {
     let early = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
@@ -411,7 +410,7 @@ fn only_2xx_is_healthy() {
             }
         }
     }
-    // Without a reason; with a body that is no text and too long.
+    // The answer has no reason; or a body that is no text and too long.
     probe(answers("HTTP/1.1 200\r\n\r\n"), "/readyz").unwrap();
     let mut long = b"HTTP/1.1 503 No\r\n\r\n".to_vec();
     long.extend([0xff; 200_000]);

@@ -1,4 +1,4 @@
-//! What the health layer costs of the heap: nothing for what passes, nothing for a probe without details.
+//! Heap allocations of the health layer: none for other requests, and none for a probe without details.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -18,13 +18,13 @@ use tower::{Layer, Service, service_fn};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The allocations from the call to the end of the body.
+/// Counts the allocations from the call to the end of the body.
 fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
     let mut service = layer.layer(service_fn(|_: Request<()>| {
         let body = Full::new(Bytes::from_static(b"hello"));
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     }));
-    // A probe as they come: the answer is built in its header map.
+    // The request is an ordinary probe: the answer is built in its header map.
     let request = Request::get(path)
         .header("host", "10.0.0.1:8080")
         .header("user-agent", "kube-probe/1.33")
@@ -43,7 +43,7 @@ fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
     region.change().allocations
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[tokio::test]
 async fn health_layer_allocates_nothing() {
     let lifecycle = Lifecycle::new();

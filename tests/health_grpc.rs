@@ -50,7 +50,7 @@ impl Watch {
         Watch(answer.unwrap().into_inner())
     }
 
-    /// The next status; `None`: it has ended well.
+    /// Returns the next status; `None` when the stream has ended well.
     async fn next(&mut self) -> Option<ServingStatus> {
         let next = within(LIMIT, "the watch's next", self.0.next()).await?;
         Some(next.unwrap().status())
@@ -61,7 +61,7 @@ impl Watch {
     }
 }
 
-/// `lameduck::serve`, with the layers that a drain goes by.
+/// Starts `lameduck::serve`, with the layers that follow the drain.
 async fn by_lameduck(shutdown: Shutdown, health: &Health) -> (SocketAddr, JoinHandle<Report>) {
     let routes = Routes::new(health.grpc().service("helloworld.Greeter").server());
     let service = ServiceBuilder::new()
@@ -74,7 +74,7 @@ async fn by_lameduck(shutdown: Shutdown, health: &Health) -> (SocketAddr, JoinHa
     (addr, tokio::spawn(async move { server.await.unwrap() }))
 }
 
-/// tonic's server, told to stop when the process begins to leave.
+/// Starts tonic's server, which stops when the process begins to leave.
 async fn by_tonic(lifecycle: &Lifecycle, health: &Health) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -90,7 +90,7 @@ async fn by_tonic(lifecycle: &Lifecycle, health: &Health) -> (SocketAddr, JoinHa
     (addr, server)
 }
 
-/// What both servers' clients see up to the lame duck.
+/// Asserts what both servers' clients see up to the lame duck.
 async fn until_the_lame_duck(client: &mut Client, lifecycle: &Lifecycle) -> [Watch; 3] {
     let mut all = Watch::open(client, "").await;
     let mut greeter = Watch::open(client, "helloworld.Greeter").await;
@@ -206,7 +206,7 @@ async fn watch_outlives_the_write_deadline() {
     assert_eq!(watch.next().await, None);
 }
 
-/// A check that says what it is told to, and counts.
+/// Returns a switchable check that counts its calls.
 fn switch() -> (Arc<AtomicBool>, Arc<AtomicUsize>, impl Check) {
     let (well, runs) = (
         Arc::new(AtomicBool::new(true)),
@@ -295,7 +295,7 @@ mod paused {
 
     #[tokio::test(start_paused = true)]
     async fn watch_is_no_polling_loop() {
-        // Uncached, so that a watch that woke itself would never stop.
+        // The check is uncached, so that a watch that woke itself would never stop.
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
         let (_, runs, check) = switch();

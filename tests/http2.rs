@@ -1,5 +1,4 @@
-//! HTTP/2: what a drain and the deadlines do to a connection and to its streams, with polite clients
-//! and with rude ones.
+//! Drain and deadlines of HTTP/2 connections and streams, with well-behaved and misbehaving clients.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -41,7 +40,7 @@ struct Client {
     connection: JoinHandle<Result<(), h2::Error>>,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -65,7 +64,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and gives what will become of it.
+    /// Sends a request and returns a task that awaits its outcome.
     fn send(&mut self, path: &str) -> JoinHandle<Result<Answer, h2::Error>> {
         let request = Request::get(format!("http://a{path}")).body(()).unwrap();
         let (answer, _) = self.sender.send_request(request, true).unwrap();
@@ -85,7 +84,7 @@ impl Client {
         within(LIMIT, path, answer).await.unwrap()
     }
 
-    /// Waits until the connection has ended, in peace or not.
+    /// Waits until the connection has ended, with or without an error.
     async fn ended(self) {
         drop(self.sender);
         let ended = within(LIMIT, "the connection's end", self.connection).await;
@@ -93,7 +92,7 @@ impl Client {
     }
 }
 
-/// Everything a stream says, taken as fast as it comes.
+/// Reads everything that a stream sends, as fast as it arrives.
 async fn read(body: &mut RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
@@ -112,8 +111,7 @@ fn reset(error: &h2::Error) -> Option<Reason> {
     }
 }
 
-/// A request's head for a client that does not care for the rules: no index is used that would need
-/// a memory.
+/// Encodes a request's head without any index that would need a table.
 fn head(stream: u32, path: &str, flags: u8) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x01, 1, b'a', 0x04];
     block.push(u8::try_from(path.len()).unwrap());
@@ -121,7 +119,7 @@ fn head(stream: u32, path: &str, flags: u8) -> Vec<u8> {
     Frame::new(kind::HEADERS, END_HEADERS | flags, stream, block).bytes()
 }
 
-/// Says the preface and its settings, and acknowledges nothing, ever.
+/// Sends the preface and settings, and never acknowledges anything.
 async fn rude(addr: SocketAddr) -> Raw {
     let mut client = Raw::connect(addr).await;
     client.send(PREFACE).await;
@@ -130,7 +128,7 @@ async fn rude(addr: SocketAddr) -> Raw {
     client
 }
 
-/// The frames that come until they are what is waited for.
+/// Reads frames until `until` holds.
 async fn heard_until(
     client: &mut Raw,
     partial: &mut Frames,
@@ -158,7 +156,7 @@ fn has(frames: &[Frame], kind: u8, stream: u32) -> bool {
 
 // === services ===
 
-/// Answers at once, except `/slow`, which says that it came and waits to be let go.
+/// A service that answers at once, except `/slow`, which signals its start and waits to be released.
 #[derive(Clone)]
 struct Gate {
     came: Arc<Semaphore>,
@@ -211,7 +209,7 @@ impl Gate {
     }
 }
 
-/// What holds after every case: a connection serves on.
+/// Asserts, after every case, that a connection still serves.
 async fn serves(client: &mut Client) {
     let answer = client.get("/good").await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -320,7 +318,7 @@ async fn idle_connections_leave_at_once() {
 
 #[tokio::test]
 async fn slowly_read_response_is_whole() {
-    // One piece, far over the window that the client gives.
+    // The body is one piece, far over the window that the client gives.
     let app = app(|_| async { reply(200, vec![7; 300_000]) });
     let mut server = Setup::new().start(app).await;
     let mut client = Client::connect(server.addr).await;
@@ -427,7 +425,7 @@ async fn request_crossing_the_lame_duck_goaway_is_answered() {
         heard.extend(frames(&more.bytes));
     }
     assert!(has(&heard, kind::DATA, 1));
-    // On its way when the GOAWAY was said.
+    // The request was on its way when the GOAWAY was sent.
     client.send(head(3, "/three", END_STREAM)).await;
     let ending = client.read_until_close().await;
     let after = frames(&ending.bytes);
@@ -495,7 +493,7 @@ async fn request_crossing_the_goaway_is_answered() {
     let mut server = Setup::new().start(Gate::new().app()).await;
     let mut client = Client::connect(server.addr).await;
     serves(&mut client).await;
-    // Sent before the client can have heard of the drain.
+    // The request is sent before the client can know of the drain.
     server.handle.drain_now();
     let answer = client.get("/crossing").await.unwrap();
     assert_eq!(answer.text(), "/crossing");
@@ -655,7 +653,7 @@ async fn client_silent_after_the_preface_is_idle() {
     let timeouts = Timeouts::none().idle(ms(250));
     let server = Server::start(timeouts, Gate::new().app()).await;
     let settings = Frame::new(kind::SETTINGS, 0, 0, []).bytes();
-    // Also: half a frame, and a head that never ends.
+    // The same holds for half a frame, and for an endless head.
     let unended = Frame::new(kind::HEADERS, END_STREAM, 1, [0x82, 0x86]).bytes();
     let cases = [
         vec![],
@@ -729,7 +727,7 @@ async fn streams_are_limited_to_two_hundred() {
     let refused = |heard: &[Frame]| heard.iter().any(|frame| frame.kind == kind::RST_STREAM);
     let mut partial = Frames::default();
     let mut before = heard_until(&mut client, &mut partial, "a refusal", refused).await;
-    // And no second one.
+    // No second GOAWAY follows.
     let more = client.read_until_close_for(ms(100)).await;
     before.extend(partial.take(&more.bytes));
     let refused: Vec<_> = before
@@ -769,7 +767,7 @@ async fn vanished_client_leaves_nothing() {
     for id in [1, 3, 5] {
         client.send(head(id, "/slow", END_STREAM)).await;
     }
-    // One with half a body.
+    // One of the requests has half a body.
     client.send(head(7, "/slow", 0)).await;
     client
         .send(Frame::new(kind::DATA, 0, 7, *b"half").bytes())
@@ -856,7 +854,7 @@ async fn write_timeout_ends_only_its_stream() {
     tokio::time::sleep(ms(200)).await;
     let early = client.send("/slow/early");
     gate.came(1).await;
-    // Nothing of its answer was sent: another takes its place.
+    // Nothing of the answer was sent: a 503 takes its place.
     let late = within(LIMIT, "its end", late).await.unwrap().unwrap();
     assert_eq!(late.status, 503);
     assert!(
@@ -878,7 +876,7 @@ async fn write_timeout_ends_only_its_stream() {
 
 #[tokio::test]
 async fn stream_with_a_closed_window_is_reset_at_its_write_deadline() {
-    // In one piece, and in many.
+    // The body comes in one piece, and in many.
     let app = app(|request| async move {
         match request.uri().path() {
             "/one" => reply(200, vec![7; 200_000]),
@@ -900,7 +898,7 @@ async fn stream_with_a_closed_window_is_reset_at_its_write_deadline() {
         let request = Request::get(format!("http://a{path}")).body(()).unwrap();
         let (answer, _) = client.sender.send_request(request, true).unwrap();
         let body = within(LIMIT, "a head", answer).await.unwrap().into_body();
-        // Nothing is taken: the window is never opened again.
+        // Nothing is read: the window is never opened again.
         let (_, reset) = within(ms(1_500), path, client.heard.until(kind::RST_STREAM, 1)).await;
         assert!(reset.code().is_some());
         assert!(began.elapsed() >= ms(250), "{path}: {:?}", began.elapsed());
@@ -941,7 +939,7 @@ async fn stream_with_a_closed_window_stalls_without_a_write_deadline() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_response_ends_with_and_without_trailers() {
-    // Three pieces: the end waits until the last one is written, on another task and thread than this.
+    // The body has three pieces: its end waits until the last one is written, on another task and thread than this.
     const LENGTH: usize = 40_000;
     let app = app(|request| async move {
         let body = full(vec![7; LENGTH]);
@@ -985,7 +983,7 @@ fn trailer() -> [(http::HeaderName, http::HeaderValue); 1] {
     [(name, http::HeaderValue::from_static("7"))]
 }
 
-/// The window that a client gives by default is short of this by one byte.
+/// One byte more than the default window of a client.
 const ONE_TOO_MANY: usize = 65_536;
 
 #[tokio::test]
@@ -1134,7 +1132,7 @@ async fn handler_moves_the_deadline_of_its_body() {
     }
     tokio::time::sleep(ms(500)).await;
     for (path, status, answer, mut body) in running {
-        // Those that timed out have been told to stop.
+        // The streams that timed out have been reset.
         let _ = body.send_data(Bytes::from("all"), true);
         let answer = within(LIMIT, path, answer).await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path}");

@@ -1,4 +1,4 @@
-//! HTTP/2: how a connection closes. Slow readers get their answers whole, floods and silent clients hold nothing up.
+//! Closing HTTP/2 connections. Slow readers get their answers whole; floods and silent clients delay nothing.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -33,7 +33,7 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
     head(0x82, stream, path, END_STREAM)
 }
 
-/// The preface and settings with this window for streams and for the connection.
+/// Encodes the preface and settings with this window for streams and for the connection.
 fn hello(window: u32) -> Vec<u8> {
     let mut settings = vec![0, INITIAL_WINDOW_SIZE];
     settings.extend(window.to_be_bytes());
@@ -45,7 +45,7 @@ fn hello(window: u32) -> Vec<u8> {
     hello
 }
 
-/// A service whose answers are so long.
+/// Builds a service with answers of `size` bytes.
 fn long(size: usize) -> App {
     app(move |_: Request<RequestBody>| async move { Response::new(full(vec![7_u8; size])) })
 }
@@ -56,13 +56,13 @@ fn long(size: usize) -> App {
 struct SlowReader {
     stream: TcpStream,
     pause: Duration,
-    /// Gives window back when it has read so much.
+    /// The number of bytes after which it returns window.
     updates: Option<usize>,
-    /// Answers no PING, and acknowledges no settings.
+    /// It answers no PING and acknowledges no settings.
     rude: bool,
 }
 
-/// What it got.
+/// The answer as the reader got it.
 #[derive(Debug)]
 struct Got {
     data: usize,
@@ -86,11 +86,11 @@ impl SlowReader {
     }
 
     async fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        // A server that has closed is seen by the reads.
+        // The reads notice a server that has closed.
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
 
-    /// Reads to the end of the answer on stream 1, or to the connection's end.
+    /// Reads to the end of the answer on stream 1, or of the connection.
     async fn read(&mut self) -> Got {
         let mut got = Got {
             data: 0,
@@ -145,7 +145,7 @@ impl SlowReader {
     }
 }
 
-/// A drain that begins while the answer of `size` bytes is on its way to a slow reader.
+/// Begins a drain while the answer of `size` bytes is on its way to a slow reader.
 async fn drained(size: usize, window: u32, change: impl FnOnce(&mut SlowReader)) -> (Got, Report) {
     let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(8_000));
     let mut server = setup.start(long(size)).await;
@@ -199,7 +199,7 @@ async fn slow_reader_that_acknowledges_nothing_gets_its_answer_whole_in_a_drain(
 
 #[tokio::test]
 async fn slow_reader_that_needs_seconds_gets_its_answer_whole_in_a_drain() {
-    // Half a second between two WINDOW_UPDATEs, and longer than the GOAWAY is waited for.
+    // Half a second passes between two WINDOW_UPDATEs, and the whole exceeds the wait for the GOAWAY.
     let slow = |reader: &mut SlowReader| {
         reader.pause = ms(30);
         reader.updates = Some(64 * 1024);
@@ -296,7 +296,7 @@ async fn slow_reader_gets_its_answer_whole_at_the_idle_deadline() {
     let timeouts = Timeouts::none().idle(ms(100));
     let server = Setup::new().timeouts(timeouts).start(long(SIZE)).await;
     let mut reader = SlowReader::connect(server.addr).await;
-    // Longer than the deadline and the time for the GOAWAY.
+    // The answer takes longer than the deadline and the time for the GOAWAY.
     reader.pause = ms(30);
     reader.say([hello(WIDE), get(1, "/")].concat()).await;
     let got = reader.read().await;
@@ -375,7 +375,7 @@ async fn slow_reader_gets_its_answer_whole_over_a_transport_that_buffers() {
 
 // === floods and silence ===
 
-/// What a flood sends.
+/// Encodes the PING of a flood.
 fn ping() -> Vec<u8> {
     Frame::new(kind::PING, 0, 0, *b"flooding").bytes()
 }
@@ -384,7 +384,7 @@ fn settings() -> Vec<u8> {
     Frame::new(kind::SETTINGS, 0, 0, []).bytes()
 }
 
-/// Sends `frame` without end and reads nothing, or all, until the connection is gone.
+/// Sends `frame` endlessly and reads nothing, or all, until the connection is gone.
 async fn flood(mut stream: TcpStream, frame: Vec<u8>, reads: bool) -> io::Result<()> {
     let many = frame.repeat(64);
     let mut scrap = vec![0; 64 * 1024];
@@ -440,7 +440,7 @@ fn has(frames: &[Frame], kind: u8, stream: u32) -> bool {
         .any(|frame| (frame.kind, frame.stream) == (kind, stream))
 }
 
-/// Answers at once, except `/slow`, which takes three seconds, and `/never`.
+/// Builds a service that answers at once, except `/slow`, which takes three seconds, and `/never`.
 fn paths() -> App {
     app(|request: Request<RequestBody>| async move {
         match request.uri().path() {
@@ -517,7 +517,7 @@ async fn last_goaway_names_the_last_stream_without_acknowledgements() {
 
 #[tokio::test]
 async fn unread_answer_is_reported() {
-    // Small answers: their streams are over as soon as h2 has them in its buffer.
+    // Answers are small: their streams are over as soon as h2 has buffered them.
     let app = app(|_| async { reply(200, vec![7; 200]) });
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let shutdown = shutdown.drain(ms(500));
@@ -550,7 +550,7 @@ async fn acknowledging_clients_leave_at_once() {
         reader.say([hello(WIDE), get(1, "/")].concat()).await;
         let got = reader.read().await;
         assert!(got.whole, "{got:?}");
-        // Reads on, and answers PINGs, but never closes its side.
+        // The client reads on and answers PINGs, but never closes its side.
         clients.push(tokio::spawn(async move {
             reader.read().await;
             pending::<()>().await;

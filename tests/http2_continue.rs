@@ -14,7 +14,7 @@ const END_HEADERS: u8 = 4;
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CONTINUE: &[u8] = b"\x08\x03100";
 
-/// `/refuse` answers without asking for the body, `/late` asks after a while, others echo.
+/// Builds a service: `/refuse` answers without reading the body, `/late` reads it after a while, others echo.
 fn echo() -> App {
     app(|request: Request<RequestBody>| async move {
         match request.uri().path() {
@@ -48,7 +48,7 @@ fn hello(settings: &[u8]) -> Vec<u8> {
     [PREFACE.as_bytes(), &settings].concat()
 }
 
-/// The frames of this stream, in their order.
+/// Returns the frames of this stream in order.
 fn of(heard: &[Frame], stream: u32) -> Vec<Frame> {
     let mine = heard.iter().filter(|frame| frame.stream == stream);
     mine.cloned().collect()
@@ -131,12 +131,12 @@ async fn split_heads_and_refused_streams_keep_stream_ids_right() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
     client.send(hello(&[])).await;
-    // Malformed: without a path. h2 resets it, and the service is not called.
+    // A malformed request has no path. h2 resets it, and the service is not called.
     let malformed = [0x83, 0x86];
     let malformed = Frame::new(kind::HEADERS, END_HEADERS, 1, malformed).bytes();
     client.send(malformed).await;
     hear(&mut client, 100).await;
-    // HEADERS, and CONTINUATION behind a pause.
+    // HEADERS are followed by CONTINUATION after a pause.
     let whole = post(3, "/", true);
     let block = whole[9..].to_vec();
     let head = Frame::new(kind::HEADERS, 0, 3, &block[..9]).bytes();
@@ -157,7 +157,7 @@ async fn split_heads_and_refused_streams_keep_stream_ids_right() {
 async fn client_with_a_small_header_table_gets_no_100() {
     let server = Server::start(Timeouts::default(), echo()).await;
     let mut client = Raw::connect(server.addr).await;
-    // SETTINGS_HEADER_TABLE_SIZE 0: what it hears first must be a change of the table's size, which only h2 can say.
+    // SETTINGS_HEADER_TABLE_SIZE 0: the first block must change the table's size, which only h2 can encode.
     client.send(hello(&[0, 1, 0, 0, 0, 0])).await;
     client.send(post(1, "/", true)).await;
     let heard = hear(&mut client, 300).await;

@@ -66,7 +66,7 @@ async fn start() -> Server {
     Server::start(Timeouts::none().read_header(READ_HEADER), service()).await
 }
 
-/// The connection ended at its deadline; where h2 was listening, a GOAWAY says so.
+/// Asserts that the connection ended at its deadline, with a GOAWAY if h2 was reading.
 async fn assert_too_slow(mut client: Raw, server: &Server, what: &str) {
     let ending = client.read_until_close().await;
     assert_ne!(ending.how, How::StillOpen, "{what}");
@@ -123,7 +123,7 @@ async fn partial_header_block_ends_the_connection_beside_an_open_stream() {
     client
         .send([&hello()[..], &get(1, "/stream", END_HEADERS)].concat())
         .await;
-    // Later than the deadline of its SETTINGS.
+    // The request comes after the deadline of its SETTINGS.
     tokio::time::sleep(READ_HEADER + ms(200)).await;
     client.mark();
     client.send(get(3, "/", 0)).await;
@@ -148,7 +148,7 @@ async fn trickling_continuations_do_not_extend_the_head_deadline() {
 async fn other_frames_have_no_head_deadline() {
     let server = start().await;
     let mut client = server.connect().await;
-    // In pieces, and within its deadline.
+    // The head comes in pieces, within its deadline.
     let post = Frame::new(kind::HEADERS, END_HEADERS, 1, block(0x83, "/")).bytes();
     for piece in [&hello()[..20], &hello()[20..], &post[..7], &post[7..]] {
         client.send(piece).await;
@@ -159,7 +159,7 @@ async fn other_frames_have_no_head_deadline() {
     client.send(&data[..50]).await;
     tokio::time::sleep(READ_HEADER * 2).await;
     client.send(&data[50..]).await;
-    // And so may the next head, from one to the other.
+    // So may the next head, from one to the other.
     for stream in [3, 5] {
         tokio::time::sleep(READ_HEADER + ms(100)).await;
         client.send(get(stream, "/", END_HEADERS)).await;

@@ -1,4 +1,4 @@
-//! HTTP/2: what a connection may take, what it offers, and which protocols a port speaks.
+//! HTTP/2: the limits of a connection, its settings, and the protocols of a port.
 #![cfg(all(feature = "serve", feature = "axum"))]
 
 mod support;
@@ -31,7 +31,7 @@ fn limits(http2: Http2Limits) -> Limits {
     Limits::default().http2(http2)
 }
 
-/// The settings that the server announces.
+/// Returns the settings that the server announces.
 async fn settings(server: &Server) -> Vec<(u16, u32)> {
     let (_sender, connection, heard) = h2_connect(server.addr).await;
     let connection = tokio::spawn(connection);
@@ -81,7 +81,7 @@ async fn invalid_limit_is_named_at_the_start() {
 
 // === memory ===
 
-/// A body without end, which counts what is taken of it.
+/// An endless body that counts the bytes read.
 struct Endless(Arc<AtomicUsize>);
 
 impl http_body::Body for Endless {
@@ -134,12 +134,12 @@ async fn unread_responses_are_bounded() {
     };
     within(LIMIT, "the buffers to fill", settled).await;
     let taken = taken.load(Relaxed);
-    // 64 KiB for each stream and a piece under way, and what the sockets hold.
+    // The bound is 64 KiB and one piece under way for each stream, and the socket buffers.
     assert!(taken < 200 * 80 * 1024 + 12 * 1024 * 1024, "{taken} bytes");
     drop(client);
 }
 
-/// A header field without indexing.
+/// Encodes a header field without indexing.
 fn field(name: &str, value: &str) -> Vec<u8> {
     let mut bytes = vec![0, u8::try_from(name.len()).unwrap()];
     bytes.extend(name.as_bytes());
@@ -159,7 +159,7 @@ fn field(name: &str, value: &str) -> Vec<u8> {
     bytes
 }
 
-/// Statuses by stream; the first byte of a head of the server tells: 200 is indexed.
+/// Returns the status of a stream from the first byte of its head: 200 is indexed.
 fn status(heard: &[Frame], stream: u32) -> Option<String> {
     let head = heard
         .iter()
@@ -215,11 +215,11 @@ async fn heads_of_open_streams_are_bounded_together() {
     let heard = frames(&client.read_until_close_for(ms(400)).await.bytes);
     for number in 0..8 {
         let status = status(&heard, 2 * number + 1);
-        // The others are with their handler.
+        // The other requests reached their handlers.
         let refused = status.as_ref().is_some_and(|status| status != "200");
         assert_eq!(refused, number >= 6, "{number}: {status:?}");
     }
-    // When they are over there is room again.
+    // Their end makes room again.
     for number in 0..6 {
         let reset = Frame::new(kind::RST_STREAM, 0, 2 * number + 1, 8_u32.to_be_bytes());
         client.send(reset.bytes()).await;

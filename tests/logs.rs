@@ -1,5 +1,5 @@
-//! Log lines of a real server, as a real subscriber writes them: what is asked over the socket cannot forge
-//! one, and refusals, cut connections and the drain are told.
+//! Log lines of a real server, as a real subscriber writes them: requests cannot forge one, and refusals, cut
+//! connections and the drain are logged.
 #![cfg(all(feature = "serve", feature = "tracing"))]
 
 mod support;
@@ -68,7 +68,7 @@ impl Written {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Waits until so many lines of the access log are written.
+    /// Waits until the access log has `count` lines.
     async fn access(&self, count: usize) -> Vec<String> {
         let lines = async {
             loop {
@@ -131,7 +131,7 @@ async fn access_log_records_client_id_and_end() {
     assert_eq!(line["request_id"], "r1");
     assert_eq!(line["end"], "complete");
 
-    // A client that goes away in the middle of the body.
+    // The client leaves in the middle of the body.
     let mut gone = server.connect().await;
     gone.send("GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await;
     gone.stream().readable().await.unwrap();
@@ -145,7 +145,7 @@ async fn access_log_records_client_id_and_end() {
     assert!(!written.all().contains("secret"));
 }
 
-/// A deadline's cut, a client that left and the end of the drain are told apart.
+/// A cut by a deadline, a client that left and the end of the drain are distinguished.
 #[tokio::test]
 async fn access_log_distinguishes_how_requests_end() {
     let (written, _guard) = Written::json();
@@ -248,7 +248,7 @@ async fn server_logs_phases_failures_and_refusals() {
         connection.write_all(head.as_bytes()).await.unwrap();
         connections.push(connection);
     }
-    // Failed and refused; the third one hangs until it is cut.
+    // One fails, one is refused; the third one hangs until it is cut.
     written.access(2).await;
     let hangs = async {
         while !handle

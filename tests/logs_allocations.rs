@@ -1,4 +1,4 @@
-//! What the access log and the bounded lines cost of the heap: nothing beyond what the subscriber does.
+//! Heap allocations of the access log and the bounded lines: none beyond the subscriber's.
 #![cfg(feature = "tracing")]
 
 use std::alloc::System;
@@ -24,7 +24,7 @@ use tracing::{Metadata, Subscriber};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Wants everything and only counts it.
+/// A subscriber that takes every line and only counts it.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicUsize>);
 
@@ -44,7 +44,7 @@ impl Subscriber for Counting {
     fn exit(&self, _: &Id) {}
 }
 
-/// The allocations of a request to the end of its body.
+/// Counts the allocations of a request to the end of its body.
 fn allocations(layer: &AccessLogLayer) -> usize {
     let mut service = layer.layer(service_fn(|_: Request<()>| {
         let body = Full::new(Bytes::from_static(b"hello"));
@@ -66,7 +66,7 @@ fn allocations(layer: &AccessLogLayer) -> usize {
     region.change().allocations
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn log_lines_allocate_nothing_beyond_the_subscriber() {
     let counting = Counting::default();
@@ -94,7 +94,7 @@ fn log_lines_allocate_nothing_beyond_the_subscriber() {
             request: RequestInfo::default(),
         });
     }
-    // In a new second the line that tells what was left out is registered as well.
+    // In a new second the line about the lines left out is registered as well.
     let allocated = region.change().allocations;
     assert!(allocated <= 1, "{allocated}");
     let lines = lines();

@@ -1,4 +1,4 @@
-//! A service with its metrics, scraped over HTTP while it works and while it leaves.
+//! A service whose metrics are scraped over HTTP while it works and while it leaves.
 #![cfg(all(feature = "metrics", feature = "serve", feature = "axum"))]
 
 mod support;
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 
-/// A service as one is built: the stack, the metrics around it, and `/metrics` on a port that observes.
+/// A service as users build it: the stack, the metrics around it, and `/metrics` on an observing port.
 struct Running {
     public: SocketAddr,
     admin: SocketAddr,
@@ -31,7 +31,7 @@ struct Running {
     report: JoinHandle<Result<Report, ServeError>>,
 }
 
-/// A piece now and then.
+/// Answers with a piece now and then.
 async fn endless() -> Response {
     let pieces = tokio_stream::iter(std::iter::repeat("piece")).then(|piece| async move {
         tokio::time::sleep(ms(2)).await;
@@ -40,7 +40,7 @@ async fn endless() -> Response {
     Response::new(Body::new(StreamBody::new(pieces)))
 }
 
-/// As files are sent: a stream that does not know its end, under a declared length.
+/// Answers as file servers do: a stream that does not know its end, under a declared length.
 async fn file() -> Response {
     let pieces = tokio_stream::iter(["01234", "56789"]);
     let pieces = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(piece))));
@@ -111,7 +111,7 @@ impl Running {
         Scrape(answer.text())
     }
 
-    /// A scrape on which this sample has that value, as soon as there is one.
+    /// Scrapes until this sample has that value.
     async fn until(&self, sample: &str, value: &str) -> Scrape {
         let came = async {
             loop {
@@ -125,7 +125,7 @@ impl Running {
         within(LIMIT, sample, came).await
     }
 
-    /// A request that is being handled, on a connection of its own.
+    /// Sends a request that is being handled, on a connection of its own.
     async fn slow(&self, id: u32) -> Raw {
         let mut client = Raw::connect(self.public).await;
         client
@@ -138,7 +138,7 @@ impl Running {
 struct Scrape(String);
 
 impl Scrape {
-    /// The value of a sample by all of its name and labels; `None` while it is not there.
+    /// Returns the value of a sample by its full name and labels; `None` while it is absent.
     fn value(&self, sample: &str) -> Option<&str> {
         let mut lines = self.0.lines().filter_map(|line| line.rsplit_once(' '));
         lines
@@ -174,7 +174,7 @@ async fn metrics_count_requests_in_flight_and_gone_clients() {
     );
 
     let mut stays = running.slow(1).await;
-    // By HTTP/2, which says that it goes: the end of an HTTP/1 client's side may be one that waits.
+    // The client uses HTTP/2, which announces its end: the end of an HTTP/1 client's side may be a half-close.
     let (sender, connection, _) = h2_connect(running.public).await;
     let connection = tokio::spawn(connection);
     let mut sender = sender.ready().await.unwrap();
@@ -222,7 +222,7 @@ async fn metrics_count_requests_in_flight_and_gone_clients() {
     connection.abort();
 }
 
-/// hyper drops a body whose declared length is written, and does not poll it to its end.
+/// hyper drops a body once its declared length is written, and does not poll it to its end.
 #[tokio::test]
 async fn complete_file_download_is_not_cancelled() {
     let running = Running::start().await;
@@ -260,7 +260,7 @@ async fn observing_port_reports_the_drain() {
     assert!(report.is_clean(), "{report}");
 }
 
-/// Deadlines, refusals and cuts are the server's to tell.
+/// The server reports deadlines, refusals and cuts.
 #[tokio::test]
 async fn server_events_are_counted() {
     let shutdown = Shutdown::new()
@@ -323,7 +323,7 @@ async fn server_events_are_counted() {
     assert_eq!(drain.parse::<f64>().unwrap(), report.drain.as_secs_f64());
 }
 
-/// The server that is drained need not tell the metrics anything.
+/// The metrics work without events from the drained server.
 #[tokio::test]
 async fn drain_duration_excludes_workers_and_closers() {
     let (go, gone) = tokio::sync::oneshot::channel::<()>();

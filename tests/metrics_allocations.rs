@@ -1,4 +1,4 @@
-//! What the metrics layer costs of the heap: nothing, once a series is known.
+//! Heap allocations of the metrics layer: none for a known series.
 #![cfg(feature = "metrics")]
 
 use std::alloc::System;
@@ -24,10 +24,10 @@ fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallibl
     ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
 }
 
-/// The allocations from the call to the end of the body, or to where it is given up.
+/// Counts the allocations from the call to the end of the body, or to where it is dropped.
 fn allocations(layer: &MetricsLayer, path: &'static str, to_the_end: bool) -> usize {
     let mut service = layer.layer(service_fn(answer));
-    // Its bytes are shared already, as those of a head that was read from a socket are.
+    // The bytes are shared already, as those of a head read from a socket are.
     let request = Request::post(Uri::from_static(path))
         .header("host", "here")
         .header("content-length", "5")
@@ -49,7 +49,7 @@ fn allocations(layer: &MetricsLayer, path: &'static str, to_the_end: bool) -> us
     region.change().allocations
 }
 
-/// The bytes that metrics take once requests with so many routes have come.
+/// Returns the memory of the metrics after requests with so many routes.
 fn memory(routes: usize) -> usize {
     let region = Region::new(GLOBAL);
     let metrics = Metrics::builder()
@@ -66,7 +66,7 @@ fn memory(routes: usize) -> usize {
     change.bytes_allocated - change.bytes_deallocated
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn known_series_allocates_nothing() {
     let unmatched = Metrics::new();
@@ -86,7 +86,7 @@ fn known_series_allocates_nothing() {
             assert_eq!(allocations(&layer, "/a", to_the_end), 0, "{name}");
         }
     }
-    // Beyond the cap, and known there.
+    // The route is beyond the cap, and known there.
     let layer = by_function.layer();
     for path in ["/b", "/c", "/d", "/e"] {
         allocations(&layer, path, true);

@@ -1,4 +1,4 @@
-//! Bodies that are left unread, late or open: what becomes of the connection, and when.
+//! Bodies left unread, late or open: the connection's fate, and its time.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -36,7 +36,7 @@ async fn unread_body_that_never_ends_has_the_idle_deadline() {
     server.until_open(0).await;
 }
 
-/// The deadline passes when the answer's head is out already, and nothing asks for the body again.
+/// The deadline passes after the answer's head was sent, and no one reads the body again.
 #[tokio::test]
 async fn late_body_closes_the_connection_behind_an_answer_that_had_begun() {
     let server = Server::start(
@@ -113,7 +113,7 @@ async fn complete_body_of_unknown_length_keeps_the_connection() {
     }
 }
 
-/// The handler takes the first piece, and answers before the next one has been looked for.
+/// The handler reads the first piece, and answers before the next one is polled.
 #[tokio::test]
 async fn received_rest_of_a_body_of_unknown_length_keeps_the_connection() {
     let server = Server::start(
@@ -143,7 +143,7 @@ async fn write_deadline_ends_with_the_answer() {
     .await;
     let mut client = server.connect().await;
     assert_eq!(client.ask(HALF).await.status, 200);
-    // The rest of the body is being read away meanwhile.
+    // The rest of the body is being discarded meanwhile.
     tokio::time::sleep(ms(600)).await;
     client.send("rest.!").await;
     assert_eq!(client.ask(GET).await.status, 200);
@@ -169,7 +169,7 @@ async fn close_after_a_timeout_lingers_half_a_second() {
         .await;
     let began = Instant::now();
     let slow = async {
-        // Never silent for long, so that only the end of the time ends it.
+        // The client is never silent for long, so that only the total time ends the wait.
         while client.try_send("x").await.is_ok() && began.elapsed() < LIMIT {
             tokio::time::sleep(ms(100)).await;
         }
@@ -200,8 +200,7 @@ async fn lingering_close_reads_a_bounded_amount() {
 
 // === a body that is read on another task ===
 
-/// The body's reader is another task than the request's, begins late, and is given half a body. When its wait
-/// ended, on HTTP/1 and on HTTP/2.
+/// Reads half a body in another task than the request's, late. Returns when the wait ended, on HTTP/1 and on HTTP/2.
 async fn read_elsewhere(timeouts: Timeouts, set: fn(&Deadlines)) -> [Duration; 2] {
     let (ended, mut end) = tokio::sync::mpsc::channel(1);
     let server = Server::start(
@@ -251,7 +250,7 @@ async fn reader_on_another_task_is_woken_by_its_deadlines() {
     }
 }
 
-/// The answer is out, and another task still reads the body: its end makes the connection idle.
+/// The answer was sent, and another task still reads the body: its end makes the connection idle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn end_of_a_body_on_another_task_is_noticed() {
     let server = Server::start(
@@ -281,7 +280,7 @@ async fn end_of_a_body_on_another_task_is_noticed() {
 
 // === a reader that waits, and one that has gone on ===
 
-/// The handler asks for its body, goes on to something else for a while, and comes back.
+/// The handler polls its body, does something else for a while, and polls again.
 #[tokio::test]
 async fn read_stall_counts_only_while_the_body_is_waited_for() {
     let server = Server::start(
@@ -354,8 +353,8 @@ async fn body_that_came_in_time_is_not_late_for_a_late_reader() {
 
 // === HTTP/2: the last stream wakes its connection ===
 
-/// A body whose end takes a while: the connection's thread has written it and rests again when its stream's
-/// task comes to its end.
+/// A body whose end takes a while: the connection's thread has written it and is idle again when its stream's task
+/// ends.
 struct SlowToEnd(Option<&'static str>);
 
 impl http_body::Body for SlowToEnd {
@@ -404,7 +403,7 @@ async fn last_stream_of_a_connection_leaves_it_idle() {
                 within(LIMIT, "an answer", answer).await.unwrap().status(),
                 200
             );
-            // GOAWAY, by the idle deadline; the client does not end it.
+            // The idle deadline sends the GOAWAY; the client does not close.
             let _ = within(LIMIT, "the connection's end", connection).await;
             drop(sender);
         });
@@ -415,8 +414,8 @@ async fn last_stream_of_a_connection_leaves_it_idle() {
     server.until_open(0).await;
 }
 
-/// A response whose end lies with h2, because the client's window is shut: its stream's task is done, and its
-/// deadline is the connection's to keep.
+/// The end of the response is in h2, because the client's window is closed: its stream's task is done, and the
+/// connection keeps its deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn end_of_an_unread_response_has_its_deadline() {
     let server = Server::start(
@@ -437,7 +436,7 @@ async fn end_of_an_unread_response_has_its_deadline() {
             let request = Request::get("http://a/").body(()).unwrap();
             let (answer, _) = sender.send_request(request, true).unwrap();
             let answer = within(LIMIT, "an answer", answer).await.unwrap();
-            // Its body is not read, so the window stays shut.
+            // The body is not read, so the window stays closed.
             let _ = within(LIMIT, "the connection's end", connection).await;
             drop(answer);
         });

@@ -1,4 +1,4 @@
-//! What can be seen of a process from another port of it, to the very end.
+//! A port that observes its process to the very end of a shutdown.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -32,7 +32,7 @@ impl Running {
     }
 }
 
-/// The public port, and the observing one.
+/// A process with a public port and an observing one.
 struct Two {
     handle: Handle,
     public: Running,
@@ -70,7 +70,7 @@ async fn two(shutdown: Shutdown, public: impl ServeApp, admin: impl FnOnce(&Hand
     }
 }
 
-/// `/slow` waits to be let go; anything else is answered.
+/// Builds a service whose `/slow` waits to be released; anything else is answered at once.
 fn gated() -> (App, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let held = gate.clone();
@@ -86,7 +86,8 @@ fn gated() -> (App, Arc<Semaphore>) {
     (service, gate)
 }
 
-/// `/` tells the phase; `/watch` is a stream that ends with the report, `/for-ever` one that does not.
+/// Builds the observing pages: `/` shows the phase; `/watch` is a stream that ends with the report, `/for-ever` one
+/// that does not end.
 fn pages(handle: &Handle) -> App {
     let handle = handle.clone();
     app(move |request| {
@@ -122,7 +123,7 @@ async fn wait_for(what: &str, is: impl Fn() -> bool) {
     within(LIMIT, what, seen).await;
 }
 
-/// Waits until a watcher's answer has begun, and leaves it to be read.
+/// Waits until a watcher's answer has begun, without reading the rest.
 async fn watches(watcher: &mut Raw) {
     let begun = async {
         let mut seen = [0; 1024];
@@ -287,7 +288,7 @@ async fn connections_are_counted_by_state() {
     wait_for("nobody", || counts().is_empty()).await;
 }
 
-/// Without a margin nobody is waited for, and nothing hangs.
+/// No observer is waited for without a margin, and nothing hangs.
 #[tokio::test]
 async fn without_a_margin_observers_end_at_once() {
     let (service, _gate) = gated();

@@ -1,5 +1,5 @@
-//! A process and its signals: orders before there is a runtime, repetitions, and an end that comes whatever
-//! the process does. Each test runs this binary again, as the process that it sends signals to.
+//! A process and its signals: a shutdown before there is a runtime, repeated signals, and an exit whatever the process
+//! does. Each test runs this binary again, as the process that it sends signals to.
 #![cfg(all(feature = "serve", unix))]
 
 mod support;
@@ -14,14 +14,14 @@ use lameduck::shutdown::{EXIT_FORCED, Signal, SignalAction, Signals};
 use lameduck::{Phase, Report, Shutdown};
 use support::{app, ms, reply};
 
-/// Which of the processes below this one is.
+/// The variable that selects one of the processes below.
 const ROLE: &str = "LAMEDUCK_TEST_ROLE";
-/// Longer than anything here takes on a machine that is busy with something else.
+/// A limit longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
 // === the processes ===
 
-/// Not a test but the processes of the tests; without a role it has nothing to do.
+/// Runs one of the tests' processes; without a role it does nothing.
 #[test]
 fn process() {
     let Ok(role) = std::env::var(ROLE) else {
@@ -31,7 +31,7 @@ fn process() {
         "early" => early(),
         "serve" => serve(Shutdown::new().lame_duck(ms(400))),
         "repeats" => {
-            // On a busy machine a second is over soon.
+            // A second is short on a busy machine.
             let signals = Signals::new().repeat_within(LIMIT);
             serve(Shutdown::with_signals(signals).lame_duck(ms(1_500)));
         }
@@ -58,7 +58,7 @@ fn process() {
     }
 }
 
-/// Within this grace there is nothing but itself.
+/// Returns a shutdown that spends its whole grace on the drain.
 fn short(grace: Duration) -> Shutdown {
     Shutdown::new()
         .lame_duck(Duration::ZERO)
@@ -101,7 +101,7 @@ fn serve(shutdown: Shutdown) {
     report.exit();
 }
 
-/// A signal comes when there is no runtime yet.
+/// Gets a signal before there is a runtime.
 fn early() {
     let shutdown = Shutdown::new().lame_duck(ms(10));
     say("made");
@@ -109,7 +109,7 @@ fn early() {
     serve(shutdown);
 }
 
-/// Its one thread is blocked by a worker when it is to leave.
+/// Blocks its one thread by a worker when it is to leave.
 fn blocked(shutdown: Shutdown) {
     let handle = shutdown.handle();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -133,7 +133,7 @@ async fn ordered_by_code() {
     report.exit();
 }
 
-/// A report is made, and `main` would wait for a thread.
+/// Makes a report while `main` would wait for a thread.
 #[tokio::main(flavor = "current_thread")]
 async fn holds_main(exits: bool) -> Report {
     tokio::task::spawn_blocking(|| std::thread::sleep(2 * LIMIT));
@@ -151,7 +151,7 @@ async fn holds_main(exits: bool) -> Report {
     report
 }
 
-/// The grace of a first shutdown is over when a second one is served.
+/// Serves a second shutdown after the grace of a first one.
 fn lives_on() {
     drop(run(short(ms(700))));
     let handle = Shutdown::new().handle();
@@ -161,7 +161,7 @@ fn lives_on() {
     std::process::exit(0);
 }
 
-/// The shutdown is dropped, and no handler of it may keep the process alive.
+/// Drops the shutdown; none of its handlers may keep the process alive.
 fn dropped() {
     drop(Shutdown::new());
     say("ready");
@@ -239,7 +239,7 @@ impl Process {
         }
     }
 
-    /// Starts it, and waits until it can be sent a signal.
+    /// Starts the process, and waits until it can be sent a signal.
     fn ready(role: &str) -> Process {
         let mut process = Process::start(role);
         process.says("ready");
@@ -266,7 +266,7 @@ impl Process {
         assert!(status.unwrap().success(), "kill -s {name}");
     }
 
-    /// Waits for its end, and returns how long that took.
+    /// Waits for the exit, and returns how long it took.
     fn ended(&mut self) -> (ExitStatus, Duration) {
         let began = Instant::now();
         while began.elapsed() < LIMIT {
@@ -286,7 +286,7 @@ impl Process {
         assert_eq!(status.code(), Some(0), "{:?}", self.seen);
     }
 
-    /// How long its lame duck lasted.
+    /// Returns how long its lame duck lasted.
     fn lame_duck(&self) -> Duration {
         let line = self
             .seen
@@ -316,7 +316,7 @@ fn shutdown_before_the_runtime_starts_is_obeyed() {
         let mut process = Process::start("early");
         process.says("made");
         process.signal(signal);
-        // What is to be seen is that it goes on; a signal without a handler would have ended it by now.
+        // The process must go on; a signal without a handler would have ended it by now.
         std::thread::sleep(ms(50));
         process.ask();
         process.assert_clean(cause);

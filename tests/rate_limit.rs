@@ -1,4 +1,4 @@
-//! What a rate limit costs: nothing of the heap, and a refusal no more time than a pass.
+//! The cost of a rate limit: no allocation, and no more time for a refusal than for a pass.
 #![cfg(feature = "rate-limit")]
 
 use std::alloc::System;
@@ -23,7 +23,7 @@ fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallibl
     ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
 }
 
-/// A request of a head as it is read from a socket: its bytes are shared already.
+/// Builds a request as it is read from a socket: its bytes are shared already.
 fn request() -> Request<()> {
     let mut request = Request::get(Uri::from_static("/a/path"))
         .header("host", "here")
@@ -39,7 +39,7 @@ fn request() -> Request<()> {
     request
 }
 
-/// The status and the allocations of one call, from request to the end of its body.
+/// Returns the status and the allocations of one call, from request to the end of its body.
 fn call<S, B>(service: &mut S) -> (u16, usize)
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -58,7 +58,7 @@ where
     (status, region.change().allocations)
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn passing_and_refusing_allocate_nothing() {
     let quotas = [Quota::per_day(2), Quota::per_day(100)];
@@ -71,7 +71,7 @@ fn passing_and_refusing_allocate_nothing() {
         layer().exempt(|head| head.uri.path() == "/healthz"),
     ] {
         let mut service = layer.layer(service_fn(answer));
-        // A new key makes its shard's room.
+        // A new key allocates room in its shard.
         assert_eq!(call(&mut service).0, 200);
         assert_eq!(call(&mut service), (200, 0), "{layer:?}");
         assert_eq!(call(&mut service), (429, 0), "{layer:?}");

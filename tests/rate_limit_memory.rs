@@ -1,4 +1,4 @@
-//! The memory of a rate limiter that a crowd of keys runs over: bounded, whatever comes.
+//! The memory of a rate limiter is bounded under a flood of keys.
 #![cfg(feature = "rate-limit")]
 
 use std::alloc::System;
@@ -32,15 +32,15 @@ fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallibl
     ready(Ok(Response::new(Full::default())))
 }
 
-/// How many keys come: a hundred times as many as there is room for where the code is optimized.
+/// The number of keys: a hundred times the capacity where the code is optimized.
 const CROWD: u64 = if cfg!(debug_assertions) {
     1_000_000
 } else {
     10_000_000
 };
 
-/// A crowd of new keys, `a_second` of them a second: how much was held at most, in bytes a key, and how many
-/// were forgotten that still counted.
+/// Sends new keys, `a_second` of them a second. Returns the peak memory in bytes a key, and the number of live keys
+/// that were evicted.
 fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
     let requests = Arc::new(AtomicU64::new(0));
     let now = requests.clone();
@@ -81,21 +81,21 @@ fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
     (a_key, handle.forgotten())
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn many_keys_stay_within_the_stated_memory() {
-    // All of them still count: the live give way.
+    // All keys are live: live ones are evicted.
     let (a_key, forgotten) = crowd(MAX_KEYS, &[Quota::per_hour(100)], 1_000_000);
     assert!(a_key < 100.0, "{a_key} bytes a key");
     assert!(forgotten >= CROWD - MAX_KEYS as u64, "{forgotten}");
     let (a_key, _) = crowd(MAX_KEYS, &[Quota::per_hour(100); 4], 1_000_000);
     assert!(a_key < 124.0, "{a_key} bytes a key with four quotas");
 
-    // The number of keys for which the table is largest.
+    // This number of keys makes the table largest.
     let (a_key, _) = crowd(1793, &[Quota::per_hour(100)], 1_000_000);
     assert!(a_key < 100.0, "{a_key} bytes a key");
 
-    // A second's worth of keys counts at a time, and there is room for more: nothing is lost.
+    // One second of keys is live at a time, and there is room for more: none is lost.
     let (a_key, forgotten) = crowd(MAX_KEYS, &[Quota::per_second(1)], 80_000);
     assert!(a_key < 100.0, "{a_key} bytes a key");
     assert_eq!(forgotten, 0);

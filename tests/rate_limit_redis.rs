@@ -1,4 +1,4 @@
-//! The layer with a limit that instances share: against a real redis-server.
+//! The layer with a limit that instances share, against a real redis-server.
 #![cfg(feature = "redis")]
 
 #[path = "support/redis.rs"]
@@ -21,7 +21,7 @@ use lameduck::rate_limit::{Fields, Quota};
 use redis::Redis;
 use tower::{Layer, Service, ServiceExt};
 
-/// Has to be made ready for each call, and counts the calls.
+/// A service that must be ready for each call, and counts the calls.
 #[derive(Debug, Default)]
 struct Strict {
     ready: bool,
@@ -58,7 +58,7 @@ impl Service<Request<()>> for Strict {
     }
 }
 
-/// An instance with its own connection, and a deadline that a busy machine keeps.
+/// Returns an instance with its own connection, and a deadline that a busy machine keeps.
 fn instance(redis: &Redis) -> RateLimitLayer {
     let limiter = RedisLimiter::new(&redis.url()).unwrap();
     RateLimitLayer::new([Quota::per_hour(3), Quota::per_day(100)])

@@ -1,5 +1,5 @@
-//! Stalls, minimum rates and the deadline of the response's head: what is slow is cut within its deadline, what
-//! moves lives. On tokio's paused clock, over streams in memory.
+//! Stalls, minimum rates and the deadline of the response's head: slow peers are cut within their deadline, moving ones
+//! are served. Runs on tokio's paused clock, over streams in memory.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -21,7 +21,7 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The grace of the default rates and their first window, which for a response is a double one.
+/// The grace of the default rates and their first window, which is doubled for a response.
 const SLOW_BODY: Duration = s(5 + 10);
 const SLOW_READER: Duration = s(5 + 20);
 
@@ -98,7 +98,7 @@ async fn collect(request: Request<RequestBody>) -> Response<Body> {
     }
 }
 
-/// A client's end of a connection that holds `buffer` bytes, and how the server ends it.
+/// Returns a client's end of a connection that holds `buffer` bytes, and how the server ends it.
 fn connect(timeouts: Timeouts, buffer: usize) -> (DuplexStream, JoinHandle<(Closed, Instant)>) {
     let (client, io) = tokio::io::duplex(buffer);
     let connection = serve_connection_with_timeouts(io, app(answer), timeouts).unwrap();
@@ -112,7 +112,7 @@ fn post(path: &str, length: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// All that comes until the end.
+/// Reads everything until the end.
 async fn rest(client: &mut DuplexStream) -> String {
     let mut bytes = Vec::new();
     let read = timeout(s(3600), client.read_to_end(&mut bytes)).await;
@@ -120,7 +120,7 @@ async fn rest(client: &mut DuplexStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Sends `count` times `bytes`, with pauses; gives up when the server has.
+/// Sends `bytes` `count` times with pauses; stops when the server has closed.
 async fn send_slowly(client: &mut DuplexStream, bytes: &[u8], count: usize, pause: Duration) {
     for _ in 0..count {
         if client.write_all(bytes).await.is_err() {
@@ -130,7 +130,7 @@ async fn send_slowly(client: &mut DuplexStream, bytes: &[u8], count: usize, paus
     }
 }
 
-/// That it took the deadline, and not a second longer.
+/// Asserts that it took the deadline, and not a second longer.
 #[track_caller]
 fn assert_within(took: Duration, deadline: Duration) {
     assert!(
@@ -262,7 +262,7 @@ async fn fast_start_buys_no_slow_rest() {
 async fn pause_counts_as_stall_not_as_rate() {
     let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
     client.write_all(post("/", 6_000).as_bytes()).await.unwrap();
-    // Through a tunnel: nothing for 29 s, and then what is due.
+    // As through a tunnel: nothing for 29 s, and then everything due.
     for _ in 0..2 {
         sleep(s(29)).await;
         client.write_all(&[b'x'; 2_999]).await.unwrap();
@@ -320,7 +320,7 @@ async fn stopped_runtime_cuts_no_one() {
         .await
         .unwrap();
     sleep(s(6)).await;
-    // The process stands still for a minute; the client's bytes come right after.
+    // The process stops for a minute; the client's bytes arrive right after.
     tokio::time::advance(s(60)).await;
     sleep(s(1)).await;
     for _ in 0..8 {
@@ -413,7 +413,7 @@ async fn download_that_slows_to_a_trickle_is_too_slow() {
     read_slowly(&mut client, 1, s(9), 20).await;
     let (why, at) = ended.await.unwrap();
     assert_eq!(why, Closed::Timeout(Timeout::MinWriteRate));
-    // The rest of the window that was kept, and one that was not.
+    // The expected time is the rest of the window that was met, and one that was not.
     assert!(at - began <= s(21), "{:?}", at - began);
 }
 
@@ -428,7 +428,7 @@ async fn download_of_300_bytes_a_second_is_served() {
     assert_eq!(ended.await.unwrap().0, Closed::Ended);
 }
 
-/// What is more than the body; the head has been read by then.
+/// Returns the bytes beyond the body; the head has been read by then.
 fn head_length(_rest: &str) -> usize {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1048576\r\n\r\n";
     HEAD.len() + "date: Thu, 26 Nov 2026 17:15:15 GMT\r\n".len()
@@ -494,7 +494,7 @@ async fn moving_upload_does_not_spend_the_handlers_time() {
 
 #[tokio::test(start_paused = true)]
 async fn handler_that_reads_for_a_long_time_is_not_late() {
-    // 5 s a read: never waited for, and not done within a minute.
+    // Each read takes 5 s: the client is never waited for, and the whole takes more than a minute.
     let (mut client, _ended) = connect(Timeouts::default(), 512);
     client
         .write_all(post("/pausing", 8 * KIB).as_bytes())
@@ -512,7 +512,7 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 
-/// A client that sees every frame, acknowledges what is to be acknowledged and opens no window by itself.
+/// A client that records every frame, acknowledges as required and opens no window by itself.
 struct H2 {
     io: DuplexStream,
     bytes: Vec<u8>,
@@ -521,7 +521,7 @@ struct H2 {
 }
 
 impl H2 {
-    /// `window`: that of each stream.
+    /// Connects with this window for each stream.
     async fn connect(timeouts: Timeouts, buffer: usize, window: u32) -> H2 {
         let (mut io, ended) = connect(timeouts, buffer);
         io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -536,7 +536,7 @@ impl H2 {
             ended,
         };
         h2.send(kind::SETTINGS, 0, 0, settings).await;
-        // The connection's own window is no matter here.
+        // The connection's own window is of no interest here.
         h2.send(WINDOW_UPDATE, 0, 0, 0x3fff_0000u32.to_be_bytes())
             .await;
         h2
@@ -544,7 +544,7 @@ impl H2 {
 
     async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) {
         let frame = Frame::new(kind, flags, stream, payload).bytes();
-        // It may be over: what came before says why.
+        // The connection may have ended: earlier frames say why.
         let _ = self.io.write_all(&frame).await;
     }
 
@@ -574,7 +574,7 @@ impl H2 {
             .await;
     }
 
-    /// Reads until `until`, or the end.
+    /// Reads until the time `until`, or the end.
     async fn read_until(&mut self, until: Instant) {
         while let Ok(read) = tokio::time::timeout_at(until, self.io.read_buf(&mut self.bytes)).await
         {
@@ -585,7 +585,7 @@ impl H2 {
         }
     }
 
-    /// Acknowledges what has come and is to be acknowledged.
+    /// Acknowledges the frames that require it.
     async fn acknowledge(&mut self) {
         let all = frames(&self.bytes);
         let new = &all[self.seen..];
@@ -603,7 +603,7 @@ impl H2 {
         self.read_until(Instant::now() + wait).await;
     }
 
-    /// Reads until that frame is there, and says how long that took.
+    /// Reads until that frame arrives, and returns how long it took.
     async fn until(&mut self, kind: u8, stream: u32) -> Duration {
         let began = Instant::now();
         while !self.has(kind, stream) {
@@ -625,7 +625,7 @@ impl H2 {
         self.of(kind, stream).next().is_some()
     }
 
-    /// How much of the response has come.
+    /// Returns the number of response bytes received.
     fn came(&self, stream: u32) -> usize {
         self.of(kind::DATA, stream)
             .map(|frame| frame.payload.len())
@@ -637,7 +637,7 @@ impl H2 {
             .any(|frame| frame.flags & END_STREAM != 0)
     }
 
-    /// The status, where it is one of the static table's.
+    /// Returns the status, if it is in the static table.
     fn status(&self, stream: u32) -> Option<u16> {
         let head = self.of(kind::HEADERS, stream).next()?;
         match head.payload.first()? {
@@ -699,7 +699,7 @@ async fn http2_closed_window_stalls_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn http2_end_of_a_response_stalls_like_its_middle() {
-    // All but the last 100 bytes fit the window, and they are of the last piece.
+    // All but the last 100 bytes fit the window; they are part of the last piece.
     let fits = (1 << 20) - 100;
     let mut h2 = H2::connect(Timeouts::none().write_stall(s(30)), 2 << 20, fits).await;
     h2.request(1, "GET", "/large", &[]).await;

@@ -1,8 +1,8 @@
-//! The client's address: against what other implementations do, against a model, and what it costs.
+//! The client's address: against other implementations, against a model, and its cost.
 //!
-//! `data/real_ip.json` holds inputs and answers collected from the tests of Echo, Gin, chi,
-//! realclientip-go, proxy-addr, uvicorn, Rack, HAProxy, nginx and Apache;
-//! `data/real_ip_decisions.json` holds our answers where those differ from each other, with the reasons.
+//! `data/real_ip.json` holds inputs and answers collected from the tests of Echo, Gin, chi, realclientip-go,
+//! proxy-addr, uvicorn, Rack, HAProxy, nginx and Apache; `data/real_ip_decisions.json` holds our answers where those
+//! differ, with the reasons.
 
 #[path = "real_ip/cost.rs"]
 mod cost;

@@ -1,4 +1,4 @@
-//! What an operator and a client see of a request that the server itself refuses, and how a request ended.
+//! Requests that the server itself refuses, and the ends of requests, as an operator and a client see them.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::{Answer, How, Setup, app, ms, reply};
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// What the server's refusals say, in words.
+/// Returns the server's refusals in words.
 fn refusals(server: &support::Server) -> Vec<String> {
     let told = server.told().into_iter();
     told.filter(|told| told.starts_with("refused: ")).collect()
@@ -152,7 +152,7 @@ async fn refusal_is_whole_for_a_head_in_any_pieces() {
         let mut client = server.connect().await;
         client.send(&bad[..at]).await;
         tokio::time::sleep(ms(5)).await;
-        // It may be refused before its rest is sent.
+        // The head may be refused before its rest is sent.
         let _ = client.try_send(&bad[at..]).await;
         let answer = client.read_until_close().await.answer();
         assert_eq!(answer.status, 400, "split at {at}");
@@ -221,7 +221,7 @@ impl Server {
     }
 }
 
-/// The server's own events know what its layers have learnt.
+/// The server's own events carry what its layers have learnt.
 #[tokio::test]
 async fn deadline_event_names_the_id_and_client_found_by_layers() {
     use lameduck::RealIpLayer;
@@ -247,7 +247,7 @@ async fn deadline_event_names_the_id_and_client_found_by_layers() {
     }
 }
 
-/// A head that is not whole yet is not named after the request before it.
+/// An incomplete head is not named after the request before it.
 #[tokio::test]
 async fn partial_head_is_not_reported_as_the_previous_request() {
     let timeouts = Timeouts::none().read_header(ms(200));
@@ -264,7 +264,7 @@ async fn partial_head_is_not_reported_as_the_previous_request() {
     assert!(named.is_empty(), "{named:?}");
 }
 
-/// A dual-stack listener sees IPv4 clients as `::ffff:a.b.c.d`: they are spelt as IPv4 everywhere.
+/// A dual-stack listener sees IPv4 clients as `::ffff:a.b.c.d`: they are written as IPv4 everywhere.
 #[tokio::test]
 async fn dual_stack_listener_reports_ipv4_as_ipv4() {
     use std::net::{Ipv6Addr, SocketAddr};
@@ -317,7 +317,7 @@ async fn dual_stack_listener_reports_ipv4_as_ipv4() {
     assert!(!told.iter().any(|told| told.contains("ffff")), "{told:?}");
 }
 
-/// What h2 refuses by itself ends in a GOAWAY, and is seen; a client that leaves is no error.
+/// Errors that h2 detects end in a GOAWAY, and are reported; a client that leaves is no error.
 #[tokio::test]
 async fn http2_error_is_reported_once_and_a_close_is_not() {
     let server = Setup::new().start(app(|_| async { reply(200, "") })).await;

@@ -1,4 +1,4 @@
-//! What the request id costs of the heap: one allocation if it is kept, two if it is made.
+//! Heap allocations of the request id: one if it is kept, two if it is made.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -13,14 +13,14 @@ use tower::{Layer, Service, service_fn};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The allocations of a request with this id, beyond those of the answer's own header map.
+/// Counts the allocations of a request with this id, beyond those of the answer's own header map.
 fn allocations(layer: &RequestIdLayer, id: Option<&'static str>) -> usize {
     let mut answer = Some(Response::new(()));
     *answer.as_mut().unwrap().headers_mut() = HeaderMap::with_capacity(4);
     let mut service = layer.layer(service_fn(move |_: Request<()>| {
         std::future::ready(Ok::<_, Infallible>(answer.take().unwrap()))
     }));
-    // As `serve` makes them: with an extension, and with bytes that are shared already.
+    // The request is as `serve` makes it: with an extension, and with shared bytes.
     let mut request = Request::new(());
     request.extensions_mut().insert(ConnInfo::default());
     if let Some(id) = id {
@@ -38,7 +38,7 @@ fn allocations(layer: &RequestIdLayer, id: Option<&'static str>) -> usize {
     count
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[test]
 fn request_id_allocates_its_extension_and_bytes() {
     let on = RequestIdLayer::new();

@@ -1,4 +1,4 @@
-//! Services of other kinds than "always ready".
+//! Services that are not "always ready".
 
 mod support;
 
@@ -17,8 +17,8 @@ use tower::{Layer, ServiceBuilder, service_fn};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 
-/// Each request waits for its turn, and a permit that was waited for is used and given back: were one lost,
-/// the last would wait for ever.
+/// Each request waits for its turn, and its permit is used and returned: if one were lost, the last would wait for
+/// ever.
 #[tokio::test]
 async fn service_readiness_is_awaited() {
     let slow = service_fn(|_: Request<RequestBody>| async {
@@ -41,8 +41,8 @@ async fn service_readiness_is_awaited() {
     assert!(server.finish().await.is_clean());
 }
 
-/// A layer that refuses has made the service inside of it ready and does not call it: what was taken for that
-/// call must not stay taken while the connection is kept open, or a few idle clients hold up everybody.
+/// A layer that refuses has made the inner service ready and does not call it. A reservation for that call must not be
+/// held while the connection is kept open, or a few idle clients would block everyone.
 #[tokio::test]
 async fn refused_request_releases_its_reservation() {
     let app = ServiceBuilder::new()
@@ -69,7 +69,7 @@ async fn refused_request_releases_its_reservation() {
     assert!(server.finish().await.is_clean());
 }
 
-/// Waits for all of them at once.
+/// Waits for all futures at once.
 async fn all_of(all: impl Iterator<Item = impl Future<Output = ()>>) {
     let mut all: Vec<_> = all.map(Box::pin).collect();
     std::future::poll_fn(|cx| {

@@ -1,4 +1,4 @@
-//! The whole sequence with a real server: signals, orders from code, workers, closers, a second server.
+//! The whole sequence with a real server: signals, shutdown from code, workers, closers, a second server.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -29,7 +29,7 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it and waits until it listens (for signals too).
+    /// Starts the server and waits until it listens (for signals too).
     async fn start(shutdown: Shutdown, app: App) -> Running {
         let running = Running::begin(shutdown, app).await;
         let ready = running.handle.lifecycle().reached(Phase::Ready);
@@ -65,12 +65,12 @@ async fn listener() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// Without signals: a test is sent some that are meant for another.
+/// A shutdown without signals: other tests of the process are sent some.
 fn deaf() -> Shutdown {
     Shutdown::new().signals(false).lame_duck(Duration::ZERO)
 }
 
-/// A service that holds `/slow` back until it is let go.
+/// Builds a service that holds `/slow` back until it is released.
 #[derive(Clone)]
 struct Gate {
     came: Arc<Semaphore>,
@@ -109,7 +109,7 @@ impl Gate {
     }
 }
 
-/// What happened, in its order.
+/// A log of what happened, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<StdMutex<Vec<String>>>);
 
@@ -129,7 +129,7 @@ fn same(left: ExitCode, right: ExitCode) -> bool {
 
 // === signals ===
 
-/// One test at a time: a signal is sent to the whole process.
+/// Serializes tests: a signal is sent to the whole process.
 static SIGNALS: Mutex<()> = Mutex::const_new(());
 
 fn signal(name: &str) {
@@ -167,7 +167,7 @@ async fn sigterm_runs_the_whole_sequence() {
 #[tokio::test]
 async fn sigint_skips_the_lame_duck_if_configured() {
     let _alone = SIGNALS.lock().await;
-    // As it does by itself where standard input is a terminal.
+    // This is the default where standard input is a terminal.
     let signals = Signals::new().on(Signal::Interrupt, SignalAction::Drain);
     let running = Running::start(Shutdown::with_signals(signals), Gate::new().app()).await;
     let began = Instant::now();

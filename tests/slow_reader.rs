@@ -1,4 +1,4 @@
-//! A client that takes a large response slowly over a real socket, whose kernel tells the server's seldom.
+//! A client that reads a large response slowly over a real socket, whose kernel rarely informs the server's.
 #![cfg(all(feature = "serve", target_os = "linux"))]
 
 mod support;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout};
 
-/// Reads `step` bytes each 250 ms of a large response, for `time`; how long the server let it.
+/// Reads `step` bytes of a large response each 250 ms for `time`. Returns how long the server allowed it.
 async fn read_slowly(server: &Server, step: usize, time: Duration) -> Duration {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -43,7 +43,7 @@ async fn server(timeouts: Timeouts) -> Server {
 
 #[tokio::test]
 async fn slow_reader_does_not_stall() {
-    // The socket says that it takes more when 64 KiB have been sent, which takes this reader 8 s.
+    // The socket becomes writable after 64 KiB, which takes this reader 8 s.
     let server = server(Timeouts::none().write_stall(ms(3_000))).await;
     let lived = read_slowly(&server, 2_048, ms(9_000)).await;
     assert!(lived >= ms(9_000), "cut after {lived:?}");
@@ -51,7 +51,7 @@ async fn slow_reader_does_not_stall() {
 
 #[tokio::test]
 async fn stopped_reader_stalls() {
-    // What its kernel takes at once is no sign of life, also where the rate is looked at later.
+    // The bytes that the client's kernel takes at once are no sign of life, also where the rate is checked later.
     let timeouts = Timeouts::none()
         .write_stall(ms(3_000))
         .min_write_rate(lameduck::MinRate::new(240).grace(ms(2_000)));

@@ -1,4 +1,4 @@
-//! What the server sets on its sockets, and what follows: a client that has vanished is found out.
+//! The socket options that the server sets, and their effect: a vanished client is detected.
 #![cfg(all(feature = "serve", target_os = "linux"))]
 
 mod support;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A listener around another one, which notes what its sockets are like.
+/// A listener around another one, which records the options of its sockets.
 struct Noting(TcpListener);
 
 thread_local! {
@@ -76,7 +76,8 @@ impl Listener for Noting {
     }
 }
 
-/// What sockets are like under these limits: of a client that connects before the server serves, and of a later one.
+/// Returns the options of sockets under these limits: of a client that connects before the server serves, and of a
+/// later one.
 async fn options(limits: Limits) -> Options {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -106,7 +107,7 @@ async fn accepted_sockets_inherit_their_options() {
         keepalive: Some((15 * SECOND, 15 * SECOND, 9)),
         user_timeout: None,
     };
-    // The kernel says zero where it was not set.
+    // The kernel reports zero where it was not set.
     let unset = |options: Options| Options {
         user_timeout: options.user_timeout.filter(|timeout| !timeout.is_zero()),
         ..options
@@ -158,7 +159,7 @@ fn keepalive_beyond_the_kernels_range_is_refused() {
     assert!(timeout(limits(Keepalive::off()), SECOND).is_ok());
 }
 
-/// Upgrades a connection and says how reading from it ended; `/wait` never answers.
+/// Builds a service that upgrades a connection and reports how reading from it ended; `/wait` never answers.
 fn upgrading() -> (App, mpsc::UnboundedReceiver<ErrorKind>) {
     let (ended, ends) = mpsc::unbounded_channel();
     let app = app(move |mut request: Request<RequestBody>| {
@@ -185,8 +186,8 @@ fn upgrading() -> (App, mpsc::UnboundedReceiver<ErrorKind>) {
     (app, ends)
 }
 
-/// From now on the kernel drops what comes for this socket, and so answers nothing: as if the client had lost
-/// its network.
+/// Makes the kernel drop whatever arrives for this socket, and so answer nothing: as if the client had lost its
+/// network.
 fn vanish(stream: &TcpStream) {
     // BPF_RET | BPF_K: keep 0 bytes.
     let drop_all = SockFilter::new(6, 0, 0, 0);

@@ -1,5 +1,5 @@
-//! The whole stack where it is to be used, asked by real clients: axum, tonic, warp and a plain service
-//! function, on `lameduck::serve` and on the servers of axum and tonic.
+//! The whole stack in its frameworks, tested by real clients: axum, tonic, warp and a plain service function, on
+//! `lameduck::serve` and on the servers of axum and tonic.
 #![cfg(all(feature = "serve", feature = "axum", feature = "rate-limit"))]
 
 #[path = "stack/cors.rs"]

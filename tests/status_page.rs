@@ -45,7 +45,7 @@ fn observe(
     tokio::spawn(serve.observe(handle).into_future())
 }
 
-/// A report that never comes, a websocket that never ends, and a page that is there at once.
+/// Builds a service with a report that never comes, a websocket that never ends, and a page that is ready at once.
 fn public(in_flight: InFlightLayer) -> Router {
     let for_ever = || async { std::future::pending::<()>().await };
     let upgrade = |upgrade: WebSocketUpgrade| async {
@@ -61,7 +61,7 @@ fn public(in_flight: InFlightLayer) -> Router {
         .layer(in_flight)
 }
 
-/// The public port, and those who ask there.
+/// The public port and its clients.
 struct Public {
     handle: Handle,
     page: StatusPage,
@@ -105,7 +105,7 @@ impl Public {
         self.clients.push(client);
     }
 
-    /// Two slow requests, a websocket, an idle connection, a timeout and a refusal.
+    /// Makes two slow requests, a websocket, an idle connection, a timeout and a refusal.
     async fn ask_for_all_kinds(&mut self) {
         let slow = "GET /users/42/report?secret=1 HTTP/1.1\r\nhost: a\r\n\r\n";
         self.ask(slow).await;
@@ -131,7 +131,7 @@ impl Public {
     }
 }
 
-/// The row of the slow request.
+/// A script that finds the row of the slow request.
 const SLOW: &str = "[...document.querySelectorAll('#requests tbody tr')]\
     .find(row => row.textContent.includes('GET /users/42/report'))";
 
@@ -140,7 +140,7 @@ fn age_of_the_slow_one(browser: &mut Browser) -> f64 {
     age.as_f64().expect("a number")
 }
 
-/// What happens, as the page lists it.
+/// Builds a script that looks for an event on the page.
 fn happened(kind: &str, what: &str) -> String {
     format!(
         "[...document.querySelectorAll('#events tbody tr')]\
@@ -158,7 +158,7 @@ fn browser_shows_a_drain_from_beginning_to_end() {
     let mut public = runtime.block_on(Public::start());
     let (admin, url) = runtime.block_on(async {
         let (listener, addr) = listen().await;
-        // Without a slash at the end: the page finds its stream by itself.
+        // The path has no slash at its end: the page finds its stream by itself.
         let pages = Router::new().nest_service("/status", public.page.clone());
         let timeouts = Timeouts::none().write(Duration::from_secs(1));
         let admin = observe(listener, pages, timeouts, &public.handle);
@@ -281,7 +281,7 @@ fn browser_falls_back_to_polling_and_shows_a_lost_server() {
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
-/// What comes from outside is text, wherever it comes from.
+/// Asserts that external text is shown as text, wherever it appears.
 fn external_text_is_escaped(browser: &mut Browser, page: &StatusPage) {
     let error = std::io::Error::other(EVIL);
     page.events().tell(|| Event::ServiceError {
@@ -290,7 +290,7 @@ fn external_text_is_escaped(browser: &mut Browser, page: &StatusPage) {
     });
     let listed = "document.getElementById('events').textContent";
     browser.until(&format!("{listed}.includes('{EVIL}')"));
-    // The same in the place of every text but the phase, which decides what is shown.
+    // The value takes the place of every text but the phase, which decides what is shown.
     let everywhere = format!(
         "render(JSON.parse(JSON.stringify({{...seen, report: {{clean: false, cut: 1, text: ''}}}}), \
          (key, value) => key !== 'phase' && typeof value === 'string' ? '{EVIL}' : value)); \
@@ -303,7 +303,7 @@ fn external_text_is_escaped(browser: &mut Browser, page: &StatusPage) {
     assert_eq!(browser.evaluate("typeof window.hacked"), "undefined");
 }
 
-/// A picture where `STATUS_SCREENSHOT` says, after so many milliseconds that make it look alive.
+/// Writes a picture to `STATUS_SCREENSHOT`, after so many milliseconds that make it look alive.
 fn picture(browser: &mut Browser, suffix: &str, wait: u64) {
     let path = std::env::var("STATUS_SCREENSHOT").ok();
     if path.is_some() {
@@ -454,7 +454,7 @@ async fn hundred_requests_are_listed_and_the_rest_counted() {
 async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
     let handle = Shutdown::new().signals(false).handle();
     let page = StatusPage::new(&handle);
-    // Sockets that are soon full.
+    // The sockets fill quickly.
     let listener = TcpSocket::new_v4().unwrap();
     listener.set_send_buffer_size(8 * 1024).unwrap();
     listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -484,7 +484,7 @@ async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
     watcher.write_all(watch).await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
     telling.abort();
-    // Some wait in hyper's buffer and in the sockets; the rest was never made.
+    // Some snapshots wait in hyper's buffer and in the sockets; the rest was never made.
     let mut read = Vec::new();
     let reading = async { while watcher.read_buf(&mut read).await.unwrap() > 0 {} };
     let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
@@ -498,7 +498,7 @@ async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
     assert!(most > Some(50), "a gap of a second at least: {counts:?}");
 }
 
-/// A GET of this path, from this peer.
+/// Builds a GET of this path, from this peer.
 fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
     let mut request = RequestInfo::from_peer(peer);
     request.method = Some("GET");

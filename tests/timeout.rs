@@ -22,8 +22,8 @@ use tower::ServiceBuilder;
 
 const AFTER: Duration = Duration::from_millis(150);
 
-/// `/never` has no answer, `/read` none after it has read the body, `/stream` an answer without an end,
-/// `/grpc` one in gRPC, all else a good answer.
+/// Builds a service: `/never` has no answer, `/read` none after it has read the body, `/stream` an endless answer,
+/// `/grpc` one in gRPC; all else is answered.
 async fn server(layer: TimeoutLayer) -> Server {
     let service = ServiceBuilder::new().layer(layer).service(app(answer));
     Server::start(Timeouts::none(), service).await
@@ -52,7 +52,7 @@ async fn answer(request: Request<RequestBody>) -> Response<support::Body> {
     }
 }
 
-/// Keeps a body open for longer than any test.
+/// Keeps a body open longer than any test.
 async fn hold(sender: Sender<Bytes, std::io::Error>) {
     tokio::time::sleep(LIMIT * 2).await;
     drop(sender);
@@ -228,7 +228,7 @@ async fn late_grpc_body_ends_with_trailers() {
     server.finish().await;
 }
 
-/// The health service, with a check that has no answer.
+/// Builds the health service, with a check that has no answer.
 #[derive(Clone)]
 struct Stuck(Arc<Notify>);
 
@@ -254,7 +254,7 @@ impl Health for Stuck {
     }
 }
 
-/// Tells that a handler is gone.
+/// A guard that reports when its handler is dropped.
 struct Left(Arc<Notify>);
 
 impl Drop for Left {
@@ -270,8 +270,8 @@ async fn stuck(layer: TimeoutLayer) -> (Server, Arc<Notify>) {
     (Server::start(Timeouts::none(), service).await, left)
 }
 
-/// A call of tonic's, over a plain HTTP/2 connection: tonic's own channel would keep `grpc-timeout` too, and
-/// give up by itself at the same moment.
+/// Sends a call of tonic's over a plain HTTP/2 connection: tonic's own channel would enforce `grpc-timeout` too, and
+/// give up at the same moment.
 async fn over_h2(
     mut client: h2::client::SendRequest<Bytes>,
     request: Request<tonic::body::Body>,

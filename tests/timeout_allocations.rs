@@ -1,4 +1,4 @@
-//! What the timeout layer costs of the heap: nothing, whether the answer is there at once or waited for.
+//! Heap allocations of the timeout layer: none, for an answer that is ready at once or waited for.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tower::{Layer, Service, service_fn};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The allocations from the call to the end of the body, of an answer that is pending `polls` times.
+/// Counts the allocations from the call to the end of the body, of an answer that is pending `polls` times.
 fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
     let mut service = layer.layer(service_fn(move |_: Request<()>| {
         let mut left = polls;
@@ -33,7 +33,7 @@ fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
             }
         })
     }));
-    // Their bytes are shared already, as those of a head that was read from a socket are.
+    // The bytes are shared already, as those of a head read from a socket are.
     let request = Request::post("/a/path")
         .header("content-type", HeaderValue::from_static("application/grpc"))
         .header("grpc-timeout", HeaderValue::from_static("20S"))
@@ -53,7 +53,7 @@ fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
     region.change().allocations
 }
 
-/// One test, because the count is the process's.
+/// There is one test only, because the count is the process's.
 #[tokio::test]
 async fn timeout_layer_allocates_nothing() {
     let on = TimeoutLayer::new(Duration::from_secs(10));
@@ -64,7 +64,7 @@ async fn timeout_layer_allocates_nothing() {
         ("whole", on.clone().whole_response()),
         ("function", on.clone().per_request(function)),
     ] {
-        // The first time may make the runtime's timers.
+        // The first call may create the runtime's timers.
         allocations(&layer, 2);
         assert_eq!(allocations(&layer, 0), 0, "{name}, at once");
         assert_eq!(allocations(&layer, 2), 0, "{name}, waited for");

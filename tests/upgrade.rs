@@ -1,4 +1,4 @@
-//! Upgraded connections: they are told, waited for, and cut; and they count until their IO is dropped.
+//! Upgraded connections are notified, waited for, and cut; they count until their IO is dropped.
 #![cfg(feature = "serve")]
 
 mod support;
@@ -34,7 +34,7 @@ fn switching() -> Response<Body> {
         .unwrap()
 }
 
-/// Upgrades whoever asks for it, and runs `then` with the connection.
+/// Builds a service that upgrades any client that asks for it, and runs `then` with the connection.
 fn upgrading<R>(then: impl Fn(TokioIo<Upgraded>) -> R + Clone + Send + Sync + 'static) -> App
 where
     R: Future<Output = ()> + Send + 'static,
@@ -58,7 +58,7 @@ where
     })
 }
 
-/// Sends back what it reads, and says how reading ended.
+/// Echoes, and reports how reading ended.
 fn echo() -> (App, mpsc::UnboundedReceiver<Result<(), ErrorKind>>) {
     let (ended, ends) = mpsc::unbounded_channel();
     let app = upgrading(move |mut io| {
@@ -99,7 +99,7 @@ async fn echoes(stream: &mut TcpStream, text: &str) {
     assert_eq!(came, text.as_bytes());
 }
 
-/// How the server ended the connection.
+/// Returns how the server ended the connection.
 async fn ending(stream: &mut TcpStream) -> How {
     let mut rest = Vec::new();
     match within(LIMIT, "the end", stream.read_to_end(&mut rest)).await {
@@ -114,8 +114,8 @@ async fn next<T>(receiver: &mut mpsc::UnboundedReceiver<T>) -> T {
         .expect("a word")
 }
 
-/// A transport whose read orders the cut, and returns `Pending` some time later: the cut falls
-/// between the server's look at the cut and the moment when it knows whom to wake.
+/// A transport whose read orders the cut, and returns `Pending` some time later: the cut falls between the server's
+/// look at the cut and the registration of its waker.
 struct CutWhileReading {
     io: DuplexStream,
     race: Arc<Race>,
@@ -135,7 +135,7 @@ impl AsyncRead for CutWhileReading {
         let poll = Pin::new(&mut self.io).poll_read(cx, buf);
         if poll.is_pending() && self.race.armed.swap(false, SeqCst) {
             self.race.handle.cut();
-            // Time for it to be carried out on another thread. On a busy machine it may come later, and the
+            // This leaves time to carry it out on another thread. On a busy machine it may come later, and the
             // connection is woken as any other.
             std::thread::sleep(ms(500));
         }
@@ -293,7 +293,7 @@ async fn closing_the_write_side_first_loses_no_input() {
     });
     let server = Setup::new().start(app).await;
     let mut stream = upgrade(&server).await;
-    // In the socket when the write side is closed, which is the first that is done with it.
+    // The bytes are in the socket when the write side is closed, which is the client's first step.
     stream.write_all(b"a long ").await.unwrap();
     tokio::time::sleep(ms(20)).await;
     sent.notify_one();
@@ -347,14 +347,14 @@ async fn upgraded_connection_is_waited_for() {
     );
 }
 
-/// Cut at the deadline: its reads fail, and the report names it.
+/// Asserts that the connection is cut at the deadline: its reads fail, and the report names it.
 async fn is_cut_and_named(connections: usize) {
     let (app, mut ends) = echo();
     let mut server = Setup::new().drain(ms(300)).start(app).await;
     let mut streams = Vec::new();
     for _ in 0..connections {
         let mut stream = upgrade(&server).await;
-        // Half of them have never read or written.
+        // Half of the connections have never read or written.
         if streams.len() % 2 == 0 {
             echoes(&mut stream, "hello").await;
         }
@@ -490,7 +490,7 @@ mod websocket {
     const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-    /// Echoes; with `heed` it says good-bye when the process begins to leave.
+    /// Builds an echo; with `heed` it says goodbye when the process begins to leave.
     async fn talk(
         mut socket: WebSocket,
         draining: Option<Draining>,

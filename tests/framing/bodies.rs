@@ -1,4 +1,4 @@
-//! Nothing behind a body that did not end exactly is a request.
+//! Bytes behind a body that did not end exactly are no request.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::*;
 
 const POST: &str = "POST /one HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// Ends of a chunked body that hyper takes for trailers, with what is no request behind them.
+/// Ends of a chunked body that hyper reads as trailers, with bytes behind them that are no request.
 const TAILS: &[&str] = &[
     "0\r\n\n",
     "5\r\nhello\r\n0\r\n\n",
@@ -44,7 +44,7 @@ const TAILS: &[&str] = &[
 
 const BEHIND: &str = "POST /two HTTP/1.1\r\nhost: a\r\ncontent-length: 39\r\n\r\nGET /hidden HTTP/1.1\r\nhost: a\r\nx: yyyyy\r\n\r\nGET /three HTTP/1.1\r\nhost: a\r\n\r\n";
 
-/// How a service treats the body of its request.
+/// The ways in which a service treats the body of its request.
 const WAYS: &[&str] = &[
     "read",
     "ignore",
@@ -144,7 +144,7 @@ async fn request_behind_an_exact_body_is_served() {
                 let ending = ask(&server, way, &[&whole[..cut], &whole[cut..]]).await;
                 let answers = ending.answers();
                 let bodies: Vec<_> = answers.iter().map(Answer::text).collect();
-                // A service that has not looked at the body may have closed: then its answer says so.
+                // A service that has not read the body may have closed: then its answer announces it.
                 let closed = answers.len() == 1 && answers[0].closes();
                 let all = bodies == [format!("/{way}"), "/two".into(), "/three".into()];
                 assert!(
@@ -156,7 +156,7 @@ async fn request_behind_an_exact_body_is_served() {
     }
 }
 
-/// Trailers are read and handed on, but what came as trailers may have been a request.
+/// Trailers are read and passed on, but bytes that arrived as trailers may have been a request.
 #[tokio::test]
 async fn request_with_trailers_is_the_last_of_its_connection() {
     let service = app(|request: Request<RequestBody>| async move {
@@ -174,7 +174,7 @@ async fn request_with_trailers_is_the_last_of_its_connection() {
     assert!(ending.answer().closes());
 }
 
-/// A generator of the same numbers each time.
+/// A generator of the same numbers in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -186,7 +186,7 @@ impl Dice {
     }
 }
 
-/// Requests, and what makes of them others.
+/// Returns requests, and pieces that mutate them.
 fn pieces() -> Vec<String> {
     let heads = [
         "GET /a HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -242,7 +242,7 @@ fn mutate(input: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
-/// The short round of the fuzz target, with the same inputs each time.
+/// Runs a short round of the fuzz target, with the same inputs each time.
 #[test]
 fn server_reads_what_the_reference_reads() {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! A response that breaks looks broken to its client, and a panic concerns its own request.
+//! A failed response is visibly incomplete to its client, and a panic affects only its own request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::support::*;
 
-/// Half of a body, and then by the path an error or a panic.
+/// Returns half of a body, and then an error or a panic, by the path.
 fn breaks(request: &Request<RequestBody>) -> Response<Body> {
     let (mut sender, body) = channel();
     let path = request.uri().path().to_owned();

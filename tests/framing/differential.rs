@@ -20,13 +20,13 @@ struct Served {
     method: String,
     path: String,
     host: Option<Vec<u8>>,
-    /// What was read of its body, if it was read to an end.
+    /// The body, if it was read to an end.
     body: Option<Bytes>,
 }
 
 type Seen = Arc<Mutex<Vec<Served>>>;
 
-/// What the service does with the bodies: each request's way is another one.
+/// Answers a request; the mode and its number decide what happens to the body.
 async fn answer(seen: Seen, mode: usize, request: Request<RequestBody>) -> Response<Full<Bytes>> {
     let (head, mut body) = request.into_parts();
     let index = {
@@ -68,8 +68,8 @@ async fn answer(seen: Seen, mode: usize, request: Request<RequestBody>) -> Respo
     Response::new(Full::from("ok"))
 }
 
-/// Sends `input`, cut at `cuts`, to a server whose service is in this `mode`, and compares. To be called with a
-/// paused clock.
+/// Sends `input`, cut at `cuts`, to a server whose service is in this `mode`, and compares. Call it with a paused
+/// clock.
 ///
 /// # Panics
 ///
@@ -94,7 +94,7 @@ pub async fn compare(input: &[u8], cuts: &[usize], mode: usize) {
         // The clock stands still until there is nothing else to do.
         tokio::time::sleep(Duration::from_micros(1200)).await;
     }
-    // Whether the server has closed, or waits for more.
+    // The server has closed, or waits for more.
     let mut output = Vec::new();
     let quiet = Duration::from_millis(700);
     let closed = loop {
@@ -143,7 +143,7 @@ fn check(expected: &[Reading], served: &[Served], output: &[u8], closed: bool) {
         );
         match (&is.body, &right.body) {
             (Some(is), Some(right)) => assert_eq!(is, right, "another body"),
-            // The data ended, and what stands where trailers may be does not: the last of its connection.
+            // The data ended, and the bytes in the place of trailers do not: the request is the last of its connection.
             (Some(_), None) => inexact = true,
             (None, _) => {}
         }
@@ -167,7 +167,7 @@ fn check(expected: &[Reading], served: &[Served], output: &[u8], closed: bool) {
     );
 }
 
-/// Of each final answer, whether it closes its connection.
+/// Returns for each final answer, whether it closes its connection.
 fn answers(output: &[u8], served: &[Served]) -> Vec<bool> {
     let (mut rest, mut answers) = (output, Vec::new());
     while !rest.is_empty() {
@@ -189,7 +189,7 @@ fn answers(output: &[u8], served: &[Served]) -> Vec<bool> {
         };
         let length: usize =
             header("content-length:").map_or(0, |length| length.parse().expect("a length"));
-        // The refusal of a HEAD is the last, and may be to another method as far as is known here.
+        // The refusal of a HEAD is the last answer, and its method is not known here.
         let to_head = match served.get(answers.len()) {
             Some(served) => served.method == "HEAD",
             None => rest.is_empty(),

@@ -73,7 +73,7 @@ async fn valid_host_is_served() {
         .await;
 }
 
-/// RFC 9112, 3.2.2 has the target win; a `Host` that says something else may have been believed before.
+/// RFC 9112, 3.2.2 prefers the target; a proxy before may have used a `Host` that differs.
 #[tokio::test]
 async fn absolute_target_and_host_must_agree() {
     let noting = Noting::start().await;

@@ -1,4 +1,4 @@
-//! A strict little reading of pipelined HTTP/1 requests (RFC 9112), to hold the server's against.
+//! A strict, small parser of pipelined HTTP/1 requests (RFC 9112), as the reference for the server.
 
 /// A request whose head is whole and valid.
 #[derive(Debug)]
@@ -6,11 +6,11 @@ pub struct Reading {
     pub method: String,
     pub target: Vec<u8>,
     pub host: Option<Vec<u8>>,
-    /// `None` when it does not end, or not as it should.
+    /// `None` when it does not end, or ends wrongly.
     pub body: Option<Vec<u8>>,
 }
 
-/// The requests in `bytes`: up to what is none, or what is not whole, or the last of the connection.
+/// Returns the requests in `bytes`, up to the first invalid or incomplete one, or the last of the connection.
 pub fn read(bytes: &[u8]) -> Vec<Reading> {
     let mut rest = bytes;
     let mut all = Vec::new();
@@ -31,7 +31,7 @@ pub fn read(bytes: &[u8]) -> Vec<Reading> {
             host: head.host,
             body: body.map(|(body, ..)| body),
         });
-        // By its own account, or because its end is not certain.
+        // The request is the last by its own header, or because its end is uncertain.
         if last {
             break;
         }
@@ -135,7 +135,7 @@ impl Head {
     }
 }
 
-/// Several that are equal count as one; `None` when they are no number, or not the same one.
+/// Returns the length; equal ones count as one, and different or invalid ones give `None`.
 fn content_length(lengths: &[&Vec<u8>]) -> Option<usize> {
     let Some(first) = lengths.first() else {
         return Some(0);
@@ -151,7 +151,7 @@ fn content_length(lengths: &[&Vec<u8>]) -> Option<usize> {
         .then_some(length)
 }
 
-/// The next line without its end, which in a head may be a line feed alone (RFC 9112, 2.2).
+/// Returns the next line without its end, which in a head may be a single line feed (RFC 9112, 2.2).
 fn line<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
     let rest = bytes.get(*at..)?;
     let end = rest.iter().position(|byte| *byte == b'\n')?;
@@ -165,8 +165,8 @@ fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(token)
 }
 
-/// The data, how long it was on the wire, and whether trailers followed it. `None` unless it ends as RFC 9112,
-/// 7.1 has it, with no line feed that stands alone.
+/// Returns the data, its length on the wire, and whether trailers followed. `None` unless it ends as RFC 9112, 7.1
+/// requires, without a single line feed.
 fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize, bool)> {
     let (mut data, mut at) = (Vec::new(), 0);
     loop {

@@ -1,4 +1,4 @@
-//! The framing of a response is the server's, whatever the service says of it.
+//! The server owns the framing of a response, whatever headers the service sets.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -8,7 +8,8 @@ use lameduck::serve::RequestBody;
 
 use crate::support::*;
 
-/// A service that answers as the request's `x-answer` says: the status, `full`, `stream` or `empty`, and headers.
+/// Builds a service that answers as the request's `x-answer` says: the status, `full`, `stream` or `empty`, and
+/// headers.
 fn service() -> App {
     app(|request: Request<RequestBody>| async move {
         let Some(wanted) = request.headers().get("x-answer") else {
@@ -55,7 +56,7 @@ fn request(method: &str, answer: &str) -> String {
     format!("{method} / HTTP/1.1\r\nhost: a\r\nx-answer: {answer}\r\n\r\n")
 }
 
-/// Of each: the answer, its status and body, a header that it must have and one that it must not.
+/// Cases: the answer, its status and body, a required header and a forbidden one.
 const CORRECTED: &[(&str, u16, &str, &str, &str)] = &[
     (
         "200 full content-length=3",
@@ -183,7 +184,7 @@ const CORRECTED: &[(&str, u16, &str, &str, &str)] = &[
     ),
 ];
 
-/// They are corrected, told once, and the next request of the connection is answered in step.
+/// Faults are corrected and reported once, and the next request of the connection is answered in step.
 #[tokio::test]
 async fn wrong_framing_is_corrected_on_http1() {
     let server = Server::start(Timeouts::default(), service()).await;
@@ -255,7 +256,7 @@ async fn wrong_framing_is_corrected_on_http2() {
     }
 }
 
-/// A stream of unknown length that belies its `Content-Length` is broken off, where the client sees it.
+/// A stream of unknown length that contradicts its `Content-Length` is broken off visibly.
 #[tokio::test]
 async fn stream_with_a_wrong_length_is_broken_off() {
     let server = Server::start(Timeouts::default(), service()).await;
@@ -305,7 +306,7 @@ async fn correct_framing_is_left_alone() {
         ("304 empty content-length=9", "content-length: 9"),
         ("204 empty", "204"),
         ("200 hello trailer=x", "trailer: x"),
-        // It may have nothing to say.
+        // The body may be empty.
         ("200 hello content-length=0", "transfer-encoding: chunked"),
     ] {
         let mut client = server.connect().await;
@@ -323,7 +324,7 @@ async fn correct_framing_is_left_alone() {
     assert_eq!(faults(&server), [""; 0]);
 }
 
-/// RFC 9110, 9.3.2: no body, and the `Content-Length` that a GET would have.
+/// RFC 9110, 9.3.2: the answer has no body, and the `Content-Length` of a GET.
 #[tokio::test]
 async fn head_has_no_body_and_keeps_its_length() {
     let server = Server::start(Timeouts::default(), service()).await;
@@ -373,7 +374,7 @@ async fn head_has_no_body_and_keeps_its_length() {
     assert_eq!(faults(&server), [""; 0]);
 }
 
-/// One truth: what closes says `close`, what is kept says `keep-alive` to a client of HTTP/1.0.
+/// An answer that closes says `close`; one that is kept says `keep-alive` to a client of HTTP/1.0.
 #[tokio::test]
 async fn http10_connection_header_matches_what_the_server_does() {
     let server = Server::start(Timeouts::default(), service()).await;
@@ -433,7 +434,7 @@ async fn tunnel_answer_has_no_length() {
 
 #[tokio::test]
 async fn unfinished_body_does_not_delay_a_head_response() {
-    // A body that never ends is no reason to wait for it.
+    // An endless body must not be waited for.
     let service = app(|_: Request<RequestBody>| async {
         let (sender, body) = channel();
         tokio::spawn(async move {

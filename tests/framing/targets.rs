@@ -135,8 +135,8 @@ async fn refused_connect_ends_its_connection() {
     }
 }
 
-/// RFC 9112, 6.1: a server that does not understand a transfer coding must not serve the request, and one that
-/// is there twice can be undone in two ways.
+/// RFC 9112, 6.1: a server must not serve a request whose transfer coding it does not understand, and a repeated coding
+/// can be decoded in two ways.
 #[tokio::test]
 async fn only_chunked_transfer_coding_is_accepted() {
     let noting = Noting::start().await;

@@ -1,4 +1,4 @@
-//! A server that notes which requests reach its service, and an HTTP/2 client that may send what no client does.
+//! A server that records which requests reach its service, and an HTTP/2 client that may send invalid frames.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
 
-/// A server whose service reads the body and notes `METHOD target host length`.
+/// A server whose service reads the body and records `METHOD target host length`.
 pub struct Noting {
     pub server: Server,
     seen: Arc<Mutex<Vec<String>>>,
@@ -41,15 +41,14 @@ impl Noting {
         std::mem::take(&mut *self.seen.lock().unwrap())
     }
 
-    /// All that comes back for these bytes, until the connection ends.
+    /// Returns everything received for these bytes, until the connection ends.
     pub async fn tell(&self, bytes: impl AsRef<[u8]>) -> Ending {
         let mut client = self.server.connect().await;
         let _ = client.try_send(bytes).await;
         client.read_until_close().await
     }
 
-    /// The one answer to `request`, which must be a refusal that ends the connection: a request behind it
-    /// must not be served, nor `request` itself.
+    /// Asserts that `request` gets one refusal that ends the connection; neither it nor a request behind it is served.
     pub async fn assert_refused(&self, request: &[u8], statuses: &[u16]) {
         let what = String::from_utf8_lossy(request).into_owned();
         let behind = b"GET /behind HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -61,7 +60,7 @@ impl Noting {
         assert_eq!(self.seen(), [""; 0], "{what:?}");
     }
 
-    /// `request` is served, as `seen`, and the connection is kept.
+    /// Asserts that `request` is served as `seen`, and the connection is kept.
     pub async fn assert_served(&self, request: &[u8], seen: &str) {
         let what = String::from_utf8_lossy(request).into_owned();
         let mut client = self.server.connect().await;
@@ -70,7 +69,7 @@ impl Noting {
     }
 }
 
-/// How an HTTP/2 request was answered.
+/// The outcome of an HTTP/2 request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum H2Answer {
     Status(u16),
@@ -80,7 +79,7 @@ pub enum H2Answer {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Asks once on a connection of its own, with this header list as it is.
+/// Sends one request on a connection of its own, with this header list unchanged.
 pub async fn h2_ask(server: &Server, headers: &[(&str, &[u8])]) -> H2Answer {
     let mut client = server.connect().await;
     let mut hello = PREFACE.to_vec();
@@ -111,7 +110,7 @@ pub async fn h2_ask(server: &Server, headers: &[(&str, &[u8])]) -> H2Answer {
     within(LIMIT, "an answer", answer).await
 }
 
-/// A header block of literals, without indexing and without Huffman.
+/// Encodes a header block of literals, without indexing and without Huffman.
 fn block(headers: &[(&str, &[u8])]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in headers {
@@ -125,7 +124,7 @@ fn block(headers: &[(&str, &[u8])]) -> Vec<u8> {
     block
 }
 
-/// The status, which comes first: of the static table, or the three digits behind its name.
+/// Decodes the status, which comes first: an index of the static table, or three digits behind the name.
 fn status(block: &[u8]) -> u16 {
     let table = [200, 204, 206, 304, 400, 404, 500];
     match block[0] {

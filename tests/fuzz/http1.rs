@@ -1,5 +1,5 @@
-//! Pipelined HTTP/1 of any bytes, cut anywhere: the server and a strict little reference agree on the requests and
-//! where each body ends, or the server has closed.
+//! Pipelined HTTP/1 of any bytes, cut anywhere: the server and a strict reference agree on the requests and on the end
+//! of each body, or the server has closed.
 #![no_main]
 
 #[path = "../framing/differential.rs"]
@@ -19,7 +19,7 @@ thread_local! {
     });
 }
 
-// A mode, the number of cuts, as many cuts, and the bytes: those of seeds are printable (`0` and up).
+// The input is a mode, the number of cuts, the cuts, and the bytes: seeds are printable (`0` and up).
 fuzz_target!(|data: &[u8]| {
     let [mode, count, rest @ ..] = data else {
         return;

@@ -1,4 +1,4 @@
-//! Headers of any bytes: no panic, the same answer twice, nothing that a client sends chooses its address.
+//! Headers of any bytes: no panic, the same answer twice, and no header of a client chooses its address.
 #![no_main]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// One header, and what a proxy may write of the client into it.
+/// One header, and how a proxy writes the client into it.
 struct Case {
     header: ClientIpHeader,
     trusting: Resolver,

@@ -1,4 +1,4 @@
-//! Nothing is allocated, and the work is linear.
+//! Resolution allocates nothing, and its time is linear.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -20,8 +20,8 @@ use super::{headers, peer, trusting};
 #[global_allocator]
 static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// The allocations of `work`. The count is the process's, and the tests of a process run at once (under
-/// `cargo test`): the fewest of many runs are its own.
+/// Counts the allocations of `work`. The count is the process's, and the tests of a process run at once (under `cargo
+/// test`): the minimum of many runs is exact.
 fn allocations<T>(mut prepare: impl FnMut() -> T, mut work: impl FnMut(T)) -> usize {
     let count = |_| {
         let given = prepare();
@@ -148,7 +148,7 @@ fn request_with_connection_info_allocates_nothing() {
 
 #[test]
 fn resolution_time_is_linear() {
-    // What would be quadratic is tried in sizes at which that takes minutes.
+    // Quadratic work would take minutes at these sizes.
     let big = 512 << 10;
     let hostile: [&[u8]; 8] = [
         b",",

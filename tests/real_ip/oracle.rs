@@ -24,8 +24,8 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The networks of a row; those with bits behind the prefix as the network that was meant, for we
-/// refuse them, and names left out, for we refuse those too.
+/// Returns the networks of a row. Networks with bits behind the prefix become the intended one and names are left out,
+/// because we refuse both.
 fn trusted(list: &Value) -> TrustedProxies {
     let mut accepted = Vec::new();
     for entry in list.as_array().unwrap().iter().map(text) {
@@ -104,7 +104,7 @@ fn forwarded_follows_rfc_7239() {
             &headers([("forwarded", input.as_bytes())]),
         );
         let told = found.ip.filter(|found| *found != ip("10.0.0.1"));
-        // The rightmost of a list is what we find; of one element it is its only one.
+        // We return the rightmost of a list; of one element it is the only one.
         let mut expected = match &row["rfc_strict_list"] {
             Value::Null => &row["expect"],
             list => list.as_array().unwrap().last().unwrap(),
@@ -122,8 +122,7 @@ fn forwarded_follows_rfc_7239() {
 
 #[test]
 fn networks_contain_their_addresses() {
-    // Names of sockets and files, and addresses with leading zeros, are none to us: nobody can be asked
-    // about them, and so nobody is trusted.
+    // Names of sockets and files, and addresses with leading zeros, are no addresses to us, so none of them is trusted.
     let mut no_addresses = 0;
     for row in rows("trust_ranges", 120) {
         let trusted = trusted(&row["trusted"]);

@@ -1,4 +1,4 @@
-//! What holds of every header.
+//! Properties that hold for every header.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ fn header() -> impl Strategy<Value = ClientIpHeader> {
     ]
 }
 
-/// Bytes as they may stand in a header, more often those that mean something.
+/// Generates bytes that may occur in a header, more often significant ones.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         4 => prop::sample::select(&b"for=\"\\,;:[]. \t10%_FOR\xff"[..]),
@@ -32,7 +32,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// What a client sends: anything, and lists that look true.
+/// Generates the header of a client: anything, and plausible lists.
 fn sent() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         bytes(),
@@ -60,7 +60,7 @@ fn client_ip() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-/// How a proxy writes an entry; `style` is any of its freedoms.
+/// Formats an entry as a proxy may; `style` selects the variant.
 fn written(ip: IpAddr, header: &ClientIpHeader, style: u8) -> String {
     let port = if style & 1 == 1 { ":4000" } else { "" };
     let node = match ip {
@@ -87,7 +87,7 @@ fn written(ip: IpAddr, header: &ClientIpHeader, style: u8) -> String {
     }
 }
 
-/// A line that proxies append to, in the same line or on one of their own.
+/// Appends an entry, to the same line or on one of its own.
 fn append(headers: &mut HeaderMap, header: &ClientIpHeader, entry: &str, own_line: bool) {
     let mut lines: Vec<_> = headers.get_all(header.name()).iter().cloned().collect();
     match lines.last_mut() {
@@ -128,14 +128,14 @@ proptest! {
         }
     }
 
-    /// A chain of proxies, each of which appends the address that it was called from to whatever a client
-    /// sent: the client's address is found, and never one that it sent.
-    #[test]
+    /// Each proxy of a chain appends the address of its caller to whatever a client sent: the client's address is found,
+/// never one that it sent.
+#[test]
     fn client_cannot_choose_its_address(
         forwarded in any::<bool>(),
         sent in vec(sent(), 0..3),
         client in client_ip(),
-        // From the outermost to the innermost, without the one that is the peer.
+        // The proxies from the outermost to the innermost, without the peer.
         proxies in vec(trusted_ip(), 0..5),
         styles in vec((0..32u8, any::<bool>()), 6),
     ) {
@@ -157,12 +157,12 @@ proptest! {
         let counted = Resolver::hops(proxies.len() + 1).header(header.clone());
         prop_assert_eq!(counted.resolve(None, &headers).ip, Some(client), "{:?}", headers);
 
-        // Whoever comes in past the proxies is believed nothing.
+        // Headers of a client that bypasses the proxies are not trusted.
         let found = trusting("private", header).resolve(peer("192.0.2.1"), &headers);
         prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), Verdict::Peer));
     }
 
-    /// A hop that cannot be read: nothing to its left is ever taken.
+    /// Nothing to the left of an unreadable hop is ever used.
     #[test]
     fn walk_ends_at_an_unreadable_hop(
         unreadable in prop::sample::select(&["unknown", "_x", "10.1", "010.0.0.1", "0x0a000001", "for", "1.1.1.1:", "a\u{fe}"][..]),
@@ -181,8 +181,7 @@ proptest! {
         prop_assert_eq!((found.ip, found.verdict), (last, Verdict::Unreadable), "{:?}", headers);
     }
 
-    /// Networks: the sorted and joined ones hold what the written ones hold, and are shown so that they
-    /// can be read again.
+    /// Sorted and joined networks contain what the written ones contain, and their text parses again.
     #[test]
     fn joined_networks_contain_what_was_written(
         nets in vec((any::<u32>(), 0..=32u8), 0..12),

@@ -1,4 +1,4 @@
-//! Through `serve`, which tells the peer.
+//! Resolution through `serve`, which provides the peer.
 
 use std::convert::Infallible;
 

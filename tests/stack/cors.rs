@@ -1,4 +1,4 @@
-//! Where CORS belongs: outside of the stack, so that preflights are not counted and refusals have its headers.
+//! CORS belongs outside the stack, so that preflights are not counted and refusals have its headers.
 
 use std::convert::Infallible;
 

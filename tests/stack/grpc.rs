@@ -1,4 +1,4 @@
-//! What a tonic client sees of the stack, on tonic's server and on this crate's.
+//! The stack as a tonic client sees it, on tonic's server and on this crate's.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use tower::ServiceBuilder;
 use super::places::Place;
 use super::support::{LIMIT, ms, within};
 
-/// The only protocol that needs no code generator, spoken by a service of our own.
+/// A protocol that needs no code generator, spoken by a service of our own.
 struct Ours;
 
 #[tonic::async_trait]
 impl Health for Ours {
-    /// Who asks, among the metadata; never an answer to "slow".
+    /// Answers with the client's address in the metadata; never answers "slow".
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
@@ -44,7 +44,7 @@ impl Health for Ours {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Three answers, and for "slow" no end.
+    /// Sends three answers, and for "slow" an endless stream.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
@@ -58,7 +58,7 @@ impl Health for Ours {
     }
 }
 
-/// tonic's server says the peer in its own way.
+/// Reads the peer as tonic's server provides it.
 fn real_ip_by_tonic(layer: RealIpLayer) -> RealIpLayer {
     layer.peer(|extensions| extensions.get::<TcpConnectInfo>()?.remote_addr())
 }

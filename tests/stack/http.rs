@@ -1,4 +1,4 @@
-//! What an HTTP client sees of the stack, the same in every framework.
+//! The stack as an HTTP client sees it, the same in every framework.
 
 use std::time::Duration;
 

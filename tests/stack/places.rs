@@ -1,4 +1,4 @@
-//! The same small service in each framework: `POST /echo` reads its body, `GET /client` tells who asks,
+//! The same small service in each framework: `POST /echo` reads its body, `GET /client` returns the client's address,
 //! `GET /slow` never answers.
 
 use std::any::Any;
@@ -33,7 +33,7 @@ impl Drop for Task {
 }
 
 impl Place {
-    /// On this crate's server.
+    /// Starts the service on this crate's server.
     pub async fn serve(app: impl App) -> Place {
         let server = Setup::new().start(app).await;
         Place {
@@ -42,7 +42,7 @@ impl Place {
         }
     }
 
-    /// On any other.
+    /// Starts the service on any other server.
     pub async fn spawn<F: Future<Output = ()> + Send + 'static>(
         server: impl FnOnce(TcpListener) -> F,
     ) -> Place {

@@ -1,4 +1,4 @@
-//! What of the stack can be seen on the wire only: tunnels, and answers without a body.
+//! The stack as visible only on the wire: tunnels, and answers without a body.
 
 use std::convert::Infallible;
 
@@ -13,7 +13,7 @@ use tower::ServiceBuilder;
 
 use super::support::{LIMIT, Server, Setup, h2_connect, ms, within};
 
-/// Sends everything back on a tunnel, and otherwise `hello`; `/204` has that status.
+/// Echoes on a tunnel, and otherwise answers `hello`; `/204` has that status.
 async fn answer<B>(mut request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::from("hello"));
     let upgrade = request.headers().contains_key("upgrade");
@@ -43,7 +43,8 @@ async fn start(stack: Stack) -> Server {
     Setup::new().start(service).await
 }
 
-/// All that could cut a tunnel: hardly any time, to the end of the body, and hardly any bytes.
+/// Returns a stack with every limit that could cut a tunnel: a short timeout to the end of the body, and a small body
+/// limit.
 fn strict() -> Stack {
     lameduck::stack(&Lifecycle::new())
         .timeout(TimeoutLayer::new(ms(200)).whole_response())
@@ -91,7 +92,7 @@ async fn http2_tunnel_has_no_body_limit_or_deadline() {
     server.finish().await;
 }
 
-/// A body that was sent after one of these heads would be taken for the next answer.
+/// A body sent after one of these heads would be read as the next answer.
 #[tokio::test]
 async fn bodiless_answers_send_no_body() {
     let lifecycle = Lifecycle::new();

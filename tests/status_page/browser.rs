@@ -1,4 +1,4 @@
-//! Chromium without a window, driven by its DevTools protocol.
+//! Headless Chromium, driven by its DevTools protocol.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-/// How long it may take to start, and any one command.
+/// The limit of its start, and of any one command.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a page may take to show something.
+/// The time that a page may take to show something.
 const SOON: Duration = Duration::from_secs(15);
 
-/// One browser with one page. It ends with the value.
+/// A browser with one page. It ends when dropped.
 pub struct Browser {
     /// Held for its drop.
     _process: Process,
     socket: WebSocket<TcpStream>,
     session: Option<String>,
     commands: u64,
-    /// What the page had thrown, or the browser had kept it from.
+    /// Errors that the page has thrown, or that the browser has blocked.
     pub complaints: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct Process {
 }
 
 impl Process {
-    /// Starts it, and says where it listens.
+    /// Starts the browser, and returns where it listens.
     fn start() -> (Process, String) {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // It may be a script, and has many processes: they end together.
+            // The browser may be a script and has many processes: they end together.
             .process_group(0);
         let child = command.spawn().expect("chromium is installed");
         let mut process = Process { child, profile };
@@ -106,7 +106,7 @@ impl Browser {
         }
     }
 
-    /// Opens the page, so large.
+    /// Opens the page in this size.
     pub fn open(&mut self, url: &str, width: u32, height: u32) {
         let target = self.command("Target.createTarget", json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
@@ -126,13 +126,13 @@ impl Browser {
         self.command("Emulation.setDeviceMetricsOverride", size);
     }
 
-    /// `light` or `dark`.
+    /// Sets the colour scheme to `light` or `dark`.
     pub fn prefer(&mut self, scheme: &str) {
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
         self.command("Emulation.setEmulatedMedia", json!({"features": [feature]}));
     }
 
-    /// The value of an expression in the page.
+    /// Returns the value of an expression in the page.
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let value = self.try_evaluate(expression);
         value.unwrap_or_else(|problem| panic!("{expression}: {problem}"))
@@ -147,8 +147,8 @@ impl Browser {
         }
     }
 
-    /// Waits until the page says that an expression is true. It may be false or fail until then, as it
-    /// does in a page that is on its way.
+    /// Waits until an expression is true in the page. It may be false or fail until then, as in a page that is still
+    /// loading.
     pub fn until(&mut self, expression: &str) {
         let began = Instant::now();
         let truth = format!("!!({expression})");
@@ -168,13 +168,13 @@ impl Browser {
         }
     }
 
-    /// What stands in the element of that id.
+    /// Returns the text of the element with that id.
     pub fn text(&mut self, id: &str) -> String {
         let text = self.evaluate(&format!("document.getElementById('{id}').textContent"));
         text.as_str().expect("an element").to_owned()
     }
 
-    /// What is to be seen, as PNG.
+    /// Returns a screenshot as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let shot = self.command("Page.captureScreenshot", json!({"format": "png"}));
         from_base64(shot["data"].as_str().expect("an image"))
@@ -215,7 +215,7 @@ impl Browser {
 
     fn listen(&mut self, told: &Value) {
         let entry = &told["params"]["entry"];
-        // That a server which has ended is not reached is no complaint.
+        // A server that has ended is expected to be unreachable.
         if told["method"] == "Runtime.exceptionThrown"
             || (told["method"] == "Log.entryAdded" && entry["source"] != "network")
         {

@@ -1,24 +1,24 @@
 /// A response, as it was on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// `HTTP/1.1`
+    /// The version, such as `HTTP/1.1`.
     pub version: String,
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the body came to its end, by its own account.
+    /// True if the body ended by its own framing.
     pub complete: bool,
 }
 
 impl Answer {
-    /// The first header of that name.
+    /// Returns the first header of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut all = self.headers.iter();
         all.find(|(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
 
-    /// Whether it says `Connection: close`.
+    /// Returns true if it says `Connection: close`.
     pub fn closes(&self) -> bool {
         self.header("connection") == Some("close")
     }
@@ -27,8 +27,8 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The first answer in `bytes` and how long it is; `None` while its head is not whole. `ended`: no
-    /// more bytes will come.
+    /// Parses the first answer in `bytes` and its length; `None` while its head is incomplete. `ended`: no more bytes
+    /// will come.
     pub fn parse(bytes: &[u8], ended: bool) -> Option<(Answer, usize)> {
         let head_length = find(bytes, b"\r\n\r\n")? + 4;
         let head = String::from_utf8_lossy(&bytes[..head_length]).into_owned();
@@ -59,7 +59,7 @@ impl Answer {
         Some((answer, head_length + body_length))
     }
 
-    /// How many of `rest` are the body; `None` when there is more to come.
+    /// Returns how many bytes of `rest` are the body; `None` when more is to come.
     fn take_body(&mut self, rest: &[u8], ended: bool) -> Option<usize> {
         if self.status < 200 || matches!(self.status, 204 | 304) {
             return Some(0);
@@ -113,7 +113,7 @@ impl Answer {
     }
 }
 
-/// All answers in what a connection said until it ended. Bytes that are none are a panic.
+/// Parses all answers of a connection that has ended. Invalid bytes are a panic.
 pub fn answers(bytes: &[u8]) -> Vec<Answer> {
     let mut rest = bytes;
     let mut answers = Vec::new();

@@ -15,7 +15,7 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 /// A service to test with.
 pub type App = BoxCloneService<Request<RequestBody>, Response<Body>, Infallible>;
 
-/// A service from an async function.
+/// Builds a service from an async function.
 pub fn app<F, R>(handler: F) -> App
 where
     F: FnMut(Request<RequestBody>) -> R + Clone + Send + 'static,
@@ -28,25 +28,25 @@ where
     }))
 }
 
-/// A body of these bytes.
+/// Builds a body of these bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-/// A body without bytes.
+/// Builds an empty body.
 pub fn empty() -> Body {
     full("")
 }
 
-/// A body that is sent piece by piece.
+/// Builds a body that is sent piece by piece.
 pub fn channel() -> (Sender<Bytes, io::Error>, Body) {
     let (sender, body) = Channel::new(16);
     (sender, body.boxed_unsync())
 }
 
-/// A whole response.
+/// Builds a complete response.
 pub fn reply(status: u16, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(text));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");

@@ -59,7 +59,7 @@ impl Frame {
         Some((Frame::new(head[3], head[4], stream, payload), 9 + length))
     }
 
-    /// The error code of a RST_STREAM or a GOAWAY.
+    /// Returns the error code of a RST_STREAM or a GOAWAY.
     pub fn code(&self) -> Option<u32> {
         let at = match self.kind {
             kind::RST_STREAM => 0,
@@ -71,19 +71,19 @@ impl Frame {
     }
 }
 
-/// The whole frames in `bytes`.
+/// Returns the complete frames in `bytes`.
 pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     Frames::default().take(bytes)
 }
 
-/// Frames out of bytes that come in pieces, each of which is looked at once.
+/// A parser of frames from bytes that arrive in pieces, each of which is read once.
 #[derive(Default)]
 pub struct Frames {
     partial: Vec<u8>,
 }
 
 impl Frames {
-    /// The frames that these bytes complete.
+    /// Returns the frames that these bytes complete.
     pub fn take(&mut self, bytes: &[u8]) -> Vec<Frame> {
         self.partial.extend_from_slice(bytes);
         let mut rest = self.partial.as_slice();
@@ -98,7 +98,7 @@ impl Frames {
     }
 }
 
-/// What a [`Tap`] has heard.
+/// The frames that a [`Tap`] has recorded.
 #[derive(Clone)]
 pub struct Heard {
     mark: Instant,
@@ -112,12 +112,12 @@ struct Inner {
 }
 
 impl Heard {
-    /// Each frame that came, and when, since the connection was made.
+    /// Each frame and its time since the connection was made.
     pub fn frames(&self) -> Vec<(Duration, Frame)> {
         self.inner.lock().unwrap().frames.clone()
     }
 
-    /// The first frame of that kind on that stream.
+    /// Returns the first frame of that kind on that stream.
     pub fn first(&self, kind: u8, stream: u32) -> Option<(Duration, Frame)> {
         let inner = self.inner.lock().unwrap();
         let mut all = inner.frames.iter();
@@ -125,7 +125,7 @@ impl Heard {
             .cloned()
     }
 
-    /// As [`first`](Self::first), once it has come.
+    /// Waits for [`first`](Self::first).
     pub async fn until(&self, kind: u8, stream: u32) -> (Duration, Frame) {
         let came = async {
             loop {
@@ -138,20 +138,19 @@ impl Heard {
         within(LIMIT, "a frame", came).await
     }
 
-    /// Since the connection was made.
+    /// Returns the time since the connection was made.
     pub fn elapsed(&self) -> Duration {
         self.mark.elapsed()
     }
 }
 
-/// A TCP stream that notes each frame the server sends.
+/// A TCP stream that records each frame the server sends.
 pub struct Tap {
     stream: TcpStream,
     heard: Heard,
 }
 
-/// An HTTP/2 client with prior knowledge, and what is heard on its wire. The connection must be
-/// polled: spawn it.
+/// Connects an HTTP/2 client with prior knowledge, and a record of its wire. The connection must be polled: spawn it.
 pub async fn h2_connect(addr: SocketAddr) -> (SendRequest<Bytes>, Connection<Tap, Bytes>, Heard) {
     let stream = within(LIMIT, "a connection", TcpStream::connect(addr)).await;
     let stream = stream.expect("a connection");

@@ -1,7 +1,6 @@
-//! What the tests over real sockets share: a server to test, clients that see what is on the wire,
-//! and services that are easy to say.
+//! Parts shared by the tests over real sockets: a server to test, clients that see the wire, and small services.
 
-// Each test binary uses another part of it.
+// Each test binary uses a part of this module only.
 #![allow(dead_code, unused_imports)]
 
 mod answer;
@@ -20,15 +19,15 @@ pub use stream::{Door, Memory, Stream};
 
 use std::time::Duration;
 
-/// No test waits longer than this for anything.
+/// The longest that a test waits for anything.
 pub const LIMIT: Duration = Duration::from_secs(8);
 
-/// Milliseconds.
+/// Returns milliseconds.
 pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// `future`, or a panic that says what was waited for.
+/// Awaits `future`, or panics with what was waited for.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(limit, future).await {
         Ok(value) => value,

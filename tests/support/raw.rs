@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use super::{Answer, LIMIT, Stream, answers, within};
 
-/// A client that sends the bytes it is told to and sees how the connection ends.
+/// A client that sends given bytes and sees how the connection ends.
 pub struct Raw {
     stream: Stream,
-    /// What was read and not yet taken.
+    /// Bytes that were read and not yet consumed.
     buffer: Vec<u8>,
     mark: Instant,
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     Fin,
@@ -24,27 +24,27 @@ pub enum How {
     StillOpen,
 }
 
-/// What came until a connection ended, how it ended and when.
+/// The bytes until a connection ended, and how and when it ended.
 #[derive(Clone, Debug)]
 pub struct Ending {
     pub bytes: Vec<u8>,
     pub how: How,
-    /// Since the mark.
+    /// The time since the mark.
     pub at: Duration,
 }
 
 impl Ending {
-    /// The bytes as text.
+    /// Returns the bytes as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// The answers in it.
+    /// Returns the answers in it.
     pub fn answers(&self) -> Vec<Answer> {
         answers(&self.bytes)
     }
 
-    /// The one answer in it.
+    /// Returns the only answer in it.
     pub fn answer(&self) -> Answer {
         let mut answers = self.answers();
         assert_eq!(answers.len(), 1, "one answer in {:?}", self.text());
@@ -61,12 +61,12 @@ impl Raw {
         Raw::over(stream)
     }
 
-    /// A client over a connection that stands; the mark is now.
+    /// Makes a client over an open connection; the mark is now.
     pub fn over(stream: TcpStream) -> Raw {
         Raw::on(Stream::Tcp(stream))
     }
 
-    /// As [`over`](Self::over), in memory too.
+    /// Makes a client as [`over`](Self::over) does, in memory too.
     pub fn on(stream: Stream) -> Raw {
         Raw {
             stream,
@@ -75,12 +75,12 @@ impl Raw {
         }
     }
 
-    /// Times are counted from now on.
+    /// Counts times from now on.
     pub fn mark(&mut self) {
         self.mark = Instant::now();
     }
 
-    /// Since the mark.
+    /// Returns the time since the mark.
     pub fn elapsed(&self) -> Duration {
         self.mark.elapsed()
     }
@@ -90,28 +90,28 @@ impl Raw {
         tokio::time::sleep_until(self.mark + at).await;
     }
 
-    /// Sends all of `bytes`; a connection that is gone is a panic.
+    /// Sends all of `bytes`; panics if the connection is gone.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).await.expect("the bytes are sent");
     }
 
-    /// As [`send`](Self::send), where the server may have hung up.
+    /// Sends as [`send`](Self::send) does, where the server may have closed.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let sent = self.stream.write_all(bytes.as_ref());
         within(LIMIT, "room to send", sent).await
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending side.
     pub async fn finish_sending(&mut self) {
         self.stream.shutdown().await.expect("a half-close");
     }
 
-    /// The socket itself.
+    /// Returns the socket itself.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.stream.tcp()
     }
 
-    /// The socket itself; what was read and not yet taken is lost.
+    /// Returns the socket itself; bytes read and not yet consumed are lost.
     pub fn into_stream(self) -> TcpStream {
         match self.stream {
             Stream::Tcp(stream) => stream,
@@ -119,12 +119,12 @@ impl Raw {
         }
     }
 
-    /// Everything until the connection ends, for at most [`LIMIT`] from now.
+    /// Reads everything until the connection ends, for at most [`LIMIT`] from now.
     pub async fn read_until_close(&mut self) -> Ending {
         self.read_until_close_for(LIMIT).await
     }
 
-    /// Everything until the connection ends, for at most `limit` from now.
+    /// Reads everything until the connection ends, for at most `limit` from now.
     pub async fn read_until_close_for(&mut self, limit: Duration) -> Ending {
         let until = Instant::now() + limit;
         loop {
@@ -134,8 +134,8 @@ impl Raw {
         }
     }
 
-    /// Sends `bytes` one at a time, one `every` so often, until they are all sent or the connection
-    /// ends; then as [`read_until_close`](Self::read_until_close).
+    /// Sends `bytes` one at a time, one `every` so often, until all are sent or the connection ends; then reads as
+    /// [`read_until_close`](Self::read_until_close) does.
     pub async fn drip(&mut self, bytes: impl AsRef<[u8]>, every: Duration) -> Ending {
         for byte in bytes.as_ref() {
             if self.try_send([*byte]).await.is_err() {
@@ -153,7 +153,7 @@ impl Raw {
         self.read_until_close().await
     }
 
-    /// The next answer, or how the connection ended before it was whole.
+    /// Reads the next answer, or how the connection ended before it was complete.
     pub async fn try_read_response(&mut self) -> Result<Answer, Ending> {
         let until = Instant::now() + LIMIT;
         loop {
@@ -177,7 +177,7 @@ impl Raw {
         }
     }
 
-    /// The next answer.
+    /// Reads the next answer.
     pub async fn read_response(&mut self) -> Answer {
         match self.try_read_response().await {
             Ok(answer) => answer,

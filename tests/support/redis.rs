@@ -1,6 +1,6 @@
-//! A Redis of its own for a test.
+//! A Redis for one test.
 
-// Each user uses another part of it.
+// Each user uses a part of this module only.
 #![allow(dead_code)]
 
 use std::path::PathBuf;
@@ -21,19 +21,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one, and waits until it answers.
+    /// Starts a server, and waits until it answers.
     pub async fn start() -> Self {
         Self::with(&[]).await
     }
 
-    /// With more options, `["--requirepass", "secret"]`.
+    /// Starts a server with more options, `["--requirepass", "secret"]`.
     pub async fn with(extra: &[&str]) -> Self {
         let mut redis = Self::absent(extra).await;
         redis.run().await;
         redis
     }
 
-    /// A port at which nobody is until [`run`](Self::run).
+    /// Reserves a port without a server until [`run`](Self::run).
     pub async fn absent(extra: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -52,7 +52,7 @@ impl Redis {
         }
     }
 
-    /// Starts it (again), at the same port.
+    /// Starts the server (again) on the same port.
     pub async fn run(&mut self) {
         assert!(self.child.is_none(), "it runs");
         let child = Command::new("redis-server")
@@ -87,29 +87,29 @@ impl Redis {
                 .any(|known| answer.starts_with(known))
     }
 
-    /// `redis://127.0.0.1:port`
+    /// Returns `redis://127.0.0.1:port`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// `redis://who@127.0.0.1:port`
+    /// Returns `redis://who@127.0.0.1:port`.
     pub fn url_as(&self, who: &str) -> String {
         format!("redis://{who}@127.0.0.1:{}", self.port)
     }
 
-    /// SIGTERM or SIGKILL, and waits for its end.
+    /// Sends SIGTERM or SIGKILL, and waits for the exit.
     pub fn stop(&mut self, signal: &str) {
         self.signal(signal);
         let mut child = self.child.take().unwrap();
         child.wait().unwrap();
     }
 
-    /// Hangs: connections are accepted by the system, and nobody answers.
+    /// Stops the server: the system accepts connections, and nothing answers.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// Goes on.
+    /// Continues the server.
     pub fn resume(&self) {
         self.signal("CONT");
     }

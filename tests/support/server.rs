@@ -29,7 +29,7 @@ pub struct Server {
     report: Option<JoinHandle<Result<Report, ServeError>>>,
 }
 
-/// What the server told of itself.
+/// The events that the server reported.
 struct Seen {
     open: watch::Sender<usize>,
     told: Mutex<Vec<String>>,
@@ -131,7 +131,7 @@ impl Seen {
 }
 
 impl Server {
-    /// A server with these timeouts and nothing else said.
+    /// Starts a server with these timeouts and defaults otherwise.
     pub async fn start(timeouts: Timeouts, app: impl App) -> Server {
         Setup::new().timeouts(timeouts).start(app).await
     }
@@ -143,17 +143,17 @@ impl Server {
         }
     }
 
-    /// Where clients of a server in memory come in.
+    /// Returns the entrance of clients of a server in memory.
     pub fn door(&self) -> Door {
         self.door.clone().expect("a server in memory")
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn open(&self) -> usize {
         *self.seen.open.borrow()
     }
 
-    /// Waits until so many connections are open.
+    /// Waits until `count` connections are open.
     pub async fn until_open(&self, count: usize) {
         let mut open = self.seen.open.subscribe();
         let reached = async {
@@ -165,12 +165,12 @@ impl Server {
         }
     }
 
-    /// What the server told of itself, in words.
+    /// Returns the events that the server reported, in words.
     pub fn told(&self) -> Vec<String> {
         self.seen.told.lock().unwrap().clone()
     }
 
-    /// The report, when the server has ended.
+    /// Waits for the end of the server, and returns its report.
     pub async fn report(&mut self) -> Report {
         let report = self.report.take().expect("it is asked for once");
         let report = within(LIMIT, "the report", report).await;
@@ -183,8 +183,8 @@ impl Server {
         self.report().await
     }
 
-    /// What holds after every case: the server answers a good request, no connection is left, and it
-    /// leaves at once with nothing to regret.
+    /// Asserts, after every case, that the server answers a good request, no connection is left, and it leaves at once
+    /// with a clean report.
     pub async fn finish(mut self) -> Report {
         let mut good = self.connect().await;
         good.send("GET /good HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")

@@ -63,8 +63,8 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Where clients in memory come in. On tokio's paused clock their times are exact: the clock moves only
-/// when no one has anything to do, which a socket's bytes on their way through the kernel do not show.
+/// The entrance of clients in memory. On tokio's paused clock their times are exact: the clock moves only when nothing
+/// is ready, which bytes on their way through the kernel do not show.
 #[derive(Clone)]
 pub struct Door(mpsc::UnboundedSender<DuplexStream>);
 
