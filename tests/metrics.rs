@@ -17,7 +17,8 @@ use lameduck::serve::ServeError;
 use lameduck::shutdown::Handle;
 use lameduck::{Metrics, Phase, Report, Shutdown, Timeouts};
 use support::{LIMIT, Raw, h2_connect, ms, within};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -194,13 +195,19 @@ async fn metrics_count_requests_in_flight_and_gone_clients() {
     let after = running.until(&gone, "1").await;
     assert_eq!(after.value(ACTIVE), Some("1"));
 
-    let mut stream = Raw::connect(running.public).await;
+    let mut stream = TcpStream::connect(running.public).await.unwrap();
     stream
-        .send("GET /stream/1 HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await;
-    running
-        .until("lameduck_connections{state=\"responding\"}", "1")
-        .await;
+        .write_all(b"GET /stream/1 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    // Not gone before a piece of it is there.
+    let mut heard = Vec::new();
+    let piece = async {
+        while !heard.ends_with(b"piece\r\n") {
+            assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0);
+        }
+    };
+    within(LIMIT, "a piece of the stream", piece).await;
     drop(stream);
     let half = running
         .until(&duration("/stream/{id}", "200", "499"), "1")

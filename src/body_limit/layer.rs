@@ -58,6 +58,10 @@ impl BodyLimitLayer {
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)
     }
+
+    pub(crate) fn also(self, events: &Events) -> Self {
+        self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
+    }
 }
 
 impl<S> Layer<S> for BodyLimitLayer {

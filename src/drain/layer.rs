@@ -28,7 +28,7 @@ impl DrainLayer {
                 reply: Reply::new(Reason::Draining).retry_after(Duration::from_secs(1)),
                 exempt: None,
                 extension: true,
-                events: Events::none(),
+                events: lifecycle.event_sink(),
             })),
         }
     }
@@ -65,10 +65,14 @@ impl DrainLayer {
         self.with(|shared| shared.extension = false)
     }
 
-    /// Tells each refusal, [`Event::Refused`].
+    /// Emits each refusal, [`Event::Refused`], there too. Default: to the [hub](Lifecycle::listen) of the lifecycle.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
-        self.with(|shared| shared.events = events)
+        self.with(|shared| shared.events = shared.lifecycle.event_sink().and(events))
+    }
+
+    pub(crate) fn also(self, events: &Events) -> Self {
+        self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 }
 

@@ -10,11 +10,27 @@
 //! let events = Events::to(|event: &Event<'_>| println!("{event}"));
 //! events.tell(|| Event::Phase(Phase::Draining));
 //! ```
+//!
+//! A process has one hub, which belongs to its [`Lifecycle`](crate::Lifecycle): whatever is made from it, or from the
+//! handle of a shutdown, emits there, and listeners are added at any time, in any order. A listener that is given in
+//! two places hears each event once.
+//!
+//! ```
+//! use lameduck::events::{Event, Events};
+//! use lameduck::{DrainLayer, Lifecycle};
+//!
+//! let lifecycle = Lifecycle::new(); // with `serve`: shutdown.handle().lifecycle()
+//! let layer = DrainLayer::new(&lifecycle);
+//! lifecycle.listen(Events::to(|event: &Event<'_>| println!("{event}"))); // hears what the layer refuses
+//! # drop(layer);
+//! ```
 
 mod event;
+mod hub;
 mod request;
 
 pub use event::{Closed, Event, Timeout};
+pub(crate) use hub::Hub;
 pub use request::RequestInfo;
 pub(crate) use request::target;
 
@@ -27,92 +43,115 @@ type Listener = dyn Fn(&Event<'_>) + Send + Sync;
 /// Where events go: nowhere by default, or to listeners. Clones share them.
 #[derive(Clone, Default)]
 pub struct Events {
-    listener: Option<Arc<Listener>>,
+    sources: Option<Arc<[Source]>>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Listener(Arc<Listener>),
+    Hub(Arc<Hub>),
+}
+
+impl Source {
+    fn is_heard(&self) -> bool {
+        match self {
+            Source::Listener(_) => true,
+            Source::Hub(hub) => hub.is_heard(),
+        }
+    }
+
+    fn is(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Listener(one), Source::Listener(other)) => Arc::ptr_eq(one, other),
+            (Source::Hub(one), Source::Hub(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 impl Events {
-    /// Tells nobody.
+    /// Emits to no one.
     pub const fn none() -> Self {
-        Events { listener: None }
+        Events { sources: None }
     }
 
-    /// Tells `listener`, on the thread and in the moment of the event: it must be quick and must not
+    /// Emits to `listener`, on the thread and in the moment of the event: it must be quick and must not
     /// block.
     ///
     /// A panic in it ends with it: what emits the event (the accept loop, a connection, the shutdown) goes on,
     /// and other listeners hear the event.
     pub fn to(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        let listener = move |event: &Event<'_>| {
+            // The panic hook has reported it. Unwind safe: nothing of ours is seen half done by it.
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
+        };
         Events {
-            listener: Some(Arc::new(move |event: &Event<'_>| {
-                // The panic hook has reported it. Unwind safe: nothing of ours is seen half done by it.
-                let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
-            })),
+            sources: Some(Arc::new([Source::Listener(Arc::new(listener))])),
         }
     }
 
-    /// Tells `other` too, after those who listen already.
+    /// Emits to whatever listens at the hub, then and later.
+    pub(crate) fn to_hub(hub: Arc<Hub>) -> Self {
+        Events {
+            sources: Some(Arc::new([Source::Hub(hub)])),
+        }
+    }
+
+    /// Emits to `other` too, after those who listen already. A listener that is among both hears an event once.
     #[must_use]
     pub fn and(self, other: Events) -> Self {
-        match (self.listener, other.listener) {
-            (Some(first), Some(second)) => Events {
-                listener: Some(Arc::new(move |event: &Event<'_>| {
-                    first(event);
-                    second(event);
-                })),
-            },
-            (first, second) => Events {
-                listener: first.or(second),
-            },
+        if self.sources.is_none() {
+            return other;
         }
+        let more = other.sources().iter();
+        let mut more = more
+            .filter(|source| !self.sources().iter().any(|own| own.is(source)))
+            .peekable();
+        if more.peek().is_none() {
+            return self;
+        }
+        let all = self.sources().iter().chain(more).cloned().collect();
+        Events { sources: Some(all) }
+    }
+
+    fn sources(&self) -> &[Source] {
+        self.sources.as_deref().unwrap_or_default()
     }
 
     /// Whether there is a listener: what only an event needs is looked up for one alone.
     #[inline]
     pub(crate) fn is_heard(&self) -> bool {
-        self.listener.is_some()
+        self.sources().iter().any(Source::is_heard)
     }
 
     /// Calls `emit` if there is a listener, for an event that borrows what only it needs.
     #[cfg(feature = "serve")]
     pub(crate) fn tell_with(&self, emit: impl FnOnce(&dyn Fn(&Event<'_>))) {
-        if let Some(listener) = &self.listener {
-            emit(&**listener);
+        if self.is_heard() {
+            emit(&|event| self.emit(event));
         }
     }
 
-    /// Tells the event, which is made only if somebody listens.
+    /// Emits the event, which is made only if there is a listener.
     #[inline]
     pub fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if let Some(listener) = &self.listener {
-            listener(&event());
+        if self.is_heard() {
+            self.emit(&event());
         }
+    }
+
+    fn emit(&self, event: &Event<'_>) {
+        hub::emit(|| self.sources().iter(), event);
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
-            .field("listened_to", &self.listener.is_some())
+            .field("listened_to", &self.is_heard())
             .finish()
     }
 }
 
 #[cfg(test)]
-#[test]
-fn a_listener_that_panics_harms_nothing_else() {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    let heard = Arc::new(AtomicUsize::new(0));
-    let count = || {
-        let heard = heard.clone();
-        Events::to(move |_| {
-            heard.fetch_add(1, Ordering::Relaxed);
-        })
-    };
-    let panics = Events::to(|_| panic!("a listener's own fault"));
-    let events = count().and(panics).and(count());
-    for _ in 0..2 {
-        events.tell(|| Event::RateLimitRestored);
-    }
-    assert_eq!(heard.load(Ordering::Relaxed), 4);
-}
+mod tests;

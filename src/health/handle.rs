@@ -31,7 +31,7 @@ pub(super) struct Shared {
 }
 
 /// What readiness probes were answered last, and who is told when it changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     events: Events,
     /// 0: never yet; 1: not ready; 2: ready.
@@ -39,6 +39,13 @@ struct Told {
 }
 
 impl Told {
+    fn new(events: Events) -> Arc<Self> {
+        Arc::new(Told {
+            events,
+            last: AtomicU8::new(0),
+        })
+    }
+
     fn answer(&self, ready: bool) {
         let now = 1 + u8::from(ready);
         // Relaxed: it orders nothing. A look first, because it hardly ever changes; the swap makes one teller
@@ -83,7 +90,7 @@ impl Health {
                 runner: Arc::new(terms.runner()),
                 details: Details::default(),
                 terms,
-                told: Arc::default(),
+                told: Told::new(lifecycle.event_sink()),
             }),
         }
     }
@@ -156,16 +163,15 @@ impl Health {
         }
     }
 
-    /// Tells [`Event::Readiness`] when probes begin to get another answer. The
-    /// [checks](Self::check) and what they found stay shared with the one that it is called on.
+    /// Emits [`Event::Readiness`] there too when probes begin to get another answer. Default: to the
+    /// [hub](Lifecycle::listen) of the lifecycle. The [checks](Self::check) and what they found stay shared with the
+    /// one that it is called on.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
+        let events = self.shared.lifecycle.event_sink().and(events);
         Health {
             shared: Arc::new(Shared {
-                told: Arc::new(Told {
-                    events,
-                    last: AtomicU8::new(0),
-                }),
+                told: Told::new(events),
                 ..Shared::clone(&self.shared)
             }),
         }

@@ -20,7 +20,10 @@ impl Collector for Collected {
         let mut families = Families(encoder);
         families.requests(&self.0)?;
         families.process(&self.0)?;
-        families.told(&self.0)
+        if self.0.told.is_wired() {
+            families.told(&self.0)?;
+        }
+        Ok(())
     }
 }
 
@@ -128,6 +131,13 @@ impl Families<'_> {
     }
 
     fn process(&mut self, shared: &Shared) -> Result<(), Error> {
+        if shared.told.is_wired() {
+            self.phase(shared)?;
+        }
+        self.read(shared)
+    }
+
+    fn phase(&mut self, shared: &Shared) -> Result<(), Error> {
         let now = shared.sources.phase(&shared.told);
         let phases = PHASES.into_iter().enumerate();
         self.gauges(
@@ -144,7 +154,11 @@ impl Families<'_> {
                 Some(&Unit::Seconds),
                 MetricType::Gauge,
             )?
-            .encode_gauge(&drain)?;
+            .encode_gauge(&drain)
+    }
+
+    /// What is read from handles.
+    fn read(&mut self, shared: &Shared) -> Result<(), Error> {
         #[cfg(feature = "serve")]
         if let Some(connections) = shared.sources.connections() {
             self.gauges(

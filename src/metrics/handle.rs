@@ -8,6 +8,7 @@ use super::collect::Collected;
 use super::histogram::Bounds;
 use super::series::Series;
 use super::shared::{RouteOf, Shared};
+use super::told::Told;
 use super::{MetricsLayer, MetricsService};
 use crate::events::Events;
 use crate::in_flight::InFlightHandle;
@@ -58,24 +59,27 @@ impl Metrics {
         }
     }
 
-    /// A listener that counts what the rest of the library tells: for `lameduck::serve(..).events(..)` and
-    /// for [`Stack::events`](crate::Stack::events).
+    /// Returns the listener that counts what the rest of the library emits, always the same one. It is needed where
+    /// there is no lifecycle to [follow](Self::lifecycle).
     pub fn events(&self) -> Events {
-        let told = self.shared.told.clone();
-        Events::to(move |event| told.hear(event))
+        self.shared.told.set_wired();
+        self.shared.listener.clone()
     }
 
-    /// Reads the phase and the drain's duration there. Without it they are those that
-    /// [`events`](Self::events) were told.
+    /// Reads the phase and the drain's duration there, and counts what is emitted at its
+    /// [hub](Lifecycle::listen).
     pub fn lifecycle(&self, lifecycle: &Lifecycle) -> &Self {
+        lifecycle.listen(self.events());
         self.shared.sources.lifecycle(lifecycle);
         self
     }
 
-    /// Reads the phase, the drain's duration and the connections by state there; another call replaces it.
+    /// Reads the phase, the drain's duration and the connections by state there, and counts what is emitted at its
+    /// hub; another call replaces what is read.
     #[cfg(feature = "serve")]
     #[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
     pub fn shutdown(&self, handle: &Handle) -> &Self {
+        handle.listen(self.events());
         self.shared.sources.shutdown(handle);
         self
     }
@@ -174,11 +178,14 @@ impl MetricsBuilder {
     pub fn build(self) -> Metrics {
         let duration = Bounds::seconds(&self.seconds);
         let size = Bounds::bytes(&self.bytes);
+        let told = Arc::<Told>::default();
+        let listener = told.clone();
         Metrics {
             shared: Arc::new(Shared {
                 series: Series::new(self.max_series, duration, size),
                 route_of: self.route_of,
-                told: Arc::default(),
+                told,
+                listener: Events::to(move |event| listener.hear(event)),
                 sources: Default::default(),
             }),
         }

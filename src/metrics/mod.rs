@@ -15,7 +15,7 @@
 //! # async fn main() {
 //! let metrics = Metrics::new();
 //! let lifecycle = Lifecycle::new(); // with `serve`: metrics.shutdown(&shutdown.handle())
-//! let stack = lameduck::stack(&lifecycle).events(metrics.events());
+//! let stack = lameduck::stack(&lifecycle);
 //! metrics.lifecycle(&lifecycle).in_flight(stack.in_flight_handle());
 //!
 //! let app = Router::new()
@@ -59,7 +59,7 @@
 //! | `lameduck_client_address_total` | `verdict` | [`ClientAddress`](crate::events::Event::ClientAddress) |
 //! | `lameduck_requests_cut_total` | | [`Cut`](crate::events::Event::Cut), [`MoreCut`](crate::events::Event::MoreCut) |
 //! | `lameduck_clients_gone_total` | | [`ClientGone`](crate::events::Event::ClientGone) |
-//! | `lameduck_readiness_changes_total` | | [`Readiness`](crate::events::Event::Readiness), if `Health` is given the listener |
+//! | `lameduck_readiness_changes_total` | | [`Readiness`](crate::events::Event::Readiness) |
 //! | `lameduck_service_errors_total` | | [`ServiceError`](crate::events::Event::ServiceError) |
 //! | `lameduck_accept_errors_total` | | [`AcceptError`](crate::events::Event::AcceptError) |
 //! | `lameduck_grpc_timeout_malformed_total` | | [`MalformedGrpcTimeout`](crate::events::Event::MalformedGrpcTimeout) |
@@ -68,9 +68,10 @@
 //!
 //! The first four are OpenTelemetry's HTTP server metrics in Prometheus's spelling, with its labels
 //! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`,
-//! `error_type`); the sizes have only two of them, because they have no need of more. Counters of what is
-//! told, and the phases, are there with all their labels from the first scrape on; what is read from a
-//! handle is there once the handle is given.
+//! `error_type`); the sizes have only two of them, because they have no need of more. Counters of events, and the
+//! phases, are there with all their labels from the first scrape on, once the metrics follow a
+//! [lifecycle](Metrics::lifecycle) or a [shutdown](Metrics::shutdown), or their [listener](Metrics::events) has been
+//! given away; what is read from a handle is there once the handle is given. What nothing is wired to is absent.
 //!
 //! # Labels are bounded
 //!

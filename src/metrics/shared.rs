@@ -6,6 +6,7 @@ use http::request::Parts;
 use super::series::Series;
 use super::sources::Sources;
 use super::told::Told;
+use crate::events::Events;
 
 /// Finds a request's route in its head.
 pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     pub route_of: Option<Box<RouteOf>>,
     /// In an Arc of its own: events are kept by the server, which the sources may keep.
     pub told: Arc<Told>,
+    pub listener: Events,
     pub sources: Sources,
 }
 

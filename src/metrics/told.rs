@@ -1,5 +1,5 @@
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::conn_info::Verdict;
@@ -28,6 +28,7 @@ pub(super) struct Told {
     phase: AtomicU8,
     draining: OnceLock<Instant>,
     over: OnceLock<Instant>,
+    wired: AtomicBool,
 }
 
 /// One counter for each value of a label.
@@ -81,6 +82,15 @@ fn add(counter: &AtomicU64) {
 }
 
 impl Told {
+    /// The listener has been given away, or follows a hub: a zero now says that nothing has happened.
+    pub fn set_wired(&self) {
+        self.wired.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_wired(&self) -> bool {
+        self.wired.load(Ordering::Relaxed)
+    }
+
     pub fn hear(&self, event: &Event<'_>) {
         match event {
             Event::Phase(phase) => self.moved(*phase),

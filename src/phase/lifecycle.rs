@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Phase;
+use crate::events::{Events, Hub};
 use crate::sync::{AtomicU8, AtomicU64, Notify, Ordering};
 
 /// A handle to the process's one phase. Clones share it.
@@ -25,12 +26,16 @@ struct Shared {
     window_length: AtomicU64,
     /// When each phase was entered, by whoever moved there.
     entered: [OnceLock<Instant>; 5],
+    hub: Arc<Hub>,
+    /// Emits to the hub.
+    sink: Events,
 }
 
 impl Lifecycle {
     /// A process that is [`Phase::Starting`].
     pub fn new() -> Self {
         let created = Instant::now();
+        let hub = Arc::<Hub>::default();
         Lifecycle {
             shared: Arc::new(Shared {
                 word: AtomicU8::new(Phase::Starting as u8),
@@ -42,6 +47,8 @@ impl Lifecycle {
                     0 => OnceLock::from(created),
                     _ => OnceLock::new(),
                 }),
+                sink: Events::to_hub(hub.clone()),
+                hub,
             }),
         }
     }
@@ -155,6 +162,18 @@ impl Lifecycle {
             }
             moved.await;
         }
+    }
+
+    /// Adds listeners to the process's hub of [events](crate::events): they hear whatever is made from this lifecycle
+    /// (layers, health, and with `serve` servers and the shutdown), before and after this call. A listener that is
+    /// there already is not added again; none is ever taken out.
+    pub fn listen(&self, events: Events) {
+        self.shared.hub.add(&events);
+    }
+
+    /// Returns what emits to the process's hub, for what is not made from the lifecycle.
+    pub fn event_sink(&self) -> Events {
+        self.shared.sink.clone()
     }
 
     /// Waits until the process has begun to leave ([`Phase::LameDuck`] or later): the moment for a

@@ -133,6 +133,10 @@ impl RateLimitLayer {
         self.with(|shared| shared.events = events)
     }
 
+    pub(crate) fn also(self, events: &Events) -> Self {
+        self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
+    }
+
     /// Reads the time from `now`, the time since any fixed moment, once for each request; for tests. If it
     /// goes backwards, the limiter's time stands still until it has caught up. Default: tokio's clock, which
     /// is the system's monotonic one unless a test pauses it. What was counted so far is forgotten.
@@ -166,6 +170,12 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            if let Some(redis) = &shared.redis {
+                redis.listen(&shared.events);
+            }
+        }
         RateLimit {
             inner,
             shared: self.shared.clone(),

@@ -77,6 +77,10 @@ impl RealIpLayer {
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)
     }
+
+    pub(crate) fn also(self, events: &Events) -> Self {
+        self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
+    }
 }
 
 impl From<Resolver> for RealIpLayer {

@@ -110,7 +110,8 @@ impl<L: Listener, A: App> Serve<L, A> {
         self
     }
 
-    /// Tells what happens to connections, requests and the phase.
+    /// Emits what happens to connections, requests and the phase there too. Default: to the
+    /// [hub](Handle::listen) of the shutdown that it drives or follows; a server that observes emits to no one.
     pub fn events(mut self, events: Events) -> Self {
         self.events = events;
         self
@@ -183,7 +184,16 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                     own
                 }
             };
-            let mut server = Server::new(self.timeouts, self.limits, lifecycle, self.events);
+            let events = match &part {
+                Part::Drives(shutdown) => {
+                    let handle = shutdown.handle();
+                    handle.listen(self.events);
+                    handle.event_sink()
+                }
+                Part::Follows(handle) => handle.event_sink().and(self.events),
+                Part::Observes(_) => self.events,
+            };
+            let mut server = Server::new(self.timeouts, self.limits, lifecycle, events);
             server.on_connection = self.on_connection;
             server.extensions = self.extensions;
             server.protocols = self.protocols;
@@ -191,7 +201,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
             match part {
                 Part::Drives(shutdown) => {
                     let handle = shutdown.handle();
-                    let sequence = shutdown.start(server.events.clone())?;
+                    let sequence = shutdown.start()?;
                     handle.enlist(server.clone());
                     if !sequence.waits_for_ready() {
                         handle.ready();

@@ -18,7 +18,7 @@ use super::server::Server;
 use super::task::ConnTask;
 use super::timeouts::{InvalidTimeout, Timeouts};
 use crate::conn_info::ConnInfo;
-use crate::events::{Closed, Events};
+use crate::events::{Closed, Events, Hub};
 use crate::phase::{Lifecycle, Phase};
 use crate::shutdown::Handle;
 
@@ -68,7 +68,7 @@ where
     timeouts.check()?;
     let lifecycle = Lifecycle::new();
     lifecycle.advance(Phase::Ready);
-    let connections = Connections::of(timeouts, Limits::default(), lifecycle);
+    let connections = Connections::of(timeouts, Limits::default(), lifecycle, Arc::default());
     Ok(connections.serve(io, ConnInfo::default(), service))
 }
 
@@ -104,6 +104,7 @@ where
 #[derive(Clone)]
 pub struct Connections {
     server: Arc<Server>,
+    hub: Arc<Hub>,
 }
 
 impl Connections {
@@ -117,25 +118,36 @@ impl Connections {
         limits.check()?;
         let lifecycle = Lifecycle::new();
         lifecycle.advance(Phase::Ready);
-        Ok(Connections::of(timeouts, limits, lifecycle))
+        Ok(Connections::of(timeouts, limits, lifecycle, Arc::default()))
     }
 
-    fn of(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle) -> Self {
-        let server = Server::new(timeouts, limits, lifecycle, Events::none());
+    fn of(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, hub: Arc<Hub>) -> Self {
+        let events = Events::to_hub(hub.clone());
         Connections {
-            server: Arc::new(server),
+            server: Arc::new(Server::new(timeouts, limits, lifecycle, events)),
+            hub,
         }
     }
 
-    /// Takes part in this shutdown. Connections that were served before do not.
+    /// Takes part in this shutdown, and emits at its [hub](Handle::listen). Connections that were served before do
+    /// not.
     #[must_use]
     pub fn follow(self, handle: &Handle) -> Self {
         let Server {
             timeouts, limits, ..
         } = *self.server;
-        let connections = Connections::of(timeouts, limits, handle.lifecycle().clone());
+        self.hub.add(&handle.event_sink());
+        let lifecycle = handle.lifecycle().clone();
+        let connections = Connections::of(timeouts, limits, lifecycle, self.hub);
         handle.enlist(connections.server.clone());
         connections
+    }
+
+    /// Emits what happens to connections and requests there too.
+    #[must_use]
+    pub fn events(self, events: Events) -> Self {
+        self.hub.add(&events);
+        self
     }
 
     /// Serves one connection, from the moment of this call. The future is ready when it has ended, and

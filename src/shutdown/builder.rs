@@ -196,6 +196,13 @@ impl Shutdown {
         self.updated()
     }
 
+    /// Adds listeners to the hub: they hear the shutdown, its servers, and whatever is made from its handle. See
+    /// [`Handle::listen`].
+    pub fn events(self, events: Events) -> Self {
+        self.handle.listen(events);
+        self
+    }
+
     /// The handle by which the rest of the process takes part in it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -235,7 +242,7 @@ impl Shutdown {
     /// ```
     pub async fn run(self) -> Result<Report, StartError> {
         let handle = self.handle.clone();
-        let sequence = self.start(Events::none())?;
+        let sequence = self.start()?;
         if !sequence.waits_for_ready() {
             handle.ready();
         }
@@ -243,11 +250,11 @@ impl Shutdown {
     }
 
     /// Checks the budgets and begins to listen for signals.
-    pub(crate) fn start(self, events: Events) -> Result<Sequence, StartError> {
+    pub(crate) fn start(self) -> Result<Sequence, StartError> {
         self.check()?;
         #[cfg(unix)]
         let subscription = self.subscription.transpose();
-        self.handle.listen(events);
+        self.handle.set_driven();
         Ok(Sequence {
             driver: Driver {
                 handle: self.handle,

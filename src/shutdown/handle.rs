@@ -34,8 +34,8 @@ struct Shared {
     observers: Observers,
     /// How long the drain took, from its end on.
     drained: OnceLock<Duration>,
-    /// Those of the server that drives the shutdown.
-    events: OnceLock<Events>,
+    /// Whether a server drives the shutdown: from then on it emits what it does.
+    driven: AtomicBool,
     ready_told: AtomicBool,
     /// How many times a reload was asked for.
     reloads: watch::Sender<u64>,
@@ -52,7 +52,7 @@ impl Handle {
                 drain_deadline: OnceLock::new(),
                 observers: Observers::new(),
                 drained: OnceLock::new(),
-                events: OnceLock::new(),
+                driven: AtomicBool::new(false),
                 ready_told: AtomicBool::new(false),
                 reloads: watch::Sender::new(0),
             }),
@@ -73,15 +73,14 @@ impl Handle {
         }
     }
 
-    /// Tells it once: by the one who made it ready, or if nobody listened yet, by the one who listens.
+    /// Emits it once: from the call that made it ready, or if nothing drove the shutdown yet, from the driver's start.
     fn tell_ready(&self) {
         // SeqCst, between what each of the two wrote and what it reads of the other: one of them sees it.
         fence(Ordering::SeqCst);
         let ready = self.lifecycle().entered(Phase::Ready).is_some();
-        if let Some(events) = self.shared.events.get().filter(|_| ready) {
-            if !self.shared.ready_told.swap(true, Ordering::Relaxed) {
-                events.tell(|| Event::Phase(Phase::Ready));
-            }
+        let driven = self.shared.driven.load(Ordering::SeqCst);
+        if ready && driven && !self.shared.ready_told.swap(true, Ordering::Relaxed) {
+            self.tell(|| Event::Phase(Phase::Ready));
         }
     }
 
@@ -224,15 +223,26 @@ impl Handle {
         self.shared.workers.spawn(name, work);
     }
 
-    pub(super) fn listen(&self, events: Events) {
-        // A second driver of the same shutdown is not to be had: it is consumed by the first.
-        let _ = self.shared.events.set(events);
+    /// Adds listeners to the hub of this shutdown: they hear it, the servers and connections that take part in it, and
+    /// whatever is made from this handle or its [lifecycle](Self::lifecycle), before and after this call. A listener
+    /// that is there already is not added again.
+    pub fn listen(&self, events: Events) {
+        self.lifecycle().listen(events);
+    }
+
+    /// Returns what emits at the hub of this shutdown, for what is not made from this handle.
+    pub fn event_sink(&self) -> Events {
+        self.lifecycle().event_sink()
+    }
+
+    pub(super) fn set_driven(&self) {
+        self.shared.driven.store(true, Ordering::SeqCst);
         self.tell_ready();
     }
 
     pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if let Some(events) = self.shared.events.get() {
-            events.tell(event);
+        if self.shared.driven.load(Ordering::Relaxed) {
+            self.event_sink().tell(event);
         }
     }
 

@@ -79,6 +79,7 @@ pub fn stack(lifecycle: &Lifecycle) -> Stack {
         rate_limit: RateLimitLayer::off(),
         body_limit: BodyLimitLayer::new(1024 * 1024),
         timeout: TimeoutLayer::new(Duration::from_secs(10)),
+        events: lifecycle.event_sink(),
     }
 }
 
@@ -92,6 +93,8 @@ pub struct Stack {
     rate_limit: RateLimitLayer,
     body_limit: BodyLimitLayer,
     timeout: TimeoutLayer,
+    /// Added to each layer when a service is wrapped: a layer may be given after it.
+    events: Events,
 }
 
 /// A service within a [`Stack`]. It answers requests if the service takes a
@@ -149,18 +152,12 @@ impl Stack {
         self
     }
 
-    /// Tells what all of the layers tell. Set it last: a layer that is given afterwards keeps its own.
+    /// Emits what all of the layers emit there too, whenever they are given. Default: to the
+    /// [hub](Lifecycle::listen) of the lifecycle.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
-        Stack {
-            in_flight: self.in_flight,
-            drain: self.drain.events(events.clone()),
-            real_ip: self.real_ip.events(events.clone()),
-            #[cfg(feature = "rate-limit")]
-            rate_limit: self.rate_limit.events(events.clone()),
-            body_limit: self.body_limit.events(events.clone()),
-            timeout: self.timeout.events(events),
-        }
+    pub fn events(mut self, events: Events) -> Self {
+        self.events = self.events.and(events);
+        self
     }
 
     /// Reads what the in-flight layer counts.
@@ -173,10 +170,13 @@ impl<S> Layer<S> for Stack {
     type Service = Stacked<S>;
 
     fn layer(&self, inner: S) -> Stacked<S> {
-        let limited = self.body_limit.layer(self.timeout.layer(inner));
+        let Stack { events, .. } = self;
+        let timed = self.timeout.clone().also(events).layer(inner);
+        let limited = self.body_limit.clone().also(events).layer(timed);
         #[cfg(feature = "rate-limit")]
-        let limited = self.rate_limit.layer(limited);
+        let limited = self.rate_limit.clone().also(events).layer(limited);
+        let known = self.real_ip.clone().also(events).layer(limited);
         self.in_flight
-            .layer(self.drain.layer(self.real_ip.layer(limited)))
+            .layer(self.drain.clone().also(events).layer(known))
     }
 }

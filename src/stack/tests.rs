@@ -92,3 +92,24 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
         ]
     );
 }
+
+#[tokio::test]
+async fn layer_given_after_the_listener_emits_to_it_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let refused = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = refused.clone();
+    let events = Events::to(move |event| {
+        if matches!(event, crate::events::Event::Refused { .. }) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let lifecycle = Lifecycle::new();
+    let service = stack(&lifecycle)
+        .events(events.clone())
+        .body_limit(BodyLimitLayer::new(1).events(events.clone()))
+        .layer(service_fn(read));
+    lifecycle.listen(events);
+    let answer = service.oneshot(post("/", "ab")).await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(refused.load(Ordering::Relaxed), 1);
+}

@@ -13,9 +13,8 @@
 //! let shutdown = Shutdown::new();
 //! let handle = shutdown.handle();
 //! let page = StatusPage::new(&handle).title("shop");
-//! let events = page.events();
 //! tokio::spawn(lameduck::serve(admin, page).observe(&handle).into_future());
-//! let report = lameduck::serve(public, app).shutdown(shutdown).events(events).await?;
+//! let report = lameduck::serve(public, app).shutdown(shutdown).await?;
 //! # Ok(())
 //! # }
 //! ```

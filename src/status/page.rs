@@ -26,14 +26,19 @@ pub struct StatusPage {
 }
 
 impl StatusPage {
-    /// Shows this shutdown; its title is `lameduck`.
+    /// Shows this shutdown, and what is emitted at its [hub](Handle::listen) from now on; its title is `lameduck`.
     pub fn new(handle: &Handle) -> Self {
+        let happenings = Arc::new(Happenings::new());
+        let hears = happenings.clone();
+        let listener = Events::to(move |event| hears.tell(event));
+        handle.listen(listener.clone());
         StatusPage {
             shared: Arc::new(Shared {
                 handle: handle.clone(),
                 title: "lameduck".to_owned(),
                 in_flight: None,
-                happenings: Arc::new(Happenings::new()),
+                happenings,
+                listener,
                 watchers: Arc::default(),
                 instance: RandomState::new().hash_one(0),
                 hosts: AllowedHosts::private(),
@@ -48,6 +53,7 @@ impl StatusPage {
             title,
             in_flight,
             happenings,
+            listener,
             watchers,
             instance,
             hosts,
@@ -58,6 +64,7 @@ impl StatusPage {
             title: title.clone(),
             in_flight: in_flight.clone(),
             happenings: happenings.clone(),
+            listener: listener.clone(),
             watchers: watchers.clone(),
             instance: *instance,
             hosts: hosts.clone(),
@@ -89,14 +96,13 @@ impl StatusPage {
         self.with(|shared| shared.in_flight = Some(in_flight))
     }
 
-    /// The listener that feeds the list of what happened: give it to the server and to the layers
-    /// ([`and`](Events::and) others).
+    /// Returns the listener that feeds the list of what happened, always the same one, for what does not emit at the
+    /// shutdown's hub.
     ///
     /// It costs one relaxed increment when a connection opens or closes; for a timeout, a refusal, a cut, a
     /// failure or a phase a mutex for less than a microsecond; for a client's address nothing.
     pub fn events(&self) -> Events {
-        let happenings = self.shared.happenings.clone();
-        Events::to(move |event| happenings.tell(event))
+        self.shared.listener.clone()
     }
 }
 

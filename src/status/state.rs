@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::happenings::Happenings;
 use crate::allowed_hosts::AllowedHosts;
+use crate::events::Events;
 use crate::in_flight::InFlightHandle;
 use crate::phase::Phase;
 use crate::shutdown::Handle;
@@ -18,6 +19,8 @@ pub(super) struct Shared {
     pub title: String,
     pub in_flight: Option<InFlightHandle>,
     pub happenings: Arc<Happenings>,
+    /// Feeds them.
+    pub listener: Events,
     pub watchers: Arc<AtomicUsize>,
     /// Another number for each process: a page that connects again sees that it is another.
     pub instance: u64,

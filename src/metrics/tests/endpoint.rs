@@ -1,4 +1,5 @@
 use super::*;
+use crate::Lifecycle;
 use crate::metrics::classic::classic;
 use http::{HeaderMap, StatusCode};
 use prometheus_client::encoding::text;
@@ -28,7 +29,9 @@ fn ask_for(
 
 #[test]
 fn the_format_is_the_one_that_is_asked_for() {
-    let mut service = Metrics::new().service();
+    let metrics = Metrics::new();
+    metrics.lifecycle(&Lifecycle::new());
+    let mut service = metrics.service();
     let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
                       text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     for accept in [prometheus, "text/plain, Application/OpenMetrics-Text"] {

@@ -37,8 +37,34 @@ const COUNTERS: [&str; 15] = [
 ];
 
 #[test]
+fn counters_of_events_are_absent_until_something_is_wired() {
+    let metrics = Metrics::new();
+    let unwired = scrape(&metrics);
+    for name in [
+        "lameduck_refusals_total",
+        "lameduck_phase",
+        "lameduck_drain",
+    ] {
+        assert!(!unwired.contains(name), "{name}");
+    }
+    let lifecycle = Lifecycle::new();
+    let sink = lifecycle.event_sink();
+    metrics.lifecycle(&lifecycle);
+    // Given in a second place too: each event is counted once.
+    lifecycle.listen(metrics.events());
+    sink.tell(|| Event::Opened { peer: None });
+    let wired = scrape(&metrics);
+    assert_eq!(
+        value(&wired, "lameduck_connections_accepted_total", &[]),
+        1.0
+    );
+    assert!(wired.contains("lameduck_refusals_total"));
+}
+
+#[test]
 fn the_first_scrape_is_complete() {
     let metrics = Metrics::new();
+    metrics.lifecycle(&Lifecycle::new());
     let scrape = scrape(&metrics);
     for name in COUNTERS {
         assert_eq!(samples(&scrape, name), counters(name), "{name}");

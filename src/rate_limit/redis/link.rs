@@ -14,7 +14,7 @@ use super::connect::{
     IN_FLIGHT, LONGEST_PAUSE, SHORTEST_PAUSE, Settings, connect, jittered, longer,
 };
 use super::error::Slow;
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Hub};
 use crate::sync::Lock;
 
 /// So many slow answers or refusals in a row, and Redis is away. A lost connection is one at once.
@@ -23,6 +23,8 @@ pub(super) const IN_A_ROW: u32 = 5;
 /// What the clones of a limiter share.
 pub(super) struct Link {
     pub(super) settings: Settings,
+    /// Where the layers that ask it emit, besides what is set.
+    hub: Arc<Hub>,
     state: watch::Sender<State>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) fallbacks: AtomicU64,
@@ -54,7 +56,10 @@ pub(super) struct Connected {
 
 impl Link {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let hub = Arc::<Hub>::default();
+        hub.add(&settings.events);
         Arc::new(Link {
+            hub,
             settings,
             state: watch::Sender::new(State::Idle),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
@@ -62,6 +67,10 @@ impl Link {
             told: AtomicBool::new(false),
             search: Lock::new(None),
         })
+    }
+
+    pub(super) fn listen(&self, events: &Events) {
+        self.hub.add(events);
     }
 
     pub(super) fn is_away(&self) -> bool {
@@ -184,15 +193,13 @@ impl Link {
         });
         self.state.send_replace(State::Up(connected));
         if self.told.swap(false, Ordering::Relaxed) {
-            self.settings.events.tell(|| Event::RateLimitRestored);
+            self.hub.emit(&Event::RateLimitRestored);
         }
     }
 
     fn tell_away(&self, error: &(dyn Error + 'static)) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            self.settings
-                .events
-                .tell(|| Event::RateLimitFallback { error });
+            self.hub.emit(&Event::RateLimitFallback { error });
         }
     }
 

@@ -121,13 +121,18 @@ impl RedisLimiter {
         })
     }
 
-    /// Who is told when Redis is away and when it is back. Default: nobody.
+    /// Emits there when Redis is away and when it is back, besides where the rate limit emits that asks it.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         Self::with(Settings {
             events,
             ..self.link.settings.clone()
         })
+    }
+
+    /// Emits there too, over the connection that there is.
+    pub(super) fn listen(&self, events: &Events) {
+        self.link.listen(events);
     }
 
     /// Whether Redis is known to be away, and the local limiter is asked instead.

@@ -55,6 +55,6 @@ fn absurd_budgets_are_an_error_and_no_overflow() {
 #[test]
 fn a_shutdown_that_does_not_fit_does_not_start() {
     let shutdown = quiet().termination_grace(SECOND);
-    let error = shutdown.start(Events::none()).err().unwrap();
+    let error = shutdown.start().err().unwrap();
     assert!(matches!(error, StartError::Budgets(_)), "{error}");
 }

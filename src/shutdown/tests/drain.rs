@@ -127,7 +127,7 @@ async fn of_many_that_are_cut_the_oldest_have_an_event_each() {
     handle.enlist(Arc::new(Server::busy(250)));
     handle.enlist(Arc::new(Server::busy(10)));
     handle.drain_now();
-    let report = shutdown.start(events).unwrap().run().await;
+    let report = shutdown.events(events).start().unwrap().run().await;
     let heard = heard.lock().unwrap();
     let named: Vec<_> = (250 - NAMED..250)
         .rev()

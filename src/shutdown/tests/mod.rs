@@ -174,7 +174,7 @@ fn quiet() -> Shutdown {
 
 fn run(shutdown: Shutdown, log: &Log) -> (Handle, JoinHandle<Report>) {
     let handle = shutdown.handle();
-    let sequence = shutdown.start(log.events()).unwrap();
+    let sequence = shutdown.events(log.events()).start().unwrap();
     (handle, tokio::spawn(sequence.run()))
 }
 

@@ -96,7 +96,7 @@ async fn the_first_to_order_is_the_cause_and_orders_only_grow() {
 async fn starting_until_told_and_ready_is_no_way_back() {
     let shutdown = quiet().starting();
     let handle = shutdown.handle();
-    let sequence = shutdown.start(Events::none()).unwrap();
+    let sequence = shutdown.start().unwrap();
     assert!(sequence.waits_for_ready());
     assert_eq!(handle.lifecycle().phase(), Phase::Starting);
     handle.ready();
@@ -105,5 +105,5 @@ async fn starting_until_told_and_ready_is_no_way_back() {
     sequence.run().await;
     handle.ready();
     assert_eq!(handle.lifecycle().phase(), Phase::Closed);
-    assert!(!quiet().start(Events::none()).unwrap().waits_for_ready());
+    assert!(!quiet().start().unwrap().waits_for_ready());
 }

@@ -156,7 +156,7 @@ async fn who_is_ready_before_anybody_listens_is_told_once() {
     let handle = shutdown.handle();
     // Start-up work that is done before the server is first polled.
     handle.ready();
-    let sequence = shutdown.start(log.events()).unwrap();
+    let sequence = shutdown.events(log.events()).start().unwrap();
     assert_eq!(log.lines(), ["0.0 ready"]);
     handle.ready();
     handle.drain_now();

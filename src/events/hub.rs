@@ -1,0 +1,123 @@
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::{Event, Events, Listener, Source};
+
+/// The listeners of a process. They are added at any time and never taken out, so that an event is emitted without
+/// a lock.
+#[derive(Default)]
+pub(crate) struct Hub {
+    first: Link,
+}
+
+type Link = OnceLock<Box<Node>>;
+
+struct Node {
+    source: Source,
+    next: Link,
+}
+
+impl Hub {
+    /// Adds the listeners of `events` that are not here yet.
+    pub fn add(self: &Arc<Self>, events: &Events) {
+        for source in events.sources() {
+            let known = match source {
+                Source::Listener(listener) => self.hears(listener),
+                // A circle of hubs would emit an event for ever.
+                Source::Hub(other) => other.reaches(self) || self.reaches(other),
+            };
+            if !known {
+                self.push(source.clone());
+            }
+        }
+    }
+
+    fn push(&self, source: Source) {
+        let mut node = Box::new(Node {
+            source,
+            next: Link::new(),
+        });
+        let mut end = &self.first;
+        // Another may have been added meanwhile: then it comes behind that one.
+        loop {
+            match end.set(node) {
+                Ok(()) => return,
+                Err(rejected) => node = rejected,
+            }
+            match end.get() {
+                Some(last) => end = &last.next,
+                None => return,
+            }
+        }
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        let mut next = self.first.get();
+        std::iter::from_fn(move || {
+            let node = next?;
+            next = node.next.get();
+            Some(&node.source)
+        })
+    }
+
+    pub fn is_heard(&self) -> bool {
+        self.sources().any(Source::is_heard)
+    }
+
+    pub fn hears(&self, listener: &Arc<Listener>) -> bool {
+        self.sources().any(|source| match source {
+            Source::Listener(own) => Arc::ptr_eq(own, listener),
+            Source::Hub(hub) => hub.hears(listener),
+        })
+    }
+
+    fn reaches(self: &Arc<Self>, other: &Arc<Hub>) -> bool {
+        Arc::ptr_eq(self, other)
+            || self.sources().any(|source| match source {
+                Source::Hub(hub) => hub.reaches(other),
+                Source::Listener(_) => false,
+            })
+    }
+
+    pub fn emit(&self, event: &Event<'_>) {
+        emit(|| self.sources(), event);
+    }
+}
+
+/// Emits to all of them, to each listener once.
+pub(super) fn emit<'a, I>(sources: impl Fn() -> I, event: &Event<'_>)
+where
+    I: Iterator<Item = &'a Source>,
+{
+    for source in sources() {
+        match source {
+            Source::Hub(hub) => hub.emit(event),
+            Source::Listener(listener) => {
+                // Looked at now, because it may have been added to a hub after it was given here.
+                let heard =
+                    |other: &Source| matches!(other, Source::Hub(hub) if hub.hears(listener));
+                if !sources().any(heard) {
+                    listener(event);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // One after the other: a long list must not be dropped by recursion.
+        let mut next = self.first.take();
+        while let Some(mut node) = next {
+            next = node.next.take();
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("listeners", &self.sources().count())
+            .finish()
+    }
+}
