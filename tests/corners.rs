@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,9 @@ use http_body_util::BodyExt;
 use lameduck::events::Events;
 use lameduck::serve::{Deadlines, RequestBody, serve_connection_with_timeouts};
 use lameduck::{Lifecycle, Limits, Phase, Shutdown, Timeouts};
-use support::{How, LIMIT, Raw, Server, Setup, app, empty, h2_connect, kind, ms, reply, within};
+use support::{
+    App, How, LIMIT, Raw, Server, Setup, app, empty, h2_connect, kind, ms, reply, within,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -144,7 +146,135 @@ async fn slowly_read_heads_are_whole_in_a_drain() {
     assert!(report.is_clean(), "{report}");
 }
 
+/// Takes its time to be dropped, while other threads go on with all other tasks, those that this one has woken too.
+struct SlowToDrop;
+
+impl Drop for SlowToDrop {
+    fn drop(&mut self) {
+        tokio::task::block_in_place(|| std::thread::sleep(ms(150)));
+    }
+}
+
+/// An HTTP/2 client that says nothing but this.
+async fn h2_says(server: &Server, settings: &[u8], block: &[u8]) -> Raw {
+    let mut client = server.connect().await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let settings = support::Frame::new(kind::SETTINGS, 0, 0, settings);
+    let head = support::Frame::new(kind::HEADERS, 5, 1, block);
+    client.send([settings.bytes(), head.bytes()].concat()).await;
+    client
+}
+
+/// GET http://a/
+const GET_BLOCK: [u8; 6] = [0x82, 0x86, 0x84, 0x01, 1, b'a'];
+
+/// The connection has had its last turn, by h2's wakes, when its last stream ends on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_connection_is_idle_when_its_last_stream_ends_on_another_thread() {
+    let came = Arc::new(Semaphore::new(0));
+    let comes = came.clone();
+    let app = app(move |request| {
+        let came = comes.clone();
+        async move {
+            let _slow = SlowToDrop;
+            // Dropped before, and with it what h2 knows of the stream.
+            let _request = request;
+            came.add_permits(1);
+            std::future::pending::<()>().await;
+            reply(200, "never")
+        }
+    });
+    let server = Server::start(Timeouts::none().idle(ms(300)), app).await;
+    let mut client = h2_says(&server, &[], &GET_BLOCK).await;
+    within(LIMIT, "a request", came.acquire())
+        .await
+        .unwrap()
+        .forget();
+    // The deadline that was armed before the stream began comes and goes.
+    tokio::time::sleep(ms(600)).await;
+    let reset = support::Frame::new(kind::RST_STREAM, 0, 1, [0, 0, 0, 8]);
+    client.send(reset.bytes()).await;
+    let ending = client.read_until_close().await;
+    assert_ne!(ending.how, How::StillOpen);
+}
+
+/// One piece, and then the end.
+struct SlowBody(Option<Bytes>, #[allow(dead_code)] SlowToDrop);
+
+impl http_body::Body for SlowBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        let piece = self.0.take();
+        Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// The connection has had its last turn when a stream's task ends and leaves the end of its answer behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answers_end_that_is_left_on_another_thread_has_its_deadline() {
+    let app = tower::service_fn(|_: Request<RequestBody>| async {
+        let body = SlowBody(Some(Bytes::from_static(b"hello")), SlowToDrop);
+        Ok::<_, Infallible>(Response::new(body))
+    });
+    let server = Server::start(Timeouts::none().write_stall(ms(300)), app).await;
+    // SETTINGS_INITIAL_WINDOW_SIZE: room for a part of it.
+    let mut client = h2_says(&server, &[0, 4, 0, 0, 0, 3], &GET_BLOCK).await;
+    let ending = client.read_until_close().await;
+    assert_ne!(ending.how, How::StillOpen);
+}
+
 // === two tasks ===
+
+/// A service whose `/` answers while a task of its own still has the body, and reads it when it is let.
+fn reads_elsewhere(let_go: &Arc<Semaphore>) -> App {
+    let let_go = let_go.clone();
+    app(move |request: Request<RequestBody>| {
+        let let_go = let_go.clone();
+        async move {
+            if request.uri().path() == "/next" {
+                return reply(200, "next");
+            }
+            let mut body = request.into_body();
+            // hyper reads what is asked for, and has no one to wake.
+            let mut no_one = Context::from_waker(Waker::noop());
+            let asked = http_body::Body::poll_frame(Pin::new(&mut body), &mut no_one);
+            assert!(asked.is_pending());
+            tokio::spawn(async move {
+                let_go.acquire().await.unwrap().forget();
+                let _ = body.collect().await;
+            });
+            reply(200, "first")
+        }
+    })
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_body_on_another_task_lets_the_next_request_begin() {
+    let let_go = Arc::new(Semaphore::new(0));
+    let server = Setup::new().start(reads_elsewhere(&let_go)).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.ask(POST).await.text(), "first");
+    client
+        .send("helloGET /next HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    // Until hyper has parsed the next head, and has nothing more to be woken by.
+    tokio::time::sleep(ms(200)).await;
+    let_go.add_permits(1);
+    assert_eq!(client.read_response().await.text(), "next");
+    drop(client);
+    server.until_open(0).await;
+}
 
 #[tokio::test]
 async fn deadlines_handle_of_an_ended_request_does_not_affect_the_next_head() {

@@ -101,7 +101,6 @@ impl Exchange {
         }
     }
 
-    /// So many bytes of the body have come, and the peer is not waited for.
     /// HTTP/2: the reader waits for a body that the client holds back until it hears `100 Continue`.
     pub fn ask_to_continue(&self) {
         if self.http2 {
@@ -115,6 +114,7 @@ impl Exchange {
         self.continue_asked.swap(false, Relaxed)
     }
 
+    /// So many bytes of the body have come, and the peer is not waited for.
     pub fn body_progressed(&self, bytes: usize) {
         self.read.count(bytes);
         let waited = self.read.waits();
@@ -165,7 +165,8 @@ impl Exchange {
         } else {
             self.body_open.store(false, Relaxed);
         }
-        // It may be that only this was waited for before the next request.
+        // It may be that only this was waited for before the next request. hyper wakes its connection as well when
+        // the body is dropped, but the connection may have looked by now, and have found the body open.
         let waiting = self.state() == State::Discarding || self.holds_call();
         let owner = cross.owner.clone().filter(|_| waiting);
         drop(cross);
