@@ -214,6 +214,41 @@ async fn upgraded_connection_counts_until_it_is_dropped() {
     server.finish().await;
 }
 
+/// Where the body ends and the stream begins would be a matter of opinion.
+#[tokio::test]
+async fn a_request_with_a_body_is_not_upgraded() {
+    let app = app(|mut request: Request<RequestBody>| async move {
+        match request.uri().path() {
+            "/up" => {
+                let upgrade = hyper::upgrade::on(&mut request);
+                assert!(upgrade.await.is_err(), "upgraded");
+                reply(200, "no upgrade")
+            }
+            "/good" => reply(200, "good"),
+            // Without a look at what it is asked.
+            _ => switching(),
+        }
+    });
+    let server = Setup::new().start(app).await;
+    let next = "GET /up HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    for (framing, body) in [
+        ("content-length: 5", "hello"),
+        ("transfer-encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        for (path, status) in [("/up", 200), ("/blind", 500)] {
+            let head = UPGRADE.replace("/up?token=secret", path);
+            let head = head.trim_end().to_owned();
+            let request = format!("{head}\r\n{framing}\r\n\r\n{body}{next}");
+            let mut client = server.connect().await;
+            client.send(request).await;
+            let ending = client.read_until_close().await;
+            let statuses: Vec<u16> = ending.answers().iter().map(|it| it.status).collect();
+            assert_eq!(statuses, [status, 200], "{framing} {path}: {ending:?}");
+        }
+    }
+    server.finish().await;
+}
+
 #[tokio::test]
 async fn bytes_behind_the_request_belong_to_the_stream() {
     let (app, _ends) = echo();

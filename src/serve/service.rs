@@ -7,6 +7,7 @@ use http::header::EXPECT;
 use http::{Extensions, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::answer::{Answer, AnswerFuture, Asker, ServeBody};
 use super::app::App;
@@ -57,7 +58,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     type Error = h2::Error;
     type Future = AnswerFuture<A>;
 
-    fn call(&self, request: Request<Incoming>) -> AnswerFuture<A> {
+    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture<A> {
         let mut too_large = false;
         let (exchange, open) = match &self.source {
             Source::Http1(exchange) => (exchange.clone(), None),
@@ -77,6 +78,11 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             }
         };
         let has_body = !request.body().is_end_stream();
+        if has_body && open.is_none() {
+            // Where would the other protocol begin? hyper hands over what it has not read of a chunked body. A server
+            // may ignore an Upgrade (RFC 9110, 7.8).
+            request.extensions_mut().remove::<OnUpgrade>();
+        }
         let (asker, mut refusal) = Asker::of(&request, has_body);
         if too_large {
             refusal = Some(Reason::HeadTooLarge);
