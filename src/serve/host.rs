@@ -36,6 +36,10 @@ impl<'a> HostPort<'a> {
             [b':', port @ ..] => port,
             _ => return None,
         };
+        if name.is_empty() && !rest.is_empty() {
+            // A port of no host: RFC 9110, 4.2.1 has no such authority.
+            return None;
+        }
         let host = HostPort { name, port };
         (port.is_empty() || host.port().is_some()).then_some(host)
     }
@@ -162,6 +166,8 @@ mod tests {
             "a:+1",
             "a:65536",
             "a:80:80",
+            ":80",
+            ":",
             "[::1",
             "::1]",
             "::1",
