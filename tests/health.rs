@@ -267,6 +267,22 @@ fn answers(answer: impl Into<Vec<u8>>) -> SocketAddr {
 }
 
 #[test]
+fn probe_error_quotes_no_control_characters() {
+    let body = "a\u{1b}[31mb\u{9b}0mc\u{202e}d\u{7}\r\ne";
+    let addr = once(move |mut stream| {
+        let head = format!("HTTP/1.1 503 X\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all((head + body).as_bytes());
+    });
+    let refused = probe(addr, "/readyz").unwrap_err().to_string();
+    let plain = |char: char| !char.is_control() && char != '\u{202e}';
+    assert!(refused.chars().all(plain), "{refused:?}");
+    assert!(
+        refused.starts_with("status 503: a") && refused.ends_with('e'),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn probe_without_a_listener_fails() {
     let addr = TcpListener::bind("127.0.0.1:0")
         .unwrap()

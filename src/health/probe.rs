@@ -3,6 +3,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::text;
+
 /// A check of the default deadline (2 s) can end in this time.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The status line and the head of the answer are looked for in so many bytes.
@@ -70,7 +72,8 @@ pub enum ProbeError {
     Status {
         /// The status.
         status: u16,
-        /// What the body said, at most 1 KiB, as far as it had come.
+        /// What the body said, at most 1 KiB, as far as it had come, and as it was sent: escape it before it reaches a
+        /// terminal. (`Display` gives it in one line without controls.)
         body: String,
     },
 }
@@ -227,7 +230,10 @@ impl fmt::Display for ProbeError {
             ProbeError::Timeout(deadline) => write!(f, "no answer within {deadline:?}"),
             ProbeError::NotHttp => f.write_str("the answer is not HTTP/1"),
             ProbeError::Status { status, body } if body.is_empty() => write!(f, "status {status}"),
-            ProbeError::Status { status, body } => write!(f, "status {status}: {body}"),
+            ProbeError::Status { status, body } => {
+                // Whoever answered wrote it, and it goes to a terminal, or to a container's log.
+                write!(f, "status {status}: {}", text::line(body, QUOTED))
+            }
         }
     }
 }
