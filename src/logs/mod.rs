@@ -44,6 +44,12 @@
 //! quota has) is for whoever asks for it; it is counted by the metrics. There is no line for each request: that
 //! is the [access log](crate::access_log).
 //!
+//! # Lines of others
+//!
+//! The HTTP/2 library that the server stands on, h2, logs by itself, without a bound: a WARN for each acknowledgement of
+//! a PING that was never sent, for one, and any client can send some 100,000 of these a second. A filter should have
+//! `h2=error`, as that of `examples/full_service` has.
+//!
 //! # The bound
 //!
 //! Of each kind of line at most 10 a second are written ([`Logs::lines_per_second`]), whoever hammers: a kind is

@@ -8,7 +8,12 @@ use std::{
 use lameduck::{Report, real_ip::TrustedProxies, shutdown::StepEnd};
 use tokio::net::TcpListener;
 use tracing::{field::display, info, warn};
-use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     config::{Config, LogFormat, OrOff},
@@ -38,9 +43,23 @@ pub fn init(config: &Config) -> io::Result<LogWriter> {
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(lines.with_filter(config.log_level.clone()))
+        .with(lines.with_filter(without_floods(config.log_level.clone())))
         .init();
     Ok(writer)
+}
+
+/// h2 warns of each of some frames that any client may send as fast as it can. Who wants to see that names the target:
+/// `LOG_LEVEL=info,h2=warn`.
+fn without_floods(levels: Targets) -> Targets {
+    const H2: &str = "h2";
+    let named = levels.iter().any(|(target, _)| target.starts_with(H2));
+    let silent = levels
+        .default_level()
+        .is_none_or(|level| level < LevelFilter::ERROR);
+    match named || silent {
+        true => levels,
+        false => levels.with_target(H2, LevelFilter::ERROR),
+    }
 }
 
 /// Colour is for a person who has not refused it (<https://no-color.org>).
@@ -127,4 +146,22 @@ pub async fn flush(writer: LogWriter) {
 /// Waits until the last lines are written, or are not going to be.
 pub fn last_lines(writer: &LogWriter) {
     writer.wait_written(LAST_LINES);
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn no_client_fills_the_log_with_warnings_of_h2() {
+        let warns = |levels: &str| {
+            let levels = without_floods(levels.parse().expect(levels));
+            levels.would_enable("h2::proto::ping_pong", &Level::WARN)
+        };
+        assert!(!warns("info") && !warns("debug") && !warns("info,full_service=debug"));
+        assert!(!warns("off") && !warns("full_service=info"));
+        assert!(warns("info,h2=warn") && warns("off,h2::proto=warn"));
+    }
 }
