@@ -216,7 +216,7 @@ async fn upgraded_connection_counts_until_it_is_dropped() {
 
 /// Where the body ends and the stream begins would be a matter of opinion.
 #[tokio::test]
-async fn a_request_with_a_body_is_not_upgraded() {
+async fn request_with_a_body_is_not_upgraded() {
     let app = app(|mut request: Request<RequestBody>| async move {
         match request.uri().path() {
             "/up" => {

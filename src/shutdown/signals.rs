@@ -17,7 +17,7 @@ pub const EXIT_FORCED: u8 = 124;
 /// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
 /// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C: Fly.io and Nomad stop a service by SIGINT |
 /// | SIGHUP | asks for a reload (see [`Handle::reloads`](super::Handle::reloads)); ignored where nothing waits for one |
-/// | the same signal again within a second, or SIGTERM within a second of SIGINT | nothing: process groups, wrappers and platforms send it twice |
+/// | a second one within a second, unless it asks for more (SIGINT at a terminal after SIGTERM) | nothing: process groups, wrappers and platforms send two, of one kind or of two |
 /// | any other second signal that begins a shutdown | cuts what is in flight: the process ends within its flushes' budgets and 1 s |
 /// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
 ///
@@ -123,7 +123,8 @@ impl Signals {
         self
     }
 
-    /// Sets how long after the first signal the same one is taken for a repetition of it. Default: 1 s.
+    /// Sets how long after the first signal another one that asks for no more is taken for a repetition of it.
+    /// Default: 1 s.
     /// With zero each further signal cuts.
     #[must_use]
     pub const fn repeat_within(mut self, window: Duration) -> Self {
@@ -143,13 +144,6 @@ impl Signals {
     #[cfg(unix)]
     pub(super) fn repeat(&self) -> Duration {
         self.repeat
-    }
-
-    /// Returns whether `second` says again what `first` said `since` ago.
-    fn repeats(&self, first: Signal, second: Signal, since: Duration) -> bool {
-        // A wrapper sends SIGTERM on the Ctrl-C that the service has got as well.
-        let same = first == second || (first, second) == (Signal::Interrupt, Signal::Terminate);
-        same && since < self.repeat
     }
 }
 
@@ -173,7 +167,7 @@ impl From<bool> for Signals {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// The first that began the shutdown, and when it came.
-    pub first: Option<(Signal, std::time::Instant)>,
+    pub first: Option<(Order, std::time::Instant)>,
     /// When one came that cuts.
     pub cut: Option<std::time::Instant>,
 }
@@ -211,16 +205,17 @@ impl Heard {
         // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
         // the orchestrator's SIGTERM, and that is no second signal.
         let Some((first, at)) = self.first else {
-            self.first = Some((signal, now));
+            self.first = Some((order, now));
             if order == Order::Cut {
                 self.cut = Some(now);
             }
             return Meaning::Order(order);
         };
+        // A wrapper sends SIGTERM on the Ctrl-C that the service has got as well, a platform its own stop signal behind
+        // that of the image. A person's Ctrl-C asks for more than either.
+        let repeats = order <= first && now.saturating_duration_since(at) < signals.repeat;
         match self.cut {
-            None if signals.repeats(first, signal, now.saturating_duration_since(at)) => {
-                Meaning::Nothing
-            }
+            None if repeats => Meaning::Nothing,
             None => {
                 self.cut = Some(now);
                 Meaning::Order(Order::Cut)

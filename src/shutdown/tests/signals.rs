@@ -61,6 +61,18 @@ fn a_person_steps_in_at_once_and_a_wrapper_repeats_a_ctrl_c() {
 }
 
 #[test]
+fn two_signals_of_a_platform_are_one_order() {
+    for first in [Terminate, Quit, Interrupt] {
+        for second in [Terminate, Quit, Interrupt] {
+            let pair = heard(Signals::new(), false, &[(first, 0), (second, 50)]);
+            assert_eq!(pair, [LEAVE, Nothing], "{first:?}, {second:?}");
+            let later = heard(Signals::new(), false, &[(first, 0), (second, 1_000)]);
+            assert_eq!(later, [LEAVE, CUT], "{first:?}, {second:?}");
+        }
+    }
+}
+
+#[test]
 fn a_reload_is_no_signal_to_end() {
     let came = [(Hangup, 0), (Terminate, 10), (Hangup, 20), (Hangup, 5_000)];
     let meanings = heard(Signals::new(), false, &came);
