@@ -67,7 +67,9 @@
 //! * **A request says one thing only**, or is refused before the service sees it: one valid host, the same in the
 //!   target and in `Host` (400); a target that fits the method (400); `chunked` as the one transfer coding (501,
 //!   or 400 where it is malformed). HTTP/2 is held to the same. A fragment in a target is dropped by the `http`
-//!   crate and not seen. `OPTIONS *` reaches the service. A refused CONNECT ends its connection.
+//!   crate and not seen. Where `Transfer-Encoding` and `Content-Length` are both there, hyper takes the length out and
+//!   the first counts; such a request is the last of its connection (RFC 9112, 6.1). `OPTIONS *` reaches the service.
+//!   A refused CONNECT ends its connection. A request with a body is not upgraded on HTTP/1.
 //! * **The framing of a response is the server's.** `Content-Length`, `Transfer-Encoding`, hop-by-hop headers, a body
 //!   where none may be and a final status below 200 are corrected. A stream that belies its `Content-Length`
 //!   is broken off. A response that breaks is seen to be incomplete: reset where the end of the connection would

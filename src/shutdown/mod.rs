@@ -16,7 +16,7 @@
 //! [`Signals`] says which signal does what: SIGTERM, SIGQUIT and SIGINT begin the shutdown, and SIGINT skips the
 //! lame-duck wait where it is a person's Ctrl-C. They are heard from when the [`Shutdown`] is made, by a thread
 //! of its own, so that an order that comes during start-up is obeyed. A second signal within a second is a
-//! repetition, unless it is a person's Ctrl-C after SIGTERM; a later one ends everything at once: what is in flight is cut, workers are aborted, closers are
+//! repetition, but for SIGINT after another one; a later one ends everything at once: what is in flight is cut, workers are aborted, closers are
 //! skipped, and only the flushes still run. All budgets together must fit into the orchestrator's
 //! [`termination_grace`](Shutdown::termination_grace); if they do not, the server does not start, and says which
 //! number to change. Waiting is by notification: when nothing is left to wait for, the next part begins at once.

@@ -17,7 +17,7 @@ pub const EXIT_FORCED: u8 = 124;
 /// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
 /// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C: Fly.io and Nomad stop a service by SIGINT |
 /// | SIGHUP | asks for a reload (see [`Handle::reloads`](super::Handle::reloads)); ignored where nothing waits for one |
-/// | a second one within a second, unless it asks for more (SIGINT at a terminal after SIGTERM) | nothing: process groups, wrappers and platforms send two, of one kind or of two |
+/// | a second one within a second, but for SIGINT after another signal | nothing: process groups, wrappers and platforms send two, of one kind or of two |
 /// | any other second signal that begins a shutdown | cuts what is in flight: the process ends within its flushes' budgets and 1 s |
 /// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
 ///
@@ -123,8 +123,8 @@ impl Signals {
         self
     }
 
-    /// Sets how long after the first signal another one that asks for no more is taken for a repetition of it.
-    /// Default: 1 s.
+    /// Sets how long after the first signal another one is taken for a repetition of it, if it asks for no more and is not
+    /// a SIGINT after another signal. Default: 1 s.
     /// With zero each further signal cuts.
     #[must_use]
     pub const fn repeat_within(mut self, window: Duration) -> Self {
@@ -166,8 +166,8 @@ impl From<bool> for Signals {
 /// The signals that came.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// The first that began the shutdown, and when it came.
-    pub first: Option<(Order, std::time::Instant)>,
+    /// The first that began the shutdown, what it asked for, and when it came.
+    pub first: Option<(Signal, Order, std::time::Instant)>,
     /// When one came that cuts.
     pub cut: Option<std::time::Instant>,
 }
@@ -204,16 +204,18 @@ impl Heard {
         };
         // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
         // the orchestrator's SIGTERM, and that is no second signal.
-        let Some((first, at)) = self.first else {
-            self.first = Some((order, now));
+        let Some((first, asked, at)) = self.first else {
+            self.first = Some((signal, order, now));
             if order == Order::Cut {
                 self.cut = Some(now);
             }
             return Meaning::Order(order);
         };
         // A wrapper sends SIGTERM on the Ctrl-C that the service has got as well, a platform its own stop signal behind
-        // that of the image. A person's Ctrl-C asks for more than either.
-        let repeats = order <= first && now.saturating_duration_since(at) < signals.repeat;
+        // that of the image. A SIGINT behind either is a person who steps in.
+        let steps_in = signal == Signal::Interrupt && first != Signal::Interrupt;
+        let soon = now.saturating_duration_since(at) < signals.repeat;
+        let repeats = soon && order <= asked && !steps_in;
         match self.cut {
             None if repeats => Meaning::Nothing,
             None => {

@@ -58,7 +58,7 @@ impl Subscriber {
     pub fn deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
         let grace = &state.grace;
-        let (_, first) = state.heard.first.filter(|_| grace.enforced)?;
+        let (.., first) = state.heard.first.filter(|_| grace.enforced)?;
         let at_most = first.checked_add(grace.grace.saturating_sub(grace.reserve))?;
         let cut = state.heard.cut;
         let cut = cut.and_then(|cut| cut.checked_add(grace.flushes.saturating_add(AFTER_CUT)));
@@ -90,7 +90,7 @@ impl Subscriber {
         let repeated = state
             .heard
             .first
-            .is_some_and(|(_, at)| now.saturating_duration_since(at) < state.signals.repeat());
+            .is_some_and(|(.., at)| now.saturating_duration_since(at) < state.signals.repeat());
         if !ignored && !repeated {
             low_level::exit(128 + number(signal));
         }

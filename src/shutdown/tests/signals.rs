@@ -63,7 +63,7 @@ fn a_person_steps_in_at_once_and_a_wrapper_repeats_a_ctrl_c() {
 #[test]
 fn two_signals_of_a_platform_are_one_order() {
     for first in [Terminate, Quit, Interrupt] {
-        for second in [Terminate, Quit, Interrupt] {
+        for second in [Terminate, Quit] {
             let pair = heard(Signals::new(), false, &[(first, 0), (second, 50)]);
             assert_eq!(pair, [LEAVE, Nothing], "{first:?}, {second:?}");
             let later = heard(Signals::new(), false, &[(first, 0), (second, 1_000)]);
