@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::app::App;
-use super::conn::ConnGuard;
 use super::io::ServeIo;
 use super::listener::Listener;
-use super::server::Server;
+use super::registry::{ConnGuard, Registry};
+use super::shared::Shared;
 use super::task::ConnTask;
 use crate::conn_info::ConnInfo;
 use crate::events::Event;
@@ -23,9 +23,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts until the drain begins; then takes what the system has accepted, and closes.
-pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server: Arc<Server>) {
+pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registry: Arc<Registry>) {
+    let server = registry.shared.clone();
     // The drain waits for the last connection to be taken out of the queue.
-    let _busy = Tally::enter(&server.busy);
+    let _busy = Tally::enter(&registry.busy);
     let inherits = listener.prepare(&server.limits);
     // What the system has accepted before that has inherited nothing.
     let mut older = inherits;
@@ -34,7 +35,7 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
     let mut pauses = Pauses::default();
     loop {
         let next = async {
-            let permit = permit(&server).await;
+            let permit = permit(&registry).await;
             if older {
                 // Past tokio's notices of readiness, which say nothing of an empty queue.
                 if let Some(accepted) = listener.accept_queued().transpose() {
@@ -55,7 +56,7 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
                 if older || !inherits {
                     L::configure(&io, &server.limits);
                 }
-                open::<L, A>(&server, &app, io, info, permit);
+                open::<L, A>(&registry, &app, io, info, permit);
             }
             Err(error) if is_of_one_connection(&error) => {
                 let event = || Event::AcceptError {
@@ -74,7 +75,7 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
             }
         }
     }
-    empty(&mut listener, app, &server, &mut pauses).await;
+    empty(&mut listener, app, &registry, &mut pauses).await;
 }
 
 /// Takes what the system has accepted for us, over `max_connections` if need be: closing the listener
@@ -83,23 +84,24 @@ pub(super) async fn accept<L: Listener, A: App>(mut listener: L, app: A, server:
 async fn empty<L: Listener, A: App>(
     listener: &mut L,
     app: A,
-    server: &Arc<Server>,
+    registry: &Arc<Registry>,
     pauses: &mut Pauses,
 ) {
+    let server = &registry.shared;
     let mut closed = pin!(server.lifecycle.reached(Phase::Closed));
     // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
     for _ in 0..65_536 {
         match listener.accept_queued() {
             Ok(Some((io, info))) => {
                 L::configure(&io, &server.limits);
-                open::<L, A>(server, &app, io, info, None);
+                open::<L, A>(registry, &app, io, info, None);
             }
             Ok(None) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Who holds the descriptors is mostly idle, and would be closed at the end of the drain:
                 // now it is what a request waits for.
-                server.close_idle();
+                registry.close_idle();
                 let pause = pauses.next(server, &error).min(FIRST_PAUSE * 10);
                 tokio::select! {
                     biased;
@@ -124,7 +126,7 @@ impl Pauses {
         self.0 = Duration::ZERO;
     }
 
-    fn next(&mut self, server: &Server, error: &io::Error) -> Duration {
+    fn next(&mut self, server: &Shared, error: &io::Error) -> Duration {
         let first = self.0.is_zero();
         self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         if first {
@@ -135,20 +137,20 @@ impl Pauses {
     }
 }
 
-async fn permit(server: &Server) -> Option<OwnedSemaphorePermit> {
-    let permits = server.permits.clone()?;
+async fn permit(registry: &Registry) -> Option<OwnedSemaphorePermit> {
+    let permits = registry.permits.clone()?;
     // It fails only when the semaphore is closed, which nobody does.
     permits.acquire_owned().await.ok()
 }
 
 fn open<L: Listener, A: App>(
-    server: &Arc<Server>,
+    registry: &Arc<Registry>,
     app: &A,
     io: L::Io,
     info: ConnInfo,
     permit: Option<OwnedSemaphorePermit>,
 ) {
-    let guard = ConnGuard::open(server, info, permit);
+    let guard = ConnGuard::open(registry, info, permit);
     let io = ServeIo::new(io, L::reset, guard);
     tokio::spawn(ConnTask::new(io, app.clone()));
 }

@@ -1,6 +1,5 @@
 //! From the user's service back to hyper: the answer, and what becomes of the connection after it.
 
-use std::any::Any;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,22 +7,22 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Response, Version};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 use pin_project::{pin_project, pinned_drop};
 
 use super::app::App;
+use super::asker::Asker;
+use super::call::{Answer, AnswerProjection as Projected, HeldCall};
 use super::discard::Discard;
-use super::exchange::{Exchange, State};
-use super::framing::{self, Frame, Framed, ServiceFault};
+use super::exchange::Exchange;
+use super::fault::ServiceFault;
+use super::framing::{self, Frame};
 use super::h2::OpenStream;
 use super::response_body::ResponseBody;
-use super::service::HeldCall;
-use super::target::{self, Hosts};
 use crate::events::Event;
 use crate::phase::Phase;
-use crate::reply::{Asked, Reason, Reply, ReplyBody};
+use crate::reply::{Reason, Reply, ReplyBody};
 
 pub(super) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
@@ -45,83 +44,6 @@ pub(super) struct AnswerFuture<A: App> {
 }
 
 type Held<B> = (Response<ReplyBody<B>>, Discard);
-
-/// Where the answer comes from.
-#[pin_project(project = Projected)]
-pub(super) enum Answer<F> {
-    Service(#[pin] F),
-    Refusal(Reason),
-    /// HTTP/2: the service panicked when it was called.
-    Panicked(Option<Box<dyn Any + Send>>),
-    /// The service is not called yet.
-    Held,
-    /// HTTP/2: none, the client is to send the request elsewhere.
-    Reset(h2::Reason),
-    /// It has come, or was cancelled.
-    Given,
-}
-
-/// What is to be known of a request when its answer comes.
-pub(super) struct Asker {
-    asked: Asked,
-    version: Version,
-    method: Kind,
-    /// It asks for an upgrade that a 101 grants.
-    may_upgrade: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Head,
-    Connect,
-    Other,
-}
-
-impl Asker {
-    /// Who asks, and why it must be refused, if it must.
-    pub fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
-        let (method, version) = (request.method(), request.version());
-        let mut hosts = Hosts::default();
-        let headers = request.headers();
-        let asked = Asked::visiting_hosts(method, version, headers, |host| hosts.note(host));
-        let asker = Asker {
-            asked,
-            version,
-            method: match *method {
-                Method::HEAD => Kind::Head,
-                Method::CONNECT => Kind::Connect,
-                _ => Kind::Other,
-            },
-            // hyper's, whatever an HTTP/1.0 client asks for.
-            may_upgrade: version == Version::HTTP_11
-                && request.extensions().get::<OnUpgrade>().is_some(),
-        };
-        (asker, target::refusal(request, &hosts, has_body))
-    }
-
-    /// Whether it is a gRPC request with its messages as they are (gRPC-Web may have them in base64).
-    pub fn is_grpc(&self) -> bool {
-        self.asked.is_native_grpc()
-    }
-
-    /// A response is final: hyper ends the connection over another one (RFC 9110, 15.2).
-    fn may_get(&self, status: StatusCode) -> bool {
-        !status.is_informational() || self.upgrades(status)
-    }
-
-    /// Whether the connection ends with this response, below HTTP/2.
-    fn ends_with(&self, framed: &Framed) -> bool {
-        let ends_with_body =
-            self.version == Version::HTTP_10 && !framed.bodiless && framed.length.is_none();
-        // What follows a CONNECT was meant for the tunnel: it is no request.
-        framed.close || self.method == Kind::Connect || ends_with_body
-    }
-
-    fn upgrades(&self, status: StatusCode) -> bool {
-        (status == StatusCode::SWITCHING_PROTOCOLS && self.may_upgrade)
-            || (self.method == Kind::Connect && status.is_success())
-    }
-}
 
 impl<A: App> AnswerFuture<A> {
     pub fn new(
@@ -221,7 +143,7 @@ impl<A: App> Future for AnswerFuture<A> {
             // The handler and all it held is dropped before its answer is sent: a request body among
             // it decides whether the connection can be used again.
             this.answer.set(Answer::Given);
-            exchange.set_state(State::Responding);
+            exchange.begin_response();
             let Some(leftover) = exchange.take_leftover() else {
                 return finish(this.exchange, this.open, response, this.asker);
             };
@@ -231,7 +153,7 @@ impl<A: App> Future for AnswerFuture<A> {
                     if fits {
                         exchange.discard_later(leftover);
                     } else {
-                        leftover.abandon(exchange);
+                        exchange.abandon_leftover(&leftover);
                     }
                     return finish(this.exchange, this.open, response, this.asker);
                 }
@@ -242,12 +164,15 @@ impl<A: App> Future for AnswerFuture<A> {
         let mut progressed = false;
         if let Some(held) = this.held {
             let (_, leftover) = &mut **held;
-            if leftover.poll(cx, exchange, &mut progressed).is_pending() {
+            if exchange
+                .poll_discard(leftover, cx, &mut progressed)
+                .is_pending()
+            {
                 if progressed || exchange.first_look() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                leftover.abandon(exchange);
+                exchange.abandon_leftover(leftover);
             }
         }
         match this.held.take() {
@@ -284,7 +209,7 @@ fn finish<B: Body<Data = Bytes>>(
     };
     let open = open.take();
     let upgrades = asker.upgrades(response.status());
-    let to_head = asker.method == Kind::Head;
+    let to_head = asker.is_head();
     let framed = framing::correct(&mut response, Frame { to_head, upgrades });
     if let Some(fault) = framed.fault {
         exchange.tell_fault(fault);

@@ -9,7 +9,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::RequestBody;
+use super::request_body::RequestBody;
 use crate::error::BoxError;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a

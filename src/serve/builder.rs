@@ -11,7 +11,8 @@ use super::error::ServeError;
 use super::limits::Limits;
 use super::listener::Listener;
 use super::protocols::Protocols;
-use super::server::{OnConnection, Server};
+use super::registry::Registry;
+use super::shared::{OnConnection, Shared};
 use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::Events;
@@ -193,30 +194,30 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                 Part::Follows(handle) => handle.event_sink().and(self.events),
                 Part::Observes(_) => self.events,
             };
-            let mut server = Server::new(self.timeouts, self.limits, lifecycle, events);
-            server.on_connection = self.on_connection;
-            server.extensions = self.extensions;
-            server.protocols = self.protocols;
-            let server = Arc::new(server);
+            let mut shared = Shared::new(self.timeouts, self.limits, lifecycle, events);
+            shared.on_connection = self.on_connection;
+            shared.extensions = self.extensions;
+            shared.protocols = self.protocols;
+            let registry = Arc::new(Registry::new(shared));
             match part {
                 Part::Drives(shutdown) => {
                     let handle = shutdown.handle();
                     let sequence = shutdown.start()?;
-                    handle.enlist(server.clone());
+                    handle.enlist(registry.clone());
                     if !sequence.waits_for_ready() {
                         handle.ready();
                     }
-                    let accepting = accept(self.listener, self.app, server);
+                    let accepting = accept(self.listener, self.app, registry);
                     let ((), report) = tokio::join!(accepting, sequence.run());
                     Ok(report)
                 }
                 Part::Follows(handle) => {
-                    handle.enlist(server.clone());
-                    Ok(attend(self.listener, self.app, server, &handle).await)
+                    handle.enlist(registry.clone());
+                    Ok(attend(self.listener, self.app, registry, &handle).await)
                 }
                 Part::Observes(handle) => {
-                    handle.enlist_observer(server.lifecycle.clone(), server.clone());
-                    Ok(attend(self.listener, self.app, server, &handle).await)
+                    handle.enlist_observer(registry.shared.lifecycle.clone(), registry.clone());
+                    Ok(attend(self.listener, self.app, registry, &handle).await)
                 }
             }
         })
@@ -227,17 +228,18 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
 async fn attend<L: Listener, A: App>(
     listener: L,
     app: A,
-    server: Arc<Server>,
+    registry: Arc<Registry>,
     handle: &Handle,
 ) -> Report {
-    accept(listener, app, server.clone()).await;
-    server.lifecycle.reached(Phase::Draining).await;
+    accept(listener, app, registry.clone()).await;
+    let lifecycle = &registry.shared.lifecycle;
+    lifecycle.reached(Phase::Draining).await;
     // Its own end, or that of the shutdown: what was cut may linger with its owner.
     tokio::select! {
-        () = server.all.idle() => {}
-        _ = server.lifecycle.reached(Phase::Closed) => {}
+        () = registry.all.idle() => {}
+        _ = lifecycle.reached(Phase::Closed) => {}
     }
-    Report::of_follower(server.requests(), server.connections(), handle.cause())
+    Report::of_follower(registry.requests(), registry.connections(), handle.cause())
 }
 
 impl<L, A> fmt::Debug for Serve<L, A> {

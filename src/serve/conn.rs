@@ -4,18 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::clock::{Clock, Tick};
-use super::exchange::{Exchange, Known, State};
-use super::h2::Streams;
-use super::server::Server;
+use super::known::Known;
 use super::timeouts::Timeouts;
-use crate::conn_info::{ConnInfo, folded};
-use crate::events::{Closed, Event};
+use crate::conn_info::ConnInfo;
+use crate::events::Closed;
 use crate::shutdown::{ConnectionState, CutRequest};
 use crate::sync::{Lock, set_waker};
-use crate::track::{Tally, TallyGuard};
 
 /// One connection, as the registry knows it.
 pub(super) struct Conn {
@@ -36,17 +31,9 @@ pub(super) struct Conn {
 struct Inner {
     reader: Option<Waker>,
     writer: Option<Waker>,
-    doing: Doing,
+    /// `None`: it is parked.
+    activity: Option<Arc<dyn Activity>>,
     why: Closed,
-}
-
-/// What a connection does, for those who look at it from outside of its task.
-#[derive(Clone)]
-pub(super) enum Doing {
-    Parked,
-    Http1(Arc<Exchange>),
-    Http2(Arc<Streams>),
-    Upgraded(Arc<Known>),
 }
 
 impl Conn {
@@ -62,7 +49,7 @@ impl Conn {
             inner: Lock::new(Inner {
                 reader: None,
                 writer: None,
-                doing: Doing::Parked,
+                activity: None,
                 why: Closed::Ended,
             }),
         }
@@ -149,13 +136,13 @@ impl Conn {
 
     // === seen from outside ===
 
-    pub fn set_doing(&self, doing: Doing) {
-        let before = std::mem::replace(&mut self.inner().doing, doing);
+    pub fn set_activity(&self, activity: Option<Arc<dyn Activity>>) {
+        let before = std::mem::replace(&mut self.inner().activity, activity);
         drop(before);
     }
 
-    pub fn doing(&self) -> Doing {
-        self.inner().doing.clone()
+    fn activity(&self) -> Option<Arc<dyn Activity>> {
+        self.inner().activity.clone()
     }
 
     /// Why it will have ended, if it ends now.
@@ -187,116 +174,43 @@ impl Conn {
     /// What would be cut if it were cut now: nothing for an idle connection.
     pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
         let now = clock.now();
-        self.each_in_flight(|began, known, state| {
-            into.push(CutRequest::new(known().info(), now.since(began), state));
-        });
+        self.each_in_flight(|one| into.push(one.named(now)));
     }
 
-    /// Visits what is in flight: since when, what is known of it, which costs allocations to those who ask, and
-    /// its state.
-    pub fn each_in_flight(&self, mut visit: impl FnMut(Tick, &dyn Fn() -> Known, &'static str)) {
-        match self.doing() {
-            Doing::Parked => {}
-            Doing::Http1(exchange) => match exchange.state() {
-                State::Idle | State::Lingering => {}
-                State::Head => visit(exchange.began(), &|| exchange.known(), State::Head.as_str()),
-                state => visit(exchange.began(), &|| exchange.known(), state.as_str()),
-            },
-            Doing::Http2(streams) => {
-                let open = streams.open();
-                // It is over, and its answer is not taken.
-                if let Some(held) = streams.held().filter(|_| open.is_empty()) {
-                    let state = State::Responding.as_str();
-                    visit(held.began(), &|| held.known(), state);
-                }
-                for exchange in open {
-                    let state = if exchange.upgraded() {
-                        UPGRADED
-                    } else {
-                        exchange.state().as_str()
-                    };
-                    visit(exchange.began(), &|| exchange.known(), state);
-                }
-            }
-            Doing::Upgraded(known) => visit(self.accepted, &|| (*known).clone(), UPGRADED),
+    /// Visits what is in flight.
+    pub fn each_in_flight(&self, mut visit: impl FnMut(InFlight<'_>)) {
+        if let Some(activity) = self.activity() {
+            activity.each_in_flight(self, &mut visit);
         }
     }
-}
 
-impl Conn {
     /// What it is counted as; an HTTP/2 connection as its stream that is furthest from its end.
     pub fn counts_as(&self) -> ConnectionState {
-        match self.doing() {
-            Doing::Parked => ConnectionState::Idle,
-            Doing::Http1(exchange) => exchange.counts_as(),
-            Doing::Http2(streams) => {
-                let streams = streams.open();
-                let states = streams.iter().map(|exchange| exchange.counts_as());
-                states.min().unwrap_or(ConnectionState::Idle)
-            }
-            Doing::Upgraded(_) => ConnectionState::Upgraded,
+        match self.activity() {
+            Some(activity) => activity.counts_as(),
+            None => ConnectionState::Idle,
         }
     }
 }
 
-const UPGRADED: &str = "upgraded";
-
-/// A connection's place in the server's books, until it is dropped: with the connection's IO, which
-/// an upgrade takes along.
-pub(super) struct ConnGuard {
-    pub server: Arc<Server>,
-    pub conn: Arc<Conn>,
-    slot: usize,
-    /// Held unless the connection has seen the drain and is idle.
-    busy: Option<TallyGuard>,
-    _all: TallyGuard,
-    _permit: Option<OwnedSemaphorePermit>,
+/// What a connection does, for those who look at it from outside of its task.
+pub(super) trait Activity: Send + Sync {
+    /// Visits what is in flight on `conn`.
+    fn each_in_flight(&self, conn: &Conn, visit: &mut dyn FnMut(InFlight<'_>));
+    fn counts_as(&self) -> ConnectionState;
 }
 
-impl ConnGuard {
-    pub fn open(
-        server: &Arc<Server>,
-        mut info: ConnInfo,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        // The fields are public.
-        info.peer = info.peer.map(folded);
-        info.local = info.local.map(folded);
-        let conn = Arc::new(Conn::new(info, server.clock.now(), server.seed()));
-        let guard = ConnGuard {
-            server: server.clone(),
-            slot: server.enlist(conn.clone()),
-            conn,
-            busy: Some(Tally::enter(&server.busy)),
-            _all: Tally::enter(&server.all),
-            _permit: permit,
-        };
-        server.events.tell(|| Event::Opened { peer: info.peer });
-        guard
-    }
-
-    /// Nothing is in flight here; the drain need not wait for it.
-    pub fn release(&mut self) {
-        self.busy = None;
-    }
-
-    /// Something is in flight again.
-    pub fn hold(&mut self) {
-        if self.busy.is_none() {
-            self.busy = Some(Tally::enter(&self.server.busy));
-        }
-    }
+/// A request in flight, or an upgraded connection.
+pub(super) struct InFlight<'a> {
+    pub began: Tick,
+    /// Costs allocations to those who ask.
+    pub known: &'a dyn Fn() -> Known,
+    pub state: &'static str,
 }
 
-impl Drop for ConnGuard {
-    fn drop(&mut self) {
-        self.server.strike(self.slot, &self.conn);
-        // What it was doing points back at it.
-        self.conn.set_doing(Doing::Parked);
-        let why = self.conn.why();
-        self.server.events.tell(|| Event::Closed {
-            peer: self.conn.info.peer,
-            why,
-        });
+impl InFlight<'_> {
+    /// What is reported of it if it is cut at `now`.
+    pub fn named(&self, now: Tick) -> CutRequest {
+        CutRequest::new((self.known)().info(), now.since(self.began), self.state)
     }
 }

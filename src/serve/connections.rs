@@ -9,12 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::app::App;
-use super::conn::ConnGuard;
 use super::error::ServeError;
 use super::io::ServeIo;
 use super::limits::Limits;
 use super::listener::Listener;
-use super::server::Server;
+use super::registry::{ConnGuard, Registry};
+use super::shared::Shared;
 use super::task::ConnTask;
 use super::timeouts::{InvalidTimeout, Timeouts};
 use crate::conn_info::ConnInfo;
@@ -103,7 +103,7 @@ where
 /// ```
 #[derive(Clone)]
 pub struct Connections {
-    server: Arc<Server>,
+    registry: Arc<Registry>,
     hub: Arc<Hub>,
 }
 
@@ -123,8 +123,9 @@ impl Connections {
 
     fn of(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, hub: Arc<Hub>) -> Self {
         let events = Events::to_hub(hub.clone());
+        let shared = Shared::new(timeouts, limits, lifecycle, events);
         Connections {
-            server: Arc::new(Server::new(timeouts, limits, lifecycle, events)),
+            registry: Arc::new(Registry::new(shared)),
             hub,
         }
     }
@@ -133,13 +134,13 @@ impl Connections {
     /// not.
     #[must_use]
     pub fn follow(self, handle: &Handle) -> Self {
-        let Server {
+        let Shared {
             timeouts, limits, ..
-        } = *self.server;
+        } = *self.registry.shared;
         self.hub.add(&handle.event_sink());
         let lifecycle = handle.lifecycle().clone();
         let connections = Connections::of(timeouts, limits, lifecycle, self.hub);
-        handle.enlist(connections.server.clone());
+        handle.enlist(connections.registry.clone());
         connections
     }
 
@@ -187,7 +188,7 @@ impl Connections {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         A: App,
     {
-        let guard = ConnGuard::open(&self.server, info, None);
+        let guard = ConnGuard::open(&self.registry, info, None);
         ServeConnection {
             task: ConnTask::new(ServeIo::new(io, reset, guard), service),
         }
@@ -203,8 +204,8 @@ fn reset_tcp<T: 'static>(io: &T) {
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections")
-            .field("timeouts", &self.server.timeouts)
-            .field("limits", &self.server.limits)
+            .field("timeouts", &self.registry.shared.timeouts)
+            .field("limits", &self.registry.shared.limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,8 @@
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http_body::Body;
 use hyper::body::Incoming;
-
-use super::exchange::Exchange;
 
 /// What is left of a request body that nobody reads, on its way to nowhere.
 pub(super) struct Discard {
@@ -14,12 +12,17 @@ pub(super) struct Discard {
     polled: bool,
 }
 
-/// How discarding ended.
-enum Discarded {
+/// What came of a body that is discarded.
+pub(super) enum Discarded {
+    /// So many bytes of it.
+    Some(usize),
     /// The body is over: the next bytes are a request.
     All,
     /// There is more than may be discarded, or it did not end exactly: the connection cannot be used again.
-    TooMuch,
+    TooMuch {
+        /// How many bytes of it came now.
+        came: usize,
+    },
 }
 
 impl Discard {
@@ -33,6 +36,11 @@ impl Discard {
         }
     }
 
+    /// The number of its request.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Whether it has not been polled yet.
     pub fn is_new(&self) -> bool {
         !self.polled
@@ -43,60 +51,26 @@ impl Discard {
         self.body.size_hint().exact().map(|rest| rest <= self.left)
     }
 
-    /// Reads away what is there, and tells the exchange when that is over. `progressed` is set when it
-    /// was anything.
-    ///
-    /// It tells of its own request only: the last bytes of a body and the next request's head may
-    /// arrive in one read, and hyper may have begun that request by the time this is polled.
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &Exchange,
-        progressed: &mut bool,
-    ) -> Poll<()> {
+    /// Reads away what is there of the next piece.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         self.polled = true;
-        match ready!(self.poll_end(cx, exchange, progressed)) {
-            Discarded::All => exchange.body_complete(self.epoch),
-            Discarded::TooMuch => self.abandon(exchange),
-        }
-        Poll::Ready(())
-    }
-
-    /// The rest is given up: the connection closes after the answer, and lingers.
-    pub fn abandon(&self, exchange: &Exchange) {
-        exchange.body_broken(self.epoch);
-    }
-
-    fn poll_end(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &Exchange,
-        progressed: &mut bool,
-    ) -> Poll<Discarded> {
-        loop {
-            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(frame)) => frame,
-                Poll::Ready(None) => return Poll::Ready(Discarded::All),
-                Poll::Pending => {
-                    // Whoever does not send the rest is waited for as by a handler.
-                    exchange.body_waits();
-                    return Poll::Pending;
-                }
-            };
-            *progressed = true;
-            let length = match &frame {
-                Ok(frame) => match frame.data_ref() {
-                    Some(data) => data.len(),
-                    // See `Exchange::ends_at_trailers`.
-                    None => return Poll::Ready(Discarded::TooMuch),
-                },
-                Err(_) => return Poll::Ready(Discarded::TooMuch),
-            };
-            exchange.body_progressed(length);
-            match self.left.checked_sub(length as u64) {
-                Some(left) => self.left = left,
-                None => return Poll::Ready(Discarded::TooMuch),
+        let broken = Discarded::TooMuch { came: 0 };
+        let length = match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(Discarded::All),
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(broken),
+            Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                Some(data) => data.len(),
+                // See `Exchange::ends_at_trailers`.
+                None => return Poll::Ready(broken),
+            },
+        };
+        Poll::Ready(match self.left.checked_sub(length as u64) {
+            Some(left) => {
+                self.left = left;
+                Discarded::Some(length)
             }
-        }
+            None => Discarded::TooMuch { came: length },
+        })
     }
 }

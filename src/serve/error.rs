@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::limits::InvalidLimit;
+use super::invalid_limit::InvalidLimit;
 use super::timeouts::InvalidTimeout;
 use crate::shutdown::StartError;
 

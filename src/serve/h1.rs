@@ -12,10 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app::App;
 use super::clock::Tick;
-use super::conn::Doing;
-use super::exchange::{Exchange, State};
+use super::exchange::{Exchange, State, Upgraded};
 use super::farewell::LAST_WORDS;
-use super::framing::ServiceFault;
+use super::fault::ServiceFault;
 use super::io::{Mode, ServeIo};
 use super::raw_head::RawHead;
 use super::service::{ConnService, Source};
@@ -70,7 +69,7 @@ where
             false,
         ));
         exchange.begin_head(since);
-        io.conn().set_doing(Doing::Http1(exchange.clone()));
+        io.conn().set_activity(Some(exchange.clone()));
         io.set_mode(Mode::http1(exchange.clone()));
         let service = ConnService::new(app, Source::Http1(exchange.clone()));
         let connection = server
@@ -161,8 +160,10 @@ where
                 exchange.began().after(Some(park))
             }
             State::Head | State::Lingering => exchange.header_deadline(),
-            State::Handler | State::Responding => exchange.deadline().min(exchange.look_deadline()),
-            State::Discarding => exchange.deadline().min(exchange.header_deadline()),
+            State::Handler | State::Responding => {
+                exchange.next_deadline().min(exchange.look_deadline())
+            }
+            State::Discarding => exchange.next_deadline().min(exchange.header_deadline()),
         }
     }
 
@@ -215,8 +216,11 @@ where
         let exchange = &self.exchange;
         if let Some(mut leftover) = exchange.take_leftover() {
             if leftover.fits() == Some(false) {
-                leftover.abandon(exchange);
-            } else if leftover.poll(cx, exchange, &mut false).is_pending() {
+                exchange.abandon_leftover(&leftover);
+            } else if exchange
+                .poll_discard(&mut leftover, cx, &mut false)
+                .is_pending()
+            {
                 // Back where the answer finds it, which may have to say what becomes of the connection.
                 exchange.discard_later(leftover);
                 return;
@@ -231,8 +235,8 @@ where
     fn ended(&mut self) -> Next<T> {
         let exchange = &self.exchange;
         if exchange.upgraded() {
-            let known = Arc::new(exchange.known());
-            exchange.conn.set_doing(Doing::Upgraded(known));
+            let upgraded = Arc::new(Upgraded(exchange.known()));
+            exchange.conn.set_activity(Some(upgraded));
         }
         Next::Over(exchange.conn.why())
     }

@@ -1,4 +1,4 @@
-use super::limits::InvalidLimit;
+use super::invalid_limit::InvalidLimit;
 
 /// How much an HTTP/2 connection may take, and what it offers its client.
 ///

@@ -11,12 +11,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::conn::{Conn, ConnGuard};
+use super::conn::Conn;
 use super::exchange::{Exchange, State};
 use super::h2::{Streams, Wire};
-use super::half_close::Watch;
 use super::held::held_by_kernel;
 use super::linger::Linger;
+use super::probe::Watch;
+use super::registry::ConnGuard;
 
 /// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
 /// the sake of old clients; without an end they would be work that no deadline of a request bounds.

@@ -1,8 +1,8 @@
-use std::fmt;
 use std::time::Duration;
 
 use super::half_close::HalfClose;
 use super::http2_limits::Http2Limits;
+use super::invalid_limit::InvalidLimit;
 use super::keepalive::Keepalive;
 
 /// How much a connection may take, and how many connections there may be.
@@ -160,7 +160,7 @@ impl Limits {
     ///
     /// One that would refuse every request, or that hyper cannot take.
     pub fn check(&self) -> Result<(), InvalidLimit> {
-        let wrong = |name, problem| Err(InvalidLimit { name, problem });
+        let wrong = |name, problem| Err(InvalidLimit::new(name, problem));
         if self.max_connections == Some(0) {
             return wrong("max_connections", "0 would refuse everybody");
         }
@@ -240,29 +240,3 @@ impl Limits {
         self.http2.check()
     }
 }
-
-/// A limit that cannot be meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidLimit {
-    name: &'static str,
-    problem: &'static str,
-}
-
-impl InvalidLimit {
-    pub(super) fn new(name: &'static str, problem: &'static str) -> Self {
-        InvalidLimit { name, problem }
-    }
-
-    /// The setting's name, `max_connections`.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-}
-
-impl fmt::Display for InvalidLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the limit `{}`: {}", self.name, self.problem)
-    }
-}
-
-impl std::error::Error for InvalidLimit {}

@@ -122,13 +122,13 @@ mod tests {
     use crate::events::Events;
     use crate::phase::Lifecycle;
     use crate::serve::conn::Conn;
-    use crate::serve::server::Server;
+    use crate::serve::shared::Shared;
     use crate::serve::{Limits, Timeouts};
 
     #[tokio::test]
     async fn a_spent_budget_is_not_taken_for_silence() {
         let (timeouts, limits) = (Timeouts::default(), Limits::default());
-        let server = Arc::new(Server::new(
+        let server = Arc::new(Shared::new(
             timeouts,
             limits,
             Lifecycle::new(),

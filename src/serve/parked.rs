@@ -8,7 +8,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Tick;
-use super::conn::Doing;
 use super::h1::PARK_AFTER;
 use super::io::{Mode, ServeIo};
 use super::protocols::Protocols;
@@ -71,7 +70,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
 
     fn new(mut io: ServeIo<T>, fresh: bool, since: Tick, deadline: Tick) -> Self {
         io.set_mode(Mode::Parked);
-        io.conn().set_doing(Doing::Parked);
+        io.conn().set_activity(None);
         Parked {
             io: Some(io),
             bytes: [0; PREFACE.len()],

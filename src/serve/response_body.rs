@@ -12,17 +12,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::exchange::Exchange;
-use super::framing::{Framed, ServiceFault};
-use super::h2::OpenStream;
+use super::fault::ServiceFault;
+use super::framing::Framed;
+use super::h2::{OpenStream, PIECE};
 use crate::error::BoxError;
 use crate::reply::ReplyBody;
 use crate::track::{End, Guard, TrackedBody};
-
-/// The most that HTTP/2 is given at once.
-///
-/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
-/// client has opened the window for all of it. In pieces, the wait is where the deadline is.
-pub(super) const PIECE: usize = 16 * 1024;
 
 /// The body of an answer.
 #[pin_project]

@@ -10,7 +10,6 @@
 //! what it holds: the protocols' states are boxed while they are in use.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use pin_project::pin_project;
@@ -22,7 +21,6 @@ use super::h1::{Http1, Next};
 use super::h2::Http2;
 use super::io::ServeIo;
 use super::parked::{Parked, Woken};
-use super::server::Server;
 use super::timer::Timer;
 use crate::events::Closed;
 
@@ -30,7 +28,6 @@ use crate::events::Closed;
 #[pin_project]
 pub(super) struct ConnTask<T, A: App> {
     app: A,
-    server: Arc<Server>,
     #[pin]
     timer: Timer,
     stage: Stage<T, A>,
@@ -70,11 +67,9 @@ where
     A: App,
 {
     pub fn new(io: ServeIo<T>, app: A) -> Self {
-        let server = io.guard.server.clone();
         ConnTask {
             app,
-            timer: Timer::new(&server.clock),
-            server,
+            timer: Timer::new(&io.guard.server.clock),
             stage: Stage::Parked(Parked::fresh(io)),
         }
     }

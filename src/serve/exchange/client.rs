@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Exchange, State};
 use crate::events::{Closed, Event};
 use crate::serve::clock::Tick;
-use crate::serve::half_close::is_gone;
 use crate::track::End;
 
 impl Exchange {
@@ -18,15 +17,6 @@ impl Exchange {
     /// The handler waits for more of the request body.
     pub fn waits_for_body(&self) -> bool {
         self.body_open() && self.read.waits()
-    }
-
-    /// The response goes out in chunks.
-    pub fn chunked(&self) -> bool {
-        self.chunked.load(Relaxed)
-    }
-
-    pub fn set_chunked(&self) {
-        self.chunked.store(true, Relaxed);
     }
 
     pub fn client_gone(&self) -> bool {
@@ -79,4 +69,23 @@ impl Exchange {
             self.set_look(Tick(0));
         }
     }
+}
+
+/// Whether an error of the transport says that the client is gone.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable,
+        NotConnected, TimedOut, UnexpectedEof,
+    };
+    matches!(
+        error.kind(),
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkUnreachable
+            | NotConnected
+            | TimedOut
+            | UnexpectedEof
+    )
 }

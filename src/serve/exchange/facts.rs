@@ -1,57 +1,15 @@
-//! What is known of a request beyond its head, for those who name it, and why it ended.
+//! Names a request for those who ask, and says why it ended.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Exchange, State};
 use crate::control::{Change, Fact, RequestControl};
 use crate::events::{Event, RequestInfo};
-use crate::id::RequestId;
-use crate::route::{self, Route};
-use crate::serve::framing::ServiceFault;
+use crate::serve::fault::ServiceFault;
+use crate::serve::known::Known;
 
 use crate::track::End;
-
-/// What the layers have learnt.
-#[derive(Clone, Default)]
-pub(super) struct Facts {
-    client: Option<IpAddr>,
-    route: Option<Route>,
-    id: Option<RequestId>,
-}
-
-/// A request's name and facts at one moment, taken out of the lock: a listener may ask for them again.
-#[derive(Clone)]
-pub(in crate::serve) struct Known {
-    peer: Option<SocketAddr>,
-    /// `GET /path`; empty if there is no request.
-    name: String,
-    facts: Facts,
-}
-
-impl Known {
-    /// There is no request.
-    pub fn of_peer(peer: Option<SocketAddr>) -> Self {
-        Known {
-            peer,
-            name: String::new(),
-            facts: Facts::default(),
-        }
-    }
-
-    pub fn info(&self) -> RequestInfo<'_> {
-        let mut info = RequestInfo::from_peer(self.peer);
-        if let Some((method, path)) = self.name.split_once(' ') {
-            info.method = Some(method);
-            info.path = Some(path);
-        }
-        info.client = self.facts.client;
-        info.route = self.facts.route.as_ref().map(route::name);
-        info.request_id = self.facts.id.as_ref().map(RequestId::as_str);
-        info
-    }
-}
 
 impl Exchange {
     pub fn known(&self) -> Known {
@@ -61,11 +19,7 @@ impl Exchange {
             State::Idle | State::Head => Known::of_peer(peer),
             _ => {
                 let cross = self.cross();
-                Known {
-                    peer,
-                    name: cross.name.clone(),
-                    facts: cross.facts.clone(),
-                }
+                Known::new(peer, cross.name.clone(), cross.facts.clone())
             }
         }
     }

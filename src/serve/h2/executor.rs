@@ -11,7 +11,7 @@ use super::streams::{OpenStream, Streams};
 use crate::serve::exchange::Exchange;
 use crate::serve::exchange::State;
 use crate::serve::farewell::LAST_WORDS;
-use crate::serve::framing::ServiceFault;
+use crate::serve::fault::ServiceFault;
 use crate::serve::timer::Timer;
 
 /// Runs the streams of one connection, each as a task with its deadlines.
@@ -108,7 +108,7 @@ impl<F: Future> StreamTask<F> {
             }
             open.peer_is_to_take(|| exchange.now());
             let timer = this.timer.as_mut();
-            let now = ready!(timer.poll_due(cx, &server.clock, exchange.deadline()));
+            let now = ready!(timer.poll_due(cx, &server.clock, exchange.next_deadline()));
             match exchange.expired(now, Some(&open.turn())) {
                 // Nothing of the answer is sent: another takes its place.
                 Some(kind)

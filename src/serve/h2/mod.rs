@@ -9,7 +9,7 @@ mod notice;
 mod streams;
 mod wire;
 
-pub(super) use streams::{OpenStream, Streams};
+pub(super) use streams::{OpenStream, PIECE, Streams};
 pub(super) use wire::Wire;
 
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::app::App;
 use super::clock::Tick;
-use super::conn::{Conn, Doing};
+use super::conn::Conn;
 use super::exchange::FIRST_WINDOW;
 use super::io::{Mode, ServeIo};
 use super::pace::Verdict;
@@ -78,7 +78,7 @@ where
         let server = io.guard.server.clone();
         let streams = Arc::new(Streams::new(server.clone(), io.conn().clone()));
         io.set_mode(Mode::Http2(streams.clone(), Box::default()));
-        io.conn().set_doing(Doing::Http2(streams.clone()));
+        io.conn().set_activity(Some(streams.clone()));
         let executor = StreamExecutor::new(streams.clone());
         let limits = &server.limits;
         let http2 = &limits.http2;

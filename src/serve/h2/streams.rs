@@ -8,18 +8,24 @@ use slab::Slab;
 
 use crate::events::Timeout;
 use crate::serve::clock::Tick;
-use crate::serve::conn::Conn;
-use crate::serve::exchange::{Exchange, Turn};
+use crate::serve::conn::{Activity, Conn, InFlight};
+use crate::serve::exchange::{Exchange, State, Turn};
 use crate::serve::pace::Pace;
-use crate::serve::response_body::PIECE;
-use crate::serve::server::Server;
+use crate::serve::shared::Shared;
+use crate::shutdown::ConnectionState;
 
 use super::leaving::Leaving;
 use crate::sync::Lock;
 
+/// The most that HTTP/2 is given at once.
+///
+/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
+/// client has opened the window for all of it. In pieces, the wait is where the deadline is.
+pub(in crate::serve) const PIECE: usize = 16 * 1024;
+
 /// The streams of a connection.
 pub(in crate::serve) struct Streams {
-    pub server: Arc<Server>,
+    pub server: Arc<Shared>,
     pub conn: Arc<Conn>,
     count: AtomicUsize,
     /// How many streams there are of which only the end is left.
@@ -60,7 +66,7 @@ fn set_begun(open: Option<Arc<OpenStream>>) -> Option<Arc<OpenStream>> {
 }
 
 impl Streams {
-    pub fn new(server: Arc<Server>, conn: Arc<Conn>) -> Self {
+    pub fn new(server: Arc<Shared>, conn: Arc<Conn>) -> Self {
         let now = server.clock.now();
         let accepted = conn.accepted;
         Streams {
@@ -232,6 +238,29 @@ impl Streams {
         } else {
             Tick::NEVER
         }
+    }
+}
+
+impl Activity for Streams {
+    fn each_in_flight(&self, _: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
+        let open = self.open();
+        // It is over, and its answer is not taken.
+        if let Some(held) = self.held().filter(|_| open.is_empty()) {
+            visit(InFlight {
+                began: held.began(),
+                known: &|| held.known(),
+                state: State::Responding.as_str(),
+            });
+        }
+        for exchange in open {
+            exchange.in_flight(visit);
+        }
+    }
+
+    fn counts_as(&self) -> ConnectionState {
+        let open = self.open();
+        let states = open.iter().map(|exchange| exchange.counts_as());
+        states.min().unwrap_or(ConnectionState::Idle)
     }
 }
 

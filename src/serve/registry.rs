@@ -1,49 +1,27 @@
-//! What all connections of one listener share.
+//! The connections of one listener, as the drain sees them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use http::Extensions;
-use hyper::server::conn::http1;
 use slab::Slab;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::clock::Clock;
 use super::conn::Conn;
-use super::limits::Limits;
-use super::protocols::Protocols;
-use super::timeouts::Timeouts;
-use crate::conn_info::ConnInfo;
-use crate::events::{Closed, Events};
-use crate::phase::Lifecycle;
+use super::shared::Shared;
+use crate::conn_info::{ConnInfo, folded};
+use crate::events::{Closed, Event};
 use crate::shutdown::{ConnectionCounts, CutRequest, DrainServer};
 use crate::sync::Lock;
-use crate::track::Tally;
+use crate::track::{Tally, TallyGuard};
 
-/// hyper reads a head of this size at most, unless it is told otherwise.
-const HYPERS_BUFFER: usize = 408 * 1024;
-
-pub(super) type OnConnection = Arc<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
-
-pub(super) struct Server {
-    pub clock: Clock,
-    pub timeouts: Timeouts,
-    pub limits: Limits,
-    pub lifecycle: Lifecycle,
-    pub events: Events,
-    /// What the owner of the server puts into every request of a connection.
-    pub on_connection: Option<OnConnection>,
-    pub extensions: bool,
-    pub protocols: Protocols,
-    pub http1: http1::Builder,
+pub(super) struct Registry {
+    pub shared: Arc<Shared>,
     /// Every connection.
     pub all: Arc<Tally>,
     /// Those that the drain waits for: all but the idle ones that know of the drain.
     pub busy: Arc<Tally>,
     pub permits: Option<Arc<Semaphore>>,
-    close_idle: AtomicBool,
-    cut: AtomicBool,
     /// Requests of connections that have ended; the living count their own.
     requests: AtomicU64,
     accepted: AtomicU64,
@@ -51,36 +29,15 @@ pub(super) struct Server {
     conns: Lock<Slab<Arc<Conn>>>,
 }
 
-impl Server {
-    pub fn new(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, events: Events) -> Self {
-        let mut http1 = http1::Builder::new();
-        http1
-            // Ours tells idle from header time, and answers.
-            .header_read_timeout(None)
-            // A client that has said all it wants to say may still be listening.
-            .half_close(true)
-            .max_header_size(limits.max_header_bytes);
-        if limits.max_header_bytes > HYPERS_BUFFER {
-            http1.max_buf_size(limits.max_header_bytes);
-        }
-        if let Some(most) = limits.max_headers {
-            http1.max_headers(most);
-        }
-        Server {
-            http1,
-            clock: Clock::new(),
-            timeouts,
-            limits,
-            lifecycle,
-            events,
-            on_connection: None,
-            extensions: true,
-            protocols: Protocols::default(),
+impl Registry {
+    pub fn new(shared: Shared) -> Self {
+        Registry {
+            permits: (shared.limits.max_connections)
+                .map(Semaphore::new)
+                .map(Arc::new),
+            shared: Arc::new(shared),
             all: Arc::default(),
             busy: Arc::default(),
-            permits: limits.max_connections.map(Semaphore::new).map(Arc::new),
-            close_idle: AtomicBool::new(false),
-            cut: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             seeds: AtomicU64::new(RandomState::new().hash_one(0)),
@@ -92,12 +49,12 @@ impl Server {
         self.conns.lock()
     }
 
-    pub fn enlist(&self, conn: Arc<Conn>) -> usize {
+    fn enlist(&self, conn: Arc<Conn>) -> usize {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.conns().insert(conn)
     }
 
-    pub fn strike(&self, slot: usize, conn: &Conn) {
+    fn strike(&self, slot: usize, conn: &Conn) {
         let entry = self.conns().try_remove(slot);
         drop(entry);
         self.requests
@@ -105,21 +62,10 @@ impl Server {
     }
 
     /// Another number for each connection.
-    pub fn seed(&self) -> u64 {
+    fn seed(&self) -> u64 {
         self.seeds
             .fetch_add(0x9e37_79b9, Ordering::Relaxed)
             .rotate_left(32)
-    }
-
-    /// Idle connections are to close now: nothing is in flight any more.
-    pub fn closing_idle(&self) -> bool {
-        // Acquire, with the Release below: who is woken for it sees it, without leaning on the waker.
-        self.close_idle.load(Ordering::Acquire)
-    }
-
-    /// Everything is to end now.
-    pub fn cutting(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
     }
 
     /// The connections of this moment, to be looked at outside of the lock: a task that is woken may end
@@ -135,7 +81,7 @@ impl Server {
     }
 }
 
-impl DrainServer for Server {
+impl DrainServer for Registry {
     fn phase_moved(&self) {
         self.wake_all();
     }
@@ -149,7 +95,7 @@ impl DrainServer for Server {
     }
 
     fn close_idle(&self) {
-        self.close_idle.store(true, Ordering::Release);
+        self.shared.set_close_idle();
         self.wake_all();
     }
 
@@ -157,12 +103,12 @@ impl DrainServer for Server {
         let mut cut = Vec::new();
         for conn in self.snapshot() {
             let before = cut.len();
-            conn.in_flight(&self.clock, &mut cut);
+            conn.in_flight(&self.shared.clock, &mut cut);
             if cut.len() > before {
                 conn.will_end(Closed::Cut);
             }
         }
-        self.cut.store(true, Ordering::Release);
+        self.shared.set_cut();
         // Not only those above: another may have been accepted since.
         self.wake_all();
         cut
@@ -171,23 +117,22 @@ impl DrainServer for Server {
     fn in_flight(&self) -> Vec<CutRequest> {
         let mut in_flight = Vec::new();
         for conn in self.snapshot() {
-            conn.in_flight(&self.clock, &mut in_flight);
+            conn.in_flight(&self.shared.clock, &mut in_flight);
         }
         in_flight
     }
 
     #[cfg(feature = "status")]
     fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>) {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         let (mut count, mut oldest) = (0, Vec::new());
         for conn in self.snapshot() {
-            conn.each_in_flight(|began, known, state| {
+            conn.each_in_flight(|one| {
                 count += 1;
-                let at = oldest.partition_point(|(other, _)| *other <= began);
+                let at = oldest.partition_point(|(other, _)| *other <= one.began);
                 if at < most {
                     oldest.truncate(most - 1);
-                    let named = CutRequest::new(known().info(), now.since(began), state);
-                    oldest.insert(at, (began, named));
+                    oldest.insert(at, (one.began, one.named(now)));
                 }
             });
         }
@@ -211,5 +156,69 @@ impl DrainServer for Server {
 
     fn connections(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection's place in the server's books, until it is dropped: with the connection's IO, which
+/// an upgrade takes along.
+pub(super) struct ConnGuard {
+    pub server: Arc<Shared>,
+    registry: Arc<Registry>,
+    pub conn: Arc<Conn>,
+    slot: usize,
+    /// Held unless the connection has seen the drain and is idle.
+    busy: Option<TallyGuard>,
+    _all: TallyGuard,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl ConnGuard {
+    pub fn open(
+        registry: &Arc<Registry>,
+        mut info: ConnInfo,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        // The fields are public.
+        info.peer = info.peer.map(folded);
+        info.local = info.local.map(folded);
+        let server = registry.shared.clone();
+        let conn = Arc::new(Conn::new(info, server.clock.now(), registry.seed()));
+        let guard = ConnGuard {
+            slot: registry.enlist(conn.clone()),
+            registry: registry.clone(),
+            server,
+            conn,
+            busy: Some(Tally::enter(&registry.busy)),
+            _all: Tally::enter(&registry.all),
+            _permit: permit,
+        };
+        let event = || Event::Opened { peer: info.peer };
+        guard.server.events.tell(event);
+        guard
+    }
+
+    /// Nothing is in flight here; the drain need not wait for it.
+    pub fn release(&mut self) {
+        self.busy = None;
+    }
+
+    /// Something is in flight again.
+    pub fn hold(&mut self) {
+        if self.busy.is_none() {
+            self.busy = Some(Tally::enter(&self.registry.busy));
+        }
+    }
+}
+
+impl Drop for ConnGuard {
+    fn drop(&mut self) {
+        self.registry.strike(self.slot, &self.conn);
+        // What it was doing points back at it.
+        self.conn.set_activity(None);
+        let why = self.conn.why();
+        self.server.events.tell(|| Event::Closed {
+            peer: self.conn.info.peer,
+            why,
+        });
     }
 }

@@ -1,0 +1,57 @@
+//! What is seen of an exchange from outside of its connection's task.
+
+use super::{Exchange, State};
+use crate::serve::conn::{Activity, Conn, InFlight};
+use crate::serve::known::Known;
+use crate::shutdown::ConnectionState;
+
+const UPGRADED: &str = "upgraded";
+
+impl Exchange {
+    pub fn in_flight(&self, visit: &mut dyn FnMut(InFlight<'_>)) {
+        let state = match self.upgraded() {
+            true => UPGRADED,
+            false => self.state().as_str(),
+        };
+        visit(InFlight {
+            began: self.began(),
+            known: &|| self.known(),
+            state,
+        });
+    }
+}
+
+/// Of an HTTP/1 connection.
+impl Activity for Exchange {
+    fn each_in_flight(&self, _: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
+        match self.state() {
+            State::Idle | State::Lingering => {}
+            state => visit(InFlight {
+                began: self.began(),
+                known: &|| self.known(),
+                state: state.as_str(),
+            }),
+        }
+    }
+
+    fn counts_as(&self) -> ConnectionState {
+        Exchange::counts_as(self)
+    }
+}
+
+/// A connection that is its user's, by the request that upgraded it.
+pub(in crate::serve) struct Upgraded(pub Known);
+
+impl Activity for Upgraded {
+    fn each_in_flight(&self, conn: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
+        visit(InFlight {
+            began: conn.accepted,
+            known: &|| self.0.clone(),
+            state: UPGRADED,
+        });
+    }
+
+    fn counts_as(&self) -> ConnectionState {
+        ConnectionState::Upgraded
+    }
+}

@@ -1,0 +1,84 @@
+//! The deadlines that a handler moves.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Exchange;
+use super::deadlines::Movable;
+use crate::control::Change;
+use crate::serve::pace::Pace;
+use crate::serve::timeouts::Timeouts;
+
+impl Exchange {
+    pub fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
+        self.move_deadline(epoch, Movable::Read, wait);
+    }
+
+    pub fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
+        self.move_deadline(epoch, Movable::Write, wait);
+    }
+
+    pub fn change_deadline(&self, epoch: u64, change: Change) {
+        let pace = match change {
+            Change::ResponseHead(_) | Change::ReadStall(_) | Change::WriteStall(_) => None,
+            Change::MinReadRate(_) => Some(&self.read),
+            Change::MinWriteRate(_) => Some(&self.write),
+        };
+        self.change_terms(epoch, pace, |terms| match change {
+            Change::ResponseHead(wait) => terms.response_head(wait),
+            Change::ReadStall(wait) => terms.read_stall(wait),
+            Change::WriteStall(wait) => terms.write_stall(wait),
+            Change::MinReadRate(rate) => terms.min_read_rate(rate),
+            Change::MinWriteRate(rate) => terms.min_write_rate(rate),
+        });
+        // After the terms, by which it is restarted.
+        if let Change::ResponseHead(wait) = change {
+            self.move_deadline(epoch, Movable::ResponseHead, wait);
+        }
+    }
+
+    /// Gives request `epoch` timeouts of its own. The grace of `pace` begins anew.
+    fn change_terms(
+        &self,
+        epoch: u64,
+        pace: Option<&Pace>,
+        change: impl FnOnce(Timeouts) -> Timeouts,
+    ) {
+        let mut cross = self.cross();
+        if cross.epoch != epoch {
+            return;
+        }
+        let own = self.own_terms.load(Relaxed);
+        let terms = cross.terms.as_deref().filter(|_| own);
+        let changed = change(terms.copied().unwrap_or(self.server.timeouts));
+        match &mut cross.terms {
+            Some(terms) => **terms = changed,
+            terms => *terms = Some(Box::new(changed)),
+        }
+        self.own_terms.store(true, Relaxed);
+        if let Some(pace) = pace {
+            pace.restart(self.server.clock.now());
+        }
+        let owner = cross.owner.clone();
+        drop(cross);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    fn move_deadline(&self, epoch: u64, deadline: Movable, wait: Option<Duration>) {
+        let cross = self.cross();
+        // Under the lock that numbers requests: the deadline that is moved is this request's.
+        if cross.epoch != epoch || self.write_expired() {
+            return;
+        }
+        let moved = self.server.clock.now().after(wait);
+        let before = self.deadlines.set(deadline, moved);
+        // A timer that is armed too early looks again by itself: only an earlier deadline needs a wake.
+        let owner = cross.owner.clone().filter(|_| moved < before);
+        drop(cross);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+}

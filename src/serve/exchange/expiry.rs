@@ -1,0 +1,222 @@
+//! When a request is too late, and what follows.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::untaken::Turn;
+use super::{Exchange, State};
+use crate::events::{Event, Timeout};
+use crate::min_rate::MinRate;
+use crate::serve::clock::Tick;
+use crate::serve::pace::Verdict;
+use crate::serve::timeouts::Timeouts;
+use crate::track::End;
+
+/// How many windows of a minimum rate the first one of a response counts for: the kernel's buffers hide
+/// about one.
+pub(in crate::serve) const FIRST_WINDOW: u32 = 2;
+
+/// What is due at a deadline.
+#[derive(Clone, Copy)]
+enum Due {
+    /// The request is too late.
+    Timeout(Timeout),
+    /// The kernel is asked what it holds of the response.
+    Look,
+}
+
+impl Exchange {
+    /// Shows each deadline in force of a request that is with its handler or being answered; of two that have
+    /// passed, the first one counts.
+    #[inline]
+    fn each_deadline(&self, mut see: impl FnMut(Tick, Due)) {
+        see(self.write_deadline(), Due::Timeout(Timeout::Write));
+        let head = self.response_head_deadline();
+        see(head, Due::Timeout(Timeout::ResponseHead));
+        self.each_write_pace_deadline(&mut see);
+        if self.body_open() && !self.read_expired() {
+            see(self.deadlines.read(), Due::Timeout(Timeout::Read));
+            if self.read.waits() {
+                let (stall, rate) = self.read_terms();
+                let stall = self.read.stall_deadline(stall);
+                see(stall, Due::Timeout(Timeout::ReadStall));
+                let window = self.read.window_deadline(rate);
+                see(window, Due::Timeout(Timeout::MinReadRate));
+            }
+        }
+    }
+
+    #[inline]
+    fn each_tail_deadline(&self, mut see: impl FnMut(Tick, Due)) {
+        see(self.write_deadline(), Due::Timeout(Timeout::Write));
+        self.each_write_pace_deadline(&mut see);
+    }
+
+    #[inline]
+    fn each_write_pace_deadline(&self, see: &mut impl FnMut(Tick, Due)) {
+        if self.write.waits() {
+            let (stall, rate) = self.write_terms();
+            see(self.write.look_deadline(), Due::Look);
+            let stall = self.write.stall_deadline(stall);
+            see(stall, Due::Timeout(Timeout::WriteStall));
+            let window = self.write.window_deadline(rate);
+            see(window, Due::Timeout(Timeout::MinWriteRate));
+        }
+    }
+
+    /// The earliest deadline of a request that is with its handler or being answered.
+    pub fn next_deadline(&self) -> Tick {
+        let mut next = Tick::NEVER;
+        self.each_deadline(|at, _| next = next.min(at));
+        next
+    }
+
+    /// The earliest deadline of a response of which only the end is left.
+    pub fn tail_deadline(&self) -> Tick {
+        let mut next = Tick::NEVER;
+        self.each_tail_deadline(|at, _| next = next.min(at));
+        next
+    }
+
+    /// Which deadline has passed, if one has. A window of a minimum rate that was kept is followed by the
+    /// next one. `turn`: HTTP/2, whether the stream has had its turn on the connection.
+    pub fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
+        let mut passed = None;
+        self.each_deadline(|at, due| {
+            if passed.is_none() && at <= now {
+                passed = self.judge(due, now, turn);
+            }
+        });
+        passed
+    }
+
+    /// The same of a response of which only the end is left.
+    pub fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<Timeout> {
+        let mut passed = None;
+        self.each_tail_deadline(|at, due| {
+            if passed.is_none() && at <= now {
+                passed = self.judge(due, now, Some(turn));
+            }
+        });
+        passed
+    }
+
+    /// Looks whether a deadline that has passed is a timeout.
+    fn judge(&self, due: Due, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
+        let expired = match due {
+            Due::Look => {
+                self.write.look(now);
+                false
+            }
+            Due::Timeout(Timeout::WriteStall) => self.peer_waited_for() && self.stalls(now, turn),
+            Due::Timeout(Timeout::MinWriteRate) => {
+                self.peer_waited_for() && self.writes_too_slowly(now, turn)
+            }
+            Due::Timeout(Timeout::MinReadRate) => {
+                let (stall, rate) = self.read_terms();
+                let too_slow = |rate| self.read.judge(now, rate, stall.is_some(), 1);
+                rate.map(too_slow) == Some(Verdict::TooSlow)
+            }
+            Due::Timeout(_) => true,
+        };
+        match due {
+            Due::Timeout(kind) if expired => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer is waited for, to take more of the response.
+    fn peer_waited_for(&self) -> bool {
+        if self.http2 && !self.holds_data() {
+            // It was taken on another thread just when the wait began.
+            self.write.forget_wait();
+        }
+        self.write.waits()
+    }
+
+    /// The peer has taken nothing of the response for too long.
+    fn stalls(&self, now: Tick, turn: Option<&Turn>) -> bool {
+        if turn.is_none_or(|turn| self.untaken.had_turn(self.write.since(), turn)) {
+            return true;
+        }
+        // What the connection has moved goes on counting: the stream's turn comes, or it is passed over.
+        self.write.progress(now);
+        false
+    }
+
+    /// The peer has taken too little of the response in a window of time.
+    fn writes_too_slowly(&self, now: Tick, turn: Option<&Turn>) -> bool {
+        let (stall, Some(rate)) = self.write_terms() else {
+            return false;
+        };
+        if let Some(turn) = turn {
+            if self.write.in_window() && !self.untaken.had_turn_in_window(turn) {
+                self.write.extend(now, rate);
+                return false;
+            }
+            self.untaken.window_begins(now, turn);
+        }
+        let verdict = self.write.judge(now, rate, stall.is_some(), FIRST_WINDOW);
+        verdict == Verdict::TooSlow
+    }
+
+    // === each deadline ===
+
+    pub fn header_deadline(&self) -> Tick {
+        self.deadlines.header()
+    }
+
+    /// Brings the head's deadline forward (the drain has a shorter one).
+    pub fn hasten_head(&self, deadline: Tick) {
+        self.deadlines.hasten_header(deadline);
+    }
+
+    pub fn write_deadline(&self) -> Tick {
+        self.deadlines.write()
+    }
+
+    pub fn write_expired(&self) -> bool {
+        self.deadlines.write_expired()
+    }
+
+    /// Until when the response's head must be there; `NEVER` once it is.
+    pub fn response_head_deadline(&self) -> Tick {
+        match self.state() {
+            State::Handler if !self.write_expired() => self.deadlines.response_head(),
+            _ => Tick::NEVER,
+        }
+    }
+
+    /// What `of` takes from the timeouts of this request.
+    pub fn terms<R>(&self, of: impl FnOnce(&Timeouts) -> R) -> R {
+        if self.own_terms.load(Relaxed) {
+            if let Some(terms) = &self.cross().terms {
+                return of(terms);
+            }
+        }
+        of(&self.server.timeouts)
+    }
+
+    fn read_terms(&self) -> (Option<Duration>, Option<MinRate>) {
+        self.terms(|of| (of.effective_read_stall(), of.effective_min_read_rate()))
+    }
+
+    fn write_terms(&self) -> (Option<Duration>, Option<MinRate>) {
+        self.terms(|of| (of.effective_write_stall(), of.effective_min_write_rate()))
+    }
+
+    // === what follows ===
+
+    /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
+    /// what is answered in its stead has `grace` to be sent.
+    pub fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
+        self.tell_timeout(kind);
+        self.close_after_this();
+        self.deadlines.expire_write(now.after(Some(grace)));
+    }
+
+    pub fn tell_timeout(&self, kind: Timeout) {
+        self.give_up(End::Timeout);
+        self.emit(|request| Event::Timeout { kind, request });
+    }
+}

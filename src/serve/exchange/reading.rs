@@ -1,0 +1,274 @@
+//! Reads the request's body: who waits for it, when that is too long, and what becomes of the rest.
+
+use std::task::{Context, Poll, Waker, ready};
+
+use hyper::body::Incoming;
+
+use super::body::Suspect;
+use super::{Exchange, State};
+use crate::events::{Closed, Timeout};
+use crate::serve::clock::Tick;
+use crate::serve::discard::{Discard, Discarded};
+use crate::serve::timeouts::Timeouts;
+
+impl Exchange {
+    pub fn body_open(&self) -> bool {
+        self.body.is_open()
+    }
+
+    pub fn read_expired(&self) -> bool {
+        self.deadlines.read_expired()
+    }
+
+    /// `true` the first time it is asked for a request.
+    pub fn first_look(&self) -> bool {
+        self.body.first_look()
+    }
+
+    /// The reader waits for more of the body of request `epoch`, which the peer owes or may keep to itself.
+    /// `false` when it need not, because the body has expired.
+    pub fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
+        let mut cross = self.cross();
+        if cross.epoch != epoch {
+            return true;
+        }
+        // Under the lock under which `expire_read` takes the waker, so that one of the two sees the other.
+        if self.read_expired() {
+            return false;
+        }
+        let (clock, moved) = (&self.server.clock, self.read.moved());
+        if let Some(kind) = cross.reading.confirm(|| clock.now(), moved) {
+            drop(cross);
+            self.give_read_up(kind);
+            return false;
+        }
+        cross.reading.wait(waker);
+        if owed && !self.read.waits() {
+            // A reader within the owner's own poll is seen at the end of it; another may be on another
+            // task than the one that holds the timer.
+            let seen = |owner: &&Waker| self.in_poll() && owner.will_wake(waker);
+            let owner = cross.owner.as_ref().filter(|owner| !seen(owner)).cloned();
+            drop(cross);
+            self.body_waits();
+            if let Some(owner) = owner {
+                owner.wake();
+            }
+        }
+        true
+    }
+
+    /// The request body took too long: its reader is woken, and the connection will close.
+    ///
+    /// A stall is the peer's only while there is a reader that waits, and one that has been polled once may
+    /// have gone on to something else. So it is asked first: waiting still, it is polled again, and finds
+    /// either what has come meanwhile or the end of its time.
+    pub fn expire_read(&self, kind: Timeout, now: Tick) {
+        if kind == Timeout::Read || self.state() == State::Discarding {
+            self.give_read_up(kind);
+        } else {
+            self.read.forget_wait();
+            let moved = self.read.moved();
+            let suspect = Suspect {
+                kind,
+                at: now,
+                moved,
+            };
+            self.cross().reading.suspect(suspect);
+        }
+        let reader = self.cross().reading.take_reader();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn give_read_up(&self, kind: Timeout) {
+        self.tell_timeout(kind);
+        if !self.http2 {
+            self.conn.will_end(Closed::Timeout(kind));
+        }
+        self.deadlines.expire_read();
+        self.close_after_this();
+    }
+
+    /// From here on the peer is waited for, for the next byte of the body.
+    pub fn body_waits(&self) {
+        if !self.read.waits() {
+            self.read.begin_wait(self.now());
+        }
+    }
+
+    /// HTTP/2: the reader waits for a body that the client holds back until it hears `100 Continue`.
+    pub fn ask_to_continue(&self) {
+        if self.http2 {
+            self.body.ask_to_continue();
+            self.conn.wake();
+        }
+    }
+
+    /// Whether [`ask_to_continue`](Self::ask_to_continue) was called, once.
+    pub fn takes_continue(&self) -> bool {
+        self.body.takes_continue()
+    }
+
+    /// So many bytes of the body have come, and the peer is not waited for.
+    pub fn body_progressed(&self, bytes: usize) {
+        self.read.count(bytes);
+        let waited = self.read.waits();
+        let head = self.response_head_deadline();
+        if !waited && head == Tick::NEVER {
+            return;
+        }
+        let now = self.now();
+        if waited {
+            self.read.end_wait(now);
+        }
+        // The handler has something more to answer.
+        if head != Tick::NEVER {
+            let wait = self.terms(Timeouts::effective_response_head);
+            self.deadlines.extend_response_head(head, now.after(wait));
+        }
+    }
+
+    /// The body of request `epoch` was read to its end.
+    pub fn body_complete(&self, epoch: u64) {
+        self.end_body(epoch, false);
+    }
+
+    /// The body of request `epoch` broke, timed out, or will not be asked for: what follows it on the
+    /// wire is no request.
+    pub fn body_broken(&self, epoch: u64) {
+        self.end_body(epoch, true);
+    }
+
+    /// Whether a request body with trailers is the last of its connection: on HTTP/1. hyper takes the first
+    /// byte behind the last chunk for a trailer's whatever it is, a bare line feed too, and with it the head
+    /// of the next request; httparse then finds no trailer in it, or only those before the line feed. What
+    /// came as trailers may have been a request, and where the next one begins is not known.
+    pub fn ends_at_trailers(&self) -> bool {
+        !self.http2
+    }
+
+    fn end_body(&self, epoch: u64, broken: bool) {
+        let cross = self.cross();
+        if cross.epoch != epoch {
+            return;
+        }
+        if broken {
+            // The body stays open: it was not read to its end, so the close must linger.
+            self.close_after_this();
+        } else {
+            self.body.end();
+        }
+        // It may be that only this was waited for before the next request. hyper wakes its connection as well when
+        // the body is dropped, but the connection may have looked by now, and have found the body open.
+        let waiting = self.state() == State::Discarding || self.holds_call();
+        let owner = cross.owner.clone().filter(|_| waiting);
+        drop(cross);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    // === what nobody reads ===
+
+    /// The body of request `epoch` was dropped unread: the owner decides what becomes of the rest. On
+    /// HTTP/2 dropping it tells the client to stop.
+    pub fn leave_body(&self, epoch: u64, body: Incoming) {
+        if self.http2 {
+            return;
+        }
+        let mut cross = self.cross();
+        if cross.epoch != epoch {
+            return;
+        }
+        let leftover = Discard::new(body, self.server.limits.discard, epoch);
+        cross.reading.leave(leftover);
+        let owner = cross.owner.clone();
+        drop(cross);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    /// Whether there is a leftover that has not been polled, and so wakes nothing.
+    pub fn has_new_leftover(&self) -> bool {
+        self.body_open() && self.cross().reading.has_new_leftover()
+    }
+
+    pub fn take_leftover(&self) -> Option<Discard> {
+        if !self.body_open() {
+            return None;
+        }
+        self.cross().reading.take_leftover()
+    }
+
+    /// The owner reads the rest away, or on.
+    pub fn discard_later(&self, leftover: Discard) {
+        self.cross().reading.leave(leftover);
+    }
+
+    /// Reads away what is there of a leftover. `progressed` is set when it was anything.
+    ///
+    /// It speaks of its own request only: the last bytes of a body and the next request's head may
+    /// arrive in one read, and hyper may have begun that request by the time this is polled.
+    pub fn poll_discard(
+        &self,
+        leftover: &mut Discard,
+        cx: &mut Context<'_>,
+        progressed: &mut bool,
+    ) -> Poll<()> {
+        loop {
+            let polled = leftover.poll(cx);
+            if polled.is_pending() {
+                // Whoever does not send the rest is waited for as by a handler.
+                self.body_waits();
+            }
+            match ready!(polled) {
+                Discarded::Some(length) => {
+                    *progressed = true;
+                    self.body_progressed(length);
+                }
+                Discarded::All => {
+                    self.body_complete(leftover.epoch());
+                    return Poll::Ready(());
+                }
+                Discarded::TooMuch { came } => {
+                    if came > 0 {
+                        self.body_progressed(came);
+                    }
+                    self.abandon_leftover(leftover);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    /// The rest is given up: the connection closes after the answer, and lingers.
+    pub fn abandon_leftover(&self, leftover: &Discard) {
+        self.body_broken(leftover.epoch());
+    }
+
+    // === the call that waits for the end of the body before it ===
+
+    /// Whether the request before decides over the next one still, or has decided that there is none.
+    pub fn holds_back(&self) -> bool {
+        self.body_open() || self.must_close()
+    }
+
+    pub fn hold_call(&self) {
+        self.body.hold_call();
+    }
+
+    pub fn call_begins(&self) {
+        self.body.call_begins();
+    }
+
+    pub fn holds_call(&self) -> bool {
+        self.body.holds_call()
+    }
+
+    /// Whether hyper must be polled again for the call that is held: hyper has no reason of its own to.
+    pub fn call_can_begin(&self) -> bool {
+        self.body.call_is_pollable() && !self.holds_back()
+    }
+}

@@ -1,0 +1,127 @@
+//! Where a request stands, and the ways from there.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use crate::serve::clock::Tick;
+use crate::shutdown::ConnectionState;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(in crate::serve) enum State {
+    /// Between two requests.
+    Idle = 0,
+    /// Its head is arriving.
+    Head = 1,
+    /// The handler has it.
+    Handler = 2,
+    /// The response's head is known.
+    Responding = 3,
+    /// The answer is out; what is left of the request is being read away.
+    Discarding = 4,
+    /// The write side is closed; the peer is given time to read.
+    Lingering = 5,
+}
+
+impl State {
+    fn from_word(word: u8) -> Self {
+        match word {
+            0 => State::Idle,
+            1 => State::Head,
+            2 => State::Handler,
+            3 => State::Responding,
+            4 => State::Discarding,
+            _ => State::Lingering,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Head => "reading the head",
+            State::Handler => "in the handler",
+            State::Responding => "sending the response",
+            State::Discarding => "discarding the request body",
+            State::Lingering => "lingering",
+        }
+    }
+
+    pub fn counts_as(self) -> ConnectionState {
+        match self {
+            State::Idle => ConnectionState::Idle,
+            State::Head => ConnectionState::Head,
+            State::Handler => ConnectionState::Handler,
+            State::Responding => ConnectionState::Responding,
+            State::Discarding => ConnectionState::Discarding,
+            State::Lingering => ConnectionState::Lingering,
+        }
+    }
+}
+
+/// The state of one exchange. Each transition is a method here, and nothing else writes the state:
+///
+/// | method | from | to | called when |
+/// |---|---|---|---|
+/// | [`head_begins`](Self::head_begins) | `Idle`; `Head`, for a head that is refused | `Head` | HTTP/1: its first byte has come |
+/// | [`request_begins`](Self::request_begins) | `Head`; `Idle`, on HTTP/2; any but `Lingering`, for a pipelined one | `Handler` | hyper has parsed the head |
+/// | [`response_begins`](Self::response_begins) | `Handler` | `Responding` | the response's head is there |
+/// | [`discard_begins`](Self::discard_begins) | `Responding` | `Discarding` | the response is out before the request's body |
+/// | [`becomes_idle`](Self::becomes_idle) | `Responding`, `Discarding` | `Idle` | both are over |
+/// | [`linger_begins`](Self::linger_begins) | any | `Lingering` | the write side is being shut |
+pub(super) struct RequestState {
+    word: AtomicU8,
+    /// When the request began: its first byte (HTTP/1) or its head (HTTP/2). Since when it is idle.
+    began: AtomicU64,
+}
+
+impl RequestState {
+    pub fn new() -> Self {
+        RequestState {
+            word: AtomicU8::new(State::Idle as u8),
+            began: AtomicU64::new(0),
+        }
+    }
+
+    pub fn get(&self) -> State {
+        State::from_word(self.word.load(Relaxed))
+    }
+
+    pub fn began(&self) -> Tick {
+        Tick(self.began.load(Relaxed))
+    }
+
+    fn enter(&self, state: State) {
+        self.word.store(state as u8, Relaxed);
+    }
+
+    pub fn head_begins(&self, at: Tick) {
+        self.enter(State::Head);
+        self.began.store(at.0, Relaxed);
+    }
+
+    /// The head took no time: HTTP/2, or a pipelined request that was in hyper's buffer.
+    pub fn began_with_its_request(&self, now: Tick) {
+        self.began.store(now.0, Relaxed);
+    }
+
+    pub fn request_begins(&self) {
+        self.enter(State::Handler);
+    }
+
+    pub fn response_begins(&self) {
+        self.enter(State::Responding);
+    }
+
+    pub fn discard_begins(&self) {
+        self.enter(State::Discarding);
+    }
+
+    pub fn becomes_idle(&self, now: Tick) {
+        self.enter(State::Idle);
+        self.began.store(now.0, Relaxed);
+    }
+
+    pub fn linger_begins(&self) {
+        self.enter(State::Lingering);
+    }
+}
