@@ -292,6 +292,20 @@ async fn answer_that_the_kernel_holds_at_the_end_of_a_drain_is_named() {
 }
 
 #[tokio::test]
+async fn client_that_takes_nothing_is_reset() {
+    let timeouts = Timeouts::none().write_stall(ms(500));
+    let server = Setup::new().timeouts(timeouts).start(long(8 << 20)).await;
+    let mut reader = SlowReader::connect(server.addr).await;
+    reader.say([hello(WIDE), get(1, "/")].concat()).await;
+    server.until_open(1).await;
+    server.until_open(0).await;
+    // Nothing of it is left with the kernel for a client that may never come for it.
+    (reader.updates, reader.rude, reader.pause) = (None, true, Duration::ZERO);
+    let got = reader.read().await;
+    assert!(got.how.contains("reset"), "{got:?}");
+}
+
+#[tokio::test]
 async fn slow_reader_gets_its_answer_whole_at_the_idle_deadline() {
     let timeouts = Timeouts::none().idle(ms(100));
     let server = Setup::new().timeouts(timeouts).start(long(SIZE)).await;

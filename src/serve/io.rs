@@ -251,6 +251,10 @@ impl<T: 'static> ServeIo<T> {
     {
         self.check_cut()?;
         match &mut self.mode {
+            Mode::Http2(streams, _) if streams.leaving.resets() => {
+                self.reset_on_drop();
+                Poll::Pending
+            }
             Mode::Http2(_, wire) => wire.poll_turn(&mut self.io, cx),
             _ => Poll::Ready(Ok(())),
         }

@@ -34,6 +34,8 @@ pub(in crate::serve) struct Leaving {
     answered: AtomicU64,
     /// The connection lingers because the kernel still holds a part of an answer.
     undelivered: AtomicBool,
+    /// The transport is to be reset when it is dropped.
+    reset: AtomicBool,
     /// How many were written when the GOAWAY's PING was sent: whoever acknowledges it has read them.
     proof: AtomicUsize,
 }
@@ -50,6 +52,7 @@ impl Default for Leaving {
             written: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             undelivered: AtomicBool::new(false),
+            reset: AtomicBool::new(false),
             proof: AtomicUsize::new(0),
         }
     }
@@ -93,6 +96,15 @@ impl Leaving {
     /// Whether streams have ended whose answers the transport has not taken.
     pub fn holds_answers(&self) -> bool {
         self.ended() != self.written.load(Relaxed)
+    }
+
+    /// The client takes nothing: what the kernel holds for it is to go with the connection.
+    pub fn set_reset(&self) {
+        self.reset.store(true, Relaxed);
+    }
+
+    pub fn resets(&self) -> bool {
+        self.reset.load(Relaxed)
     }
 
     /// The GOAWAY and its PING are about to be sent.

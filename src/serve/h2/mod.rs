@@ -184,6 +184,11 @@ where
                         let open = streams.open();
                         open.iter().for_each(|open| open.give_up(End::Timeout));
                         self.tell_timeout(kind);
+                        if matches!(due, Due::Slow) {
+                            // Only the transport can see to that, when h2 next tries to write.
+                            streams.leaving.set_reset();
+                            let _ = self.connection.as_mut().poll(cx);
+                        }
                         return Poll::Ready(Closed::Timeout(kind));
                     }
                 }
