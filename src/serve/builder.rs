@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::accept::accept;
-use super::app::App;
 use super::error::ServeError;
-use super::limits::Limits;
-use super::listener::Listener;
-use super::protocols::Protocols;
-use super::registry::Registry;
-use super::shared::{OnConnection, Shared};
-use super::timeouts::Timeouts;
 use crate::conn_info::ConnInfo;
 use crate::events::Events;
 use crate::phase::{Lifecycle, Phase};
+use crate::serve::config::{Limits, Protocols, Timeouts};
+use crate::serve::listen::{Listener, accept};
+use crate::serve::service::App;
+use crate::serve::state::{OnConnection, Registry, Shared};
 use crate::shutdown::{DrainServer, Handle, Report, Shutdown};
 
 /// A server that is about to start: await it to run it to its end. Made by [`serve`](super::serve()).
@@ -46,7 +42,7 @@ enum Part {
 }
 
 impl<L: Listener, A: App> Serve<L, A> {
-    pub(super) fn new(listener: L, app: A) -> Self {
+    pub(crate) fn new(listener: L, app: A) -> Self {
         Serve {
             listener,
             app,

@@ -8,18 +8,16 @@ use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::app::App;
 use super::error::ServeError;
-use super::io::ServeIo;
-use super::limits::Limits;
-use super::listener::Listener;
-use super::registry::{ConnGuard, Registry};
-use super::shared::Shared;
-use super::task::ConnTask;
-use super::timeouts::{InvalidTimeout, Timeouts};
 use crate::conn_info::ConnInfo;
 use crate::events::{Closed, Events, Hub};
 use crate::phase::{Lifecycle, Phase};
+use crate::serve::config::{InvalidTimeout, Limits, Timeouts};
+use crate::serve::connection::ConnTask;
+use crate::serve::listen::Listener;
+use crate::serve::service::App;
+use crate::serve::state::{ConnGuard, Registry, Shared};
+use crate::serve::transport::ServeIo;
 use crate::shutdown::Handle;
 
 /// Serves one connection of an accept loop of your own.

@@ -1,7 +1,6 @@
 use std::fmt;
 
-use super::invalid_limit::InvalidLimit;
-use super::timeouts::InvalidTimeout;
+use crate::serve::config::{InvalidLimit, InvalidTimeout};
 use crate::shutdown::StartError;
 
 /// Why a server did not start.

@@ -117,69 +117,30 @@
 //! [`on_connection`](Serve::on_connection) adds, and hyper's `OnUpgrade`. They cost four small allocations a
 //! request; [`without_extensions`](Serve::without_extensions) leaves them out.
 
-mod accept;
-mod answer;
-mod app;
-mod asker;
 mod builder;
-mod call;
-mod clock;
-mod conn;
+mod config;
+mod connection;
 mod connections;
-mod discard;
 mod error;
 mod exchange;
-mod farewell;
-mod fault;
-mod framing;
-mod grpc_messages;
-mod h1;
-mod h2;
-mod half_close;
-mod held;
-mod host;
-mod http2_limits;
-mod invalid_limit;
-mod io;
-mod keepalive;
-mod known;
-mod limits;
-mod linger;
-mod listener;
-mod pace;
-mod parked;
-mod probe;
-mod protocols;
-mod raw_head;
-mod registry;
-mod request_body;
-mod response_body;
+mod listen;
 mod service;
-mod shared;
-mod target;
-mod task;
-mod timeouts;
-mod timer;
-mod unread;
+mod state;
+mod time;
+mod transport;
 
 pub use crate::deadlines::Deadlines;
 pub use crate::min_rate::MinRate;
-pub use app::App;
 pub use builder::Serve;
+pub use config::{
+    HalfClose, Http2Limits, InvalidLimit, InvalidTimeout, Keepalive, Limits, Protocols, Timeouts,
+};
 pub use connections::{Connections, ServeConnection, serve_connection_with_timeouts};
 pub use error::ServeError;
-pub use fault::ServiceFault;
-pub use half_close::HalfClose;
-pub use http2_limits::Http2Limits;
-pub use invalid_limit::InvalidLimit;
-pub use io::ServeIo;
-pub use keepalive::Keepalive;
-pub use limits::Limits;
-pub use listener::Listener;
-
-pub use protocols::Protocols;
-pub use request_body::{BodyError, RequestBody};
-pub use timeouts::{InvalidTimeout, Timeouts};
+pub use exchange::ServiceFault;
+pub use listen::Listener;
+pub use service::{App, BodyError, RequestBody};
+pub use transport::ServeIo;
 
 /// Serves `service` on `listener` until the process is told to stop, drains, and reports.
 ///

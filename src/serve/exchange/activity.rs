@@ -1,8 +1,8 @@
 //! What is seen of an exchange from outside of its connection's task.
 
-use super::{Exchange, State};
-use crate::serve::conn::{Activity, Conn, InFlight};
-use crate::serve::known::Known;
+use super::request::Exchange;
+use super::state::State;
+use crate::serve::state::{Activity, Conn, InFlight, Known};
 use crate::shutdown::ConnectionState;
 
 const UPGRADED: &str = "upgraded";
@@ -40,7 +40,7 @@ impl Activity for Exchange {
 }
 
 /// A connection that is its user's, by the request that upgraded it.
-pub(in crate::serve) struct Upgraded(pub Known);
+pub(crate) struct Upgraded(pub Known);
 
 impl Activity for Upgraded {
     fn each_in_flight(&self, conn: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
+use super::discard::Discard;
 use crate::events::Timeout;
-use crate::serve::clock::Tick;
-use crate::serve::discard::Discard;
+use crate::serve::time::Tick;
 use crate::sync::set_waker;
 
 /// A reader that is asked whether it still waits, and does not answer for so long, does not.
 const ASKED: Duration = Duration::from_secs(1);
 
 /// A request's body, as the owner of the exchange and its reader share it.
-pub(super) struct RequestBodyState {
+pub(crate) struct RequestBodyState {
     /// It is not over: not read to its end, not given up.
     open: AtomicBool,
     /// A leftover has been looked at once.
@@ -100,7 +100,7 @@ impl RequestBodyState {
 }
 
 /// The body has stalled, and its reader was woken to be asked for it again.
-pub(super) struct Suspect {
+pub(crate) struct Suspect {
     pub kind: Timeout,
     pub at: Tick,
     /// How much of the body had come.
@@ -109,7 +109,7 @@ pub(super) struct Suspect {
 
 /// The part of a body's state that needs the exchange's lock.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     reader: Option<Waker>,
     /// A stall that is one if the reader still waits.
     suspect: Option<Suspect>,

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::Exchange;
 use super::deadlines::Movable;
+use super::pace::Pace;
+use super::request::Exchange;
 use crate::control::Change;
-use crate::serve::pace::Pace;
-use crate::serve::timeouts::Timeouts;
+use crate::serve::config::Timeouts;
 
 impl Exchange {
     pub fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Exchange, State};
+use super::request::Exchange;
+use super::state::State;
 use crate::events::{Closed, Event};
-use crate::serve::clock::Tick;
+use crate::serve::time::Tick;
 use crate::track::End;
 
 impl Exchange {

@@ -2,18 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::serve::clock::Tick;
+use crate::serve::time::Tick;
 
 /// A deadline that a handler may move.
 #[derive(Clone, Copy)]
-pub(super) enum Movable {
+pub(crate) enum Movable {
     Read,
     Write,
     ResponseHead,
 }
 
 /// The points in time by which the parts of one request must be over, and which have passed; `NEVER`: none.
-pub(super) struct RequestDeadlines {
+pub(crate) struct RequestDeadlines {
     header: AtomicU64,
     read: AtomicU64,
     write: AtomicU64,

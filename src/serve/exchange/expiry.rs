@@ -3,18 +3,19 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::pace::Verdict;
+use super::request::Exchange;
+use super::state::State;
 use super::untaken::Turn;
-use super::{Exchange, State};
 use crate::events::{Event, Timeout};
 use crate::min_rate::MinRate;
-use crate::serve::clock::Tick;
-use crate::serve::pace::Verdict;
-use crate::serve::timeouts::Timeouts;
+use crate::serve::config::Timeouts;
+use crate::serve::time::Tick;
 use crate::track::End;
 
 /// How many windows of a minimum rate the first one of a response counts for: the kernel's buffers hide
 /// about one.
-pub(in crate::serve) const FIRST_WINDOW: u32 = 2;
+pub(crate) const FIRST_WINDOW: u32 = 2;
 
 /// What is due at a deadline.
 #[derive(Clone, Copy)]

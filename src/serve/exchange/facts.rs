@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{Exchange, State};
+use super::fault::ServiceFault;
+use super::request::Exchange;
+use super::state::State;
 use crate::control::{Change, Fact, RequestControl};
 use crate::events::{Event, RequestInfo};
-use crate::serve::fault::ServiceFault;
-use crate::serve::known::Known;
+use crate::serve::state::Known;
 
 use crate::track::End;
 

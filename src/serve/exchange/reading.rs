@@ -5,11 +5,12 @@ use std::task::{Context, Poll, Waker, ready};
 use hyper::body::Incoming;
 
 use super::body::Suspect;
-use super::{Exchange, State};
+use super::discard::{Discard, Discarded};
+use super::request::Exchange;
+use super::state::State;
 use crate::events::{Closed, Timeout};
-use crate::serve::clock::Tick;
-use crate::serve::discard::{Discard, Discarded};
-use crate::serve::timeouts::Timeouts;
+use crate::serve::config::Timeouts;
+use crate::serve::time::Tick;
 
 impl Exchange {
     pub fn body_open(&self) -> bool {

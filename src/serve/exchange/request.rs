@@ -9,16 +9,14 @@ use http::{Method, Uri};
 
 use super::body::{Reading, RequestBodyState};
 use super::deadlines::RequestDeadlines;
+use super::pace::Pace;
 use super::state::{RequestState, State};
 use super::untaken::Untaken;
 use crate::events::target;
 use crate::phase::Phase;
-use crate::serve::clock::Tick;
-use crate::serve::conn::Conn;
-use crate::serve::known::Facts;
-use crate::serve::pace::Pace;
-use crate::serve::shared::Shared;
-use crate::serve::timeouts::Timeouts;
+use crate::serve::config::Timeouts;
+use crate::serve::state::{Conn, Facts, Shared};
+use crate::serve::time::Tick;
 use crate::shutdown::ConnectionState;
 use crate::sync::{Lock, set_waker};
 
@@ -31,21 +29,21 @@ use crate::sync::{Lock, set_waker};
 /// Memory order: what the owning task writes, it alone reads back; words that other tasks write
 /// (`request body`, `Deadlines`) are followed by waking the owner, and a wake synchronises with the poll
 /// that it causes. So the words themselves are `Relaxed`.
-pub(in crate::serve) struct Exchange {
+pub(crate) struct Exchange {
     pub server: Arc<Shared>,
     pub conn: Arc<Conn>,
     state: RequestState,
-    pub(super) deadlines: RequestDeadlines,
+    pub(crate) deadlines: RequestDeadlines,
     /// The request body, while the handler waits for it.
     pub read: Pace,
     /// The response, while the peer does not take it: on HTTP/1 the connection's bytes, on HTTP/2 the
     /// stream's.
     pub write: Pace,
     /// HTTP/2: what h2 holds of the response.
-    pub(super) untaken: Untaken,
-    pub(super) body: RequestBodyState,
+    pub(crate) untaken: Untaken,
+    pub(crate) body: RequestBodyState,
     /// The handler has moved more than a deadline: `cross.terms` counts.
-    pub(super) own_terms: AtomicBool,
+    pub(crate) own_terms: AtomicBool,
     /// The response body is over: read to its end, failed or dropped.
     response_over: AtomicBool,
     /// The connection must not be used for another request.
@@ -57,13 +55,13 @@ pub(in crate::serve) struct Exchange {
     /// HTTP/1: the response goes out in chunks.
     chunked: AtomicBool,
     /// HTTP/1: when the transport is next to look whether the client is gone; 0: now.
-    pub(super) look: AtomicU64,
+    pub(crate) look: AtomicU64,
     tail: AtomicBool,
     /// The drain does not refuse this request.
     admitted: AtomicBool,
     /// Why the request was given up, as `facts` spells it; 0: it was not.
-    pub(super) end: AtomicU8,
-    pub(super) http2: bool,
+    pub(crate) end: AtomicU8,
+    pub(crate) http2: bool,
     /// The clock as read in this poll of the owner; 0 when it has not been, `NEVER` between two polls.
     now: AtomicU64,
     cross: Lock<Cross>,
@@ -71,7 +69,7 @@ pub(in crate::serve) struct Exchange {
 
 /// What other tasks write and read.
 #[derive(Default)]
-pub(super) struct Cross {
+pub(crate) struct Cross {
     pub epoch: u64,
     pub owner: Option<Waker>,
     pub reading: Reading,
@@ -119,7 +117,7 @@ impl Exchange {
     }
 
     /// Held for a few words' time, never over an await; nothing in it can panic half way.
-    pub(super) fn cross(&self) -> MutexGuard<'_, Cross> {
+    pub(crate) fn cross(&self) -> MutexGuard<'_, Cross> {
         self.cross.lock()
     }
 
@@ -141,7 +139,7 @@ impl Exchange {
     }
 
     /// Whether the owner is polling now. (To be asked by what may itself run within that poll.)
-    pub(super) fn in_poll(&self) -> bool {
+    pub(crate) fn in_poll(&self) -> bool {
         self.now.load(Relaxed) != Tick::NEVER.0
     }
 
@@ -275,11 +273,11 @@ impl Exchange {
         self.admitted.store(admitted, Relaxed);
     }
 
-    pub(super) fn is_admitted(&self) -> bool {
+    pub(crate) fn is_admitted(&self) -> bool {
         self.admitted.load(Relaxed)
     }
 
-    pub(super) fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.server.lifecycle.phase() >= Phase::Draining
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
-use crate::serve::clock::Tick;
+use crate::serve::time::Tick;
 use crate::shutdown::ConnectionState;
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::serve) enum State {
+pub(crate) enum State {
     /// Between two requests.
     Idle = 0,
     /// Its head is arriving.
@@ -68,7 +68,7 @@ impl State {
 /// | [`discard_begins`](Self::discard_begins) | `Responding` | `Discarding` | the response is out before the request's body |
 /// | [`becomes_idle`](Self::becomes_idle) | `Responding`, `Discarding` | `Idle` | both are over |
 /// | [`linger_begins`](Self::linger_begins) | any | `Lingering` | the write side is being shut |
-pub(super) struct RequestState {
+pub(crate) struct RequestState {
     word: AtomicU8,
     /// When the request began: its first byte (HTTP/1) or its head (HTTP/2). Since when it is idle.
     began: AtomicU64,

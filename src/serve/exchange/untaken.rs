@@ -3,11 +3,11 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-use crate::serve::clock::Tick;
+use crate::serve::time::Tick;
 
 /// HTTP/2: what h2 holds of a response because the client's window is shut, or because it is not its turn.
 #[derive(Default)]
-pub(super) struct Untaken {
+pub(crate) struct Untaken {
     bytes: AtomicUsize,
     /// The response's end waits for the bytes to be taken; its waker is with the exchange.
     awaited: AtomicBool,
@@ -62,7 +62,7 @@ impl Untaken {
 
 /// HTTP/2: how far the connection has come, to tell a stream whose window is shut from one that waits for its
 /// turn on a slow connection.
-pub(in crate::serve) struct Turn {
+pub(crate) struct Turn {
     /// What the transport has taken.
     pub moved: u64,
     /// How much it takes for each stream to have had a turn.

@@ -2,8 +2,8 @@
 
 use std::task::Waker;
 
-use super::Exchange;
-use crate::serve::clock::Tick;
+use super::request::Exchange;
+use crate::serve::time::Tick;
 
 impl Exchange {
     /// h2 is being given so many bytes.

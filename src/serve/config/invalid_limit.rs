@@ -1,0 +1,27 @@
+use std::fmt;
+
+/// A limit that cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidLimit {
+    name: &'static str,
+    problem: &'static str,
+}
+
+impl InvalidLimit {
+    pub(crate) fn new(name: &'static str, problem: &'static str) -> Self {
+        InvalidLimit { name, problem }
+    }
+
+    /// The setting's name, `max_connections`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl fmt::Display for InvalidLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the limit `{}`: {}", self.name, self.problem)
+    }
+}
+
+impl std::error::Error for InvalidLimit {}

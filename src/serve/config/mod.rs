@@ -1,0 +1,17 @@
+//! What a server is told: how long each part may take, and how much.
+
+mod half_close;
+mod http2_limits;
+mod invalid_limit;
+mod keepalive;
+mod limits;
+mod protocols;
+mod timeouts;
+
+pub use half_close::HalfClose;
+pub use http2_limits::Http2Limits;
+pub use invalid_limit::InvalidLimit;
+pub use keepalive::Keepalive;
+pub use limits::Limits;
+pub use protocols::Protocols;
+pub use timeouts::{InvalidTimeout, Timeouts};

@@ -1,0 +1,234 @@
+//! A connection that waits for its first byte, or has been quiet for a while: no hyper, no buffers,
+//! only the transport, 24 bytes and a deadline.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::http1::PARK_AFTER;
+use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::phase::Phase;
+use crate::reply::Reason;
+use crate::serve::config::Protocols;
+use crate::serve::time::{Tick, Timer};
+use crate::serve::transport::{Mode, ServeIo, may_be_unread};
+
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection without hyper.
+pub(crate) struct Parked<T> {
+    /// `None` once it has been taken.
+    io: Option<ServeIo<T>>,
+    bytes: [u8; PREFACE.len()],
+    length: u8,
+    /// It has not sent a request yet.
+    fresh: bool,
+    /// It has sent empty lines, as no HTTP/2 client does.
+    empty_lines: bool,
+    /// Since when it waits: accepted, or the last response flushed, or the first byte of a head.
+    since: Tick,
+    deadline: Tick,
+    drain_seen: bool,
+}
+
+/// What a parked connection becomes.
+pub(crate) enum Woken<T> {
+    Http1 {
+        io: ServeIo<T>,
+        since: Tick,
+        warm: bool,
+    },
+    Http2(ServeIo<T>),
+    /// Half a head came and no more in time, or something else than a head.
+    Refused {
+        io: ServeIo<T>,
+        since: Tick,
+        reason: Reason,
+        read: Bytes,
+    },
+    Over(Closed),
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
+    /// A connection that has just been accepted.
+    pub fn fresh(io: ServeIo<T>) -> Self {
+        let since = io.conn().accepted;
+        let deadline = since.after(io.guard.server.timeouts.effective_read_header());
+        Parked::new(io, true, since, deadline)
+    }
+
+    /// A connection that has been quiet since then.
+    pub fn idle(io: ServeIo<T>, since: Tick) -> Self {
+        let deadline = since.after(io.guard.server.timeouts.effective_idle());
+        Parked::new(io, false, since, deadline)
+    }
+
+    fn new(mut io: ServeIo<T>, fresh: bool, since: Tick, deadline: Tick) -> Self {
+        io.set_mode(Mode::Parked);
+        io.conn().set_activity(None);
+        Parked {
+            io: Some(io),
+            bytes: [0; PREFACE.len()],
+            length: 0,
+            fresh,
+            empty_lines: false,
+            since,
+            deadline,
+            drain_seen: false,
+        }
+    }
+
+    /// The server wakes this task when the phase moves.
+    pub fn enrol(&self, waker: &Waker) {
+        if let Some(io) = &self.io {
+            io.conn().set_reader(waker);
+        }
+    }
+
+    /// Notes why it ends.
+    pub fn end(&self, why: Closed) -> Closed {
+        if let Some(io) = &self.io {
+            io.conn().will_end(why);
+        }
+        why
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Woken<T>> {
+        loop {
+            let Some(io) = &mut self.io else {
+                return Poll::Ready(Woken::Over(Closed::Ended));
+            };
+            let server = io.guard.server.clone();
+            if server.cutting() {
+                return Poll::Ready(Woken::Over(Closed::Cut));
+            }
+            // Read before anything else is decided: what is there already is answered.
+            let length = usize::from(self.length);
+            let mut buf = ReadBuf::new(&mut self.bytes[length..]);
+            match Pin::new(&mut *io).poll_read(cx, &mut buf) {
+                Poll::Ready(Err(_)) => return Poll::Ready(Woken::Over(Closed::Error)),
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+                    return Poll::Ready(Woken::Over(Closed::Ended));
+                }
+                Poll::Ready(Ok(())) => {
+                    let mut came = buf.filled().len();
+                    if length == 0 {
+                        // Empty lines are no request, and no sign of life either.
+                        let Some(skipped) = io.empty_lines(&self.bytes[..came]) else {
+                            return Poll::Ready(self.malformed());
+                        };
+                        self.empty_lines |= skipped > 0;
+                        self.bytes.copy_within(skipped..came, 0);
+                        came -= skipped;
+                        if came == 0 {
+                            continue;
+                        }
+                    }
+                    self.length += u8::try_from(came).unwrap_or_default();
+                    if let Some(woken) = self.choose() {
+                        return Poll::Ready(woken);
+                    }
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            if server.lifecycle.phase() >= Phase::Draining {
+                if !self.fresh && self.length == 0 {
+                    if server.closing_idle() {
+                        if !may_be_unread(io.get_ref()) {
+                            return Poll::Ready(Woken::Over(Closed::Drained));
+                        }
+                        // Due now: the timer gives tokio the time to notice.
+                        self.deadline = self.deadline.min(server.clock.now());
+                    }
+                    io.guard.release();
+                } else if !self.drain_seen {
+                    self.drain_seen = true;
+                    let window = Some(server.limits.drain_window);
+                    self.deadline = self.deadline.min(server.clock.now().after(window));
+                }
+            }
+            ready!(timer.as_mut().poll_due(cx, &server.clock, self.deadline));
+            return Poll::Ready(self.expire());
+        }
+    }
+
+    /// Chooses the protocol by the first bytes; `None` while they could still be either's.
+    fn choose(&mut self) -> Option<Woken<T>> {
+        let bytes = &self.bytes[..usize::from(self.length)];
+        let could_be_http2 = self.fresh && !self.empty_lines && PREFACE.starts_with(bytes);
+        if could_be_http2 && bytes.len() < PREFACE.len() {
+            return None;
+        }
+        let spoken = match self.io.as_ref()?.guard.server.protocols {
+            Protocols::Both => true,
+            Protocols::Http1 => !could_be_http2,
+            Protocols::Http2 => could_be_http2,
+        };
+        if !spoken {
+            return Some(self.malformed());
+        }
+        let mut io = self.io.take()?;
+        io.guard.hold();
+        io.rewind(Bytes::copy_from_slice(bytes));
+        Some(if could_be_http2 {
+            Woken::Http2(io)
+        } else {
+            let now = io.guard.server.clock.now();
+            let warm = !self.fresh && now.since(self.since) < PARK_AFTER;
+            let since = if self.fresh { self.since } else { now };
+            Woken::Http1 { io, since, warm }
+        })
+    }
+
+    fn malformed(&mut self) -> Woken<T> {
+        let Some(io) = self.io.take() else {
+            return Woken::Over(Closed::Ended);
+        };
+        io.conn().will_end(Closed::Error);
+        Woken::Refused {
+            since: io.guard.server.clock.now(),
+            io,
+            reason: Reason::Malformed,
+            read: self.read(),
+        }
+    }
+
+    /// What has come of a head.
+    fn read(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.bytes[..usize::from(self.length)])
+    }
+
+    fn expire(&mut self) -> Woken<T> {
+        let Some(io) = self.io.take() else {
+            return Woken::Over(Closed::Ended);
+        };
+        let server = &io.guard.server;
+        let draining = server.lifecycle.phase() >= Phase::Draining;
+        if self.length == 0 && draining && (self.fresh || server.closing_idle()) {
+            return Woken::Over(Closed::Drained);
+        }
+        let kind = if self.length > 0 || self.fresh {
+            Timeout::ReadHeader
+        } else {
+            Timeout::Idle
+        };
+        let request = RequestInfo::from_peer(io.conn().info.peer);
+        server.events.tell(|| Event::Timeout { kind, request });
+        io.conn().will_end(Closed::Timeout(kind));
+        if self.length > 0 {
+            let read = self.read();
+            Woken::Refused {
+                io,
+                since: self.since,
+                reason: Reason::HeadTooSlow,
+                read,
+            }
+        } else {
+            Woken::Over(Closed::Timeout(kind))
+        }
+    }
+}

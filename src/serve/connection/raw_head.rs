@@ -1,0 +1,152 @@
+//! The bytes of a head that hyper could not parse, or of which only half came, looked at once more: for the reason
+//! and the form of the refusal, and for the event that names it.
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+use crate::events::{Event, RequestInfo};
+use crate::reply::{Asked, Reason};
+use crate::serve::exchange::Exchange;
+
+/// How much of it is looked at.
+const LOOKED_AT: usize = 8 * 1024;
+/// The longest method and target that an event names, in bytes.
+const LONGEST: usize = 256;
+
+/// What is there of a head. Nothing in it is sure.
+pub(crate) struct RawHead(Bytes);
+
+impl RawHead {
+    /// Of these bytes. Only their beginning is kept.
+    pub fn new(mut read: Bytes) -> Self {
+        let begins = read
+            .iter()
+            .position(|byte| !matches!(byte, b'\r' | b'\n'))
+            .unwrap_or(read.len());
+        let _ = read.split_to(begins);
+        RawHead(read)
+    }
+
+    fn request_line(&self) -> (&[u8], bool) {
+        match self.0.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (&self.0[..at], true),
+            None => (&self.0[..], false),
+        }
+    }
+
+    /// A method of the kind that requests have, if it is there as a whole.
+    fn method(&self) -> Option<&str> {
+        let (line, _) = self.request_line();
+        let method = &line[..line.iter().position(|byte| *byte == b' ')?];
+        let fits = (1..=32).contains(&method.len()) && method.iter().all(u8::is_ascii_uppercase);
+        std::str::from_utf8(method).ok().filter(|_| fits)
+    }
+
+    fn path(&self) -> Option<String> {
+        let (line, _) = self.request_line();
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let target = words.nth(1)?;
+        let path = target.split(|byte| *byte == b'?').next()?;
+        let cut = &path[..path.len().min(LONGEST)];
+        let mut path = String::from_utf8_lossy(cut.trim_ascii_end()).into_owned();
+        if cut.len() == LONGEST {
+            path.push('…');
+        }
+        Some(path)
+    }
+
+    /// Why hyper answered `status`, where a head has at most `limit` bytes.
+    pub fn reason(&self, status: u16, limit: usize) -> Reason {
+        let (line, whole) = self.request_line();
+        match status {
+            _ if self.0.starts_with(&[0x16, 3]) => Reason::TlsOnPlainPort,
+            _ if line.starts_with(b"PRI ") => Reason::BadPreface,
+            414 => Reason::TargetTooLong,
+            // The request line alone is over the limit for the head: it is the target that is too long.
+            431 if (!whole || line.len() >= limit) && line.contains(&b' ') => Reason::TargetTooLong,
+            431 => Reason::HeadTooLarge,
+            _ => Reason::Malformed,
+        }
+    }
+
+    /// The form that the request asks for, as far as its head is there.
+    pub fn asked(&self) -> Asked {
+        let mut accept = HeaderMap::new();
+        let head = &self.0[..self.0.len().min(LOOKED_AT)];
+        for line in head.split(|byte| *byte == b'\n').skip(1) {
+            let line = line.trim_ascii_end();
+            if line.is_empty() {
+                break;
+            }
+            let Some(at) = line.iter().position(|byte| *byte == b':') else {
+                continue;
+            };
+            if line[..at].eq_ignore_ascii_case(ACCEPT.as_str().as_bytes()) {
+                if let Ok(value) = HeaderValue::from_bytes(line[at + 1..].trim_ascii()) {
+                    accept.append(ACCEPT, value);
+                }
+            }
+        }
+        Asked::head(&Method::GET, Version::HTTP_11, &accept)
+    }
+
+    /// Whether the answer has no body, whatever it says.
+    pub fn is_to_head(&self) -> bool {
+        self.method() == Some("HEAD")
+    }
+
+    /// Emits the refusal of this head.
+    pub fn emit_refused(&self, exchange: &Exchange, reason: Reason) {
+        exchange.server.events.tell_with(|tell| {
+            let path = self.method().and_then(|_| self.path());
+            let mut request = RequestInfo::from_peer(exchange.conn.info.peer);
+            request.method = self.method();
+            request.path = path.as_deref();
+            tell(&Event::Refused { reason, request });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(read: &'static [u8]) -> RawHead {
+        RawHead::new(Bytes::from_static(read))
+    }
+
+    #[test]
+    fn tells_what_was_sent_instead_of_a_request() {
+        let long = [&b"GET /"[..], &[b'a'; 4096]].concat();
+        let whole = [&long, &b" HTTP/1.1\r\nhost: a\r\n\r\n"[..]].concat();
+        for (read, status, reason) in [
+            (&b"\x16\x03\x01\x02\x00"[..], 400, Reason::TlsOnPlainPort),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX", 400, Reason::BadPreface),
+            (b"\r\n\r\nG{T / HTTP/1.1\r\n", 400, Reason::Malformed),
+            (b"GET / HTTP/1.1\r\nx: aaaa", 431, Reason::HeadTooLarge),
+            (&long, 431, Reason::TargetTooLong),
+            (&whole, 431, Reason::TargetTooLong),
+            (b"", 414, Reason::TargetTooLong),
+            (b"", 400, Reason::Malformed),
+            (&[0x16], 400, Reason::Malformed),
+            (&[b'A'; 4096], 431, Reason::HeadTooLarge),
+        ] {
+            let raw = RawHead::new(Bytes::copy_from_slice(read));
+            assert_eq!(raw.reason(status, 2048), reason, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn names_only_what_looks_like_a_request() {
+        let raw = of(b"GET /a?secret=1 x HTTP/1.1\r\n\r\n");
+        assert_eq!(
+            (raw.method(), raw.path().as_deref()),
+            (Some("GET"), Some("/a"))
+        );
+        for garbage in [&b"\x16\x03 / "[..], b"get / ", b"", b"\xff\xff", b"GET"] {
+            assert_eq!(of(garbage).method(), None, "{garbage:?}");
+        }
+        assert!(of(b"HEAD / HTTP/1.1\r\nx y\r\n\r\n").is_to_head());
+    }
+}

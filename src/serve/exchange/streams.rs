@@ -1,0 +1,338 @@
+//! The streams of an HTTP/2 connection, and until when each is open.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, Weak};
+
+use slab::Slab;
+
+use super::pace::Pace;
+use super::request::Exchange;
+use super::state::State;
+use super::untaken::Turn;
+use crate::events::Timeout;
+use crate::serve::state::{Activity, Conn, InFlight, Shared};
+use crate::serve::time::Tick;
+use crate::shutdown::ConnectionState;
+
+use super::leaving::Leaving;
+use crate::sync::Lock;
+
+/// The most that HTTP/2 is given at once.
+///
+/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
+/// client has opened the window for all of it. In pieces, the wait is where the deadline is.
+pub(crate) const PIECE: usize = 16 * 1024;
+
+/// The streams of a connection.
+pub(crate) struct Streams {
+    pub server: Arc<Shared>,
+    pub conn: Arc<Conn>,
+    count: AtomicUsize,
+    /// How many streams there are of which only the end is left.
+    tails: AtomicUsize,
+    /// Since when there has been none.
+    idle_since: AtomicU64,
+    /// All that is written, while the transport does not take it.
+    pub transport: Pace,
+    /// The clock as read in this poll of the connection; 0 when it has not been.
+    now: AtomicU64,
+    /// When the connection began to speak HTTP/2.
+    pub began: Tick,
+    pub leaving: Leaving,
+    /// How often the service was called since the calls were last told apart, and those whose clients wait for `100
+    /// Continue`.
+    pub calls: AtomicU32,
+    pub unnamed: Lock<Vec<(u32, Weak<Exchange>)>>,
+    /// hyper has called the service for all that had come.
+    pub settled: AtomicBool,
+    /// Since when the client owes the end of a head; `NEVER` when it does not.
+    head_since: AtomicU64,
+    /// What the heads of the open streams take.
+    header_bytes: AtomicUsize,
+    named: Lock<Slab<Arc<Exchange>>>,
+    /// The one that ended last: h2 may still hold its answer.
+    last: Lock<Option<Arc<Exchange>>>,
+}
+
+thread_local! {
+    /// hyper calls the service and then hands the stream's future to the executor, on one thread and in
+    /// one poll: what the first began waits here for the second. (Not with the streams: another thread
+    /// may be executing a tunnel of theirs meanwhile.)
+    static BEGUN: RefCell<Option<Arc<OpenStream>>> = const { RefCell::new(None) };
+}
+
+fn set_begun(open: Option<Arc<OpenStream>>) -> Option<Arc<OpenStream>> {
+    BEGUN.with(|begun| begun.replace(open))
+}
+
+impl Streams {
+    pub fn new(server: Arc<Shared>, conn: Arc<Conn>) -> Self {
+        let now = server.clock.now();
+        let accepted = conn.accepted;
+        Streams {
+            server,
+            conn,
+            count: AtomicUsize::new(0),
+            tails: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(now.0),
+            transport: Pace::new(),
+            now: AtomicU64::new(0),
+            began: now,
+            leaving: Leaving::default(),
+            calls: AtomicU32::new(0),
+            unnamed: Lock::default(),
+            settled: AtomicBool::new(false),
+            head_since: AtomicU64::new(accepted.0),
+            header_bytes: AtomicUsize::new(0),
+            named: Lock::default(),
+            last: Lock::default(),
+        }
+    }
+
+    fn named(&self) -> MutexGuard<'_, Slab<Arc<Exchange>>> {
+        self.named.lock()
+    }
+
+    /// A request came; its stream's future is about to be executed.
+    pub fn begin(this: &Arc<Self>, header_bytes: usize) -> Arc<OpenStream> {
+        let (server, conn) = (this.server.clone(), this.conn.clone());
+        let exchange = Arc::new(Exchange::new(server, conn, None, true));
+        this.count.fetch_add(1, Ordering::Relaxed);
+        let slot = this.named().insert(exchange.clone());
+        let open = Arc::new(OpenStream {
+            streams: this.clone(),
+            exchange,
+            slot,
+            header_bytes,
+        });
+        this.header_bytes.fetch_add(header_bytes, Ordering::Relaxed);
+        drop(set_begun(Some(open.clone())));
+        open
+    }
+
+    /// The service is called. Returns how often it was before.
+    pub fn count_call(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The client of this call waits for `100 Continue`.
+    pub fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
+        let mut unnamed = self.unnamed.lock();
+        unnamed.push((call, Arc::downgrade(exchange)));
+    }
+
+    /// Whether the heads of the open streams take more than they may together.
+    pub fn has_too_much_of_heads(&self) -> bool {
+        let most = self.server.limits.http2.max_open_header_bytes;
+        self.header_bytes.load(Ordering::Relaxed) > most
+    }
+
+    /// The connection's task begins a poll: the clock is read again when it is next needed.
+    pub(crate) fn begin_poll(&self) {
+        self.now.store(0, Ordering::Relaxed);
+    }
+
+    /// The time of this poll of the connection. For its own task.
+    fn now(&self) -> Tick {
+        match self.now.load(Ordering::Relaxed) {
+            0 => {
+                let now = self.server.clock.now();
+                self.now.store(now.0, Ordering::Relaxed);
+                now
+            }
+            now => Tick(now),
+        }
+    }
+
+    /// How far the connection has come with what all of its streams write.
+    fn turn(&self) -> Turn {
+        let streams = self.count() as u64 + 1;
+        Turn {
+            moved: self.transport.moved(),
+            // h2 gives each stream that has something to send a frame in turn. Twice that, because some of it
+            // may have been written before the wait began.
+            round: streams * 2 * PIECE as u64,
+            free_since: self.conn.quiet_since(Tick(0)),
+        }
+    }
+
+    /// The earliest deadline of a stream of which only the end is left: its last piece is in h2's
+    /// hands, and the client's window is shut.
+    pub(crate) fn tail_deadline(&self) -> Tick {
+        if self.tails.load(Ordering::Acquire) == 0 {
+            return Tick::NEVER;
+        }
+        let moved = self.transport.moved();
+        let named = self.named();
+        let tails = named.iter().filter(|(_, open)| open.is_tail());
+        let deadlines = tails.map(|(_, open)| {
+            open.peer_is_to_take(|| self.now(), moved);
+            open.tail_deadline()
+        });
+        deadlines.min().unwrap_or(Tick::NEVER)
+    }
+
+    /// Which deadline of such a stream has passed, if one has.
+    pub(crate) fn tail_expired(&self, now: Tick) -> Option<Timeout> {
+        let turn = self.turn();
+        let named = self.named();
+        let mut tails = named.iter().filter(|(_, open)| open.is_tail());
+        tails.find_map(|(_, open)| open.tail_expired(now, &turn))
+    }
+
+    /// What was begun last on this thread, if it is one of these.
+    pub(crate) fn take_begun(&self) -> Option<Arc<OpenStream>> {
+        set_begun(None).filter(|open| std::ptr::eq(&*open.streams, self))
+    }
+
+    /// The requests that are open.
+    pub fn open(&self) -> Vec<Arc<Exchange>> {
+        self.named().iter().map(|(_, open)| open.clone()).collect()
+    }
+
+    /// The request whose answer h2 or the kernel holds, because the client does not take it.
+    pub fn held(&self) -> Option<Arc<Exchange>> {
+        let by_h2 = self.leaving.holds_answers() && self.conn.write_is_blocked();
+        let held = by_h2 || self.leaving.is_undelivered();
+        let last = self.last.lock();
+        last.clone().filter(|_| held)
+    }
+
+    fn set_last(&self, exchange: Option<Arc<Exchange>>) {
+        let mut last = self.last.lock();
+        let before = std::mem::replace(&mut *last, exchange);
+        drop(last);
+        drop(before);
+    }
+
+    /// The answer of the stream that ended last is written: it has been quiet since then.
+    pub(crate) fn quiet_from(&self, now: Tick) {
+        self.idle_since.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// What the client owes, as its last bytes have left it. `new`: it is another head than before.
+    pub(crate) fn owes_head(&self, owes: bool, new: bool) {
+        let since = self.head_since.load(Ordering::Relaxed);
+        if !owes {
+            if since != Tick::NEVER.0 {
+                self.head_since.store(Tick::NEVER.0, Ordering::Relaxed);
+            }
+        } else if new || since == Tick::NEVER.0 {
+            let now = self.server.clock.now();
+            self.head_since.store(now.0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn head_since(&self) -> Tick {
+        Tick(self.head_since.load(Ordering::Relaxed))
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Since when no stream has been open; `NEVER` while one is.
+    pub(crate) fn idle_since(&self) -> Tick {
+        if self.count() == 0 {
+            Tick(self.idle_since.load(Ordering::Relaxed))
+        } else {
+            Tick::NEVER
+        }
+    }
+}
+
+impl Activity for Streams {
+    fn each_in_flight(&self, _: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
+        let open = self.open();
+        // It is over, and its answer is not taken.
+        if let Some(held) = self.held().filter(|_| open.is_empty()) {
+            visit(InFlight {
+                began: held.began(),
+                known: &|| held.known(),
+                state: State::Responding.as_str(),
+            });
+        }
+        for exchange in open {
+            exchange.in_flight(visit);
+        }
+    }
+
+    fn counts_as(&self) -> ConnectionState {
+        let open = self.open();
+        let states = open.iter().map(|exchange| exchange.counts_as());
+        states.min().unwrap_or(ConnectionState::Idle)
+    }
+}
+
+/// A stream is open until the last of these is dropped: with its task, or with the last piece of its
+/// response if that is later.
+pub(crate) struct OpenStream {
+    streams: Arc<Streams>,
+    pub exchange: Arc<Exchange>,
+    slot: usize,
+    header_bytes: usize,
+}
+
+impl OpenStream {
+    /// How far the connection has come with what all of its streams write.
+    pub(crate) fn turn(&self) -> Turn {
+        self.streams.turn()
+    }
+
+    /// From here on the client is waited for, if h2 holds something for it.
+    pub(crate) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick) {
+        self.exchange
+            .peer_is_to_take(now, self.streams.transport.moved());
+    }
+
+    /// The connection has written so many bytes of the response.
+    pub fn taken(&self, bytes: usize) {
+        let streams = &self.streams;
+        self.exchange
+            .taken(bytes, || streams.now(), streams.transport.moved());
+    }
+
+    /// The stream's task is done; what it left with h2 is not.
+    pub(crate) fn leave_tail(&self) {
+        if !self.exchange.upgraded() && self.exchange.become_tail() {
+            self.streams.tails.fetch_add(1, Ordering::Release);
+            // The connection's task has its deadline to keep.
+            self.streams.conn.wake();
+        }
+    }
+
+    /// The answer was to a CONNECT: hyper is about to execute the sending half as a task of its own.
+    pub fn goes_on_as_a_tunnel(self: &Arc<Self>) {
+        drop(set_begun(Some(self.clone())));
+    }
+
+    /// The sending half has been executed by now, or never will be.
+    pub(crate) fn tunnel_has_begun(&self) {
+        if self.exchange.upgraded() {
+            drop(self.streams.take_begun());
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        let named = streams.named().try_remove(self.slot);
+        streams.set_last(named);
+        streams
+            .header_bytes
+            .fetch_sub(self.header_bytes, Ordering::Relaxed);
+        streams.leaving.stream_ended();
+        if self.exchange.is_tail() {
+            streams.tails.fetch_sub(1, Ordering::Relaxed);
+        }
+        let now = streams.server.clock.now();
+        streams.idle_since.store(now.0, Ordering::Relaxed);
+        // Release: who sees no stream sees since when.
+        if streams.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The connection's task has the idle deadline to arm.
+            streams.conn.wake();
+        }
+    }
+}

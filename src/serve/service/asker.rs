@@ -1,0 +1,73 @@
+use http::{Method, Request, StatusCode, Version};
+use http_body::Body;
+use hyper::upgrade::OnUpgrade;
+
+use super::framing::Framed;
+use super::target::{self, Hosts};
+use crate::reply::{Asked, Reason};
+
+/// What is to be known of a request when its answer comes.
+pub(crate) struct Asker {
+    pub asked: Asked,
+    pub version: Version,
+    method: Kind,
+    /// It asks for an upgrade that a 101 grants.
+    may_upgrade: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Head,
+    Connect,
+    Other,
+}
+
+impl Asker {
+    /// Who asks, and why it must be refused, if it must.
+    pub fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
+        let (method, version) = (request.method(), request.version());
+        let mut hosts = Hosts::default();
+        let headers = request.headers();
+        let asked = Asked::visiting_hosts(method, version, headers, |host| hosts.note(host));
+        let asker = Asker {
+            asked,
+            version,
+            method: match *method {
+                Method::HEAD => Kind::Head,
+                Method::CONNECT => Kind::Connect,
+                _ => Kind::Other,
+            },
+            // hyper's, whatever an HTTP/1.0 client asks for.
+            may_upgrade: version == Version::HTTP_11
+                && request.extensions().get::<OnUpgrade>().is_some(),
+        };
+        (asker, target::refusal(request, &hosts, has_body))
+    }
+
+    /// Whether it is a gRPC request with its messages as they are (gRPC-Web may have them in base64).
+    pub fn is_grpc(&self) -> bool {
+        self.asked.is_native_grpc()
+    }
+
+    /// A response is final: hyper ends the connection over another one (RFC 9110, 15.2).
+    pub fn may_get(&self, status: StatusCode) -> bool {
+        !status.is_informational() || self.upgrades(status)
+    }
+
+    /// Whether the connection ends with this response, below HTTP/2.
+    pub fn ends_with(&self, framed: &Framed) -> bool {
+        let ends_with_body =
+            self.version == Version::HTTP_10 && !framed.bodiless && framed.length.is_none();
+        // What follows a CONNECT was meant for the tunnel: it is no request.
+        framed.close || self.method == Kind::Connect || ends_with_body
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.method == Kind::Head
+    }
+
+    pub fn upgrades(&self, status: StatusCode) -> bool {
+        (status == StatusCode::SWITCHING_PROTOCOLS && self.may_upgrade)
+            || (self.method == Kind::Connect && status.is_success())
+    }
+}

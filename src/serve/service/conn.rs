@@ -1,0 +1,119 @@
+//! From hyper's request to the user's service.
+
+use std::sync::Arc;
+
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::app::App;
+use super::asker::Asker;
+use super::call::{Answer, HeldCall, begin, expects_continue};
+use super::response::{AnswerFuture, ServeBody};
+use crate::reply::Reason;
+use crate::serve::exchange::{Exchange, Streams};
+
+/// The service that hyper calls for a connection.
+pub(crate) struct ConnService<A> {
+    app: A,
+    source: Source,
+    /// What every request of this connection carries.
+    extensions: Extensions,
+}
+
+/// Where a request's exchange comes from.
+pub(crate) enum Source {
+    Http1(Arc<Exchange>),
+    Http2(Arc<Streams>),
+}
+
+impl<A> ConnService<A> {
+    pub fn new(app: A, source: Source) -> Self {
+        let (server, conn) = match &source {
+            Source::Http1(exchange) => (&exchange.server, &exchange.conn),
+            Source::Http2(streams) => (&streams.server, &streams.conn),
+        };
+        let mut extensions = Extensions::new();
+        if server.extensions {
+            extensions.insert(conn.info);
+        }
+        if let Some(add) = &server.on_connection {
+            add(&conn.info, &mut extensions);
+        }
+        ConnService {
+            app,
+            source,
+            extensions,
+        }
+    }
+}
+
+impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
+    type Response = Response<ServeBody<A>>;
+    type Error = h2::Error;
+    type Future = AnswerFuture<A>;
+
+    fn call(&self, mut request: Request<Incoming>) -> AnswerFuture<A> {
+        let mut too_large = false;
+        let (exchange, open) = match &self.source {
+            Source::Http1(exchange) => (exchange.clone(), None),
+            Source::Http2(streams) => {
+                let call = streams.count_call();
+                if streams.leaving.refuses(|| streams.server.clock.now()) {
+                    let (asker, _) = Asker::of(&request, false);
+                    return AnswerFuture::refused(asker);
+                }
+                let open = Streams::begin(streams, list_size(&request));
+                if expects_continue(&request) {
+                    streams.expects_continue(call, &open.exchange);
+                }
+                let most = streams.server.limits.effective_max_headers();
+                too_large = request.headers().len() > most || streams.has_too_much_of_heads();
+                (open.exchange.clone(), Some(open))
+            }
+        };
+        let has_body = !request.body().is_end_stream();
+        if has_body && open.is_none() {
+            // Where would the other protocol begin? hyper hands over what it has not read of a chunked body. A server
+            // may ignore an Upgrade (RFC 9110, 7.8).
+            request.extensions_mut().remove::<OnUpgrade>();
+        }
+        let (asker, mut refusal) = Asker::of(&request, has_body);
+        if too_large {
+            refusal = Some(Reason::HeadTooLarge);
+        }
+        if open.is_none() && exchange.holds_back() {
+            exchange.hold_call();
+            let held = Box::new(HeldCall {
+                app: self.app.clone(),
+                extensions: self.extensions.clone(),
+                request,
+                grpc: has_body && asker.is_grpc(),
+                refusal,
+            });
+            return AnswerFuture::new(Answer::Held, exchange, open, asker).holding(held);
+        }
+        let grpc = has_body && asker.is_grpc();
+        let answer = begin(
+            &self.app,
+            &self.extensions,
+            &exchange,
+            request,
+            grpc,
+            refusal,
+        );
+        AnswerFuture::new(answer, exchange, open, asker)
+    }
+}
+
+/// The size of an HTTP/2 header list (RFC 9113, 6.5.2), but for what the pseudo-headers' names take.
+fn list_size<B>(request: &Request<B>) -> usize {
+    const OVERHEAD: usize = 32;
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let host = uri.authority().map_or(0, |host| host.as_str().len());
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD);
+    target + host + 4 * OVERHEAD + fields.sum::<usize>()
+}

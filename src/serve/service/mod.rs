@@ -1,0 +1,18 @@
+//! Between hyper and the user's service: the request in, the response out.
+
+mod app;
+mod asker;
+mod call;
+mod conn;
+mod framing;
+mod grpc_messages;
+mod host;
+mod request_body;
+mod response;
+mod response_body;
+mod target;
+
+pub use app::App;
+pub use request_body::{BodyError, RequestBody};
+
+pub(crate) use conn::{ConnService, Source};

@@ -1,0 +1,246 @@
+//! From the user's service back to hyper: the answer, and what becomes of the connection after it.
+
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Response, Version};
+use http_body::Body;
+use pin_project::{pin_project, pinned_drop};
+
+use super::app::App;
+use super::asker::Asker;
+use super::call::{Answer, AnswerProjection as Projected, HeldCall};
+use super::framing::{self, Frame};
+use super::response_body::ResponseBody;
+use crate::events::Event;
+use crate::phase::Phase;
+use crate::reply::{Reason, Reply, ReplyBody};
+use crate::serve::exchange::{Discard, Exchange, OpenStream, ServiceFault};
+
+pub(crate) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
+
+/// The answer to one request.
+#[pin_project(PinnedDrop)]
+pub(crate) struct AnswerFuture<A: App> {
+    #[pin]
+    answer: Answer<A::Future>,
+    /// `None` once the answer has been given.
+    exchange: Option<Arc<Exchange>>,
+    /// HTTP/2: the stream, which is open until the last of its response is written.
+    open: Option<Arc<OpenStream>>,
+    asker: Asker,
+    /// An answer that waits until it is known whether the connection can be used after it.
+    /// Boxed because it is rare.
+    held: Option<Box<Held<A::ResBody>>>,
+    /// A call that waits until it is known whether its request is one. Rare, too.
+    call: Option<Box<HeldCall<A>>>,
+}
+
+type Held<B> = (Response<ReplyBody<B>>, Discard);
+
+impl<A: App> AnswerFuture<A> {
+    pub fn new(
+        answer: Answer<A::Future>,
+        exchange: Arc<Exchange>,
+        open: Option<Arc<OpenStream>>,
+        asker: Asker,
+    ) -> Self {
+        AnswerFuture {
+            answer,
+            exchange: Some(exchange),
+            open,
+            asker,
+            held: None,
+            call: None,
+        }
+    }
+
+    pub fn holding(mut self, call: Box<HeldCall<A>>) -> Self {
+        self.call = Some(call);
+        self
+    }
+
+    /// HTTP/2: the answer to a stream that the service never sees.
+    pub fn refused(asker: Asker) -> Self {
+        AnswerFuture {
+            answer: Answer::Reset(h2::Reason::REFUSED_STREAM),
+            exchange: None,
+            open: None,
+            asker,
+            call: None,
+            held: None,
+        }
+    }
+}
+
+#[pinned_drop]
+impl<A: App> PinnedDrop for AnswerFuture<A> {
+    /// Before the handler is dropped, which may ask: hyper gave up an answer that nothing else has ended.
+    fn drop(self: Pin<&mut Self>) {
+        if let Some(exchange) = self.project().exchange {
+            exchange.abandoned();
+        }
+    }
+}
+
+impl<A: App> Future for AnswerFuture<A> {
+    type Output = Result<Response<ServeBody<A>>, h2::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Projected::Reset(reason) = this.answer.as_mut().project() {
+            return Poll::Ready(Err((*reason).into()));
+        }
+        let Some(exchange) = this.exchange.as_ref() else {
+            return Poll::Pending;
+        };
+        if this.call.is_some() {
+            // The end of the body before wakes the connection's task. If it was not exact there is no call.
+            if exchange.holds_back() {
+                return Poll::Pending;
+            }
+            if let Some(call) = this.call.take() {
+                this.answer.set(call.begin(exchange));
+            }
+        }
+        if this.held.is_none() {
+            let response = match this.answer.as_mut().project() {
+                Projected::Service(answer) => match answer.poll(cx) {
+                    Poll::Ready(Ok(response)) if this.asker.may_get(response.status()) => {
+                        ReplyBody::service(response)
+                    }
+                    Poll::Ready(Ok(_)) => {
+                        exchange.tell_fault(ServiceFault::Status);
+                        refuse(exchange, Reason::Internal, this.asker)
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let known = exchange.known();
+                        let request = known.info();
+                        let error = &*error;
+                        let event = || Event::ServiceError { error, request };
+                        exchange.server.events.tell(event);
+                        refuse(exchange, Reason::Internal, this.asker)
+                    }
+                    Poll::Pending if exchange.write_expired() => {
+                        refuse(exchange, Reason::HandlerTimeout, this.asker)
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
+                Projected::Panicked(panic) => match panic.take() {
+                    Some(panic) => resume_unwind(panic),
+                    None => return Poll::Pending,
+                },
+                Projected::Reset(_) | Projected::Held | Projected::Given => return Poll::Pending,
+            };
+            // The handler and all it held is dropped before its answer is sent: a request body among
+            // it decides whether the connection can be used again.
+            this.answer.set(Answer::Given);
+            exchange.begin_response();
+            let Some(leftover) = exchange.take_leftover() else {
+                return finish(this.exchange, this.open, response, this.asker);
+            };
+            match leftover.fits() {
+                None => *this.held = Some(Box::new((response, leftover))),
+                Some(fits) => {
+                    if fits {
+                        exchange.discard_later(leftover);
+                    } else {
+                        exchange.abandon_leftover(&leftover);
+                    }
+                    return finish(this.exchange, this.open, response, this.asker);
+                }
+            }
+        }
+        // A body of unknown length that nobody read: the answer must say whether the connection
+        // closes, so look at what is there of it. hyper hands it over a piece a poll.
+        let mut progressed = false;
+        if let Some(held) = this.held {
+            let (_, leftover) = &mut **held;
+            if exchange
+                .poll_discard(leftover, cx, &mut progressed)
+                .is_pending()
+            {
+                if progressed || exchange.first_look() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                exchange.abandon_leftover(leftover);
+            }
+        }
+        match this.held.take() {
+            Some(held) => {
+                let (response, _) = *held;
+                finish(this.exchange, this.open, response, this.asker)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Answers in the service's stead. What failed because the request's body did not come is told so.
+fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<ReplyBody<B>> {
+    let reason = if exchange.read_expired() {
+        Reason::BodyTooSlow
+    } else {
+        reason
+    };
+    exchange.emit(|request| Event::Refused { reason, request });
+    let asked = asker.asked.clone();
+    ReplyBody::refusal(Reply::new(reason).answer(asked, HeaderMap::new()))
+}
+
+/// Decides, with the answer in hand, what becomes of the connection after it.
+fn finish<B: Body<Data = Bytes>>(
+    exchange: &mut Option<Arc<Exchange>>,
+    open: &mut Option<Arc<OpenStream>>,
+    mut response: Response<ReplyBody<B>>,
+    asker: &Asker,
+) -> Poll<Result<Response<ResponseBody<B>>, h2::Error>> {
+    let Some(exchange) = exchange.take() else {
+        return Poll::Pending;
+    };
+    let open = open.take();
+    let upgrades = asker.upgrades(response.status());
+    let to_head = asker.is_head();
+    let framed = framing::correct(&mut response, Frame { to_head, upgrades });
+    if let Some(fault) = framed.fault {
+        exchange.tell_fault(fault);
+    }
+    if upgrades {
+        exchange.set_upgraded();
+        if let Some(open) = &open {
+            open.goes_on_as_a_tunnel();
+        }
+    } else if asker.version < Version::HTTP_2 {
+        *response.version_mut() = Version::HTTP_11;
+        if exchange.must_close() || asker.ends_with(&framed) || departs(&exchange) {
+            exchange.close_after_this();
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().append(CONNECTION, close);
+            if asker.version == Version::HTTP_10 {
+                // Else hyper adds the `keep-alive` that the client asked for.
+                *response.version_mut() = Version::HTTP_10;
+            }
+        }
+    }
+    if asker.version == Version::HTTP_11 && !framed.bodiless && framed.length.is_none() {
+        exchange.set_chunked();
+    }
+    let dress = |body| ResponseBody::new(body, framed, exchange, open);
+    Poll::Ready(Ok(response.map(dress)))
+}
+
+/// Whether this connection is asked to leave with this response.
+fn departs(exchange: &Exchange) -> bool {
+    let lifecycle = &exchange.server.lifecycle;
+    match lifecycle.phase() {
+        Phase::Starting | Phase::Ready => false,
+        Phase::LameDuck => exchange.conn.dice() < lifecycle.departure(),
+        Phase::Draining | Phase::Closed => true,
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether a request says one thing only: where its body ends, what it is for, and whose it is.
+//!
+//! Two servers on the way that read it differently are a way around the first one's rules. So what can be
+//! read in two ways is refused before the service sees it, on HTTP/1 and on HTTP/2.
+
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http_body::Body;
+use hyper::ext::Protocol;
+
+use super::host::HostPort;
+use crate::reply::Reason;
+
+/// The `Host` headers of a request.
+#[derive(Default)]
+pub(crate) struct Hosts<'a> {
+    count: usize,
+    last: Option<&'a HeaderValue>,
+}
+
+impl<'a> Hosts<'a> {
+    pub fn note(&mut self, value: &'a HeaderValue) {
+        self.count += 1;
+        self.last = Some(value);
+    }
+}
+
+/// Why the service must not see this request, if it must not.
+pub(crate) fn refusal<B: Body>(
+    request: &Request<B>,
+    hosts: &Hosts<'_>,
+    has_body: bool,
+) -> Option<Reason> {
+    let check = || {
+        if has_body && request.version() < Version::HTTP_2 {
+            check_framing(request)?;
+        }
+        let authority = check_target(request)?;
+        check_host(request, hosts, authority)
+    };
+    check().err()
+}
+
+/// hyper takes a body for chunked when the last of its transfer codings is `chunked`, and hands it on with
+/// the others undone.
+fn check_framing<B: Body>(request: &Request<B>) -> Result<(), Reason> {
+    if request.method() == Method::CONNECT {
+        // RFC 9110, 9.3.6: where would the tunnel begin?
+        return Err(Reason::BadFraming);
+    }
+    if request.body().size_hint().exact().is_some() {
+        return Ok(());
+    }
+    check_codings(request.headers())
+}
+
+/// Exactly one transfer coding is understood, `chunked`, in one line (RFC 9112, 6.1).
+fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let (first, second) = (lines.next(), lines.next());
+    if let (Some(only), None) = (first, second) {
+        if only.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Ok(());
+        }
+    }
+    let codings = headers.get_all(TRANSFER_ENCODING).into_iter();
+    let codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let (mut chunked, mut tokens) = (0, true);
+    for coding in codings.map(<[u8]>::trim_ascii) {
+        chunked += usize::from(coding.eq_ignore_ascii_case(b"chunked"));
+        tokens &= !coding.is_empty() && coding.iter().all(u8::is_ascii_graphic);
+        tokens &= !coding.contains(&b'"');
+    }
+    // Chunked twice, or a list that can be read in two ways, is malformed; the rest is only unknown.
+    if chunked == 1 && tokens && second.is_none() {
+        Err(Reason::UnknownTransferCoding)
+    } else {
+        Err(Reason::BadFraming)
+    }
+}
+
+/// The forms of a request target and the methods that they go with (RFC 9112, 3.2; RFC 9113, 8.3.1). Gives
+/// the authority that it names.
+///
+/// A fragment cannot be seen here: `http::Uri` drops it.
+fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason> {
+    let uri = request.uri();
+    let tunnel = request.method() == Method::CONNECT && !is_extended_connect(request);
+    let authority = match uri.authority() {
+        Some(authority) => {
+            let host = HostPort::parse(authority.as_str().as_bytes());
+            Some(
+                host.filter(|host| !host.is_empty())
+                    .ok_or(Reason::BadHost)?,
+            )
+        }
+        None => None,
+    };
+    if tunnel {
+        // RFC 9110, 9.3.6: there is no default port.
+        let to = authority.and_then(|to| to.port()).unwrap_or(0);
+        let only = uri.scheme().is_none() && uri.path().is_empty();
+        return if to > 0 && only {
+            Ok(authority)
+        } else {
+            Err(Reason::BadTarget)
+        };
+    }
+    let fits = has_http_scheme(uri, authority.is_some(), request.version())
+        && uri.path_and_query().is_some_and(|path| {
+            let path = path.as_str();
+            let whole_server = path == "*" && request.method() == Method::OPTIONS;
+            // `http://a?x` has an empty path.
+            let no_path = uri.authority().is_some()
+                && request.version() < Version::HTTP_2
+                && path.starts_with('?');
+            (path.starts_with('/') || whole_server || no_path) && path.is_ascii()
+        });
+    if fits {
+        Ok(authority)
+    } else {
+        Err(Reason::BadTarget)
+    }
+}
+
+/// RFC 8441, 4.
+fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Protocol>().is_some()
+}
+
+/// `a:443`, and `read`, are authorities without a scheme, which only a CONNECT may name.
+fn has_http_scheme(uri: &Uri, has_authority: bool, version: Version) -> bool {
+    match uri.scheme_str() {
+        Some(scheme) => scheme == "http" || scheme == "https",
+        None => !has_authority || version >= Version::HTTP_2,
+    }
+}
+
+/// One valid host, whichever way it is named (RFC 9112, 3.2; RFC 9113, 8.3.1): what the target says and what
+/// `Host` says must be the same. RFC 9112, 3.2.2 has a server ignore a `Host` beside an absolute target; but
+/// the service, or a proxy before this server, may have gone by it.
+fn check_host<B>(
+    request: &Request<B>,
+    hosts: &Hosts<'_>,
+    authority: Option<HostPort<'_>>,
+) -> Result<(), Reason> {
+    let needed = match request.version() {
+        Version::HTTP_09 | Version::HTTP_10 => 0,
+        Version::HTTP_11 => 1,
+        _ => usize::from(authority.is_none()),
+    };
+    if hosts.count > 1 || hosts.count < needed {
+        return Err(Reason::NoHost);
+    }
+    let Some(value) = hosts.last else {
+        return Ok(());
+    };
+    let host = HostPort::parse(value.as_bytes()).ok_or(Reason::BadHost)?;
+    let Some(authority) = authority else {
+        return Ok(());
+    };
+    let default_port = match request.uri().scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    };
+    if authority.same_as(&host, default_port) {
+        Ok(())
+    } else {
+        Err(Reason::BadHost)
+    }
+}

@@ -1,0 +1,216 @@
+//! What the server knows of each of its connections.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
+
+use super::known::Known;
+use crate::conn_info::ConnInfo;
+use crate::events::Closed;
+use crate::serve::config::Timeouts;
+use crate::serve::time::{Clock, Tick};
+use crate::shutdown::{ConnectionState, CutRequest};
+use crate::sync::{Lock, set_waker};
+
+/// One connection, as the registry knows it.
+pub(crate) struct Conn {
+    pub info: ConnInfo,
+    pub accepted: Tick,
+    requests: AtomicU32,
+    /// The last answer ended in the lame duck or later, and did not ask the connection to leave.
+    uninformed: AtomicBool,
+    /// Where this connection's dice begin.
+    seed: u64,
+    /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
+    write_blocked: AtomicU64,
+    /// When the peer last began to take something again.
+    write_resumed: AtomicU64,
+    inner: Lock<Inner>,
+}
+
+struct Inner {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// `None`: it is parked.
+    activity: Option<Arc<dyn Activity>>,
+    why: Closed,
+}
+
+impl Conn {
+    pub fn new(info: ConnInfo, accepted: Tick, seed: u64) -> Self {
+        Conn {
+            info,
+            accepted,
+            seed,
+            requests: AtomicU32::new(0),
+            uninformed: AtomicBool::new(false),
+            write_blocked: AtomicU64::new(Tick::NEVER.0),
+            write_resumed: AtomicU64::new(0),
+            inner: Lock::new(Inner {
+                reader: None,
+                writer: None,
+                activity: None,
+                why: Closed::Ended,
+            }),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    pub fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Whether the client has not been asked to leave, while the drain goes on: the next answer will do so.
+    pub fn is_uninformed(&self) -> bool {
+        self.requests() == 0 || self.uninformed.load(Relaxed)
+    }
+
+    pub fn set_uninformed(&self) {
+        self.uninformed.store(true, Relaxed);
+    }
+
+    /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards
+    /// nothing.
+    pub fn dice(&self) -> f64 {
+        let step = u64::from(self.requests()).wrapping_add(1);
+        let mut z = self
+            .seed
+            .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    // === the peer takes nothing ===
+
+    /// Called only for a write that would not go through. Returns since when that is so.
+    pub fn write_blocks(&self, clock: &Clock) -> Tick {
+        if !self.write_is_blocked() {
+            self.write_blocked.store(clock.now().0, Relaxed);
+        }
+        Tick(self.write_blocked.load(Relaxed))
+    }
+
+    /// A write went through. Returns the time if one before it had not.
+    pub fn write_progressed(&self, clock: &Clock) -> Option<Tick> {
+        if !self.write_is_blocked() {
+            return None;
+        }
+        let now = clock.now();
+        self.write_blocked.store(Tick::NEVER.0, Relaxed);
+        self.write_resumed.store(now.0, Relaxed);
+        Some(now)
+    }
+
+    /// A write does not go through yet, but the peer takes what came before it.
+    pub fn write_trickles(&self, now: Tick) {
+        self.write_blocked.store(now.0, Relaxed);
+    }
+
+    pub fn write_is_blocked(&self) -> bool {
+        self.write_blocked.load(Relaxed) != Tick::NEVER.0
+    }
+
+    /// Since when the connection has been quiet, if nothing has been open since `idle_since`: not while
+    /// there is something that the peer does not take.
+    pub fn quiet_since(&self, idle_since: Tick) -> Tick {
+        if self.write_is_blocked() {
+            return Tick::NEVER;
+        }
+        idle_since.max(Tick(self.write_resumed.load(Relaxed)))
+    }
+
+    pub fn write_stall_deadline(&self, timeouts: &Timeouts) -> Tick {
+        match Tick(self.write_blocked.load(Relaxed)) {
+            Tick::NEVER => Tick::NEVER,
+            since => since.after(timeouts.effective_write_stall()),
+        }
+    }
+
+    // === seen from outside ===
+
+    pub fn set_activity(&self, activity: Option<Arc<dyn Activity>>) {
+        let before = std::mem::replace(&mut self.inner().activity, activity);
+        drop(before);
+    }
+
+    fn activity(&self) -> Option<Arc<dyn Activity>> {
+        self.inner().activity.clone()
+    }
+
+    /// Why it will have ended, if it ends now.
+    pub fn will_end(&self, why: Closed) {
+        self.inner().why = why;
+    }
+
+    pub fn why(&self) -> Closed {
+        self.inner().why
+    }
+
+    /// Who is to be woken when the server has something to say. An upgraded connection may be read
+    /// and written by two tasks.
+    pub fn set_reader(&self, waker: &Waker) {
+        set_waker(&mut self.inner().reader, waker);
+    }
+
+    pub fn set_writer(&self, waker: &Waker) {
+        set_waker(&mut self.inner().writer, waker);
+    }
+
+    pub fn wake(&self) {
+        let mut inner = self.inner();
+        let (reader, writer) = (inner.reader.clone(), inner.writer.take());
+        drop(inner);
+        [reader, writer].into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// What would be cut if it were cut now: nothing for an idle connection.
+    pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
+        let now = clock.now();
+        self.each_in_flight(|one| into.push(one.named(now)));
+    }
+
+    /// Visits what is in flight.
+    pub fn each_in_flight(&self, mut visit: impl FnMut(InFlight<'_>)) {
+        if let Some(activity) = self.activity() {
+            activity.each_in_flight(self, &mut visit);
+        }
+    }
+
+    /// What it is counted as; an HTTP/2 connection as its stream that is furthest from its end.
+    pub fn counts_as(&self) -> ConnectionState {
+        match self.activity() {
+            Some(activity) => activity.counts_as(),
+            None => ConnectionState::Idle,
+        }
+    }
+}
+
+/// What a connection does, for those who look at it from outside of its task.
+pub(crate) trait Activity: Send + Sync {
+    /// Visits what is in flight on `conn`.
+    fn each_in_flight(&self, conn: &Conn, visit: &mut dyn FnMut(InFlight<'_>));
+    fn counts_as(&self) -> ConnectionState;
+}
+
+/// A request in flight, or an upgraded connection.
+pub(crate) struct InFlight<'a> {
+    pub began: Tick,
+    /// Costs allocations to those who ask.
+    pub known: &'a dyn Fn() -> Known,
+    pub state: &'static str,
+}
+
+impl InFlight<'_> {
+    /// What is reported of it if it is cut at `now`.
+    pub fn named(&self, now: Tick) -> CutRequest {
+        CutRequest::new((self.known)().info(), now.since(self.began), self.state)
+    }
+}

@@ -1,0 +1,51 @@
+//! What is known of a request beyond its head, for those who name it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::events::RequestInfo;
+use crate::id::RequestId;
+use crate::route::{self, Route};
+
+/// What the layers have learnt.
+#[derive(Clone, Default)]
+pub(crate) struct Facts {
+    pub client: Option<IpAddr>,
+    pub route: Option<Route>,
+    pub id: Option<RequestId>,
+}
+
+/// A request's name and facts at one moment, taken out of the lock: a listener may ask for them again.
+#[derive(Clone)]
+pub(crate) struct Known {
+    peer: Option<SocketAddr>,
+    /// `GET /path`; empty if there is no request.
+    name: String,
+    facts: Facts,
+}
+
+impl Known {
+    pub fn new(peer: Option<SocketAddr>, name: String, facts: Facts) -> Self {
+        Known { peer, name, facts }
+    }
+
+    /// There is no request.
+    pub fn of_peer(peer: Option<SocketAddr>) -> Self {
+        Known {
+            peer,
+            name: String::new(),
+            facts: Facts::default(),
+        }
+    }
+
+    pub fn info(&self) -> RequestInfo<'_> {
+        let mut info = RequestInfo::from_peer(self.peer);
+        if let Some((method, path)) = self.name.split_once(' ') {
+            info.method = Some(method);
+            info.path = Some(path);
+        }
+        info.client = self.facts.client;
+        info.route = self.facts.route.as_ref().map(route::name);
+        info.request_id = self.facts.id.as_ref().map(RequestId::as_str);
+        info
+    }
+}

@@ -1,0 +1,84 @@
+//! What all connections of one listener share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Extensions;
+use hyper::server::conn::http1;
+
+use crate::conn_info::ConnInfo;
+use crate::events::Events;
+use crate::phase::Lifecycle;
+use crate::serve::config::{Limits, Protocols, Timeouts};
+use crate::serve::time::Clock;
+
+/// hyper reads a head of this size at most, unless it is told otherwise.
+const HYPERS_BUFFER: usize = 408 * 1024;
+
+pub(crate) type OnConnection = Arc<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
+
+/// How the connections of one listener are served, and what the drain wants of them. It knows no connection.
+pub(crate) struct Shared {
+    pub clock: Clock,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    pub lifecycle: Lifecycle,
+    pub events: Events,
+    /// What the owner of the server puts into every request of a connection.
+    pub on_connection: Option<OnConnection>,
+    pub extensions: bool,
+    pub protocols: Protocols,
+    pub http1: http1::Builder,
+    close_idle: AtomicBool,
+    cut: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, events: Events) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            // Ours tells idle from header time, and answers.
+            .header_read_timeout(None)
+            // A client that has said all it wants to say may still be listening.
+            .half_close(true)
+            .max_header_size(limits.max_header_bytes);
+        if limits.max_header_bytes > HYPERS_BUFFER {
+            http1.max_buf_size(limits.max_header_bytes);
+        }
+        if let Some(most) = limits.max_headers {
+            http1.max_headers(most);
+        }
+        Shared {
+            http1,
+            clock: Clock::new(),
+            timeouts,
+            limits,
+            lifecycle,
+            events,
+            on_connection: None,
+            extensions: true,
+            protocols: Protocols::default(),
+            close_idle: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// Idle connections are to close now: nothing is in flight any more.
+    pub fn closing_idle(&self) -> bool {
+        // Acquire, with the Release below: who is woken for it sees it, without leaning on the waker.
+        self.close_idle.load(Ordering::Acquire)
+    }
+
+    /// Everything is to end now.
+    pub fn cutting(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    pub fn set_close_idle(&self) {
+        self.close_idle.store(true, Ordering::Release);
+    }
+
+    pub fn set_cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+}

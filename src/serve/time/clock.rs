@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Moments as one word: nanoseconds since the server began, so that they fit an atomic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    began: Instant,
+}
+
+/// A moment of a [`Clock`]; [`Tick::NEVER`] is later than every other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub u64);
+
+impl Clock {
+    pub fn new() -> Self {
+        Clock {
+            began: Instant::now(),
+        }
+    }
+
+    pub fn now(&self) -> Tick {
+        Tick::from_nanos(self.began.elapsed())
+    }
+
+    pub fn instant(&self, tick: Tick) -> Instant {
+        self.began + Duration::from_nanos(tick.0)
+    }
+}
+
+impl Tick {
+    pub const NEVER: Tick = Tick(u64::MAX);
+
+    fn from_nanos(since: Duration) -> Self {
+        Tick(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// This long after; `None` is never.
+    pub fn after(self, wait: Option<Duration>) -> Self {
+        match wait {
+            Some(wait) => Tick(self.0.saturating_add(Tick::from_nanos(wait).0)),
+            None => Tick::NEVER,
+        }
+    }
+
+    pub fn since(self, earlier: Tick) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

@@ -1,0 +1,7 @@
+//! The clock of a server, and the one timer of a connection or a stream.
+
+mod clock;
+mod timer;
+
+pub(crate) use clock::{Clock, Tick};
+pub(crate) use timer::Timer;

@@ -1,0 +1,200 @@
+//! A first GOAWAY, ahead of hyper's.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use crate::serve::exchange::Leaving;
+
+/// GOAWAY with the highest stream there can be, and no error.
+const NOTICE: [u8; 17] = [
+    0, 0, 8, 7, 0, 0, 0, 0, 0, // length 8, type GOAWAY, no flags, stream 0
+    0x7f, 0xff, 0xff, 0xff, // last stream
+    0, 0, 0, 0, // NO_ERROR
+];
+
+/// Writes the notice between two frames: h2 flushes the transport when it has handed over all it had,
+/// so after a flush and before the next write nothing is half written.
+#[derive(Default)]
+pub(crate) struct Notice {
+    /// h2 has written something, and so its SETTINGS first.
+    begun: bool,
+    /// h2 has written since it last flushed: this may be the middle of a frame.
+    dirty: bool,
+    /// How much of the notice has been written.
+    written: u8,
+    /// It is written, and a transport that buffers may still hold it.
+    unflushed: bool,
+}
+
+impl Notice {
+    /// Writes it, if it is wanted and this is the place.
+    pub fn poll<T: AsyncWrite + Unpin>(
+        &mut self,
+        leaving: &Leaving,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wanted = leaving.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
+        if wanted || self.under_way() {
+            ready!(self.write(io, cx))?;
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// h2 is done: a notice that is half written is written to its end.
+    pub fn poll_whole<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.under_way() {
+            true => self.write(io, cx),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// h2 has handed over all it had.
+    pub fn poll_flushed<T: AsyncWrite + Unpin>(
+        &mut self,
+        leaving: &Leaving,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.dirty = false;
+        self.poll(leaving, io, cx)
+    }
+
+    /// h2 is about to write: not before a notice that is half written.
+    pub fn poll_turn<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_whole(io, cx))?;
+        self.begun = true;
+        self.dirty = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// h2 stands between two frames, behind its SETTINGS.
+    pub fn is_between_frames(&self) -> bool {
+        self.begun && !self.dirty && !self.under_way()
+    }
+
+    fn under_way(&self) -> bool {
+        (1..NOTICE.len()).contains(&usize::from(self.written))
+    }
+
+    fn write<T: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut T,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest @ [_, ..]) = NOTICE.get(usize::from(self.written)..) {
+            match ready!(Pin::new(&mut *io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                length => self.written += u8::try_from(length).unwrap_or(u8::MAX),
+            }
+            self.unflushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    /// Takes so many bytes, then none.
+    #[derive(Default)]
+    struct Transport {
+        room: usize,
+        written: Vec<u8>,
+        flushed: usize,
+    }
+
+    impl AsyncWrite for Transport {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let length = buf.len().min(self.room);
+            if length == 0 {
+                return Poll::Pending;
+            }
+            self.room -= length;
+            self.written.extend_from_slice(&buf[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed = self.written.len();
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn wanted() -> (Notice, Leaving, Transport, Context<'static>) {
+        let leaving = Leaving::default();
+        leaving.notice.store(true, Ordering::Relaxed);
+        let transport = Transport {
+            room: 1_000,
+            ..Transport::default()
+        };
+        let cx = Context::from_waker(Waker::noop());
+        (Notice::default(), leaving, transport, cx)
+    }
+
+    #[test]
+    fn written_behind_the_settings_and_between_frames_only() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        assert!(io.written.is_empty(), "h2 has said nothing yet");
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        assert!(io.written.is_empty(), "h2 may be in the middle of a frame");
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_ready());
+        assert_eq!(io.written, NOTICE);
+    }
+
+    #[test]
+    fn written_once_and_flushed_to_the_wire() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        leaving.notice.store(false, Ordering::Relaxed);
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_ready());
+        leaving.notice.store(true, Ordering::Relaxed);
+        // h2 has nothing to say: nobody else would flush.
+        for _ in 0..3 {
+            assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
+        }
+        assert_eq!((io.written.len(), io.flushed), (NOTICE.len(), NOTICE.len()));
+    }
+
+    #[test]
+    fn half_a_notice_is_ended_before_h2_goes_on() {
+        let (mut notice, leaving, mut io, mut cx) = wanted();
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        io.room = 5;
+        assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_pending());
+        assert!(notice.poll_turn(&mut io, &mut cx).is_pending());
+        io.room = 7;
+        assert!(notice.poll_turn(&mut io, &mut cx).is_pending());
+        io.room = 100;
+        assert!(notice.poll_turn(&mut io, &mut cx).is_ready());
+        assert_eq!(io.written, NOTICE);
+    }
+}
