@@ -1,4 +1,4 @@
-//! `Accept`, as RFC 9110 has it (12.4.2 and 12.5.1): media ranges with weights, of which the most specific counts.
+//! The `Accept` header (RFC 9110, 12.4.2 and 12.5.1): weighted media ranges, of which the most specific match applies.
 
 use http::header::{ACCEPT, HeaderMap};
 
@@ -6,7 +6,7 @@ use http::header::{ACCEPT, HeaderMap};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accept<'a>(&'a HeaderMap);
 
-/// How exactly a range names a type: `*/*`, `text/*`, `text/plain`.
+/// The specificity of a media range: `*/*`, `text/*`, `text/plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Specific {
     Any,
@@ -19,8 +19,8 @@ impl<'a> Accept<'a> {
         Accept(headers)
     }
 
-    /// The weight of a media type, by the most specific range that matches, and how specific that is; `None` if
-    /// none does. A request without `Accept` takes everything, and asks for nothing.
+    /// Returns the weight of a media type by its most specific matching range, with that range's specificity; `None` if
+    /// no range matches. A request without `Accept` accepts everything but expresses no preference.
     pub fn weight(self, kind: &str, subtype: &str) -> Option<(Specific, u16)> {
         let lines = self.0.get_all(ACCEPT).iter();
         let ranges = lines.flat_map(|line| split(line.as_bytes(), b','));
@@ -40,7 +40,7 @@ impl<'a> Accept<'a> {
                 }
                 _ => return None,
             };
-            // Of two as specific ones, the heavier: parameters other than the weight are not told apart.
+            // Of two equally specific ranges the heavier wins: parameters other than the weight are not compared.
             parts
                 .find_map(quality)
                 .unwrap_or(Some(1000))
@@ -50,7 +50,7 @@ impl<'a> Accept<'a> {
     }
 }
 
-/// The parts between separators that do not stand in a quoted string, without the white space around them.
+/// Splits at separators outside of quoted strings, and trims the white space around each part.
 fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |&byte| {
@@ -66,7 +66,7 @@ fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     .map(<[u8]>::trim_ascii)
 }
 
-/// `q=0.8`: its weight in thousandths, or `Some(None)` if it is malformed, which makes the range count for nothing.
+/// Parses `q=0.8` into thousandths. `Some(None)` is a malformed weight, which makes the range match nothing.
 fn quality(parameter: &[u8]) -> Option<Option<u16>> {
     let value = match parameter {
         [b'q' | b'Q', b'=', value @ ..] => value,
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_range_counts_wherever_it_stands() {
+    fn the_most_specific_range_counts_at_any_position() {
         use Specific::{Any, Exact, Type};
         for (lines, expected) in [
             (&[][..], None),

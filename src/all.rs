@@ -1,14 +1,14 @@
-/// `ALL` of an enum without fields: each value once, at the place that is its discriminant. It does not compile
-/// as long as a variant is missing, or stands elsewhere.
+/// Defines `ALL` of an enum without fields: each value once, at the index of its discriminant. The expansion does not
+/// compile if a variant is missing or out of place.
 macro_rules! all {
     ($type:ident: [$($variant:ident),+ $(,)?]) => {
         impl $type {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [$type] = &[$($type::$variant),+];
         }
 
         const _: () = {
-            // It has no other arm.
+            // An exhaustive match: a missing variant is a compile error.
             const fn place(value: $type) -> usize {
                 match value {
                     $($type::$variant => $type::$variant as usize),+

@@ -1,4 +1,4 @@
-//! Who may ask a page that is meant for operators: the part of it that a browser can be tricked into.
+//! Protection of operator pages against requests that a browser is tricked into sending.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,23 +8,23 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::{HeaderMap, Method, Request, header};
 
-/// The host names for which the pages for operators answer: the [status page](crate::StatusPage),
+/// The host names under which operator pages respond: the [status page](crate::StatusPage),
 /// [metrics](crate::metrics::MetricsService), and the details of [health](crate::health::Details).
 ///
-/// A web page can have its own name resolved to an address of the network that its visitor is in (DNS
-/// rebinding), 127.0.0.1 among them, and then read what is served there: it is of the same origin. The
-/// request says in `Host` which name was meant. So these pages answer, with the default, for
+/// A web page can make its own name resolve to an address in its visitor's network (DNS rebinding), 127.0.0.1 included,
+/// and then read what is served there: the browser takes it for the same origin. The `Host` header carries the name
+/// that was meant. By default these pages therefore respond only to
 ///
-/// * addresses: `10.0.3.17:8081`, `[::1]:8081`, whatever the server is bound to;
-/// * names without a dot, which no web page can have: `localhost`, a service's name in Compose or Kubernetes;
-/// * names under `.localhost`, `.internal`, `.svc` and `.cluster.local`, which are not given out;
+/// * addresses: `10.0.3.17:8081`, `[::1]:8081`, whatever address the server is bound to;
+/// * names without a dot, which no web page can have: `localhost`, a service name in Compose or Kubernetes;
+/// * names under `.localhost`, `.internal`, `.svc` and `.cluster.local`, which are not publicly registrable;
 /// * requests without a host, which no browser sends.
 ///
-/// Others get a 421 (Misdirected Request): name them, as for a public name behind which metrics are scraped,
-/// or for `service.namespace` in Kubernetes.
+/// Other hosts get 421 (Misdirected Request). Allow them by name: a public name behind which metrics are scraped, or
+/// `service.namespace` in Kubernetes.
 ///
-/// Whatever the host, a request that another site has made a browser send (`Sec-Fetch-Site: cross-site`, or an
-/// `Origin` that is not the page's own) gets a 403, unless it opens the page itself: a link may lead to it.
+/// For any host, a request that another site made a browser send (`Sec-Fetch-Site: cross-site`, or an `Origin` other
+/// than the page's own) gets 403, unless it opens the page itself: links to the page work.
 ///
 /// ```
 /// use lameduck::{AllowedHosts, health::Details};
@@ -35,21 +35,21 @@ use http::{HeaderMap, Method, Request, header};
 #[derive(Clone)]
 pub struct AllowedHosts {
     any: bool,
-    /// `None`: no name. In lower case.
+    /// The allowed names, in lower case; `None` if there are none.
     named: Option<Arc<[Box<str>]>>,
 }
 
-/// Why a request is not answered.
+/// The reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Foreign {
-    /// It is for a host that is not allowed.
+    /// The request is for a host that is not allowed.
     Host,
-    /// Another site has made a browser send it.
+    /// Another site made a browser send the request.
     Site,
 }
 
 impl AllowedHosts {
-    /// Allows addresses and names that are not given out on the internet: the default.
+    /// Allows addresses and names that are not publicly registrable. This is the default.
     pub fn private() -> Self {
         AllowedHosts {
             any: false,
@@ -57,7 +57,7 @@ impl AllowedHosts {
         }
     }
 
-    /// Allows every host: where something in front has looked at it.
+    /// Allows every host, for use behind a proxy that checks the host.
     pub fn any() -> Self {
         AllowedHosts {
             any: true,
@@ -65,8 +65,8 @@ impl AllowedHosts {
         }
     }
 
-    /// Allows `host` too, in any case and with any port; `*.example.com` stands for all names under
-    /// `example.com`, but not for that name itself.
+    /// Allows `host` too, in any case and with any port. `*.example.com` matches all names under `example.com`, but not
+    /// that name itself.
     #[must_use]
     pub fn and(self, host: &str) -> Self {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -81,7 +81,7 @@ impl AllowedHosts {
         self.named.as_deref().unwrap_or_default()
     }
 
-    /// Looks at everything that a request says about its host and about who sends it.
+    /// Checks the request's host and its origin.
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Foreign> {
         if !self.any {
             let authority = request.uri().authority();
@@ -107,7 +107,7 @@ impl AllowedHosts {
         if let Some(address) = authority.strip_prefix('[') {
             let address = address.split_once(']');
             return address.is_some_and(|(address, port)| {
-                // A zone is the client's own business.
+                // A zone is meaningful only to the client itself.
                 let (address, _) = address.split_once('%').unwrap_or((address, ""));
                 let nothing_more = port.is_empty() || port.starts_with(':');
                 nothing_more && address.parse::<Ipv6Addr>().is_ok()
@@ -135,14 +135,14 @@ impl AllowedHosts {
     }
 }
 
-/// In any case.
+/// Compares the suffix case-insensitively.
 fn ends_with(host: &str, suffix: &str) -> bool {
     let start = host.len().checked_sub(suffix.len());
     let end = start.and_then(|start| host.get(start..));
     end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
-/// [`AllowedHosts::private`].
+/// Returns [`AllowedHosts::private`].
 impl Default for AllowedHosts {
     fn default() -> Self {
         AllowedHosts::private()
@@ -169,14 +169,14 @@ impl Foreign {
 
     pub(crate) const fn text(self) -> &'static str {
         match self {
-            Foreign::Host => "not served for this host: ask by address, or allow it\n",
+            Foreign::Host => "not served for this host: use an address, or allow the host\n",
             Foreign::Site => "not served for another site\n",
         }
     }
 }
 
-/// Whether a browser was made to send it by another site (Fetch Metadata, and `Origin` for browsers or
-/// addresses without it).
+/// Returns `true` if another site made a browser send the request, by Fetch Metadata, or by `Origin` for browsers or
+/// addresses without it.
 fn of_another_site<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     let is = |name: &str, value: &str| {
@@ -184,7 +184,7 @@ fn of_another_site<B>(request: &Request<B>) -> bool {
         values.any(|sent| sent.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
     };
     if is("sec-fetch-site", "cross-site") {
-        // A person has followed a link, and sees the page in a tab of its own.
+        // A person has followed a link and sees the page in its own tab.
         let opened = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if !(opened && reads) {
@@ -197,7 +197,7 @@ fn of_another_site<B>(request: &Request<B>) -> bool {
         let origin = origin.to_str().ok().and_then(|text| text.split_once("://"));
         match (origin, own) {
             (Some((_, origin)), Some(own)) => !origin.as_bytes().eq_ignore_ascii_case(own),
-            // `null`: a page in a sandbox, or a file.
+            // `null` is the origin of a sandboxed page or of a file.
             _ => true,
         }
     })
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn each_place_that_names_a_host_counts() {
+    fn every_source_of_the_host_counts() {
         let hosts = AllowedHosts::private();
         let evil = Err(Foreign::Host);
         assert_eq!(check(&hosts, "http://evil.example/", &[]), evil);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn more_can_be_allowed() {
+    fn further_hosts_can_be_allowed() {
         let hosts = AllowedHosts::private()
             .and("Metrics.Example.com.")
             .and("*.prod");
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn another_site_may_lead_here_and_not_more() {
+    fn another_site_may_link_here_but_not_read() {
         let hosts = AllowedHosts::any();
         let with = |more: &[(&str, &str)]| {
             let headers = [&[("host", "10.0.0.1:8081")], more].concat();

@@ -1,4 +1,4 @@
-//! What may be asked of the server about a request, without knowing the server.
+//! The interface through which layers and handlers control a request, without a dependency on the server.
 
 use std::net::IpAddr;
 #[cfg(feature = "serve")]
@@ -13,27 +13,27 @@ use crate::route::Route;
 #[cfg(feature = "serve")]
 use crate::track::End;
 
-/// A request, as the server that serves it keeps it. `epoch` is its number on its connection: what belongs to
-/// another request than the one of now is ignored.
+/// A request as kept by the server that serves it. `epoch` is its number on its connection: calls about a request other
+/// than the current one are ignored.
 #[cfg(feature = "serve")]
 pub(crate) trait RequestControl: Send + Sync {
     fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>);
     fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>);
     fn change_deadline(&self, epoch: u64, change: Change);
-    /// Shows it to `with`, if it is still the request of now.
+    /// Passes the request's info to `with` if the request is still the current one.
     fn describe(&self, epoch: u64, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool;
-    /// Whether it is to be served although the server drains.
+    /// Returns `true` if the request must be served although the server drains.
     fn is_admitted(&self, epoch: u64) -> bool;
-    /// A layer has learnt this of it.
+    /// Records a fact that a layer has learnt.
     fn learn(&self, epoch: u64, fact: Fact<'_>);
-    /// Ends for this reason, unless there has been another before.
+    /// Records this end, unless another was recorded before.
     fn ends_by(&self, epoch: u64, end: End);
-    /// Why it has been given up; `None` if the server has not done so.
+    /// Returns the end that the server decided; `None` if it has not ended the request.
     #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     fn ended_by(&self, epoch: u64) -> Option<End>;
 }
 
-/// What a layer learns of a request.
+/// A fact that a layer learns about a request.
 #[cfg_attr(not(feature = "serve"), allow(dead_code))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fact<'a> {
@@ -42,7 +42,7 @@ pub(crate) enum Fact<'a> {
     Id(&'a RequestId),
 }
 
-/// A deadline that a handler has changed, beside the two totals.
+/// A deadline changed by a handler, other than the two totals.
 #[cfg(feature = "serve")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change {

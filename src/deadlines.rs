@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::control::{Change, RequestControl};
 use crate::min_rate::MinRate;
 
-/// The request extension by which a handler moves its own deadlines, as Go's
-/// `http.ResponseController` does: for long uploads, server-sent events, long polls.
+/// A request extension through which a handler moves its own deadlines, like Go's `http.ResponseController`: for long
+/// uploads, server-sent events, long polls.
 ///
-/// What is set counts for this request only, and replaces what [`Timeouts`](crate::Timeouts) says. A
-/// handle that outlives its request does nothing.
+/// The settings apply to this request only and override [`Timeouts`](crate::Timeouts). A handle that outlives its
+/// request does nothing.
 ///
-/// | what | needs |
+/// | use case | setting |
 /// |---|---|
 /// | a long poll | `set_response_head(None)`, or a time |
 /// | an event stream, a long download or upload | nothing, unless `read` or `write` is set |
@@ -46,48 +46,48 @@ impl Deadlines {
         Deadlines { request, epoch }
     }
 
-    /// The request as the server knows it, and its number there.
+    /// Returns the request as the server knows it, and its number there.
     pub(crate) fn served(&self) -> (&Arc<dyn RequestControl>, u64) {
         (&self.request, self.epoch)
     }
 
-    /// Moves `read`: the request body is to be read by this long from now. `None`: off.
+    /// Moves `read`: the request body must be read within this time from now. `None` turns it off.
     pub fn set_read(&self, wait: impl Into<Option<Duration>>) {
         self.request.set_read_deadline(self.epoch, wait.into());
     }
 
-    /// Moves `response_head`: the response is to begin by this long from now, or from the next part of the
-    /// body that the handler gets. `None`: off.
+    /// Moves `response_head`: the response must begin within this time from now, or from the next part of the body that
+    /// the handler receives. `None` turns it off.
     pub fn set_response_head(&self, wait: impl Into<Option<Duration>>) {
         let change = Change::ResponseHead(wait.into());
         self.request.change_deadline(self.epoch, change);
     }
 
-    /// Sets `read_stall`: how long the client may pause while the body is waited for. `None`: off.
+    /// Sets `read_stall`, the longest pause of the client while the body is awaited. `None` turns it off.
     pub fn set_read_stall(&self, wait: impl Into<Option<Duration>>) {
         let change = Change::ReadStall(wait.into());
         self.request.change_deadline(self.epoch, change);
     }
 
-    /// Sets `write_stall`: how long the client may take nothing of the response. `None`: off.
+    /// Sets `write_stall`, the longest time in which the client takes nothing of the response. `None` turns it off.
     pub fn set_write_stall(&self, wait: impl Into<Option<Duration>>) {
         let change = Change::WriteStall(wait.into());
         self.request.change_deadline(self.epoch, change);
     }
 
-    /// Sets `min_read_rate`, the slowest pace of the request body, and begins its grace anew. `None`: off.
+    /// Sets `min_read_rate`, the minimum rate of the request body, and restarts its grace period. `None` turns it off.
     pub fn set_min_read_rate(&self, rate: impl Into<Option<MinRate>>) {
         let change = Change::MinReadRate(rate.into());
         self.request.change_deadline(self.epoch, change);
     }
 
-    /// Sets `min_write_rate`, the slowest pace of the response, and begins its grace anew. `None`: off.
+    /// Sets `min_write_rate`, the minimum rate of the response, and restarts its grace period. `None` turns it off.
     pub fn set_min_write_rate(&self, rate: impl Into<Option<MinRate>>) {
         let change = Change::MinWriteRate(rate.into());
         self.request.change_deadline(self.epoch, change);
     }
 
-    /// Moves `write`: the response is to be written by this long from now. `None`: off.
+    /// Moves `write`: the response must be written within this time from now. `None` turns it off.
     pub fn set_write(&self, wait: impl Into<Option<Duration>>) {
         self.request.set_write_deadline(self.epoch, wait.into());
     }

@@ -1,2 +1,2 @@
-/// An error of a service or of a body.
+/// The error of a service or of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,35 +5,34 @@ use std::hash::{BuildHasher, RandomState};
 use bytes::Bytes;
 use http::{Extensions, HeaderValue};
 
-/// The longest id that is kept, in bytes.
+/// The maximum length of an incoming id, in bytes.
 const LONGEST: usize = 128;
 
 /// The id of a request: 1 to 128 letters, digits and `- . _ ~ + / = :`. Clones share it.
 ///
-/// With feature `axum` it is an extractor; everywhere else [`RequestId::of`] reads it from the request's
-/// extensions.
+/// With feature `axum` it is an extractor. Elsewhere [`RequestId::of`] reads it from the request's extensions.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId {
     value: HeaderValue,
 }
 
 impl RequestId {
-    /// A new one: 128 random bits in 32 hexadecimal digits; see the [module](crate::request_id).
+    /// Creates a random id: 128 bits in 32 hexadecimal digits; see the [module](crate::request_id).
     pub fn random() -> Self {
         let digits = Bytes::from_owner(hex(random_bits()));
         RequestId {
             value: HeaderValue::from_maybe_shared(digits)
-                .unwrap_or_else(|_| HeaderValue::from_static("0")), // digits are a header's value
+                .unwrap_or_else(|_| HeaderValue::from_static("0")), // infallible: digits are a valid header value
         }
     }
 
-    /// What [`RequestIdLayer`](crate::RequestIdLayer) gave to the request with these extensions; `None` if
-    /// the request did not come through one.
+    /// Returns the id that [`RequestIdLayer`](crate::RequestIdLayer) stored in these extensions; `None` if the request
+    /// did not pass through that layer.
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The id in this header, if it is one that is kept.
+    /// Parses the id in this header; `None` if it is not acceptable.
     pub(crate) fn kept(value: &HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let fits =
@@ -43,13 +42,13 @@ impl RequestId {
         })
     }
 
-    /// The id.
+    /// Returns the id.
     pub fn as_str(&self) -> &str {
-        // Its alphabet is ASCII.
+        // The alphabet of ids is ASCII.
         self.value.to_str().unwrap_or_default()
     }
 
-    /// The id as the value of a header, for the requests that are made on behalf of this one.
+    /// Returns the id as a header value, for requests made on behalf of this one.
     pub fn header_value(&self) -> HeaderValue {
         self.value.clone()
     }
@@ -60,8 +59,8 @@ const fn is_allowed(byte: u8) -> bool {
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=' | b':')
 }
 
-/// SipHash under two keys of this thread's own. The standard library asks the operating system for the keys of
-/// a thread, so threads (and processes) do not repeat each other, and need not share a counter.
+/// Returns SipHash values under two keys of this thread. The standard library asks the operating system for a thread's
+/// keys, so threads (and processes) do not repeat each other and need not share a counter.
 fn random_bits() -> u128 {
     thread_local! {
         static KEYS: [RandomState; 2] = [RandomState::new(), RandomState::new()];

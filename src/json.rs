@@ -1,24 +1,24 @@
-//! JSON by hand: a JSON library would be every user's to build.
+//! A hand-written JSON writer: every user would have to build a JSON library.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-/// A document in the making. Commas come by themselves: a value is followed by one, an opening bracket
-/// or a colon is not, and no string ends in either.
+/// A document under construction. Commas are inserted automatically: a value is followed by one, an opening bracket or
+/// a colon is not, and no string ends in either.
 #[derive(Default)]
 pub(crate) struct Json {
     out: String,
 }
 
 impl Json {
-    /// Begins with room for so many bytes.
+    /// Creates a document with this capacity in bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Json {
             out: String::with_capacity(bytes),
         }
     }
 
-    /// Continues `before`, which is no JSON yet.
+    /// Appends the document to `before`, which is not JSON.
     #[cfg(feature = "status")]
     pub(crate) fn after(before: &str, bytes: usize) -> Self {
         let mut json = Json::with_capacity(before.len() + bytes);
@@ -31,7 +31,7 @@ impl Json {
     }
 
     fn separate(&mut self) {
-        // A space: the end of what stands before the document.
+        // The space ends the text that precedes the document.
         if !matches!(
             self.out.as_bytes().last(),
             None | Some(b'{' | b'[' | b':' | b' ')
@@ -54,7 +54,7 @@ impl Json {
         self.out.push(']');
     }
 
-    /// The name of the value that is written next.
+    /// Writes the name of the next value.
     pub(crate) fn key(&mut self, name: &str) -> &mut Self {
         self.text(name);
         self.out.push(':');
@@ -64,7 +64,7 @@ impl Json {
     pub(crate) fn text(&mut self, text: impl Display) {
         self.separate();
         self.out.push('"');
-        // Writing to a string does not fail; a `Display` that does is cut short.
+        // Writing to a string does not fail; a `Display` that fails is truncated.
         let _ = write!(Escaped(&mut self.out), "{text}");
         self.out.push('"');
     }
@@ -79,7 +79,7 @@ impl Json {
         self.out.push_str(if is { "true" } else { "false" });
     }
 
-    /// The value, or `null`.
+    /// Writes the value, or `null`.
     #[cfg(feature = "status")]
     pub(crate) fn or_null<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
@@ -92,13 +92,13 @@ impl Json {
     }
 }
 
-/// RFC 8259, section 7: the quote, the backslash and everything below U+0020 are escaped. What it lets stand in a
-/// string stands: the status page gives it to `textContent`.
+/// A writer that escapes the quote, the backslash and everything below U+0020 (RFC 8259, section 7). Everything else
+/// passes unchanged: the status page assigns it to `textContent`.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, mut text: &str) -> fmt::Result {
-        // Bytes below 0x80 are characters by themselves, so that it can be cut at them.
+        // Bytes below 0x80 are whole characters in UTF-8, so the text can be split at them.
         let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
         while let Some(at) = text.as_bytes().iter().position(special) {
             self.0.push_str(&text[..at]);
@@ -117,7 +117,7 @@ impl Write for Escaped<'_> {
     }
 }
 
-/// A duration as a JSON number of milliseconds.
+/// Returns the duration in whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

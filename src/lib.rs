@@ -1,10 +1,9 @@
-//! Serving HTTP and gRPC so that it is safe to put on the internet and safe to replace under load.
+//! HTTP and gRPC serving that is safe to expose to the internet and safe to replace under load.
 //!
-//! > Swap `axum::serve(listener, app)` for `lameduck::serve(listener, app)` and no deploy loses a request,
-//! > no slow client holds a connection, and when something is cut you are told what it was.
+//! > Swap `axum::serve(listener, app)` for `lameduck::serve(listener, app)` and no deploy loses a request, no slow
+//! > client holds a connection, and when something is cut the report names it.
 //!
-//! *Lame duck* is the operations term for a server that is still serving but asks everyone to go
-//! elsewhere.
+//! *Lame duck* is the operations term for a server that still serves but asks its clients to go elsewhere.
 //!
 //! ```no_run
 //! # #[cfg(feature = "serve")]
@@ -23,47 +22,52 @@
 //! # fn main() {}
 //! ```
 //!
-//! # The rooms
+//! # Modules
 //!
-//! | room | what it is for |
+//! | module | purpose |
 //! |---|---|
 //! | [`serve`](mod@serve) | the server: connections, deadlines, the drain of connections (feature `serve`) |
 //! | [`shutdown`] | from the signal to the end of the process: phases, workers, closers, the report (feature `serve`) |
 //! | [`drain`] | the layer that refuses new requests while the process drains |
-//! | [`in_flight`] | the layer that counts and names what is running |
+//! | [`in_flight`] | the layer that counts and names the requests in flight |
 //! | [`real_ip`] | the layer that finds the client's address behind trusted proxies |
-//! | `rate_limit` | the layer that refuses what is over a quota, in one process or by Redis (features `rate-limit`, `redis`) |
+//! | `rate_limit` | the layer that refuses requests over a quota, per process or shared through Redis (features `rate-limit`, `redis`) |
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
-//! | [`timeout`] | the layer that answers for a service that takes too long |
-//! | `metrics` | the layer that measures requests, and a `/metrics` for Prometheus (feature `metrics`) |
-//! | [`stack`](mod@stack) | all of the layers at once, in their order |
+//! | [`timeout`] | the layer that responds when a service takes too long |
+//! | `metrics` | the layer that measures requests, and a `/metrics` endpoint for Prometheus (feature `metrics`) |
+//! | [`stack`](mod@stack) | all the layers at once, in the right order |
 //! | [`request_id`] | the layer that gives each request an id |
 //! | `access_log` | the layer that writes one line for each request (feature `tracing`) |
 //! | [`health`] | liveness, readiness and start-up, over HTTP and gRPC; checks of dependencies |
-//! | [`phase`] | the process's phase, which all of them ask |
-//! | [`reply`] | what a refused request gets, on HTTP/1, HTTP/2 and gRPC |
-//! | [`track`] | counters and bodies that end exactly once |
-//! | [`events`] | what happened, told once, to whoever listens |
-//! | `logs` | the listener that writes `tracing` events (feature `tracing`) |
+//! | [`phase`] | the process's phase, which the other modules read |
+//! | [`reply`] | the responses to refused requests, on HTTP/1, HTTP/2 and gRPC |
+//! | [`track`] | counters and bodies that record their end exactly once |
+//! | [`events`] | events, each emitted once, to any listener |
+//! | `logs` | the listener that writes events as `tracing` lines (feature `tracing`) |
 //! | `status` | a page to watch a drain (feature `status`) |
 //!
-//! # The order of a stack
+//! # Layer order
 //!
-//! From the outside in: [`HealthLayer`], whose probes no other layer sees; `MetricsLayer`, [`RequestIdLayer`] and
-//! `AccessLogLayer`, which see what the others refuse; CORS, if there is any (see [`stack`](mod@stack)); then what
-//! [`stack()`] composes: [`InFlightLayer`],
-//! [`DrainLayer`], [`RealIpLayer`], `RateLimitLayer`, [`BodyLimitLayer`], [`TimeoutLayer`]; then what is your own.
-//! The layers are tower layers over `http` requests, for axum, tonic, warp or a plain `service_fn`; they need
-//! no `serve`, but only `serve` sees the socket.
+//! From the outside in:
+//!
+//! 1. [`HealthLayer`], so that probes reach no other layer;
+//! 2. `MetricsLayer`, [`RequestIdLayer`] and `AccessLogLayer`, which also see the requests that inner layers refuse;
+//! 3. CORS, if any (see [`stack`](mod@stack));
+//! 4. the layers that [`stack()`] composes: [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`], `RateLimitLayer`,
+//!    [`BodyLimitLayer`], [`TimeoutLayer`];
+//! 5. your own layers.
+//!
+//! They are tower layers over `http` requests and work with axum, tonic, warp or a plain `service_fn`. They do not need
+//! `serve`, but only `serve` sees the socket.
 //!
 //! # Features
 //!
-//! | feature | what it adds | what it needs |
+//! | feature | adds | dependencies |
 //! |---|---|---|
-//! | (none) | the layers but `rate_limit`, and what they stand on | core crates, `ipnet`, tokio's `rt`, `sync` and `time` |
+//! | (none) | all layers except `rate_limit` | core crates, `ipnet`, tokio's `rt`, `sync` and `time` |
 //! | `serve` | `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
-//! | `redis` | a rate limit that instances share | `rate-limit`, the redis crate |
+//! | `redis` | a rate limit shared between instances | `rate-limit`, the redis crate |
 //! | `tonic` | the gRPC health service, by readiness | tonic without its defaults, tonic-health |
 //! | `axum` | `ConnectInfo` from `serve`, matched routes in `in_flight`, `ClientIp` as an extractor | axum, without its defaults |
 //! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
@@ -71,7 +75,7 @@
 //! | `status` | `status::StatusPage` | `serve` |
 //! | `full` | all of them | |
 //!
-//! The crate has no unsafe code but for one call of the system (`ioctl(SIOCOUTQ)`, on Linux). MSRV: 1.85.
+//! The crate has no unsafe code except one system call (`ioctl(SIOCOUTQ)`, on Linux). MSRV: 1.85.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -151,7 +155,7 @@ pub use stack::{Stack, stack};
 pub use status::StatusPage;
 pub use timeout::TimeoutLayer;
 
-/// The README's examples compile.
+/// The README, included so that its examples are compiled as doc tests.
 #[cfg(all(doctest, feature = "serve"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,16 +1,15 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The slowest pace at which a peer may send a request body, or take a response.
+/// The minimum rate at which a peer must send a request body, or take a response.
 ///
-/// A rate is measured in windows, and only in time in which the server waits for the peer: the first
-/// [`grace`](Self::grace) of that time is free, then each [`window`](Self::window) must move
-/// `bytes_per_second` x window. Windows do not lend to each other, so a fast start never buys a slow
-/// rest. (Kestrel's `MinDataRate`, whose default is 240 B/s too, averages over the whole body.)
+/// A rate is measured in windows, and only during the time in which the server waits for the peer: the first
+/// [`grace`](Self::grace) of that time is free, then each [`window`](Self::window) must move `bytes_per_second` x
+/// window. Windows do not lend to each other, so a fast start never buys a slow rest. (Kestrel's `MinDataRate`, whose
+/// default is 240 B/s too, averages over the whole body.)
 ///
-/// A window in which the peer moves nothing at all is left to the stall deadline
-/// ([`read_stall`](crate::Timeouts::read_stall), [`write_stall`](crate::Timeouts::write_stall)), if
-/// that is on: a pause shorter than a stall is not a slow peer.
+/// A window in which the peer moves no byte is left to the stall deadline ([`read_stall`](crate::Timeouts::read_stall),
+/// [`write_stall`](crate::Timeouts::write_stall)), if that is on: a pause shorter than a stall is not a slow peer.
 ///
 /// ```
 /// use lameduck::{MinRate, Timeouts};
@@ -28,14 +27,14 @@ pub struct MinRate {
     grace: Duration,
 }
 
-/// A longer window is a mistake of units: a week.
+/// The longest valid window, a week: a longer one is a mistake of units.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// More is asked of no client: 1 GB/s.
+/// The highest valid rate, 1 GB/s: no client is asked for more.
 const FASTEST: u64 = 1_000_000_000;
 
 impl MinRate {
-    /// A rate in windows of 10 s, after a grace of 5 s.
+    /// Creates a rate measured in windows of 10 s, after a grace of 5 s.
     pub const fn new(bytes_per_second: u64) -> Self {
         MinRate {
             bytes_per_second,
@@ -51,20 +50,19 @@ impl MinRate {
         self
     }
 
-    /// Sets how long the peer may take to get going before the first window begins. Default: 5 s; zero
-    /// is none.
+    /// Sets the time for which the peer may start up before the first window begins. Default: 5 s; zero means no grace.
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// What a window must move, in bytes: at least one.
+    /// Returns the bytes that a window must move: at least one.
     pub(crate) fn bytes_per_window(&self) -> u64 {
         self.bytes_in(self.window)
     }
 
-    /// What so much time must move, in bytes: at least one.
+    /// Returns the bytes that must move in this time: at least one.
     pub(crate) fn bytes_in(&self, time: Duration) -> u64 {
         let bytes = u128::from(self.bytes_per_second) * time.as_nanos() / 1_000_000_000;
         u64::try_from(bytes).unwrap_or(u64::MAX).max(1)
@@ -78,7 +76,7 @@ impl MinRate {
         self.grace
     }
 
-    /// What is wrong with it, for [`Timeouts::check`](crate::Timeouts::check).
+    /// Returns the reason for which the rate is invalid, for [`Timeouts::check`](crate::Timeouts::check).
     pub(crate) fn problem(&self) -> Option<RateProblem> {
         if self.bytes_per_second == 0 {
             Some(RateProblem::Zero)
@@ -96,7 +94,7 @@ impl MinRate {
     }
 }
 
-/// Why a [`MinRate`] is refused.
+/// The reason for which a [`MinRate`] is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RateProblem {
     Zero,
@@ -110,7 +108,7 @@ impl fmt::Display for RateProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RateProblem::Zero => f.write_str(
-                "is zero bytes per second, which asks for nothing; `None` switches it off",
+                "is zero bytes per second, which requires nothing; `None` switches it off",
             ),
             RateProblem::TooFast(rate) => write!(f, "is {rate} bytes per second, more than 1 GB/s"),
             RateProblem::NoWindow => f.write_str("has a window of zero, in which nothing can move"),

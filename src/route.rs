@@ -1,4 +1,4 @@
-//! The route that the router matched, where there is one that tells it (feature `axum`).
+//! The route matched by the router, if the router exposes it (feature `axum`).
 
 use http::Extensions;
 
@@ -7,12 +7,12 @@ pub(crate) type Route = axum::extract::MatchedPath;
 #[cfg(not(feature = "axum"))]
 pub(crate) type Route = std::convert::Infallible;
 
-/// Cheap to clone: it is shared with the request.
+/// Returns the matched route. Cheap to clone: it is shared with the request.
 pub(crate) fn matched(extensions: &Extensions) -> Option<&Route> {
     extensions.get()
 }
 
-/// `/users/{id}`
+/// Returns the route's pattern, `/users/{id}`.
 #[cfg(feature = "axum")]
 pub(crate) fn name(route: &Route) -> &str {
     route.as_str()

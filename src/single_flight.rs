@@ -4,14 +4,14 @@ use tokio::sync::Mutex as Turn;
 
 use crate::sync::Lock;
 
-/// Makes a value for all who ask at the same time: one is made at a time, and those who asked before its
-/// making began share it. Waiting for it blocks no thread.
+/// A cell that computes a value once for all concurrent callers: one computation runs at a time, and callers that asked
+/// before it began share its result. Waiting blocks no thread.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<T> {
-    /// Held while one is made.
+    /// Held while a value is computed.
     turn: Turn<()>,
     begun: AtomicU64,
-    /// Held for no longer than a clone takes.
+    /// Held no longer than a clone takes.
     last: Lock<Option<Made<T>>>,
 }
 
@@ -30,12 +30,12 @@ impl<T: Clone> SingleFlight<T> {
         }
     }
 
-    /// Returns the last value if it `still_fits`, or one whose making begins after this call.
+    /// Returns the last value if it `still_fits`, or one whose computation begins after this call.
     ///
     /// Cancel safe.
     pub async fn get(&self, still_fits: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> T {
-        // Relaxed: the number is read again under the locks that order what it stands for. One that is read
-        // too low is an older call's, and another value is made.
+        // Relaxed: the number is read again under the locks that order the values. A stale, lower number belongs to an
+        // older call and only causes another computation.
         let asked = self.begun.load(Ordering::Relaxed);
         let last = || {
             let last = self.last.lock();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_after_the_other_each_gets_a_value_of_its_own() {
+    async fn sequential_callers_get_separate_values() {
         let flight = SingleFlight::new();
         for round in 0..3 {
             assert_eq!(flight.get(|_| false, || round).await, round);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn those_who_ask_at_once_share_and_one_is_made_at_a_time() {
+    async fn concurrent_callers_share_and_computations_do_not_overlap() {
         let flight = Arc::new(SingleFlight::new());
         let made = Arc::new(AtomicUsize::new(0));
         let at_once = Arc::new(AtomicUsize::new(0));
@@ -110,7 +110,7 @@ mod tests {
         for client in clients {
             client.await.unwrap();
         }
-        // Those who come while one is made share the next: some three, were the machine idle.
+        // Callers that arrive during a computation share the next one: about three computations on an idle machine.
         let made = made.load(Ordering::SeqCst);
         assert!(made < 25, "{made}");
     }

@@ -1,6 +1,5 @@
-//! What threads and tasks share: a lock, wakers, and the atomics and the notification that the crate's
-//! lock-free words are built from. These are in one place so that the model checker can take their places
-//! (`RUSTFLAGS="--cfg lameduck_loom"`).
+//! Synchronisation primitives: a lock, wakers, and the atomics and the notification that the crate's lock-free words
+//! are built on. They live in one place so that the model checker can replace them (`RUSTFLAGS="--cfg lameduck_loom"`).
 //!
 //! The cfg is not the usual `loom`, because tokio reads that one too and drops half of itself.
 
@@ -18,7 +17,7 @@ pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(lameduck_loom)]
 pub(crate) use model::Notify;
 
-/// A mutex without poison: what it guards is whole whenever it is released, also by a panic.
+/// A mutex without poisoning: its data is consistent at every release, including one by a panic.
 #[derive(Debug, Default)]
 pub(crate) struct Lock<T>(Mutex<T>);
 
@@ -32,7 +31,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Keeps `waker`, and clones it only if the one that is kept wakes another task.
+/// Stores `waker`, and clones it only if the stored one wakes another task.
 #[cfg(feature = "serve")]
 pub(crate) fn set_waker(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {
@@ -41,7 +40,7 @@ pub(crate) fn set_waker(slot: &mut Option<Waker>, waker: &Waker) {
     }
 }
 
-/// What the crate relies on of `tokio::sync::Notify`, written for the model checker: a `notified()`
+/// A model of `tokio::sync::Notify` for the model checker. It has the one property the crate relies on: a `notified()`
 /// future that was enabled before `notify_waiters()` completes.
 #[cfg(lameduck_loom)]
 mod model {
@@ -52,7 +51,7 @@ mod model {
 
     #[derive(Default)]
     struct Waiters {
-        told: usize,
+        notified: usize,
         wakers: Vec<Waker>,
     }
 
@@ -77,7 +76,7 @@ mod model {
 
         pub(crate) fn notify_waiters(&self) {
             let mut waiters = self.0.lock().unwrap();
-            waiters.told += 1;
+            waiters.notified += 1;
             let wakers = std::mem::take(&mut waiters.wakers);
             drop(waiters);
             wakers.into_iter().for_each(Waker::wake);
@@ -87,8 +86,8 @@ mod model {
     impl Notified<'_> {
         pub(crate) fn enable(self: Pin<&mut Self>) -> bool {
             let this = self.get_mut();
-            let told = this.notify.0.lock().unwrap().told;
-            *this.since.get_or_insert(told) != told
+            let notified = this.notify.0.lock().unwrap().notified;
+            *this.since.get_or_insert(notified) != notified
         }
     }
 
@@ -97,7 +96,7 @@ mod model {
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
             let this = self.get_mut();
             let mut waiters = this.notify.0.lock().unwrap();
-            if *this.since.get_or_insert(waiters.told) != waiters.told {
+            if *this.since.get_or_insert(waiters.notified) != waiters.notified {
                 return Poll::Ready(());
             }
             waiters.wakers.push(cx.waker().clone());

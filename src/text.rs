@@ -1,15 +1,15 @@
-//! What others wrote, made fit for a line: nothing in it ends the line, closes a quote, or speaks to a terminal.
+//! Foreign text made safe for a line: it cannot end the line, close a quote, or send sequences to a terminal.
 
 use std::borrow::Cow;
 #[cfg(feature = "tracing")]
 use std::error::Error;
 use std::fmt::{self, Write};
 
-/// Stands for what was cut off. Not ASCII, so it is never part of a path as [`path`] writes it.
+/// The mark of truncation. It is not ASCII, so it never occurs in a path written by [`path`].
 const ELLIPSIS: char = '…';
 
-/// A path, or a method, of at most `most` bytes and the ellipsis: visible ASCII; what is not, and `"` and `\`,
-/// is percent-encoded, as it should have been (RFC 3986, 2.1). Allocates only if it is not so already.
+/// Returns a path or a method, limited to `most` bytes plus the ellipsis, in visible ASCII. Other bytes, `"` and `\`
+/// are percent-encoded, as the sender should have done (RFC 3986, 2.1). Allocates only if the text changes.
 pub(crate) fn path(path: &str, most: usize) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if path.len() <= most && path.bytes().all(is_plain) {
@@ -32,26 +32,26 @@ pub(crate) fn path(path: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(fit)
 }
 
-/// Text in one line of at most `most` bytes and the ellipsis.
+/// Returns the text in one line of at most `most` bytes plus the ellipsis.
 pub(crate) fn line(text: impl fmt::Display, most: usize) -> String {
     let mut line = Line::new(most);
-    // Its only error says that the line is full.
+    // The only possible error is that the line is full.
     let _ = write!(line, "{text}");
     line.text
 }
 
-/// An error and its sources, in one line.
+/// Returns an error and its sources in one line.
 #[cfg(feature = "tracing")]
 pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
     let mut line = Line::new(most);
     let _ = write!(line, "{error}");
     let mut source = error.source();
-    // Bounded by the line: an error can be its own source, and say nothing.
+    // Bounded by a count as well: an error can be its own source and print nothing.
     for _ in 0..16 {
         let Some(cause) = source.filter(|_| !line.full) else {
             break;
         };
-        // Many errors say what their source says.
+        // Many errors repeat the text of their source.
         let said = self::line(cause, most);
         if !line.text.ends_with(&said) {
             let _ = write!(line, ": {said}");
@@ -79,7 +79,7 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, more: &str) -> fmt::Result {
-        // A `Display` may go on after an error.
+        // A `Display` may continue after an error.
         if self.full {
             return Err(fmt::Error);
         }
@@ -100,7 +100,7 @@ impl Write for Line {
     }
 }
 
-/// Whether it is invisible or changes the direction in which a line is shown.
+/// Returns `true` if the character is invisible or changes the direction in which a line is shown.
 fn steers(char: char) -> bool {
     matches!(char,
         '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -224,20 +224,20 @@ fn browser_shows_a_drain_from_beginning_to_end() {
         browser.evaluate("document.getElementById('report').hidden"),
         false
     );
-    let told = browser.text("told");
+    let shown = browser.text("report-text");
     assert!(
-        told.contains("GET /users/42/report") && told.contains("closer database: done"),
-        "{told}"
+        shown.contains("GET /users/42/report") && shown.contains("closer database: done"),
+        "{shown}"
     );
     browser.until("document.getElementById('ended').textContent === 'The process has ended.'");
     assert_eq!(browser.text("phase"), "closed");
-    assert_eq!(browser.text("told"), told, "the report stays");
+    assert_eq!(browser.text("report-text"), shown, "the report stays");
     browser.until(&happened("cut", "request"));
     picture(&mut browser, "-ended", 0);
 
     let report = runtime.block_on(within(LIMIT, "the end", public.report));
     let report = report.unwrap().unwrap();
-    assert_eq!(told, report.to_string());
+    assert_eq!(shown, report.to_string());
     runtime
         .block_on(within(LIMIT, "the end", admin))
         .unwrap()
@@ -263,7 +263,7 @@ fn browser_falls_back_to_polling_and_shows_a_lost_server() {
     let link = |says: &str| format!("document.getElementById('link').textContent === '{says}'");
     let mut browser = Browser::start();
     browser.open(&format!("http://{addr}/"), 800, 600);
-    browser.until(&link("asked every 2 s"));
+    browser.until(&link("polled every 2 s"));
     browser.until(&phase_is("starting"));
     drop(watchers);
     browser.until(&link("live"));

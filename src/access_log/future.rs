@@ -8,16 +8,16 @@ use pin_project::pin_project;
 
 use super::AccessLogBody;
 use super::line::Line;
-use super::told::Told;
+use super::line_guard::LineGuard;
 use crate::track::{End, TrackedBody, content_length};
 
-/// The answer of an [`AccessLog`](super::AccessLog) service; a request whose future is dropped is told as
+/// The response future of an [`AccessLog`](super::AccessLog) service. If it is dropped, the request is logged as
 /// cancelled, without a status.
 #[pin_project]
 pub struct AccessLogFuture<F> {
     #[pin]
     inner: F,
-    /// `None` when nothing is written, and once it has gone on into the body.
+    /// `None` if no line is written, or once the line has moved into the body.
     line: Option<Line>,
     head: bool,
 }
@@ -55,7 +55,7 @@ where
         let declared = line
             .as_ref()
             .and_then(|_| content_length(response.headers()));
-        let body = TrackedBody::answer(response, *this.head, declared, Told(line));
+        let body = TrackedBody::answer(response, *this.head, declared, LineGuard(line));
         Poll::Ready(Ok(body))
     }
 }

@@ -8,22 +8,23 @@ use tower_layer::Layer;
 use super::AccessLog;
 use super::shared::Shared;
 
-/// Writes a line for each request; see the [module](super).
+/// A layer that logs one line per request; see the [module](super).
 #[derive(Clone)]
 pub struct AccessLogLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl AccessLogLayer {
-    /// The client is the peer, unless a [`RealIpLayer`](crate::RealIpLayer) further out has found another.
+    /// Creates a layer that logs the peer as the client, unless a [`RealIpLayer`](crate::RealIpLayer) further out has
+    /// found another address.
     pub fn new() -> Self {
         AccessLogLayer {
             shared: Some(Arc::default()),
         }
     }
 
-    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    /// Creates a layer of the same type that does nothing, whatever is set on it afterwards.
     pub const fn off() -> Self {
         AccessLogLayer { shared: None }
     }
@@ -35,10 +36,9 @@ impl AccessLogLayer {
         self
     }
 
-    /// Who the client is, by the socket's peer and the request's headers:
-    /// `move |peer, headers| resolver.resolve(peer, headers).ip`, with the
-    /// [`Resolver`](crate::real_ip::Resolver) of the stack. It is called on the request's path and must not
-    /// block.
+    /// Sets the function that finds the client's address from the socket's peer and the request's headers:
+    /// `move |peer, headers| resolver.resolve(peer, headers).ip`, with the [`Resolver`](crate::real_ip::Resolver) of
+    /// the stack. It is called on the request path and must not block.
     #[must_use]
     pub fn client(
         self,
@@ -47,9 +47,9 @@ impl AccessLogLayer {
         self.with(|shared| shared.client = Some(Arc::new(client)))
     }
 
-    /// Where the socket's peer is found on a server other than this crate's, as in
-    /// [`RealIpLayer::peer`](crate::RealIpLayer::peer). Default: in [`ConnInfo`](crate::ConnInfo), or with feature
-    /// `axum` in axum's `ConnectInfo<SocketAddr>`.
+    /// Sets the function that finds the socket's peer on a server other than this crate's, as in
+    /// [`RealIpLayer::peer`](crate::RealIpLayer::peer). Default: the peer in [`ConnInfo`](crate::ConnInfo), or with
+    /// feature `axum` in axum's `ConnectInfo<SocketAddr>`.
     #[must_use]
     pub fn peer(
         self,

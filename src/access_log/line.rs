@@ -13,15 +13,15 @@ use crate::served::Served;
 use crate::text;
 use crate::track::End;
 
-/// The longest path and method that are told, in bytes.
+/// The maximum length of a logged path, in bytes; longer ones are truncated.
 const PATH: usize = 256;
 const METHOD: usize = 32;
 
-/// What is known of one request. Written once: by [`Line::end`], or as cancelled when it is dropped.
+/// The data of one request's line. It is written once: by [`Line::end`], or as cancelled on drop.
 #[derive(Debug)]
 pub(super) struct Line {
     method: Method,
-    /// Shared with the request, not copied.
+    /// Shared with the request rather than copied.
     target: Option<PathAndQuery>,
     route: Option<Route>,
     version: Version,
@@ -29,13 +29,13 @@ pub(super) struct Line {
     peer: Option<SocketAddr>,
     id: Option<RequestId>,
     began: Instant,
-    /// Set by the head of the answer.
+    /// The status of the response and the time to its head.
     head: Option<(StatusCode, Duration)>,
-    /// Of the body, so far.
+    /// The number of body bytes so far.
     pub bytes: u64,
     end: End,
     served: Served,
-    /// The service runs right now: a drop is a panic.
+    /// `true` while the service's code runs: a drop then means a panic.
     inside: bool,
 }
 
@@ -58,12 +58,12 @@ impl Line {
         }
     }
 
-    /// The head of the answer is there.
+    /// Records the head of the response.
     pub fn answered(&mut self, status: StatusCode) {
         self.head = Some((status, self.began.elapsed()));
     }
 
-    /// Runs what is the service's.
+    /// Runs the service's code, so that a panic in it is logged as one.
     pub fn guarded<T>(this: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
         if let Some(line) = this.as_mut() {
             line.inside = true;
@@ -77,7 +77,7 @@ impl Line {
 
     /// Writes the line.
     pub fn end(mut self, how: End) {
-        self.end = how; // and dropped
+        self.end = how; // the drop writes the line
     }
 }
 
@@ -109,12 +109,12 @@ impl Drop for Line {
     }
 }
 
-/// To a thousandth: a fast answer takes less than one.
+/// Returns milliseconds with three decimals: a fast response takes less than one.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
-/// As OpenTelemetry writes `network.protocol.version`.
+/// Returns the version as OpenTelemetry spells `network.protocol.version`.
 fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",

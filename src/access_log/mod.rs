@@ -1,4 +1,4 @@
-//! One line for each request, at the end of its response's body (feature `tracing`).
+//! An access log: one line per request, written at the end of the response body (feature `tracing`).
 //!
 //! ```
 //! use lameduck::{AccessLogLayer, Lifecycle, RequestIdLayer, real_ip::Resolver};
@@ -23,67 +23,68 @@
 //!
 //! # The line
 //!
-//! A `tracing` event of level info with the target `lameduck::access`. The names and values of its fields are
-//! an API; its message, `request`, is none. What is not known is missing.
+//! Each line is a `tracing` event of level info with the target `lameduck::access`. The names and values of its fields
+//! are a stable API; its message, `request`, is not. Unknown fields are omitted.
 //!
-//! | field | type | what it is |
+//! | field | type | content |
 //! |---|---|---|
 //! | `method` | text | at most 32 bytes |
-//! | `path` | text | without the query; at most 256 bytes, of a longer one the beginning and `…` |
+//! | `path` | text | without the query; at most 256 bytes, a longer one is truncated and ends in `…` |
 //! | `route` | text | the matched route, `/users/{id}`; with feature `axum`, when the layer was added by `Router::layer` |
-//! | `status` | number | missing if the request ended before there was an answer |
+//! | `status` | number | missing if the request ended before its response began |
 //! | `version` | text | `0.9`, `1.0`, `1.1`, `2`, `3` |
-//! | `bytes_out` | number | of the response's body, as it was handed to the server |
-//! | `duration_ms` | number | from the head of the request, as `serve` saw it (on another server from the call of this layer), to the end of the body, in thousandths |
-//! | `head_ms` | number | the same, to the head of the answer |
+//! | `bytes_out` | number | the bytes of the response body that were handed to the server |
+//! | `duration_ms` | number | from the request's head, as `serve` saw it (on another server: from the call of this layer), to the end of the body; three decimals |
+//! | `head_ms` | number | the same, to the response's head |
 //! | `client` | address | see below |
 //! | `peer` | address and port | the other end of the connection; missing on a Unix socket |
-//! | `request_id` | text | what a [`RequestIdLayer`](crate::RequestIdLayer) further out gave |
-//! | `end` | text | `complete`; `error`: the service or the body failed; `panic`; `timeout`: a deadline of the server passed, or that of the body; `client_gone`: the client left (nginx's 499); `cut`: at the end of the drain; `cancelled`: given up by a layer further out, or by another server, which does not say why. See [`End`](crate::track::End) |
+//! | `request_id` | text | the id from a [`RequestIdLayer`](crate::RequestIdLayer) further out |
+//! | `end` | text | `complete`; `error`: the service or the body failed; `panic`; `timeout`: a deadline of the server or of the body passed; `client_gone`: the client left (nginx's 499); `cut`: aborted at the end of the drain; `cancelled`: dropped by a layer further out, or by another server, which gives no reason. See [`End`](crate::track::End) |
 //!
-//! A request is told exactly once, also when its handler or its body is dropped or panics. The end is that of
-//! the body, not of the socket: the last bytes may still wait to be written. An upgraded connection is told
-//! at its 101.
+//! Each request is logged exactly once, even when its handler or body is dropped or panics. The line is written at the
+//! end of the body, not of the socket: the last bytes may still wait to be sent. An upgraded connection is logged at
+//! its 101.
 //!
-//! Nothing else is told: no query, no header. Paths are written as visible ASCII, everything else in them
-//! percent-encoded, so that they cannot forge a line, whatever format the subscriber writes.
+//! Nothing else is logged: no query, no headers. Paths are written as visible ASCII with everything else
+//! percent-encoded, so that they cannot forge a line in any format the subscriber writes.
 //!
-//! # Where it stands, and who is the client
+//! # Position and client address
 //!
-//! Right inside of [`RequestIdLayer`](crate::RequestIdLayer) and outside of the [stack](crate::stack()), so that
-//! what the stack refuses is told too. There the client's address has not been found yet: the stack's
-//! [`RealIpLayer`](crate::RealIpLayer) writes it into the request that it passes on. So this layer is told how
-//! to find it, [`AccessLogLayer::client`]: with the resolver that the stack has, as above. The order in which
-//! `client` is looked for:
+//! The layer belongs directly inside [`RequestIdLayer`](crate::RequestIdLayer) and outside the [stack](crate::stack()),
+//! so that requests that the stack refuses are logged too. At that point the client's address is not known yet: the
+//! stack's [`RealIpLayer`](crate::RealIpLayer) writes it into the request that it passes on. Use
+//! [`AccessLogLayer::client`] to look it up with the same resolver as the stack, as above. `client` is, in this order:
 //!
-//! 1. what a `RealIpLayer` further out has found;
-//! 2. what the function of [`AccessLogLayer::client`] says;
-//! 3. without a function, the peer's address: behind a proxy the proxy's.
+//! 1. the address found by a `RealIpLayer` further out;
+//! 2. the address returned by the function of [`AccessLogLayer::client`];
+//! 3. without such a function, the peer's address: behind a proxy, the proxy's.
 //!
-//! Inside of the stack (`.layer(stack).layer(access_log)`) no function is needed, but refusals have no line:
-//! they are told as [events](crate::events).
+//! Inside the stack (`.layer(stack).layer(access_log)`) no function is needed, but refusals have no line: they are only
+//! emitted as [events](crate::events).
 //!
 //! # Cost
 //!
-//! Nothing but a comparison when the subscriber's maximum level is below info. Else a few reference counts and
-//! two clock readings (three on another server than `serve`); an allocation only for a path that has to be cut or encoded, and for whatever the
-//! subscriber does. No lock of its own. The line is written by the task that ends the body: a subscriber that
-//! writes to standard output blocks the runtime's workers for as long as the reader of a pipe does not read.
-//! Give it a writer that does not block and drops what does not fit (`log_writer.rs` of the full service, or
-//! tracing-appender's `NonBlockingBuilder::lossy(true)`). Lines are not bounded in number: there are as many as requests.
+//! The layer costs one comparison when the subscriber's maximum level is below info. Otherwise it costs a few reference
+//! counts and two clock readings (three on a server other than `serve`). It allocates only for a path that is truncated
+//! or encoded, and takes no lock; the subscriber's own cost comes on top.
+//!
+//! The line is written by the task that ends the body. A subscriber that writes to standard output blocks the runtime's
+//! workers for as long as the reader of a pipe does not read. Use a writer that does not block and drops lines that do
+//! not fit (`log_writer.rs` of the full service, or tracing-appender's `NonBlockingBuilder::lossy(true)`). The number
+//! of lines is not bounded: there is one per request.
 
 mod future;
 mod layer;
 mod line;
+mod line_guard;
 mod service;
 mod shared;
 #[cfg(test)]
 mod tests;
-mod told;
 
 pub use future::AccessLogFuture;
 pub use layer::AccessLogLayer;
 pub use service::AccessLog;
 
-/// The response body of an [`AccessLog`] service: its end writes the line.
-pub type AccessLogBody<B> = crate::track::TrackedBody<B, told::Told>;
+/// The response body of an [`AccessLog`] service. Its end writes the line.
+pub type AccessLogBody<B> = crate::track::TrackedBody<B, line_guard::LineGuard>;

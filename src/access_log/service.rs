@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::{AccessLogBody, AccessLogFuture};
 use crate::logs::wanted;
 
-/// The service that [`AccessLogLayer`](super::AccessLogLayer) makes.
+/// The service produced by [`AccessLogLayer`](super::AccessLogLayer).
 #[derive(Clone)]
 pub struct AccessLog<S> {
     pub(super) inner: S,
@@ -33,7 +33,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        // Before the inner call: a service may do its work there.
+        // Must precede the inner call: a service may do its work there.
         let mut line = match &self.shared {
             Some(shared) if wanted(Level::INFO) => Some(shared.line(&request)),
             _ => None,

@@ -18,7 +18,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The line of this request, which is written when it is dropped at the latest.
+    /// Starts the line of this request. It is written when it is dropped at the latest.
     pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
         let extensions = request.extensions();
         let peer = match &self.peer {

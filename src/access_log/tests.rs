@@ -13,7 +13,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_service::Service;
 use tracing::Level;
 
-/// A body of these frames.
+/// Returns a body that yields these frames.
 fn scripted(
     frames: Vec<Result<Frame<Bytes>, &'static str>>,
 ) -> impl Body<Data = Bytes, Error = &'static str> + Unpin {
@@ -24,7 +24,7 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, &'static str> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-/// A service that answers with this body.
+/// Returns a service that responds with this body.
 fn answers<B: Body<Data = Bytes>>(
     body: B,
 ) -> impl Service<Request<()>, Response = Response<AccessLogBody<B>>, Error = Infallible> {
@@ -38,7 +38,7 @@ fn get(path: &str) -> Request<()> {
     Request::get(path).body(()).unwrap()
 }
 
-/// The one line that was written.
+/// Returns the only line that was written.
 #[track_caller]
 fn only(written: &Written) -> Value {
     let mut lines = written.take_json();
@@ -47,7 +47,7 @@ fn only(written: &Written) -> Value {
 }
 
 #[tokio::test]
-async fn the_duration_runs_from_when_serve_saw_the_request() {
+async fn the_duration_begins_when_serve_sees_the_request() {
     let (written, _guard) = Written::json(Level::INFO);
     let mut request = get("/");
     request.extensions_mut().insert(ConnInfo {
@@ -100,7 +100,7 @@ async fn names_and_fields_are_the_documented_ones() {
 }
 
 #[tokio::test]
-async fn the_end_is_told_once_as_it_was() {
+async fn each_end_is_logged_once() {
     let (written, _guard) = Written::json(Level::INFO);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
@@ -139,7 +139,7 @@ async fn the_end_is_told_once_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_rightly_not_read_is_complete() {
+async fn a_body_unread_by_definition_is_complete() {
     let (written, _guard) = Written::json(Level::INFO);
     drop(
         answers(Empty::<Bytes>::new())
@@ -163,7 +163,7 @@ async fn a_body_that_is_rightly_not_read_is_complete() {
     );
 }
 
-/// hyper drops a body whose declared length is written, and does not poll it to its end.
+/// hyper drops a body once its declared length is written and does not poll it to its end.
 #[tokio::test]
 async fn a_declared_length_is_the_end_of_a_body() {
     let (written, _guard) = Written::json(Level::INFO);
@@ -226,7 +226,7 @@ async fn a_request_without_an_answer_has_no_status() {
     assert_eq!(only(&written)["end"], "panic");
 }
 
-/// One poll.
+/// Polls the future once.
 async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     let mut future = std::pin::Pin::new(future);
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -237,14 +237,14 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn the_client_is_found_in_the_documented_order() {
+async fn client_lookup_follows_the_documented_order() {
     let (written, _guard) = Written::json(Level::INFO);
     let resolver = Resolver::new("192.0.2.0/24".parse().unwrap());
     let plain = AccessLogLayer::new();
-    let told = resolver.clone();
+    let lookup = resolver.clone();
     let resolving = plain
         .clone()
-        .client(move |peer, headers| told.resolve(peer, headers).ip);
+        .client(move |peer, headers| lookup.resolve(peer, headers).ip);
     let found: RealIpLayer = resolver.into();
     let request = || {
         Request::get("/")

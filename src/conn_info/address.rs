@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-/// One spelling of an address, whatever the listener: IPv4-mapped IPv6 as IPv4.
+/// Folds IPv4-mapped IPv6 to IPv4, so that an address has one spelling on every listener.
 pub(crate) fn folded(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {

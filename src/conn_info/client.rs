@@ -3,24 +3,22 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::address::folded;
 
-/// Who sent a request, and why that is believed; what [`real_ip`](crate::real_ip) found.
+/// The client of a request, as found by [`real_ip`](crate::real_ip), and the reason why its address is trusted.
 ///
-/// With feature `axum` it is an extractor; everywhere else [`ClientIp::of`] reads it from the request's
-/// extensions.
+/// With feature `axum` it is an extractor. Elsewhere [`ClientIp::of`] reads it from the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ClientIp {
-    /// The client's address, IPv4-mapped IPv6 folded to IPv4; `None` if nothing that can be trusted tells
-    /// one.
+    /// The client's address, with IPv4-mapped IPv6 folded to IPv4; `None` if no trusted source provides one.
     pub ip: Option<IpAddr>,
-    /// The socket's peer, IPv4-mapped IPv6 folded to IPv4.
+    /// The socket's peer, with IPv4-mapped IPv6 folded to IPv4.
     pub peer: Option<SocketAddr>,
-    /// Why this address was chosen.
+    /// The source of the address.
     pub verdict: Verdict,
 }
 
 impl ClientIp {
-    /// What was found.
+    /// Creates the result of a lookup.
     pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: Verdict) -> Self {
         ClientIp {
             ip: ip.map(|ip| ip.to_canonical()),
@@ -30,32 +28,32 @@ impl ClientIp {
     }
 }
 
-/// Why an address was taken for the client's.
+/// The source of a client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The peer is no trusted proxy: it is the client, and headers are ignored.
+    /// The peer is not a trusted proxy: it is the client, and headers are ignored.
     Peer,
-    /// The peer is a trusted proxy that named nobody: it is taken for the client itself.
+    /// The peer is a trusted proxy but named no client: the peer itself is taken for the client.
     NoHeader,
-    /// Told by the trusted proxies, or by as many proxies as there are.
+    /// The address was forwarded by the trusted proxies, or by the configured number of proxies.
     Forwarded,
-    /// Every address told belongs to a trusted proxy: the leftmost is taken. Flagged, for the true client
-    /// is perhaps missing.
+    /// Every forwarded address belongs to a trusted proxy: the leftmost is taken. Flagged, because the true client may
+    /// be missing.
     AllTrusted,
-    /// A hop that cannot be read ended the walk: the last address that was verified is taken. Flagged. With a
-    /// number of proxies instead of their addresses: no address.
+    /// An unparsable hop ended the walk: the last verified address is taken. Flagged. With a number of proxies instead
+    /// of their addresses, there is no address.
     Unreadable,
-    /// More hops than are walked: the last address that was verified is taken. Flagged.
+    /// There are more hops than the walk allows: the last verified address is taken. Flagged.
     TooMany,
-    /// Fewer hops than there are proxies: somebody came in past them. No address.
+    /// There are fewer hops than configured proxies: the request bypassed some of them. No address.
     TooFew,
-    /// The socket has no address, and nothing else may be trusted. No address.
+    /// The socket has no address, and no other source is trusted. No address.
     Unknown,
 }
 
 impl Verdict {
-    /// The name in logs and metrics, `snake_case`.
+    /// Returns the name used in logs and metrics, in `snake_case`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Peer => "peer",
@@ -69,8 +67,8 @@ impl Verdict {
         }
     }
 
-    /// Whether something about the forwarded addresses was odd: a configuration that does not fit the
-    /// proxies, or somebody who tries.
+    /// Returns `true` if the forwarded addresses are suspicious: the configuration does not match the proxies, or a
+    /// client forges headers.
     pub const fn is_flagged(self) -> bool {
         !matches!(self, Verdict::Peer | Verdict::NoHeader | Verdict::Forwarded)
     }

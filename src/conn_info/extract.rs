@@ -1,4 +1,4 @@
-//! The extractors of axum.
+//! Extractors for axum.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;
@@ -33,6 +33,6 @@ impl<S: Sync> FromRequestParts<S> for ConnInfo {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
         let info = parts.extensions.get::<Self>().copied();
-        info.ok_or_else(|| missing("the server tells nothing of its connections\n"))
+        info.ok_or_else(|| missing("the server provides no connection info\n"))
     }
 }

@@ -9,32 +9,31 @@ use tokio::time::Instant;
 use super::ClientIp;
 use super::address::folded;
 
-/// The two ends of the connection that a request came over, and the client behind the proxies once
-/// [`real_ip`](crate::real_ip) has looked for it. `serve` puts it into every request's extensions.
+/// The two ends of the connection that carries a request, and the client behind the proxies once
+/// [`real_ip`](crate::real_ip) has found it. `serve` puts it into every request's extensions.
 ///
-/// `peer` and `local` are the socket's addresses, with IPv4-mapped IPv6 folded to IPv4, and no layer changes them:
-/// behind a proxy the peer is the proxy.
+/// `peer` and `local` are the socket's addresses, with IPv4-mapped IPv6 folded to IPv4. No layer changes them: behind a
+/// proxy the peer is the proxy.
 ///
-/// One extension for both, which [`real_ip`](crate::real_ip) fills in its place, because each extension
-/// of a request is an allocation.
+/// Both facts share one extension, which [`real_ip`](crate::real_ip) completes in place, because each extension of a
+/// request is an allocation.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ConnInfo {
-    /// The other end; `None` where the transport has no such address (a Unix socket).
+    /// The remote end; `None` where the transport has no such address (a Unix socket).
     pub peer: Option<SocketAddr>,
-    /// This end; `None` where the transport has no such address.
+    /// The local end; `None` where the transport has no such address.
     pub local: Option<SocketAddr>,
-    /// Who sent the request, as far as that can be trusted; `None` until
-    /// [`RealIpLayer`](crate::RealIpLayer) has looked.
+    /// The client that sent the request, as far as it can be trusted; `None` until [`RealIpLayer`](crate::RealIpLayer)
+    /// has run.
     pub client: Option<ClientIp>,
-    /// When the request's head was there, by the one look at the clock that `serve` takes for it: a look costs
-    /// more than an allocation, and several layers want the time.
+    /// The time at which the request's head was complete, from the one clock reading that `serve` takes per request: a
+    /// reading costs more than an allocation, and several layers need the time.
     pub(crate) arrived: Option<Instant>,
 }
 
 impl ConnInfo {
-    /// The two ends of a connection; IPv4-mapped IPv6 addresses, as a dual-stack listener has them, are folded to
-    /// IPv4.
+    /// Creates the two ends of a connection, and folds the IPv4-mapped IPv6 addresses of a dual-stack listener to IPv4.
     pub fn new(peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Self {
         ConnInfo {
             peer: peer.map(folded),
@@ -50,14 +49,14 @@ impl ConnInfo {
 }
 
 impl ClientIp {
-    /// What [`RealIpLayer`](crate::RealIpLayer) found for the request with these extensions; `None` if the
-    /// request did not come through one.
+    /// Returns the result that [`RealIpLayer`](crate::RealIpLayer) stored in these extensions; `None` if the request
+    /// did not pass through that layer.
     pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get::<ConnInfo>()?.client
     }
 }
 
-/// By who is at the ends; the moment is no part of it.
+/// Compares the ends of the connection; the time of arrival is not part of the identity.
 impl PartialEq for ConnInfo {
     fn eq(&self, other: &Self) -> bool {
         self.ends() == other.ends()
@@ -72,7 +71,7 @@ impl Hash for ConnInfo {
     }
 }
 
-/// The socket's peer, from `serve`, or with feature `axum` from axum's `ConnectInfo`.
+/// Returns the socket's peer, from `serve`, or with feature `axum` from axum's `ConnectInfo`.
 pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
     if let Some(info) = extensions.get::<ConnInfo>() {
         return info.peer.map(folded);
@@ -84,16 +83,16 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
     None
 }
 
-/// When the request came: as `serve` has seen it, else now.
+/// Returns the time at which the request arrived: as recorded by `serve`, otherwise now.
 ///
-/// Not for what counts the time that a service takes: a layer further out may have had it wait.
+/// It does not suit measuring a service's own time: a layer further out may have delayed the request.
 pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
     let info = extensions.get::<ConnInfo>();
     let arrived = info.and_then(|info| info.arrived);
     arrived.unwrap_or_else(Instant::now)
 }
 
-/// The client's address: what [`real_ip`](crate::real_ip) found; without that layer the peer's.
+/// Returns the client's address as found by [`real_ip`](crate::real_ip); without that layer, the peer's address.
 #[cfg(feature = "rate-limit")]
 pub(crate) fn client_of(extensions: &Extensions) -> Option<IpAddr> {
     match ClientIp::of(extensions) {

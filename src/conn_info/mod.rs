@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! The two ends of a connection, and the client behind it.
 
 mod address;
 mod client;

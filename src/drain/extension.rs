@@ -1,6 +1,6 @@
 use crate::phase::{Lifecycle, Phase};
 
-/// The request extension by which a handler learns that the process is leaving.
+/// A request extension that notifies a handler when the process begins to leave.
 ///
 /// ```
 /// use lameduck::drain::Draining;
@@ -21,12 +21,12 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// Waits until the process has begun to leave: from the first moment of the lame-duck phase.
+    /// Waits until the process begins to leave, which is the start of the lame-duck phase.
     pub async fn draining(&self) {
         self.lifecycle.draining().await;
     }
 
-    /// The process's phase now.
+    /// Returns the process's current phase.
     pub fn phase(&self) -> Phase {
         self.lifecycle.phase()
     }

@@ -11,16 +11,16 @@ use crate::events::Events;
 use crate::phase::Lifecycle;
 use crate::reply::{Reason, Reply};
 
-/// Refuses requests while the process drains; see the [module](super).
+/// A layer that refuses requests while the process drains; see the [module](super).
 #[derive(Clone)]
 pub struct DrainLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl DrainLayer {
-    /// Refuses from [`Phase::Draining`](crate::Phase::Draining) of this process on, with
-    /// `Retry-After: 1`, and exempts nothing.
+    /// Creates a layer that refuses requests from [`Phase::Draining`](crate::Phase::Draining) of this process on, with
+    /// `Retry-After: 1` and no exemptions.
     pub fn new(lifecycle: &Lifecycle) -> Self {
         DrainLayer {
             shared: Some(Arc::new(Shared {
@@ -33,7 +33,7 @@ impl DrainLayer {
         }
     }
 
-    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    /// Creates a layer of the same type that does nothing, whatever is set on it afterwards.
     pub const fn off() -> Self {
         DrainLayer { shared: None }
     }
@@ -45,27 +45,28 @@ impl DrainLayer {
         self
     }
 
-    /// When a refused client should come back; rounded up to a whole second, at least 1. Default: 1 s.
+    /// Sets the `Retry-After` of refusals, rounded up to a whole second, at least 1. Default: 1 s.
     #[must_use]
     pub fn retry_after(self, wait: Duration) -> Self {
         self.with(|shared| shared.reply = Reply::new(Reason::Draining).retry_after(wait))
     }
 
-    /// Requests for which `exempt` says `true` are served to the very end: health probes, metrics.
-    /// Asked only while draining.
+    /// Exempts requests for which `exempt` returns `true`, such as health probes and metrics: they are served to the
+    /// very end. The function is called only while draining.
     #[must_use]
     pub fn exempt(self, exempt: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.with(|shared| shared.exempt = Some(Arc::new(exempt)))
     }
 
-    /// Leaves the [`Draining`](super::Draining) extension out of the requests that pass, which saves
-    /// its allocation. Handlers then await the drain through the [`Lifecycle`].
+    /// Omits the [`Draining`](super::Draining) extension from requests, which saves its allocation. Handlers then await
+    /// the drain through the [`Lifecycle`].
     #[must_use]
     pub fn without_extension(self) -> Self {
         self.with(|shared| shared.extension = false)
     }
 
-    /// Emits each refusal, [`Event::Refused`], there too. Default: to the [hub](Lifecycle::listen) of the lifecycle.
+    /// Emits [`Event::Refused`] for each refusal to `events` too. By default only the [hub](Lifecycle::listen) of the
+    /// lifecycle receives it.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = shared.lifecycle.event_sink().and(events))

@@ -1,20 +1,20 @@
-//! Refuses new requests while the process drains, in the form that makes a client go elsewhere.
+//! A layer that refuses new requests while the process drains, in the form that makes a client go elsewhere.
 //!
-//! From [`Phase::Draining`](crate::Phase::Draining) on, a request is answered with 503,
-//! `Retry-After`, and below HTTP/2 `Connection: close`; a gRPC call with UNAVAILABLE, Trailers-Only
-//! (see [`reply`](crate::reply)). Requests that are already being answered are not touched. In the
-//! lame-duck phase requests are still served: a load balancer needs time to see that the instance is
-//! leaving, and until then a 503 is an outage.
+//! From [`Phase::Draining`](crate::Phase::Draining) on, the layer responds with 503, `Retry-After`, and below HTTP/2
+//! `Connection: close`; to a gRPC call with UNAVAILABLE, Trailers-Only (see [`reply`](crate::reply)). Requests in
+//! flight are not affected. The lame-duck phase still serves requests: a load balancer needs time to see that the
+//! instance is leaving, and until then a 503 is an outage.
 //!
-//! On [`serve`](mod@crate::serve) a request is served all the same if its client could not know of the drain: its head
-//! had begun before, or it is the first one on its connection, or (HTTP/1) the answer before it ended in the
-//! lame duck or later, and had begun too early to ask the connection to leave. HTTP/1 connections close with the answer. The server marks these requests by its
-//! extensions, and so not if it runs [`without_extensions`](crate::serve::Serve::without_extensions).
+//! On [`serve`](mod@crate::serve) a request is still served if its client could not know of the drain: its head began
+//! before the drain, or it is the first request on its connection, or (HTTP/1) the previous response ended in the
+//! lame-duck phase or later but began too early to announce the close. HTTP/1 connections close with that response. The
+//! server marks such requests in their extensions, and therefore cannot if it runs
+//! [`without_extensions`](crate::serve::Serve::without_extensions).
 //!
-//! Every request that passes carries a [`Draining`] in its extensions, so that a handler without an
-//! end of its own (server-sent events, a websocket) can end itself when the drain begins.
+//! Every request that passes carries a [`Draining`] in its extensions, so that a handler that would run forever
+//! (server-sent events, a websocket) can end when the drain begins.
 //!
-//! Health and metrics routes belong outside of this layer, or are exempted by a predicate.
+//! Place health and metrics routes outside this layer, or exempt them with a predicate.
 //!
 //! ```
 //! use http::{Request, Response, StatusCode};
@@ -59,7 +59,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-/// The answer of a [`Drain`] service.
+/// The response future of a [`Drain`] service.
 pub use crate::reply::ReplyFuture as DrainFuture;
 pub use extension::Draining;
 pub use layer::DrainLayer;

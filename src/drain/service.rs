@@ -13,7 +13,7 @@ use crate::phase::Phase;
 use crate::reply::{Asked, ReplyBody};
 use crate::served::is_admitted;
 
-/// The service that [`DrainLayer`](super::DrainLayer) makes.
+/// The service produced by [`DrainLayer`](super::DrainLayer).
 #[derive(Clone)]
 pub struct Drain<S> {
     pub(super) inner: S,
@@ -41,7 +41,7 @@ where
             let (head, body) = request.into_parts();
             let exempt = shared.exempt.as_ref().is_some_and(|exempt| exempt(&head));
             if !exempt && !is_admitted(&head.extensions) {
-                shared.tell_refused(&head);
+                shared.emit_refusal(&head);
                 let asked = Asked::head(&head.method, head.version, &head.headers);
                 return DrainFuture::refused(shared.reply.answer(asked, head.headers));
             }

@@ -19,7 +19,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn tell_refused(&self, head: &Parts) {
+    pub(super) fn emit_refusal(&self, head: &Parts) {
         self.events.tell(|| Event::Refused {
             reason: self.reply.reason(),
             request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),

@@ -82,19 +82,19 @@ async fn without_extension_there_is_none() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_once() {
+async fn each_refusal_is_emitted_once() {
     let lifecycle = Lifecycle::new();
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = told.clone();
+    let emitted = Arc::new(AtomicUsize::new(0));
+    let count = emitted.clone();
     let layer = DrainLayer::new(&lifecycle).events(crate::events::Events::to(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let service = service(&layer);
     service.clone().oneshot(Request::default()).await.unwrap();
-    assert_eq!(told.load(Ordering::Relaxed), 0);
+    assert_eq!(emitted.load(Ordering::Relaxed), 0);
     lifecycle.advance(Phase::Draining);
     service.oneshot(Request::default()).await.unwrap();
-    assert_eq!(told.load(Ordering::Relaxed), 1);
+    assert_eq!(emitted.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

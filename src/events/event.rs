@@ -8,110 +8,108 @@ use crate::phase::Phase;
 use crate::reply::Reason;
 use crate::text;
 
-/// Something that happened.
+/// A notable occurrence in the life of the process, a connection or a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The process moved to this phase.
     Phase(Phase),
-    /// What was in flight has ended, or was cut: the drain is over. Workers and closers come next.
+    /// The drain is over: every request in flight has ended or was cut. Workers and closers come next.
     Drained {
-        /// How long it took.
+        /// The duration of the drain.
         took: Duration,
-        /// How many requests were cut.
+        /// The number of requests that were cut.
         cut: usize,
     },
-    /// The answer to readiness probes is another than it was, or the first one: told when a probe asks.
+    /// Readiness changed, or was evaluated for the first time. Emitted when a probe is answered.
     Readiness {
-        /// Whether it is to get traffic.
+        /// `true` if the process should receive traffic.
         ready: bool,
     },
     /// A connection was accepted.
     Opened {
-        /// The other end; `None` on a Unix socket.
+        /// The remote end; `None` on a Unix socket.
         peer: Option<SocketAddr>,
     },
     /// A connection ended.
     Closed {
-        /// The other end; `None` on a Unix socket.
+        /// The remote end; `None` on a Unix socket.
         peer: Option<SocketAddr>,
-        /// Why.
+        /// The reason.
         why: Closed,
     },
     /// A deadline passed.
     Timeout {
-        /// Which.
+        /// The deadline.
         kind: Timeout,
-        /// The request that it ended; of a connection without one the peer alone.
+        /// The request that it ended; for a connection without a request, only the peer is known.
         request: RequestInfo<'a>,
     },
-    /// A client went away before it had its response: it reset its connection or its stream, or closed the
-    /// connection. The handler, or what was left of the response, was dropped.
+    /// A client left before it had its response: it reset its connection or its stream, or closed the connection. The
+    /// handler, or the rest of the response, was dropped.
     ClientGone {
         /// The request.
         request: RequestInfo<'a>,
-        /// How old the request was.
+        /// The age of the request.
         age: Duration,
     },
-    /// A request was answered from the table of refusals.
+    /// A request was refused.
     Refused {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// The request that was refused.
+        /// The refused request.
         request: RequestInfo<'a>,
     },
-    /// The client's address was looked for.
+    /// The client's address was determined.
     ClientAddress {
-        /// What was found, and why.
+        /// The source of the address.
         verdict: Verdict,
     },
-    /// A `grpc-timeout` that is none: it was ignored.
+    /// A malformed `grpc-timeout` header was ignored.
     MalformedGrpcTimeout,
-    /// The rate limiter had no room for one more key: one that still counted was forgotten, or the new
-    /// one refused.
+    /// The rate limiter had no room for another key: it evicted one that still counted, or refused the new one.
     RateLimitFull,
-    /// The limit that instances share could not be asked, and the local one took over: told once for a run
-    /// of failures.
+    /// The shared rate limit could not be reached, and the local one took over. Emitted once per run of failures.
     RateLimitFallback {
-        /// What went wrong.
+        /// The cause.
         error: &'a (dyn std::error::Error + 'static),
     },
-    /// The limit that instances share is asked again.
+    /// The shared rate limit is in use again.
     RateLimitRestored,
-    /// The service failed: it returned an error, and the client got a 500; or it did what it may not, which
+    /// The service failed: it returned an error and the client got a 500, or it broke a rule that
     /// [`ServiceFault`](crate::serve::ServiceFault) names.
     ServiceError {
-        /// What it said, or what was wrong.
+        /// The service's error, or the broken rule.
         error: &'a (dyn std::error::Error + 'static),
-        /// The request that it failed.
+        /// The request that failed.
         request: RequestInfo<'a>,
     },
-    /// Accepting failed. The listener pauses for `pause` when the process has run out of something
-    /// (file descriptors, memory); told once for a run of failures.
+    /// Accepting a connection failed. The listener pauses for `pause` when the process is out of a resource (file
+    /// descriptors, memory). Emitted once per run of failures.
     AcceptError {
-        /// What the system said.
+        /// The operating system's error.
         error: &'a std::io::Error,
-        /// How long nothing is accepted; `None` when the next connection is accepted at once.
+        /// The time for which no connection is accepted; `None` if the next one is accepted at once.
         pause: Option<Duration>,
     },
-    /// More requests were cut at the end of the drain than are named by [`Cut`](Self::Cut), which names the
-    /// oldest 100.
+    /// More requests were cut at the end of the drain than [`Cut`](Self::Cut) names, which is limited to the oldest
+    /// 100.
     MoreCut {
-        /// How many are not named.
+        /// The number of requests that are not named.
         count: usize,
     },
     /// A request was cut at the end of the drain.
     Cut {
-        /// The request; of one whose head was not complete the peer alone.
+        /// The request; if its head was incomplete, only the peer is known.
         request: RequestInfo<'a>,
-        /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
+        /// The request's progress: `in the handler`, `sending the response`, `upgraded`.
         state: &'static str,
-        /// How old it was.
+        /// The age of the request.
         age: Duration,
     },
 }
 
-/// Which deadline passed. The names are those of the settings.
+/// A deadline. The variants are named after the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
@@ -136,7 +134,7 @@ pub enum Timeout {
 }
 
 impl Timeout {
-    /// The name, as the setting is called.
+    /// Returns the name of the setting.
     pub const fn as_str(self) -> &'static str {
         match self {
             Timeout::ReadHeader => "read_header",
@@ -151,7 +149,7 @@ impl Timeout {
         }
     }
 
-    /// Whether it ends the response, rather than the request body.
+    /// Returns `true` if the deadline ends the response rather than the request body.
     #[cfg(feature = "serve")]
     pub(crate) const fn ends_response(self) -> bool {
         matches!(
@@ -171,28 +169,28 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// Why a connection ended.
+/// The reason for which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Closed {
-    /// By the peer, or by `Connection: close`, or by GOAWAY: as HTTP ends a connection.
+    /// The connection ended as HTTP intends: closed by the peer, by `Connection: close` or by GOAWAY.
     Ended,
     /// A deadline passed.
     Timeout(Timeout),
-    /// The peer broke the protocol or the transport failed.
+    /// The peer broke the protocol, or the transport failed.
     Error,
-    /// The client went away before it had the response to its HTTP/1 request.
+    /// The client left before it had the response to its HTTP/1 request.
     ClientGone,
-    /// It was idle when the drain closed what was idle.
+    /// The connection was idle when the drain closed idle connections.
     Drained,
-    /// It was cut at the end of the drain.
+    /// The connection was cut at the end of the drain.
     Cut,
-    /// The service panicked (HTTP/1: on HTTP/2 that ends a stream only).
+    /// The service panicked (HTTP/1 only: on HTTP/2 a panic ends just its stream).
     Panicked,
 }
 
 impl Closed {
-    /// The name in logs and metrics.
+    /// Returns the name used in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Closed::Ended => "ended",
@@ -205,7 +203,7 @@ impl Closed {
         }
     }
 
-    /// All of them: the six that are no deadline, then the deadlines.
+    /// All values: the six that are not deadlines, then the deadlines.
     pub const ALL: &'static [Closed] = &{
         let mut all = [Closed::Ended; 6 + Timeout::ALL.len()];
         all[1] = Closed::Error;
@@ -221,7 +219,7 @@ impl Closed {
         all
     };
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Returns the index in [`ALL`](Self::ALL).
     #[cfg(any(test, feature = "metrics"))]
     pub(crate) const fn place(self) -> usize {
         match self {
@@ -238,7 +236,7 @@ impl Closed {
 
 #[cfg(test)]
 #[test]
-fn each_way_to_end_stands_at_its_place() {
+fn each_close_reason_is_at_its_index() {
     for (place, why) in Closed::ALL.iter().enumerate() {
         assert_eq!(why.place(), place, "{why:?}");
     }
@@ -266,7 +264,7 @@ impl fmt::Display for Event<'_> {
             }
             Event::ClientAddress { verdict } => write!(f, "client address: {verdict}"),
             Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
-            Event::RateLimitFull => f.write_str("the rate limiter has no room for one more key"),
+            Event::RateLimitFull => f.write_str("the rate limiter has no room for another key"),
             Event::RateLimitFallback { error } => {
                 write!(
                     f,
@@ -274,7 +272,7 @@ impl fmt::Display for Event<'_> {
                     Line(error)
                 )
             }
-            Event::RateLimitRestored => f.write_str("the shared rate limit is asked again"),
+            Event::RateLimitRestored => f.write_str("the shared rate limit is in use again"),
             Event::ServiceError { error, request } => {
                 write!(f, "the service failed: {}{}", Line(error), Of(request))
             }
@@ -293,7 +291,7 @@ impl fmt::Display for Event<'_> {
     }
 }
 
-/// What is known of the request, behind a space.
+/// The known parts of a request, preceded by a space.
 struct Of<'a>(&'a RequestInfo<'a>);
 
 impl fmt::Display for Of<'_> {
@@ -305,7 +303,7 @@ impl fmt::Display for Of<'_> {
     }
 }
 
-/// An error's text, which may quote what a client sent, in one line.
+/// An error's text in one line; it may quote a client.
 struct Line<'a>(&'a dyn fmt::Display);
 
 impl fmt::Display for Line<'_> {

@@ -3,8 +3,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Event, Events, Listener, Source};
 
-/// The listeners of a process. They are added at any time and never taken out, so that an event is emitted without
-/// a lock.
+/// The listeners of a process. They are added at any time and never removed, so that an event is emitted without a
+/// lock.
 #[derive(Default)]
 pub(crate) struct Hub {
     first: Link,
@@ -18,12 +18,12 @@ struct Node {
 }
 
 impl Hub {
-    /// Adds the listeners of `events` that are not here yet.
+    /// Adds the listeners of `events` that are not present yet.
     pub fn add(self: &Arc<Self>, events: &Events) {
         for source in events.sources() {
             let known = match source {
-                Source::Listener(listener) => self.hears(listener),
-                // A circle of hubs would emit an event for ever.
+                Source::Listener(listener) => self.contains(listener),
+                // A cycle of hubs would emit an event for ever.
                 Source::Hub(other) => other.reaches(self) || self.reaches(other),
             };
             if !known {
@@ -38,7 +38,7 @@ impl Hub {
             next: Link::new(),
         });
         let mut end = &self.first;
-        // Another may have been added meanwhile: then it comes behind that one.
+        // Another thread may have added a node meanwhile: the new one follows it.
         loop {
             match end.set(node) {
                 Ok(()) => return,
@@ -64,10 +64,10 @@ impl Hub {
         self.sources().any(Source::is_heard)
     }
 
-    pub fn hears(&self, listener: &Arc<Listener>) -> bool {
+    pub fn contains(&self, listener: &Arc<Listener>) -> bool {
         self.sources().any(|source| match source {
             Source::Listener(own) => Arc::ptr_eq(own, listener),
-            Source::Hub(hub) => hub.hears(listener),
+            Source::Hub(hub) => hub.contains(listener),
         })
     }
 
@@ -84,7 +84,7 @@ impl Hub {
     }
 }
 
-/// Emits to all of them, to each listener once.
+/// Emits to all sources, and to each listener once.
 pub(super) fn emit<'a, I>(sources: impl Fn() -> I, event: &Event<'_>)
 where
     I: Iterator<Item = &'a Source>,
@@ -93,9 +93,9 @@ where
         match source {
             Source::Hub(hub) => hub.emit(event),
             Source::Listener(listener) => {
-                // Looked at now, because it may have been added to a hub after it was given here.
+                // Evaluated per event, because the listener may have been added to a hub after it was passed here.
                 let heard =
-                    |other: &Source| matches!(other, Source::Hub(hub) if hub.hears(listener));
+                    |other: &Source| matches!(other, Source::Hub(hub) if hub.contains(listener));
                 if !sources().any(heard) {
                     listener(event);
                 }
@@ -106,7 +106,7 @@ where
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // One after the other: a long list must not be dropped by recursion.
+        // Iterative: recursion would overflow the stack on a long list.
         let mut next = self.first.take();
         while let Some(mut node) = next {
             next = node.next.take();

@@ -1,7 +1,7 @@
-//! What happened, told once.
+//! Events, each emitted exactly once.
 //!
-//! A room tells an [`Event`] and never knows who listens; logs, metrics and a status page are
-//! listeners. Without a listener an event costs one branch: it is not even made.
+//! A module emits an [`Event`] and does not know its listeners; logs, metrics and a status page are listeners. Without
+//! a listener an event costs one branch: it is not even constructed.
 //!
 //! ```
 //! use lameduck::events::{Event, Events};
@@ -11,9 +11,9 @@
 //! events.tell(|| Event::Phase(Phase::Draining));
 //! ```
 //!
-//! A process has one hub, which belongs to its [`Lifecycle`](crate::Lifecycle): whatever is made from it, or from the
-//! handle of a shutdown, emits there, and listeners are added at any time, in any order. A listener that is given in
-//! two places hears each event once.
+//! A process has one hub, which belongs to its [`Lifecycle`](crate::Lifecycle). Everything created from the lifecycle,
+//! or from the handle of a shutdown, emits to the hub; listeners are added at any time, in any order. A listener that
+//! is passed in two places receives each event once.
 //!
 //! ```
 //! use lameduck::events::{Event, Events};
@@ -21,7 +21,7 @@
 //!
 //! let lifecycle = Lifecycle::new(); // with `serve`: shutdown.handle().lifecycle()
 //! let layer = DrainLayer::new(&lifecycle);
-//! lifecycle.listen(Events::to(|event: &Event<'_>| println!("{event}"))); // hears what the layer refuses
+//! lifecycle.listen(Events::to(|event: &Event<'_>| println!("{event}"))); // receives the layer's refusals
 //! # drop(layer);
 //! ```
 
@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 type Listener = dyn Fn(&Event<'_>) + Send + Sync;
 
-/// Where events go: nowhere by default, or to listeners. Clones share them.
+/// A sink for events: it discards them by default, or passes them to listeners. Clones share the listeners.
 #[derive(Clone, Default)]
 pub struct Events {
     sources: Option<Arc<[Source]>>,
@@ -70,19 +70,19 @@ impl Source {
 }
 
 impl Events {
-    /// Emits to no one.
+    /// Creates a sink that discards every event.
     pub const fn none() -> Self {
         Events { sources: None }
     }
 
-    /// Emits to `listener`, on the thread and in the moment of the event: it must be quick and must not
-    /// block.
+    /// Creates a sink that calls `listener` for each event, synchronously on the emitting thread: it must be quick and
+    /// must not block.
     ///
-    /// A panic in it ends with it: what emits the event (the accept loop, a connection, the shutdown) goes on,
-    /// and other listeners hear the event.
+    /// A panic in the listener is contained: the emitting code (the accept loop, a connection, the shutdown) continues,
+    /// and other listeners receive the event.
     pub fn to(listener: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         let listener = move |event: &Event<'_>| {
-            // The panic hook has reported it. Unwind safe: nothing of ours is seen half done by it.
+            // The panic hook has reported it. Unwind safe, because the listener only borrows the event immutably.
             let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
         };
         Events {
@@ -90,14 +90,14 @@ impl Events {
         }
     }
 
-    /// Emits to whatever listens at the hub, then and later.
+    /// Creates a sink that emits to the hub's listeners, present and future.
     pub(crate) fn to_hub(hub: Arc<Hub>) -> Self {
         Events {
             sources: Some(Arc::new([Source::Hub(hub)])),
         }
     }
 
-    /// Emits to `other` too, after those who listen already. A listener that is among both hears an event once.
+    /// Adds the listeners of `other` after the existing ones. A listener in both receives an event once.
     #[must_use]
     pub fn and(self, other: Events) -> Self {
         if self.sources.is_none() {
@@ -118,13 +118,13 @@ impl Events {
         self.sources.as_deref().unwrap_or_default()
     }
 
-    /// Whether there is a listener: what only an event needs is looked up for one alone.
+    /// Returns `true` if there is a listener, so that data needed only for an event is not gathered in vain.
     #[inline]
     pub(crate) fn is_heard(&self) -> bool {
         self.sources().iter().any(Source::is_heard)
     }
 
-    /// Calls `emit` if there is a listener, for an event that borrows what only it needs.
+    /// Calls `emit` if there is a listener, for an event that borrows data needed only by itself.
     #[cfg(feature = "serve")]
     pub(crate) fn tell_with(&self, emit: impl FnOnce(&dyn Fn(&Event<'_>))) {
         if self.is_heard() {
@@ -132,7 +132,7 @@ impl Events {
         }
     }
 
-    /// Emits the event, which is made only if there is a listener.
+    /// Emits the event, which is constructed only if there is a listener.
     #[inline]
     pub fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
         if self.is_heard() {

@@ -8,36 +8,36 @@ use crate::id::RequestId;
 use crate::route;
 use crate::text;
 
-/// The longest path and method that are shown, in bytes.
+/// The maximum length of a shown path and method, in bytes.
 const LONGEST: usize = 256;
 
-/// The request that an [`Event`](super::Event) is about, as far as it is known where the event is emitted.
+/// The request that an [`Event`](super::Event) refers to, as far as it is known where the event is emitted.
 ///
-/// A field is `None` where it is not known: before a head was parsed there is only the peer; route, client and
-/// request id are known once the router, [`RealIpLayer`](crate::RealIpLayer) and
-/// [`RequestIdLayer`](crate::RequestIdLayer) have seen the request.
+/// Unknown fields are `None`: before a head is parsed only the peer is known; route, client and request id become known
+/// once the router, [`RealIpLayer`](crate::RealIpLayer) and [`RequestIdLayer`](crate::RequestIdLayer) have seen the
+/// request.
 ///
-/// Method and path are those that the client sent: escape them before they reach a terminal or a page. The
-/// `Display` of this type does.
+/// Method and path are those that the client sent: escape them before they reach a terminal or a page. The `Display` of
+/// this type does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestInfo<'a> {
-    /// The other end of the connection, IPv4-mapped IPv6 folded to IPv4; `None` on a Unix socket.
+    /// The remote end of the connection, with IPv4-mapped IPv6 folded to IPv4; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
     /// The method.
     pub method: Option<&'a str>,
-    /// The path, without the query; of a CONNECT the authority. A long one is cut and ends in `…`.
+    /// The path without the query; for a CONNECT, the authority. A long one is truncated and ends in `…`.
     pub path: Option<&'a str>,
     /// The matched route, `/users/{id}` (feature `axum`).
     pub route: Option<&'a str>,
-    /// The client's address, as [`real_ip`](crate::real_ip) found it.
+    /// The client's address, as determined by [`real_ip`](crate::real_ip).
     pub client: Option<IpAddr>,
-    /// The id that [`RequestIdLayer`](crate::RequestIdLayer) gave it.
+    /// The id assigned by [`RequestIdLayer`](crate::RequestIdLayer).
     pub request_id: Option<&'a str>,
 }
 
 impl<'a> RequestInfo<'a> {
-    /// Only the other end of the connection is known.
+    /// Creates the info of a request of which only the peer is known.
     pub const fn from_peer(peer: Option<SocketAddr>) -> Self {
         RequestInfo {
             peer,
@@ -49,7 +49,7 @@ impl<'a> RequestInfo<'a> {
         }
     }
 
-    /// What a layer knows of the request in its hands.
+    /// Collects the info that a layer finds in a request's head.
     pub(crate) fn from_head(method: &'a Method, uri: &'a Uri, extensions: &'a Extensions) -> Self {
         let client = extensions.get::<ConnInfo>().and_then(|info| info.client);
         RequestInfo {
@@ -63,7 +63,7 @@ impl<'a> RequestInfo<'a> {
     }
 }
 
-/// The path; of a CONNECT, which has none, where it leads to.
+/// Returns the path; for a CONNECT, which has none, the authority.
 pub(crate) fn target(uri: &Uri) -> &str {
     match uri.path() {
         "" => uri.authority().map_or("", |to| to.as_str()),
@@ -71,7 +71,7 @@ pub(crate) fn target(uri: &Uri) -> &str {
     }
 }
 
-/// `GET /users/7 (192.0.2.1:4711, route /users/{id}, client 203.0.113.9, id 4bf9)`, in visible ASCII.
+/// Writes `GET /users/7 (192.0.2.1:4711, route /users/{id}, client 203.0.113.9, id 4bf9)`, in visible ASCII.
 impl Display for RequestInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_what_is_known_and_nothing_that_steers_a_terminal() {
+    fn display_shows_known_fields_without_terminal_sequences() {
         let mut request = RequestInfo::default();
         assert_eq!(request.to_string(), "");
         request.peer = Some("192.0.2.1:4711".parse().unwrap());

@@ -1,4 +1,4 @@
-//! One hub, in any order, each event once.
+//! Tests of a hub: listeners added in any order, each event received once.
 
 use super::*;
 use crate::phase::Lifecycle;

@@ -12,7 +12,7 @@ use super::report::{HealthReport, Status};
 use super::{Health, json};
 use crate::reply::only;
 
-/// Which of the three questions a probe asks.
+/// The kind of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
     Liveness,
@@ -20,20 +20,19 @@ pub(super) enum Probe {
     Startup,
 }
 
-/// An answer that is there, or waits for the checks.
+/// A response that is ready, or that waits for the checks.
 pub(super) enum Pending {
     Now(Option<Response<Bytes>>),
-    /// Boxed: it is a probe in many that finds the results stale, and every request through the layer
-    /// would carry its size.
+    /// Boxed: few probes find the results stale, and every request through the layer would carry the size.
     Checks(Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>),
 }
 
-/// How an answer is to be spelt.
+/// The form of the response.
 struct Form {
     options: bool,
     details: bool,
     head_only: bool,
-    /// The request's own, emptied: the answer's need not be allocated.
+    /// The request's own map, cleared: the response's need not be allocated.
     headers: HeaderMap,
 }
 
@@ -41,7 +40,7 @@ impl Probe {
     pub(super) fn answer<B>(self, health: &Health, request: Request<B>) -> Pending {
         let head_only = match *request.method() {
             Method::GET => false,
-            // OPTIONS is what HAProxy's `option httpchk` asks with: the status is the answer.
+            // HAProxy's `option httpchk` sends OPTIONS and looks at the status.
             Method::HEAD | Method::OPTIONS => true,
             _ => return Pending::Now(Some(only("GET, HEAD, OPTIONS"))),
         };
@@ -99,7 +98,7 @@ impl Form {
             headers.remove(header::CONTENT_TYPE);
             body = Bytes::new();
         } else if self.head_only {
-            // What GET would have sent (RFC 9110, 9.3.2); the empty body would say 0.
+            // The length that GET would have sent (RFC 9110, 9.3.2); the empty body would give 0.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
             body = Bytes::new();
         }
@@ -121,7 +120,7 @@ impl Pending {
     }
 }
 
-/// The answer of a [`HealthService`](super::HealthService).
+/// The response future of a [`HealthService`](super::HealthService).
 pub struct HealthAnswer {
     pub(super) pending: Pending,
 }

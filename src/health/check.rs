@@ -15,23 +15,23 @@ use crate::error::BoxError;
 type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Ask = dyn Fn() -> Running + Send + Sync;
 
-/// How long after its deadline a check that does not yield is waited for.
+/// The time after its deadline for which a check that does not yield is awaited.
 const SLACK: Duration = Duration::from_millis(100);
-/// An error is told up to here: it may quote a whole page that somebody else wrote.
+/// The maximum length of a reported error, in bytes: it may quote a whole page of foreign text.
 const LONGEST_ERROR: usize = 512;
 
-/// A check of something that the process depends on.
+/// A check of a dependency.
 #[derive(Clone)]
 pub(super) struct Check {
     name: Arc<str>,
     optional: bool,
     ask: Arc<Ask>,
-    /// Whether its future exists. One that blocks its thread outlives its deadline; a second one beside
-    /// it would block the next thread, and so on until none is left.
+    /// `true` while the check's future exists. A check that blocks its thread outlives its deadline; a second one
+    /// beside it would block the next thread, and so on until none is left.
     busy: Arc<AtomicBool>,
 }
 
-/// A check that has been started.
+/// A started check.
 pub(super) struct Started {
     since: Instant,
     task: Option<JoinHandle<(Found, Duration)>>,
@@ -39,7 +39,7 @@ pub(super) struct Started {
 
 enum Found {
     Well,
-    /// What the error says.
+    /// The error's text.
     Failed(Arc<str>),
     TooLate,
 }
@@ -62,7 +62,7 @@ impl Check {
         }
     }
 
-    /// The same, for another runner: whether this one is busy is none of that one's business.
+    /// Returns a copy for another runner. Each runner tracks on its own whether the check is busy.
     pub(super) fn afresh(&self) -> Check {
         Check {
             busy: Arc::default(),
@@ -70,7 +70,7 @@ impl Check {
         }
     }
 
-    /// Starts it in a task of its own: a panic, or a thread that it blocks, is then nobody else's.
+    /// Starts the check in a task of its own, which isolates a panic or a blocked thread.
     pub(super) fn start(&self, on: &Handle, deadline: Duration) -> Started {
         let since = Instant::now();
         let task = Busy::claim(&self.busy).map(|busy| {
@@ -79,8 +79,8 @@ impl Check {
                 let _busy = busy;
                 let found = match timeout(deadline, async { ask().await }).await {
                     Ok(Ok(())) => Found::Well,
-                    // Here, because an error's `Display` is the user's code too, and may panic.
-                    Ok(Err(error)) => Found::Failed(told(&error)),
+                    // Formatted inside the task: an error's `Display` is the user's code too, and may panic.
+                    Ok(Err(error)) => Found::Failed(message(&error)),
                     Err(_) => Found::TooLate,
                 };
                 (found, since.elapsed())
@@ -89,7 +89,7 @@ impl Check {
         Started { since, task }
     }
 
-    /// What it found, at the latest a moment after its deadline.
+    /// Returns the check's result, at the latest a moment after its deadline.
     pub(super) async fn found(&self, started: Started, deadline: Duration) -> Component {
         let Some(mut task) = started.task else {
             return self.failed("still blocked in an earlier check".into(), Duration::ZERO);
@@ -111,7 +111,7 @@ impl Check {
             Found::Well => self.component(Status::Pass, None, duration),
             Found::Failed(error) => self.failed(error, duration),
             Found::TooLate => {
-                let late = format!("not within {deadline:?}");
+                let late = format!("timed out after {deadline:?}");
                 self.failed(late.as_str().into(), duration)
             }
         }
@@ -154,7 +154,7 @@ struct Busy(Arc<AtomicBool>);
 
 impl Busy {
     fn claim(busy: &Arc<AtomicBool>) -> Option<Busy> {
-        // Relaxed: nothing else is read by it.
+        // Relaxed: the flag publishes no other data.
         (!busy.swap(true, Ordering::Relaxed)).then(|| Busy(busy.clone()))
     }
 }
@@ -173,39 +173,39 @@ fn died(ended: JoinError) -> String {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let mut told = match message {
+    let mut text = match message {
         Some(message) => format!("panicked: {message}"),
         None => "panicked".to_owned(),
     };
-    shorten(&mut told);
-    told
+    shorten(&mut text);
+    text
 }
 
-/// The error and its sources, because many an error leaves its cause to its source.
-fn told(error: &BoxError) -> Arc<str> {
-    let mut told = error.to_string();
+/// Formats the error with its sources, because many errors leave the cause to their source.
+fn message(error: &BoxError) -> Arc<str> {
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        if told.len() > LONGEST_ERROR {
+        if text.len() > LONGEST_ERROR {
             break;
         }
-        let cause_told = cause.to_string();
-        if !told.contains(&cause_told) {
-            told.push_str(": ");
-            told.push_str(&cause_told);
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
         }
         source = cause.source();
     }
-    shorten(&mut told);
-    told.into()
+    shorten(&mut text);
+    text.into()
 }
 
-fn shorten(told: &mut String) {
-    if told.len() > LONGEST_ERROR {
+fn shorten(text: &mut String) {
+    if text.len() > LONGEST_ERROR {
         let mut end = LONGEST_ERROR;
-        while !told.is_char_boundary(end) {
+        while !text.is_char_boundary(end) {
             end -= 1;
         }
-        told.truncate(end);
+        text.truncate(end);
     }
 }

@@ -8,18 +8,20 @@ use http::{Extensions, Request};
 use crate::allowed_hosts::AllowedHosts;
 use crate::conn_info::peer_of;
 
-/// Who is shown more than the status and the phase: names of dependencies, their errors, the version.
+/// A policy for showing details: names of dependencies, their errors, the version. Everyone else sees only the status
+/// and the phase.
 ///
-/// It goes by the socket's peer ([`ConnInfo`](crate::ConnInfo), with feature `axum` also axum's
-/// `ConnectInfo`), never by an address in a header. A request that a proxy forwarded (`Forwarded`,
-/// `X-Forwarded-For`, `X-Real-IP` or `Via`) asks for somebody else than the peer, so it is not shown the
-/// details, whoever the peer is; nor is one whose peer is not known. A proxy on the same host that adds none
-/// of these (nginx does not, unless told to) cannot be told from this host: there, use
-/// [`never`](Self::never), and [`always`](Self::always) on an admin port.
+/// It decides by the socket's peer ([`ConnInfo`](crate::ConnInfo), with feature `axum` also axum's `ConnectInfo`),
+/// never by an address in a header. A request forwarded by a proxy (`Forwarded`, `X-Forwarded-For`, `X-Real-IP` or
+/// `Via`) comes from someone other than the peer, so it never gets details; neither does a request with an unknown
+/// peer.
+///
+/// A local proxy that adds none of these headers (nginx by default) is indistinguishable from a local client. In that
+/// case use [`never`](Self::never), and [`always`](Self::always) on an admin port.
 #[derive(Clone)]
 pub struct Details {
     policy: Policy,
-    /// `None`: not set, [`AllowedHosts::private`].
+    /// `None` stands for the default, [`AllowedHosts::private`].
     hosts: Option<AllowedHosts>,
 }
 
@@ -32,23 +34,23 @@ enum Policy {
 }
 
 impl Details {
-    /// To nobody.
+    /// Shows details to no one.
     pub const fn never() -> Details {
         Details::by(Policy::Never)
     }
 
-    /// To everybody: for a port that only friends can reach.
+    /// Shows details to everyone, for a port that only trusted clients can reach.
     pub const fn always() -> Details {
         Details::by(Policy::Always)
     }
 
-    /// To who asks from this host: the default. Private addresses are not enough for it, since the
-    /// nodes and load balancers of a cluster ask from such addresses on behalf of the whole internet.
+    /// Shows details to clients on this host. This is the default. Private addresses do not suffice, because the nodes
+    /// and load balancers of a cluster use such addresses on behalf of the whole internet.
     pub const fn loopback() -> Details {
         Details::by(Policy::Loopback)
     }
 
-    /// To peers for which `trusted` says `true`; IPv4-mapped IPv6 addresses are folded to IPv4.
+    /// Shows details to peers for which `trusted` returns `true`; IPv4-mapped IPv6 addresses are folded to IPv4.
     ///
     /// ```
     /// use lameduck::{health::Details, real_ip::TrustedProxies};
@@ -67,9 +69,8 @@ impl Details {
         }
     }
 
-    /// Sets the host names for which details are shown; see [`AllowedHosts`]. Others get the
-    /// status alone: a web page that a browser on this host has loaded must not read more. Default:
-    /// [`AllowedHosts::private`].
+    /// Sets the host names for which details are shown; see [`AllowedHosts`]. Requests for other hosts get only the
+    /// status: a web page loaded by a browser on this host must not read more. Default: [`AllowedHosts::private`].
     #[must_use]
     pub fn allowed_hosts(mut self, hosts: AllowedHosts) -> Details {
         self.hosts = Some(hosts);
@@ -109,7 +110,7 @@ fn forwarded(headers: &HeaderMap) -> bool {
     BY_PROXIES.iter().any(|name| headers.contains_key(name))
 }
 
-/// [`Details::loopback`].
+/// Returns [`Details::loopback`].
 impl Default for Details {
     fn default() -> Self {
         Details::loopback()

@@ -8,7 +8,7 @@ use pin_project::pin_project;
 use super::answer::Pending;
 use crate::reply::ReplyBody;
 
-/// The answer of a [`HealthRoutes`](super::HealthRoutes) service: the inner service's, or the probe's.
+/// The response future of a [`HealthRoutes`](super::HealthRoutes) service: the inner service's, or a probe's.
 #[pin_project]
 pub struct HealthFuture<F> {
     #[pin]
@@ -44,7 +44,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().answer.project() {
             Projected::Passed(future) => future.poll(cx).map_ok(ReplyBody::service),
-            // The variant is for any answer that is a layer's own.
+            // The variant `refusal` holds any response made by a layer itself.
             Projected::Probe(pending) => pending.poll(cx).map(ReplyBody::refusal).map(Ok),
         }
     }

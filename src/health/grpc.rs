@@ -15,20 +15,18 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::Health;
 use crate::phase::Phase;
 
-/// The gRPC health protocol (`grpc.health.v1.Health`), by readiness. Made by [`Health::grpc`].
+/// The gRPC health protocol (`grpc.health.v1.Health`), based on readiness. Created by [`Health::grpc`].
 ///
-/// The process as a whole (`""`) and every service that was [named](Self::service) are `SERVING` while
-/// readiness is 200, else `NOT_SERVING`. Another service is NOT_FOUND to `Check`, and to `Watch`
-/// `SERVICE_UNKNOWN`.
+/// The process as a whole (`""`) and every [named](Self::service) service are `SERVING` while readiness is 200, else
+/// `NOT_SERVING`. For any other service `Check` returns NOT_FOUND and `Watch` sends `SERVICE_UNKNOWN`.
 ///
-/// A `Watch` tells its status at once and whenever it changes: with the phase, with each run of the checks
-/// that anything asked for, and with those that it asks for itself every
-/// [`recheck`](Self::recheck). It says `NOT_SERVING` from the first moment of the lame-duck phase and ends
-/// (OK) when [`Phase::Draining`] begins, so that it does not hold up the drain. Not before: a client whose
-/// `Watch` ends is bound to open the next one.
+/// A `Watch` sends its status at once and whenever it changes: with the phase, with each run of the checks, and with
+/// the runs that it requests itself every [`recheck`](Self::recheck). It sends `NOT_SERVING` at the start of the
+/// lame-duck phase and ends (OK) when [`Phase::Draining`] begins, so that it does not hold up the drain. It does not
+/// end earlier: a client whose `Watch` ends is bound to open the next one.
 ///
-/// On [`serve`](crate::serve()) a `Watch` is free of the `write` deadline (unless the server runs
-/// `without_extensions`), not of `write_stall`. No details of the checks are told.
+/// On [`serve`](crate::serve()) a `Watch` has no `write` deadline (unless the server runs `without_extensions`), but it
+/// has `write_stall`. Details of the checks are never sent.
 #[derive(Clone, Debug)]
 pub struct GrpcHealth {
     health: Health,
@@ -37,8 +35,7 @@ pub struct GrpcHealth {
 }
 
 impl Health {
-    /// This process's health for gRPC clients; [`server`](GrpcHealth::server) makes the service that
-    /// tonic takes.
+    /// Returns this process's health for gRPC clients. [`server`](GrpcHealth::server) turns it into a tonic service.
     ///
     /// ```
     /// # use lameduck::{Lifecycle, health::Health};
@@ -56,28 +53,28 @@ impl Health {
 }
 
 impl GrpcHealth {
-    /// Answers for this service, too, by its full name: `helloworld.Greeter`.
+    /// Adds a service by its full name: `helloworld.Greeter`.
     #[must_use]
     pub fn service(mut self, name: impl Into<String>) -> Self {
         self.services.push(name.into());
         self
     }
 
-    /// Answers for this tonic server, too: `.service_of::<GreeterServer<MyGreeter>>()`.
+    /// Adds a service by its tonic server type: `.service_of::<GreeterServer<MyGreeter>>()`.
     #[must_use]
     pub fn service_of<S: NamedService>(self) -> Self {
         self.service(S::NAME)
     }
 
-    /// How often a `Watch` asks the checks again; without checks it never does. Results that are still
-    /// cached are taken, and watches share a run. Default: 5 s; at least 1 s, at most a day.
+    /// Sets the interval at which a `Watch` runs the checks again; without checks it never does. Cached results are
+    /// used while they are fresh, and watches share a run. Default: 5 s; at least 1 s, at most a day.
     #[must_use]
     pub fn recheck(mut self, every: Duration) -> Self {
         self.recheck = every.clamp(Duration::from_secs(1), Duration::from_secs(24 * 3600));
         self
     }
 
-    /// The service, for `add_service` of tonic's server, or for `Routes`.
+    /// Returns the service, for `add_service` of tonic's server or for `Routes`.
     pub fn server(self) -> HealthServer<GrpcHealth> {
         HealthServer::new(self)
     }
@@ -94,7 +91,7 @@ impl health_server::Health for GrpcHealth {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, tonic::Status> {
         if !self.knows(&request.get_ref().service) {
-            return Err(tonic::Status::not_found("no such service here"));
+            return Err(tonic::Status::not_found("unknown service"));
         }
         let ok = self.health.readiness_report().await.is_ok();
         Ok(Response::new(response(serving(ok))))
@@ -106,8 +103,8 @@ impl health_server::Health for GrpcHealth {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<WatchStream>, tonic::Status> {
-        // A watch has no end of its own, and a client whose watch breaks holds this server for broken. The
-        // one look upstairs of this room: only the server knows its deadlines.
+        // A watch is endless, and a client whose watch breaks takes this server for broken. Only the server knows its
+        // deadlines, so this layer alone reaches up to it.
         #[cfg(feature = "serve")]
         if let Some(deadlines) = request.extensions().get::<crate::deadlines::Deadlines>() {
             deadlines.set_write(None);
@@ -116,7 +113,7 @@ impl health_server::Health for GrpcHealth {
             known: self.knows(&request.get_ref().service),
             health: self.health.clone(),
             recheck: self.recheck,
-            told: None,
+            sent: None,
             due: Instant::now(),
         };
         Ok(Response::new(WatchStream {
@@ -138,24 +135,24 @@ fn response(status: ServingStatus) -> HealthCheckResponse {
     }
 }
 
-/// One client's watch.
+/// A watch by one client.
 struct Watcher {
     known: bool,
     health: Health,
     recheck: Duration,
-    told: Option<ServingStatus>,
-    /// When the checks are to be asked next.
+    sent: Option<ServingStatus>,
+    /// The time of the next run of the checks.
     due: Instant,
 }
 
 impl Watcher {
-    /// The next status that differs from the last one told; `None`: the watch is over.
+    /// Returns the next status that differs from the last one sent; `None` at the end of the watch.
     async fn next(mut self) -> Option<(ServingStatus, Watcher)> {
         let lifecycle = self.health.shared.lifecycle.clone();
         let runner = self.health.shared.runner.clone();
         loop {
-            // Enrolled before anything is looked at: what moves in between is not missed. A run of its own
-            // wakes it once more, for a look; only `due` begins the next one.
+            // Enabled before any state is read, so that no change in between is missed. A run requested by this watch
+            // wakes it once more, which is harmless; only `due` begins the next run.
             let mut ended = pin!(runner.ended());
             ended.as_mut().enable();
             let phase = lifecycle.phase();
@@ -169,11 +166,11 @@ impl Watcher {
                 true => serving(self.health.readiness_by(runner.last()).is_ok()),
                 false => ServingStatus::ServiceUnknown,
             };
-            if phase >= Phase::Draining && self.told == Some(status) {
+            if phase >= Phase::Draining && self.sent == Some(status) {
                 return None;
             }
-            if self.told != Some(status) {
-                self.told = Some(status);
+            if self.sent != Some(status) {
+                self.sent = Some(status);
                 return Some((status, self));
             }
 
@@ -192,7 +189,7 @@ impl Watcher {
     }
 }
 
-/// The phase whose beginning may change what a watch says.
+/// Returns the next phase whose beginning may change the status.
 fn after(phase: Phase) -> Phase {
     match phase {
         Phase::Starting => Phase::Ready,
@@ -203,9 +200,9 @@ fn after(phase: Phase) -> Phase {
 
 type Next = Pin<Box<dyn Future<Output = Option<(ServingStatus, Watcher)>> + Send>>;
 
-/// The messages of one `Watch`, to the drain.
+/// The messages of one `Watch`, up to the drain.
 pub struct WatchStream {
-    /// `None`: over.
+    /// `None` once the watch is over.
     next: Option<Next>,
 }
 

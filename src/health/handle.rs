@@ -11,11 +11,9 @@ use crate::error::BoxError;
 use crate::events::{Event, Events};
 use crate::phase::{Lifecycle, Phase};
 
-/// What the process says of its health; see the [module](super). Clones share the checks and what they
-/// found.
+/// The health of the process; see the [module](super). Clones share the checks and their results.
 ///
-/// Say everything first, and clone or make layers and services afterwards: what is changed later is not
-/// changed for those.
+/// Configure it completely before you clone it or create layers and services: later changes do not affect those.
 #[derive(Clone, Debug)]
 pub struct Health {
     pub(super) shared: Arc<Shared>,
@@ -27,29 +25,29 @@ pub(super) struct Shared {
     pub runner: Arc<Runner>,
     pub details: Details,
     terms: Terms,
-    told: Arc<Told>,
+    readiness: Arc<LastReadiness>,
 }
 
-/// What readiness probes were answered last, and who is told when it changes.
+/// The last answer to readiness probes, with the sink that receives changes.
 #[derive(Debug)]
-struct Told {
+struct LastReadiness {
     events: Events,
-    /// 0: never yet; 1: not ready; 2: ready.
+    /// 0: never answered; 1: not ready; 2: ready.
     last: AtomicU8,
 }
 
-impl Told {
+impl LastReadiness {
     fn new(events: Events) -> Arc<Self> {
-        Arc::new(Told {
+        Arc::new(LastReadiness {
             events,
             last: AtomicU8::new(0),
         })
     }
 
-    fn answer(&self, ready: bool) {
+    fn record(&self, ready: bool) {
         let now = 1 + u8::from(ready);
-        // Relaxed: it orders nothing. A look first, because it hardly ever changes; the swap makes one teller
-        // of many.
+        // Relaxed: the word orders nothing. Loaded first, because it rarely changes; the swap lets one of several
+        // threads emit.
         if self.last.load(Ordering::Relaxed) != now && self.last.swap(now, Ordering::Relaxed) != now
         {
             self.events.tell(|| Event::Readiness { ready });
@@ -74,8 +72,8 @@ impl Terms {
 }
 
 impl Health {
-    /// Follows this process's phase; without checks, a deadline of 2 s for each, results cached for 1 s,
-    /// details to [loopback](Details::loopback).
+    /// Creates the health of this process: without checks, with a deadline of 2 s per check, results cached for 1 s,
+    /// and details for [loopback](Details::loopback).
     pub fn new(lifecycle: &Lifecycle) -> Self {
         let terms = Terms {
             created: Instant::now(),
@@ -90,7 +88,7 @@ impl Health {
                 runner: Arc::new(terms.runner()),
                 details: Details::default(),
                 terms,
-                told: Told::new(lifecycle.event_sink()),
+                readiness: LastReadiness::new(lifecycle.event_sink()),
             }),
         }
     }
@@ -104,17 +102,17 @@ impl Health {
         }
     }
 
-    /// The release that is running, told among the details.
+    /// Sets the release that is running, shown among the details.
     #[must_use]
     pub fn version(self, version: impl Into<Arc<str>>) -> Self {
         let version = version.into();
         self.with(|terms| terms.version = Some(version))
     }
 
-    /// A dependency without which the process is of no use: when the check fails, readiness does.
+    /// Adds a required dependency: readiness fails when its check fails.
     ///
-    /// Not what all instances share, unless it would help that all of them leave the load balancer at
-    /// once; see the [module](super).
+    /// Do not use it for a dependency that all instances share, unless it helps that all of them leave the load
+    /// balancer at once; see the [module](super).
     #[must_use]
     pub fn check<F, R, E>(self, name: &str, check: F) -> Self
     where
@@ -125,8 +123,7 @@ impl Health {
         self.with(|terms| terms.checks.push(Check::new(name, false, check)))
     }
 
-    /// A dependency that the process can do without: when the check fails, readiness says `warn`, with
-    /// 200.
+    /// Adds an optional dependency: when its check fails, readiness is `warn`, with 200.
     #[must_use]
     pub fn optional_check<F, R, E>(self, name: &str, check: F) -> Self
     where
@@ -137,22 +134,22 @@ impl Health {
         self.with(|terms| terms.checks.push(Check::new(name, true, check)))
     }
 
-    /// How long each check may take; one that takes longer has failed, and is dropped. Default: 2 s.
-    /// The prober's own timeout should be longer (Kubernetes' default is 1 s).
+    /// Sets the deadline of each check; a check that exceeds it has failed and is dropped. Default: 2 s. The prober's
+    /// own timeout should be longer (Kubernetes' default is 1 s).
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         self.with(|terms| terms.deadline = deadline)
     }
 
-    /// For how long after a run its results are given without another one. Default: 1 s. Zero: every
-    /// probe runs the checks, or joins the run that is on.
+    /// Sets the time for which results are reused after a run. Default: 1 s. With zero every probe runs the checks or
+    /// joins the current run.
     #[must_use]
     pub fn cache(self, cache: Duration) -> Self {
         self.with(|terms| terms.cache = cache)
     }
 
-    /// Who is shown more than status and phase. Default: [`Details::loopback`]. The checks and what they found
-    /// are shared with the one that it is called on: an admin port shows more of the same.
+    /// Sets the policy for details. Default: [`Details::loopback`]. The checks and their results stay shared with the
+    /// original, so that an admin port shows more of the same.
     #[must_use]
     pub fn details(self, details: Details) -> Self {
         Health {
@@ -163,30 +160,30 @@ impl Health {
         }
     }
 
-    /// Emits [`Event::Readiness`] there too when probes begin to get another answer. Default: to the
-    /// [hub](Lifecycle::listen) of the lifecycle. The [checks](Self::check) and what they found stay shared with the
-    /// one that it is called on.
+    /// Emits [`Event::Readiness`] to `events` too when the answer to probes changes. By default only the
+    /// [hub](Lifecycle::listen) of the lifecycle receives it. The [checks](Self::check) and their results stay shared
+    /// with the original.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         let events = self.shared.lifecycle.event_sink().and(events);
         Health {
             shared: Arc::new(Shared {
-                told: Told::new(events),
+                readiness: LastReadiness::new(events),
                 ..Shared::clone(&self.shared)
             }),
         }
     }
 
-    /// What [`liveness`](Self::liveness) says.
+    /// Returns the report behind [`liveness`](Self::liveness).
     pub fn liveness_report(&self) -> HealthReport {
         self.report(Status::Pass, self.shared.lifecycle.phase(), nothing())
     }
 
-    /// What [`startup`](Self::startup) says.
+    /// Returns the report behind [`startup`](Self::startup).
     pub fn startup_report(&self) -> HealthReport {
         let lifecycle = &self.shared.lifecycle;
         let phase = lifecycle.phase();
-        // A process that left without it never started.
+        // A process that leaves without it has never started.
         let started = phase == Phase::Ready || lifecycle.entered(Phase::Ready).is_some();
         let status = match started {
             true => Status::Pass,
@@ -195,11 +192,11 @@ impl Health {
         self.report(status, phase, nothing())
     }
 
-    /// What [`readiness`](Self::readiness) says: runs the checks, or waits for the run that is on,
-    /// unless the last results are fresh or the phase has decided it already. The moment the process
-    /// begins to leave it stops waiting, and says so.
+    /// Returns the report behind [`readiness`](Self::readiness). It runs the checks or joins the current run, unless
+    /// the last results are fresh or the phase decides alone. When the process begins to leave, it stops waiting and
+    /// reports that.
     ///
-    /// Cancel safe; a run goes on for the others. Outside of a tokio runtime every check fails.
+    /// Cancel safe; the run continues for other callers. Outside of a tokio runtime every check fails.
     pub async fn readiness_report(&self) -> HealthReport {
         if let Some(report) = self.readiness_now() {
             return report;
@@ -207,7 +204,7 @@ impl Health {
         let Shared {
             lifecycle, runner, ..
         } = &*self.shared;
-        // Leaving is looked at first: it decides, whatever the checks say.
+        // The phase is polled first: leaving decides, whatever the checks find.
         let results = match first(lifecycle.draining(), runner.results()).await {
             Either::First(()) => runner.last(),
             Either::Other(results) => results,
@@ -215,7 +212,7 @@ impl Health {
         self.readiness_by(results)
     }
 
-    /// Readiness, if it can be told without waiting.
+    /// Returns readiness if it is known without waiting.
     pub(super) fn readiness_now(&self) -> Option<HealthReport> {
         let Shared {
             lifecycle, runner, ..
@@ -226,9 +223,9 @@ impl Health {
         }
     }
 
-    /// Readiness by what the checks found, fresh or not.
+    /// Returns readiness by these results, fresh or not.
     pub(super) fn readiness_by(&self, results: Results) -> HealthReport {
-        // The phase is read last: no answer that is made in the lame-duck phase says `pass`.
+        // The phase is read last: no response made in the lame-duck phase says `pass`.
         let phase = self.shared.lifecycle.phase();
         let found = |status| {
             let mut all = results.components.iter();
@@ -241,7 +238,7 @@ impl Health {
         } else {
             Status::Pass
         };
-        self.shared.told.answer(status != Status::Fail);
+        self.shared.readiness.record(status != Status::Fail);
         self.report(status, phase, results)
     }
 
@@ -258,7 +255,7 @@ impl Health {
     }
 }
 
-/// For probes that look at no dependency.
+/// Returns empty results, for probes without dependencies.
 fn nothing() -> Results {
     let components: Arc<[Component]> = Arc::default();
     Results {

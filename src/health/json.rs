@@ -1,10 +1,10 @@
-//! The answers' JSON.
+//! The JSON of health responses.
 
 use super::report::{Component, HealthReport, Status};
 use crate::json::{Json, millis};
 use crate::phase::Phase;
 
-/// For those who are not to see the details: status and phase. Static, so it costs nothing.
+/// Returns status and phase for clients that may not see details. Static, so it costs nothing.
 pub(super) const fn brief(status: Status, phase: Phase) -> &'static str {
     macro_rules! by_phase {
         ($status:literal) => {
@@ -30,16 +30,16 @@ pub(super) const fn brief(status: Status, phase: Phase) -> &'static str {
     }
     match status {
         Status::Pass => by_phase!("pass"),
-        // That something is broken is a detail, too; traffic is welcome.
+        // A broken optional dependency is a detail too; the process still takes traffic.
         Status::Warn => by_phase!("pass"),
         Status::Fail | Status::Unknown => by_phase!("fail"),
     }
 }
 
 impl HealthReport {
-    /// All of it as JSON; the [module](super) shows it.
+    /// Returns the whole report as JSON; see the [module](super).
     pub fn to_json(&self) -> String {
-        // Enough for a few components, so that it seldom has to grow.
+        // Enough for a few components, so that the buffer rarely grows.
         let mut json = Json::with_capacity(128 + 128 * self.components.len());
         json.object(|json| {
             json.key("status").text(self.status);

@@ -5,20 +5,20 @@ use tower_layer::Layer;
 use super::shared::Shared;
 use super::{Health, HealthRoutes};
 
-/// Answers the probes' paths, and passes everything else; see the [module](super).
+/// A layer that answers probes by their path and passes everything else; see the [module](super).
 ///
-/// It belongs outermost: a probe is then neither counted, nor limited, nor refused by the drain. A
-/// service that is not ready (`poll_ready`) keeps probes waiting, too, because a layer cannot know the
-/// request before it is ready: around a service with a concurrency limit, route the probes to
-/// [`liveness`](Health::liveness) and [`readiness`](Health::readiness) instead.
+/// It belongs outermost: a probe is then neither counted, nor limited, nor refused by the drain. A service that is not
+/// ready (`poll_ready`) delays probes too, because a layer cannot know the request before it is ready: around a service
+/// with a concurrency limit, route the probes to [`liveness`](Health::liveness) and [`readiness`](Health::readiness)
+/// instead.
 #[derive(Clone, Debug)]
 pub struct HealthLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl Health {
-    /// A layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.
+    /// Returns a layer that answers `/healthz`, `/readyz` and `/startupz` in front of a service.
     pub fn layer(&self) -> HealthLayer {
         HealthLayer::new(self.clone())
     }
@@ -36,7 +36,7 @@ impl HealthLayer {
         }
     }
 
-    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    /// Creates a layer of the same type that does nothing, whatever is set on it afterwards.
     pub const fn off() -> Self {
         HealthLayer { shared: None }
     }
@@ -48,20 +48,20 @@ impl HealthLayer {
         self
     }
 
-    /// The path of the liveness probe, compared as it stands. Default: `/healthz`. An empty path is
-    /// nobody's: it switches the probe off.
+    /// Sets the path of the liveness probe, compared literally. Default: `/healthz`. An empty path switches the probe
+    /// off.
     #[must_use]
     pub fn liveness_at(self, path: &str) -> Self {
         self.with(|shared| shared.live = path.into())
     }
 
-    /// The path of the readiness probe. Default: `/readyz`.
+    /// Sets the path of the readiness probe. Default: `/readyz`.
     #[must_use]
     pub fn readiness_at(self, path: &str) -> Self {
         self.with(|shared| shared.ready = path.into())
     }
 
-    /// The path of the start-up probe. Default: `/startupz`.
+    /// Sets the path of the start-up probe. Default: `/startupz`.
     #[must_use]
     pub fn startup_at(self, path: &str) -> Self {
         self.with(|shared| shared.startup = path.into())

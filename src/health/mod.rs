@@ -1,17 +1,17 @@
-//! Liveness, readiness and start-up: what an orchestrator asks of a process, over HTTP and gRPC.
+//! Liveness, readiness and start-up probes for an orchestrator, over HTTP and gRPC.
 //!
-//! Three questions that must not be mixed:
+//! They answer three questions that must not be mixed:
 //!
-//! | question | route | 200 | 503 | on failure the orchestrator |
+//! | question | route | 200 | 503 | reaction of the orchestrator to 503 |
 //! |---|---|---|---|---|
-//! | shall this process live? | `/healthz` | always | never | kills it |
-//! | shall it get traffic? | `/readyz` | in [`Phase::Ready`] while no required check fails | else, from the first moment of [`Phase::LameDuck`] | sends traffic elsewhere |
-//! | has it started? | `/startupz` | [`Phase::Ready`] has been reached, for ever after | before | waits, then kills it |
+//! | should this process live? | `/healthz` | always | never | kills it |
+//! | should it receive traffic? | `/readyz` | in [`Phase::Ready`] while no required check fails | else, from the first moment of [`Phase::LameDuck`] | sends traffic elsewhere |
+//! | has it started? | `/startupz` | once [`Phase::Ready`] has been reached | before | waits, then kills it |
 //!
-//! Liveness looks at nothing: a database that is down is no reason to kill every instance that waits for
-//! it, and a drain is none to kill the one that drains. A readiness check is for what one instance can
-//! lose alone (its warm-up, its disk, its pool). What all instances share takes all of them out at once,
-//! and turns a slow database into an outage: make that an [optional check](Health::optional_check).
+//! Liveness checks no dependencies: a database outage or a drain must not make the orchestrator kill instances. A
+//! readiness check is for a dependency that one instance can lose alone (its warm-up, its disk, its pool). A required
+//! check of a dependency that all instances share takes all of them out at once and turns a slow database into an
+//! outage: make that an [optional check](Health::optional_check).
 //!
 //! ```
 //! use bytes::Bytes;
@@ -54,40 +54,38 @@
 //! # }
 //! ```
 //!
-//! # The checks
+//! # Checks
 //!
-//! * They run only when a probe asks, only in [`Phase::Ready`], all at once, each with a
-//!   [deadline](Health::deadline), and as a task of their own: a probe that goes away does not end the run
-//!   that it began.
-//! * There is one run at a time, and its results are good for a [while](Health::cache). However many
-//!   probes ask, a check runs at most once in that while.
-//! * A check that panics has failed, and one that is past its deadline has failed and is dropped. One that
-//!   blocks its thread cannot be dropped: it is not started again before it has come back.
-//! * Readiness stops waiting for them the moment the process begins to leave.
+//! * Checks run only when a probe arrives, only in [`Phase::Ready`], concurrently, each with a
+//!   [deadline](Health::deadline) and in a task of its own: a probe that is dropped does not end the run that it began.
+//! * There is one run at a time, and its results are [cached](Health::cache). However many probes arrive, a check runs
+//!   at most once per cache period.
+//! * A check that panics has failed. A check that exceeds its deadline has failed and is dropped. A check that blocks
+//!   its thread cannot be dropped: it is not started again before it returns.
+//! * Readiness stops waiting for checks the moment the process begins to leave.
 //!
-//! # The answers
+//! # Responses
 //!
-//! GET and HEAD; other methods get a 405. `Cache-Control: no-store`. The content type is
-//! `application/json`; the words `pass`, `warn` and `fail` are those of draft-inadarei-api-health-check,
-//! its nested form (`application/health+json`) is not used. Who may see the [`Details`], by default a peer
+//! The routes serve GET, HEAD and OPTIONS; other methods get 405. Responses carry `Cache-Control: no-store`. The
+//! content type is `application/json`; the words `pass`, `warn` and `fail` come from draft-inadarei-api-health-check,
+//! whose nested form (`application/health+json`) is not used. A client that may see the [`Details`], by default a peer
 //! on the loopback, gets
 //!
 //! ```json
 //! {"status":"fail","phase":"ready","version":"1.2.3","uptime_seconds":86400,"age_ms":312,
 //!  "components":[
 //!   {"name":"disk","status":"pass","optional":false,"duration_ms":1},
-//!   {"name":"cache","status":"warn","optional":true,"duration_ms":2000,"error":"not within 2s"}]}
+//!   {"name":"cache","status":"warn","optional":true,"duration_ms":2000,"error":"timed out after 2s"}]}
 //! ```
 //!
-//! and everybody else `status` (without `warn`) and `phase`, from static bytes. `age_ms` is how long ago
-//! the checks ended; outside of [`Phase::Ready`] they are those of the last run, or `unknown`.
+//! and any other client `status` (without `warn`) and `phase`, from static bytes. `age_ms` is the time since the checks
+//! ended; outside of [`Phase::Ready`] the components are those of the last run, or `unknown`.
 //!
-//! # Who asks
+//! # Access
 //!
-//! * [`Health::layer`] answers on the service's own port, in front of everything else;
-//!   [`Health::liveness`], [`Health::readiness`] and [`Health::startup`] are services, for a router or for a
-//!   port of their own.
-//! * [`probe`] is the other end, for a container's `HEALTHCHECK`.
+//! * [`Health::layer`] responds on the service's own port, in front of everything else; [`Health::liveness`],
+//!   [`Health::readiness`] and [`Health::startup`] are services, for a router or for a port of their own.
+//! * [`probe`] is a client, for a container's `HEALTHCHECK`.
 //! * `Health::grpc` (feature `tonic`) is the gRPC health protocol, whose watches end at the drain.
 //!
 //! [`Phase::Ready`]: crate::Phase::Ready

@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// A check of the default deadline (2 s) can end in this time.
+/// The default timeout: a check with the default deadline (2 s) can end within it.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The status line and the head of the answer are looked for in so many bytes.
+/// The maximum size of a response's head, in bytes.
 const MOST: usize = 16 * 1024;
-/// How long the rest of an answer is waited for when its status is known.
+/// The time for which the rest of a response is awaited once its status is known.
 const REST: Duration = Duration::from_millis(250);
-/// How much of the answer's body an error quotes.
+/// The maximum size of the body quoted in an error, in bytes.
 const QUOTED: usize = 1024;
 
-/// Asks a health route over HTTP/1.1 and says whether it answered with a 2xx: for a program that is its
-/// own `HEALTHCHECK`, in an image that has no curl.
+/// Requests a health route over HTTP/1.1 and checks for a 2xx: for a program that is its own `HEALTHCHECK`, in an image
+/// without curl.
 ///
-/// It blocks, for at most 5 s in all ([`probe_within`] takes another deadline), and needs no runtime. An
-/// unspecified address (`0.0.0.0`, `::`), as servers bind it, is asked on the loopback.
+/// It blocks for at most 5 s in all ([`probe_within`] takes another deadline) and needs no runtime. An unspecified
+/// address (`0.0.0.0`, `::`), as servers bind it, is replaced by the loopback.
 ///
 /// ```no_run
 /// let addr = "127.0.0.1:8080".parse().unwrap();
@@ -30,19 +30,19 @@ const QUOTED: usize = 1024;
 ///
 /// # Errors
 ///
-/// [`ProbeError`]: the path is none, nobody listens, nothing whole came in time, what came is not HTTP, or
-/// the status is not a 2xx.
+/// Returns [`ProbeError`] if the path is invalid, the connection fails, no complete status arrives in time, the response
+/// is not HTTP, or the status is not a 2xx.
 pub fn probe(addr: SocketAddr, path: &str) -> Result<(), ProbeError> {
     probe_within(addr, path, DEADLINE)
 }
 
-/// [`probe`] with its own deadline, from the connection's first packet to the answer's status.
+/// Works like [`probe`] with its own deadline, from the connection's first packet to the response's status.
 ///
 /// # Errors
 ///
-/// As [`probe`].
+/// The same as those of [`probe`].
 pub fn probe_within(addr: SocketAddr, path: &str, deadline: Duration) -> Result<(), ProbeError> {
-    // What is sent is what was meant: no second line, no second request.
+    // Rejects paths that would add a second header line or a second request.
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(ProbeError::Path(path.to_owned()));
     }
@@ -53,32 +53,32 @@ pub fn probe_within(addr: SocketAddr, path: &str, deadline: Duration) -> Result<
     probe.ask(reachable(addr), path)
 }
 
-/// Why a probe failed.
+/// The error returned when a probe fails.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// This is no path: it starts with `/` and has no spaces, controls or letters beyond ASCII.
+    /// The path is invalid: it must start with `/` and contain no spaces, controls or letters beyond ASCII.
     Path(String),
-    /// No connection; most often nobody listens.
+    /// The connection failed; most often no process listens.
     Connect(io::Error),
     /// The connection broke.
     Io(io::Error),
-    /// No status within this time.
+    /// No status arrived within this time.
     Timeout(Duration),
-    /// What came is not HTTP/1.
+    /// The response is not HTTP/1.
     NotHttp,
     /// The status was not a 2xx.
     #[non_exhaustive]
     Status {
         /// The status.
         status: u16,
-        /// What the body said, at most 1 KiB, as far as it had come, and as it was sent: escape it before it reaches a
-        /// terminal. (`Display` gives it in one line without controls.)
+        /// The part of the body that had arrived, at most 1 KiB, unescaped: escape it before it reaches a terminal.
+        /// (`Display` writes it in one line without controls.)
         body: String,
     },
 }
 
-/// One probe, and its time.
+/// A probe with its deadline.
 struct Asked {
     since: Instant,
     deadline: Duration,
@@ -93,7 +93,7 @@ impl Asked {
                     false => ProbeError::Connect(error),
                 }
             })?;
-        let host = SocketAddr::new(addr.ip(), addr.port()); // without an IPv6 scope
+        let host = SocketAddr::new(addr.ip(), addr.port()); // drops the IPv6 scope
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: lameduck-probe\r\n\
              accept: application/json\r\nconnection: close\r\n\r\n"
@@ -101,12 +101,12 @@ impl Asked {
         stream
             .set_write_timeout(Some(self.left()?))
             .map_err(ProbeError::Io)?;
-        // A server may answer, and close, before it has taken the request: what it says counts.
+        // A server may respond and close before it has read the request: its response counts.
         let written = stream.write_all(request.as_bytes());
         let mut answer = Vec::new();
         let status = loop {
             match status(&answer)? {
-                // Interim answers come unasked, too (RFC 9110, 15.2); 101 is no such thing.
+                // Interim responses may come unrequested (RFC 9110, 15.2); 101 is not one of them.
                 Some(100 | 102..=199) if pass_over(&mut answer) => continue,
                 Some(100 | 102..=199) if answer.len() < MOST => {}
                 Some(status) => break status,
@@ -120,8 +120,8 @@ impl Asked {
                 });
             }
         };
-        // To the end, if it comes soon: a socket that is closed with unread bytes in it resets. Who keeps the
-        // connection, though asked to close it, does not keep the probe.
+        // Reads to the end if it comes soon: closing a socket with unread bytes resets the connection. A server that
+        // keeps the connection open in spite of `Connection: close` does not delay the probe.
         self.deadline = self.deadline.min(self.since.elapsed() + REST);
         while answer.len() < MOST && matches!(self.read(&mut stream, &mut answer), Ok(1..)) {}
         match status {
@@ -133,7 +133,7 @@ impl Asked {
         }
     }
 
-    /// What is left of the deadline. Never zero, which sockets take for "no timeout".
+    /// Returns the rest of the deadline. Never zero, which sockets take for "no timeout".
     fn left(&self) -> Result<Duration, ProbeError> {
         match self.deadline.checked_sub(self.since.elapsed()) {
             Some(left) if !left.is_zero() => Ok(left),
@@ -160,7 +160,7 @@ impl Asked {
     }
 }
 
-/// The loopback for an address that means all of them.
+/// Replaces an unspecified address by the loopback.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -170,12 +170,12 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, addr.port())
 }
 
-/// A socket that ran into its timeout says one or the other, by platform.
+/// Returns `true` for a socket's timeout, whose error kind depends on the platform.
 fn late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
-/// The status of an answer that has come so far: `HTTP/1.x NNN`; `None`: not enough yet.
+/// Parses the status of a response received so far, `HTTP/1.x NNN`; `None` if it is incomplete.
 fn status(answer: &[u8]) -> Result<Option<u16>, ProbeError> {
     const VERSION: &[u8] = b"HTTP/1.";
     const WHOLE: usize = "HTTP/1.1 200".len();
@@ -183,7 +183,7 @@ fn status(answer: &[u8]) -> Result<Option<u16>, ProbeError> {
     if answer[..common] != VERSION[..common] {
         return Err(ProbeError::NotHttp);
     }
-    // One byte more, to see that the number ends there.
+    // One byte more shows that the number ends there.
     if answer.len() <= WHOLE {
         return Ok(None);
     }
@@ -199,7 +199,7 @@ fn status(answer: &[u8]) -> Result<Option<u16>, ProbeError> {
     Ok(Some(number))
 }
 
-/// Takes away an interim answer; `false`: it has not come whole.
+/// Removes an interim response; returns `false` if it is incomplete.
 fn pass_over(answer: &mut Vec<u8>) -> bool {
     let end = head_end(answer);
     if let Some(end) = end {
@@ -208,13 +208,13 @@ fn pass_over(answer: &mut Vec<u8>) -> bool {
     end.is_some()
 }
 
-/// Where the head ends, behind its empty line.
+/// Returns the end of the head, after its empty line.
 fn head_end(answer: &[u8]) -> Option<usize> {
     let empty = answer.windows(4).position(|four| four == b"\r\n\r\n");
     empty.map(|at| at + 4)
 }
 
-/// The beginning of what came behind the head.
+/// Returns the beginning of the body, after the head.
 fn body(answer: &[u8]) -> String {
     let body = head_end(answer).map_or(&[][..], |end| &answer[end..]);
     let quoted = &body[..body.len().min(QUOTED)];
@@ -224,11 +224,11 @@ fn body(answer: &[u8]) -> String {
 impl fmt::Display for ProbeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ProbeError::Path(path) => write!(f, "{path:?} is no path to probe"),
-            ProbeError::Connect(error) => write!(f, "no connection: {error}"),
-            ProbeError::Io(error) => write!(f, "the connection broke: {error}"),
-            ProbeError::Timeout(deadline) => write!(f, "no answer within {deadline:?}"),
-            ProbeError::NotHttp => f.write_str("the answer is not HTTP/1"),
+            ProbeError::Path(path) => write!(f, "invalid probe path {path:?}"),
+            ProbeError::Connect(error) => write!(f, "connection failed: {error}"),
+            ProbeError::Io(error) => write!(f, "connection broken: {error}"),
+            ProbeError::Timeout(deadline) => write!(f, "no response within {deadline:?}"),
+            ProbeError::NotHttp => f.write_str("the response is not HTTP/1"),
             ProbeError::Status { status, body } if body.is_empty() => write!(f, "status {status}"),
             ProbeError::Status { status, body } => {
                 // Whoever answered wrote it, and it goes to a terminal, or to a container's log.

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use crate::phase::Phase;
 
-/// How a component, or the process as a whole, is.
+/// The status of a component or of the process as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// Well.
+    /// Healthy.
     Pass,
-    /// In service, but something optional is broken.
+    /// Fit for traffic, but an optional dependency is broken.
     Warn,
-    /// Not fit for traffic.
+    /// Unfit for traffic.
     Fail,
-    /// Of a component: it has not been checked yet, because checks run only in [`Phase::Ready`].
+    /// Not checked yet, because checks run only in [`Phase::Ready`]. Components only.
     Unknown,
 }
 
 impl Status {
-    /// `pass`, `warn`, `fail` (the words of draft-inadarei-api-health-check), or `unknown`.
+    /// Returns `pass`, `warn`, `fail` (the words of draft-inadarei-api-health-check), or `unknown`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Pass => "pass",
@@ -36,48 +36,48 @@ impl fmt::Display for Status {
     }
 }
 
-/// What one check found when it last ran.
+/// The last result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Component {
     /// The check's name.
     pub name: Arc<str>,
-    /// [`Status::Fail`] of a required check, [`Status::Warn`] of an optional one: it failed.
+    /// The status; a failure is [`Status::Fail`] for a required check, [`Status::Warn`] for an optional one.
     pub status: Status,
-    /// It is told, but does not fail readiness.
+    /// `true` if a failure is reported but does not fail readiness.
     pub optional: bool,
-    /// How long the check took; zero as long as it is unknown.
+    /// The duration of the check; zero while it is unknown.
     pub duration: Duration,
-    /// Why it failed: the error and its sources, at most 512 bytes.
+    /// The cause of a failure: the error and its sources, at most 512 bytes.
     pub error: Option<Arc<str>>,
 }
 
-/// The answer to a probe, before it is spelt.
+/// The answer to a probe, independent of its encoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// The whole: what the probe's HTTP status goes by.
+    /// The overall status, which decides the probe's HTTP status.
     pub status: Status,
     /// The process's phase.
     pub phase: Phase,
-    /// The release, where [`version`](super::Health::version) named one.
+    /// The release, if [`version`](super::Health::version) set one.
     pub version: Option<Arc<str>>,
-    /// Since [`Health::new`](super::Health::new).
+    /// The time since [`Health::new`](super::Health::new).
     pub uptime: Duration,
-    /// The checks, in the order in which they were added. Empty but for readiness.
+    /// The checks in the order in which they were added; empty except for readiness.
     pub components: Arc<[Component]>,
-    /// How long ago the checks ended; `None` if none has been run.
+    /// The time since the checks ended; `None` if none has run.
     pub age: Option<Duration>,
 }
 
 impl HealthReport {
-    /// Whether the probe is answered with 200: nothing failed but what is optional.
+    /// Returns `true` if the probe is answered with 200: no required check failed.
     pub fn is_ok(&self) -> bool {
         matches!(self.status, Status::Pass | Status::Warn)
     }
 }
 
-/// One line: `fail (ready); database: connection refused`.
+/// Writes one line: `fail (ready); database: connection refused`.
 impl fmt::Display for HealthReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.status, self.phase)?;

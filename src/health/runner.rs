@@ -1,4 +1,4 @@
-//! When the checks run, and who waits for them.
+//! Runs of the checks, shared by the probes that wait for them.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -14,14 +14,14 @@ use super::check::Check;
 use super::report::Component;
 use crate::sync::Lock;
 
-/// The checks' last results, and their one run at a time.
+/// The checks' last results, and their single current run.
 #[derive(Debug)]
 pub(super) struct Runner {
     checks: Box<[Check]>,
     deadline: Duration,
     cache: Duration,
     state: Lock<State>,
-    /// Notified whenever a run ends.
+    /// Notified when a run ends.
     ended: Notify,
 }
 
@@ -31,15 +31,15 @@ struct State {
     running: bool,
 }
 
-/// What the checks found, and when.
+/// The results of the checks, and their time.
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     pub components: Arc<[Component]>,
-    /// `None`: never yet.
+    /// `None` if the checks have never run.
     pub at: Option<Instant>,
 }
 
-/// The right to run the checks. Whatever becomes of it, those who wait are told.
+/// The right to run the checks. Its drop notifies the waiters in any case.
 struct Run {
     runner: Arc<Runner>,
     ended: bool,
@@ -67,12 +67,12 @@ impl Runner {
         !self.checks.is_empty()
     }
 
-    /// What the last run found, however old.
+    /// Returns the results of the last run, however old.
     pub(super) fn last(&self) -> Results {
         self.state().last.clone()
     }
 
-    /// What the last run found, if that need not be asked again.
+    /// Returns the results of the last run if they are fresh.
     pub(super) fn fresh(&self) -> Option<Results> {
         let last = self.last();
         self.is_fresh(&last).then_some(last)
@@ -82,15 +82,15 @@ impl Runner {
         !self.has_checks() || results.at.is_some_and(|at| at.elapsed() < self.cache)
     }
 
-    /// What the checks find: those of the last run while it is fresh, or of the run that is on, or of
-    /// one that begins now. The run is a task of its own: it goes on if this future is dropped.
+    /// Returns the results of the last run if they are fresh, else those of the current run, else those of a new one.
+    /// The run is a task of its own: it continues if this future is dropped.
     pub(super) async fn results(self: &Arc<Self>) -> Results {
         let mut ended = pin!(self.ended.notified());
-        // Enrol first, look afterwards: a run that ends between the look and the enrolment would be missed.
+        // Enable the waiter first, then read: a run that ends between a read and a later registration would be missed.
         ended.as_mut().enable();
         {
             let mut state = self.state();
-            // Looked at again under the lock, or two who found it stale would start two runs.
+            // Checked again under the lock, or two callers that found the results stale would start two runs.
             if self.is_fresh(&state.last) {
                 return state.last.clone();
             }
@@ -103,7 +103,7 @@ impl Runner {
         self.last()
     }
 
-    /// Waits until a run has ended after this future was first polled.
+    /// Waits until a run ends after this future was first polled.
     #[cfg(feature = "tonic")]
     pub(super) fn ended(&self) -> tokio::sync::futures::Notified<'_> {
         self.ended.notified()
@@ -135,7 +135,7 @@ impl Run {
             Ok(handle) => {
                 handle.clone().spawn(run.run(handle));
             }
-            // No runtime, no checks: it ends here, and they have failed.
+            // Without a runtime no check can run: the run ends here, and all checks have failed.
             Err(_) => drop(run),
         }
     }
@@ -143,7 +143,7 @@ impl Run {
     async fn run(mut self, on: Handle) {
         let deadline = self.runner.deadline;
         let checks = &self.runner.checks;
-        // All are started before any is waited for, so they take as long as the slowest.
+        // All are started before any is awaited, so they take as long as the slowest.
         let started: Vec<_> = checks
             .iter()
             .map(|check| check.start(&on, deadline))
@@ -158,7 +158,7 @@ impl Run {
 }
 
 impl Drop for Run {
-    /// Dropped before its end: by a runtime that shuts down, has no timers, or is not there.
+    /// Ends a run that did not complete: the runtime shuts down, has no timers, or is missing.
     fn drop(&mut self) {
         if !self.ended {
             let error: Arc<str> = "not run: no tokio runtime with time enabled".into();
@@ -169,13 +169,13 @@ impl Drop for Run {
     }
 }
 
-/// Which of two futures was ready.
+/// The output of the future that completed first.
 pub(super) enum Either<A, B> {
     First(A),
     Other(B),
 }
 
-/// Waits for the one or for the other, looked at in this order.
+/// Waits for either future; they are polled in this order.
 pub(super) async fn first<A: Future, B: Future>(one: A, other: B) -> Either<A::Output, B::Output> {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|cx| match one.as_mut().poll(cx) {

@@ -14,7 +14,7 @@ use super::shared::Shared;
 use super::{Health, HealthFuture};
 use crate::reply::ReplyBody;
 
-/// The service that [`HealthLayer`](super::HealthLayer) makes.
+/// The service produced by [`HealthLayer`](super::HealthLayer).
 #[derive(Clone)]
 pub struct HealthRoutes<S> {
     pub(super) inner: S,
@@ -53,7 +53,7 @@ impl<S: fmt::Debug> fmt::Debug for HealthRoutes<S> {
     }
 }
 
-/// Answers one probe, whatever the path: for a router of your own, or a port of its own. Made by
+/// A service that answers one probe, whatever the path: for your own router, or for a port of its own. Created by
 /// [`Health::liveness`], [`Health::readiness`] and [`Health::startup`].
 #[derive(Clone, Debug)]
 pub struct HealthService {
@@ -62,20 +62,17 @@ pub struct HealthService {
 }
 
 impl Health {
-    /// A service that says whether the process lives: 200 for as long as it can answer, whatever the
-    /// phase and the dependencies.
+    /// Returns the liveness service: 200 as long as the process can respond, whatever its phase and dependencies.
     pub fn liveness(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Liveness)
     }
 
-    /// A service that says whether the process is to get traffic: 200 in [`Phase::Ready`] while no
-    /// required check fails, else 503.
+    /// Returns the readiness service: 200 in [`Phase::Ready`] while no required check fails, else 503.
     pub fn readiness(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Readiness)
     }
 
-    /// A service that says whether start-up is done: 503 until [`Phase::Ready`] has been reached, 200 for
-    /// ever after.
+    /// Returns the start-up service: 503 until [`Phase::Ready`] is reached, 200 from then on.
     pub fn startup(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Startup)
     }

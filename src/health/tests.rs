@@ -22,7 +22,7 @@ fn ready() -> Lifecycle {
     lifecycle
 }
 
-/// A request from this host.
+/// Returns a request from this host.
 fn local(path: &str) -> Request<()> {
     from("127.0.0.1:40000", path)
 }
@@ -34,7 +34,7 @@ fn from(peer: &str, path: &str) -> Request<()> {
     request
 }
 
-/// The layer in front of a service that says what it was asked for.
+/// Sends a request through the layer, in front of a service that echoes its path.
 async fn ask(layer: &HealthLayer, request: Request<()>) -> Response<Bytes> {
     let service = layer.layer(service_fn(|request: Request<()>| async move {
         let asked = format!("passed {}", request.uri().path());
@@ -66,18 +66,18 @@ fn brief(answer: &Response<Bytes>) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answer_is_told_once_whoever_asks() {
+async fn a_change_of_readiness_is_emitted_once() {
     let lifecycle = Lifecycle::new();
     let fails = Arc::new(AtomicBool::new(false));
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (failing, tell) = (fails.clone(), told.clone());
+    let emitted = Arc::new(Mutex::new(Vec::new()));
+    let (failing, sink) = (fails.clone(), emitted.clone());
     let health = Health::new(&lifecycle)
         .check("disk", move || {
             let fails = failing.load(Ordering::Relaxed);
             async move { if fails { Err("full") } else { Ok(()) } }
         })
         .events(Events::to(move |event| {
-            tell.lock().unwrap().push(event.to_string());
+            sink.lock().unwrap().push(event.to_string());
         }));
     let admin = health.clone().details(Details::always());
     let ask = async || {
@@ -97,7 +97,7 @@ async fn another_answer_is_told_once_whoever_asks() {
     lifecycle.advance(Phase::LameDuck);
     ask().await;
     assert_eq!(
-        *told.lock().unwrap(),
+        *emitted.lock().unwrap(),
         ["not ready", "ready", "not ready", "ready", "not ready"]
     );
 }

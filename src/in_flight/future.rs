@@ -10,12 +10,12 @@ use super::InFlightBody;
 use super::registry::InFlightGuard;
 use crate::track::TrackedBody;
 
-/// The answer of an [`InFlight`](super::InFlight) service; dropping it ends the request.
+/// The response future of an [`InFlight`](super::InFlight) service. Dropping it ends the request.
 #[pin_project]
 pub struct InFlightFuture<F> {
     #[pin]
     inner: F,
-    /// `None` when the layer is off, and once the guard has gone on into the body.
+    /// `None` if the layer is off, or once the guard has moved into the body.
     guard: Option<InFlightGuard>,
     head: bool,
 }
@@ -36,9 +36,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.inner.poll(cx));
-        // A failed request is over; one that was answered goes on in its body.
+        // A failed request is over; an answered one continues in its body.
         let guard = this.guard.take();
-        // How the body ends makes no difference here, so its length is not looked for.
+        // The way in which the body ends does not matter here, so its length is not looked up.
         Poll::Ready(Ok(TrackedBody::answer(answer?, *this.head, None, guard)))
     }
 }

@@ -9,13 +9,13 @@ use http::Method;
 use super::registry::{Entry, Registry};
 use crate::route;
 
-/// Reads what an [`InFlightLayer`](super::InFlightLayer) counts. Clones read the same.
+/// A handle that reads the counts of an [`InFlightLayer`](super::InFlightLayer). Clones share them.
 #[derive(Clone)]
 pub struct InFlightHandle {
     pub(super) registry: Arc<Registry>,
 }
 
-/// One running request.
+/// A request in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InFlightRequest {
@@ -23,31 +23,31 @@ pub struct InFlightRequest {
     pub method: Method,
     /// The path, without the query (which may hold secrets).
     pub path: String,
-    /// The matched route, where the router told it (feature `axum`).
+    /// The matched route, if the router exposes it (feature `axum`).
     pub route: Option<String>,
-    /// How long it has been running.
+    /// The time since the request arrived.
     pub age: Duration,
-    /// Who asked: the other end of the connection.
+    /// The remote end of the connection.
     pub peer: Option<SocketAddr>,
 }
 
 impl InFlightHandle {
-    /// How many requests are running.
+    /// Returns the number of requests in flight.
     pub fn count(&self) -> usize {
         self.registry.tally.count()
     }
 
-    /// The most requests that have been running at once.
+    /// Returns the highest number of requests that were in flight at once.
     pub fn peak(&self) -> usize {
         self.registry.peak.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing is running: at once if nothing is.
+    /// Waits until no request is in flight; returns at once if none is.
     pub async fn wait_idle(&self) {
         self.registry.tally.idle().await;
     }
 
-    /// Visits the routes that are known, with their requests' methods and paths. A lock is held meanwhile.
+    /// Visits the known routes with the methods and paths of their requests. Holds a lock meanwhile.
     #[cfg(feature = "status")]
     pub(crate) fn visit_routes(&self, mut visit: impl FnMut(&str, &str, &str)) {
         self.registry.visit(|entry| {
@@ -61,7 +61,7 @@ impl InFlightHandle {
         });
     }
 
-    /// What is running, the oldest first.
+    /// Returns the requests in flight, the oldest first.
     pub fn requests(&self) -> Vec<InFlightRequest> {
         let mut requests = Vec::with_capacity(self.count());
         self.registry

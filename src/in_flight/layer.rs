@@ -6,16 +6,16 @@ use tower_layer::Layer;
 use super::registry::Registry;
 use super::{InFlight, InFlightHandle};
 
-/// Counts the requests that are running; see the [module](super). Clones count together.
+/// A layer that counts the requests in flight; see the [module](super). Clones share the count.
 #[derive(Clone)]
 pub struct InFlightLayer {
     registry: Arc<Registry>,
-    /// Not when it is off.
+    /// `false` if the layer is off.
     counts: bool,
 }
 
 impl InFlightLayer {
-    /// A count of its own.
+    /// Creates a layer with its own count.
     pub fn new() -> Self {
         InFlightLayer {
             registry: Arc::new(Registry::new()),
@@ -23,7 +23,7 @@ impl InFlightLayer {
         }
     }
 
-    /// A layer of the same type that does nothing: its handle reads 0.
+    /// Creates a layer of the same type that does nothing; its handle reads 0.
     pub fn off() -> Self {
         InFlightLayer {
             counts: false,
@@ -31,7 +31,7 @@ impl InFlightLayer {
         }
     }
 
-    /// Reads the count.
+    /// Returns a handle that reads the count.
     pub fn handle(&self) -> InFlightHandle {
         InFlightHandle {
             registry: self.registry.clone(),

@@ -1,20 +1,18 @@
-//! Counts requests from their arrival to the end of their response body, and can name them.
+//! A layer that counts requests from their arrival to the end of their response body, and can name them.
 //!
-//! The [`InFlightHandle`] reads what the layer counts: how many are running, the most there were at
-//! once, a future that is ready when nothing is running, and a list of what is: method, path or
-//! matched route, age, peer.
+//! The [`InFlightHandle`] reads the counts: the number of requests in flight, its peak, a future that completes when no
+//! request is in flight, and a list of the requests with method, path or matched route, age and peer.
 //!
-//! A request is in flight until its response body has been read to its end, has failed, or has been
-//! dropped; a handler that is cancelled ends with its future. Nothing has to be called: the guard is
-//! a drop guard.
+//! A request is in flight until its response body has been read to its end, has failed, or has been dropped; a
+//! cancelled handler ends with its future. The application calls nothing: a drop guard does the work.
 //!
-//! The path named is the request's; with feature `axum` the matched route (`/users/{id}`) is named
-//! too, when the layer was added by `Router::layer`. The peer is that of
-//! [`ConnInfo`](crate::ConnInfo), which [`serve`](crate::serve()) puts into every request.
+//! The path is the request's; with feature `axum` the matched route (`/users/{id}`) is listed too, if the layer was
+//! added by `Router::layer`. The peer comes from [`ConnInfo`](crate::ConnInfo), which [`serve`](crate::serve()) puts
+//! into every request.
 //!
-//! What a layer cannot see is the socket: the last bytes of a body may still wait to be written when
-//! its guard ends. [`serve`](crate::serve()) counts to the last byte; use its report for the drain, and
-//! this layer for gauges and for other servers.
+//! A layer cannot see the socket: the last bytes of a body may still wait to be sent when its guard ends.
+//! [`serve`](crate::serve()) counts to the last byte. Use its report for the drain, and this layer for gauges and for
+//! other servers.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -54,5 +52,5 @@ pub use handle::{InFlightHandle, InFlightRequest};
 pub use layer::InFlightLayer;
 pub use service::InFlight;
 
-/// The response body of an [`InFlight`] service: its end is the request's end.
+/// The response body of an [`InFlight`] service. The end of the body is the end of the request.
 pub type InFlightBody<B> = crate::track::TrackedBody<B, Option<registry::InFlightGuard>>;

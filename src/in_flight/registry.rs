@@ -16,8 +16,8 @@ use crate::sync::Lock;
 use crate::track::{End, Guard, Tally};
 use std::net::SocketAddr;
 
-/// What is running, in shards so that threads seldom meet. A slot is reused: entering allocates
-/// nothing once a shard has grown to what it needs, and method and path are shared, not copied.
+/// The requests in flight, sharded so that threads rarely contend. Slots are reused: entering does not allocate once a
+/// shard has grown to its working size, and method and path are shared rather than copied.
 pub(super) struct Registry {
     pub tally: Tally,
     pub peak: AtomicUsize,
@@ -26,14 +26,14 @@ pub(super) struct Registry {
 
 pub(super) struct Entry {
     pub method: Method,
-    /// Shared with the request, not copied.
+    /// Shared with the request rather than copied.
     pub target: Option<PathAndQuery>,
     pub route: Option<Route>,
     pub peer: Option<SocketAddr>,
     pub started: Instant,
 }
 
-/// One request, in flight until this is dropped.
+/// A request, in flight until this guard is dropped.
 pub struct InFlightGuard {
     registry: Arc<Registry>,
     shard: usize,
@@ -65,7 +65,7 @@ impl Registry {
         let shard = this_thread() & (this.shards.len() - 1);
         let slot = this.shard(shard, |slab| slab.insert(entry));
         let count = this.tally.add();
-        // Relaxed, and read first: the peak is a gauge that orders nothing, and hardly ever rises.
+        // Relaxed, and loaded first: the peak is a gauge that orders nothing, and it rarely rises.
         if count > this.peak.load(Ordering::Relaxed) {
             this.peak.fetch_max(count, Ordering::Relaxed);
         }
@@ -76,13 +76,12 @@ impl Registry {
         }
     }
 
-    /// The lock is held for one operation on a slab, which cannot panic half way: a poisoned one is
-    /// as good as any.
+    /// The lock covers a single operation on a slab, which cannot panic half way: a poisoned lock is as good as any.
     fn shard<T>(&self, shard: usize, with: impl FnOnce(&mut Slab<Entry>) -> T) -> T {
         with(&mut self.shards[shard].lock())
     }
 
-    /// Visits everything that is running, a shard at a time.
+    /// Visits all requests in flight, one shard at a time.
     pub fn visit(&self, mut visit: impl FnMut(&Entry)) {
         for shard in 0..self.shards.len() {
             self.shard(shard, |slab| {
@@ -108,12 +107,12 @@ impl fmt::Debug for InFlightGuard {
     }
 }
 
-/// `None` where nothing is counted.
+/// `None` where requests are not counted.
 impl Guard for Option<InFlightGuard> {
     fn end(self, _: End) {}
 }
 
-/// A small number for each thread, handed out in turn.
+/// Returns a small number per thread, assigned round-robin.
 fn this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static THIS: Cell<usize> = const { Cell::new(usize::MAX) });

@@ -9,11 +9,11 @@ use tower_service::Service;
 use super::registry::Registry;
 use super::{InFlightBody, InFlightFuture};
 
-/// The service that [`InFlightLayer`](super::InFlightLayer) makes.
+/// The service produced by [`InFlightLayer`](super::InFlightLayer).
 #[derive(Clone)]
 pub struct InFlight<S> {
     pub(super) inner: S,
-    /// `None`: off.
+    /// `None` if the layer is off.
     pub(super) registry: Option<Arc<Registry>>,
 }
 
@@ -31,7 +31,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        // Before the inner call: a service may do its work there.
+        // Must precede the inner call: a service may do its work there.
         let enter = |registry| Registry::enter(registry, &request);
         let guard = self.registry.as_ref().map(enter);
         let head = request.method() == Method::HEAD;

@@ -18,7 +18,7 @@ fn get(path: &str) -> Request<()> {
     Request::get(path).body(()).unwrap()
 }
 
-/// Answers at once, with this body.
+/// Returns a service that responds at once with this body.
 fn answering<B>(
     layer: &InFlightLayer,
     status: StatusCode,
@@ -106,7 +106,7 @@ async fn trailers_pass() {
 }
 
 #[tokio::test]
-async fn the_peak_is_the_most_at_once() {
+async fn the_peak_is_the_highest_count() {
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
     let mut service = layer.layer(service_fn(|_: Request<()>| {
@@ -262,7 +262,7 @@ async fn names_method_path_and_peer_and_leaves_the_query_out() {
 }
 
 #[tokio::test]
-async fn the_age_runs_from_when_serve_saw_the_request() {
+async fn the_age_begins_when_serve_sees_the_request() {
     let layer = InFlightLayer::new();
     let info = ConnInfo {
         arrived: tokio::time::Instant::now().checked_sub(Duration::from_secs(7)),
@@ -339,7 +339,7 @@ async fn the_oldest_is_named_first() {
         running.push(service.call(get(path)));
         std::thread::sleep(Duration::from_millis(1));
     }
-    // Its slot is used again, in front of older ones.
+    // The freed slot is reused, in front of older ones.
     running.remove(0);
     running.push(service.call(get("/5")));
     let paths: Vec<_> = in_flight.requests().into_iter().map(|r| r.path).collect();
@@ -370,7 +370,7 @@ async fn requests_of_other_threads_are_named_too() {
 }
 
 #[tokio::test]
-async fn waiting_ends_when_the_last_one_does() {
+async fn waiting_ends_with_the_last_request() {
     let layer = InFlightLayer::new();
     let in_flight = layer.handle();
     in_flight.wait_idle().await;
@@ -388,7 +388,7 @@ async fn waiting_ends_when_the_last_one_does() {
 }
 
 #[test]
-fn what_is_printed_says_how_many() {
+fn debug_output_shows_the_count() {
     let layer = InFlightLayer::new();
     assert_eq!(
         format!("{layer:?}"),

@@ -7,22 +7,22 @@ use crate::conn_info::Verdict;
 use crate::events::Timeout;
 use crate::reply::Reason;
 
-/// A kind of lines that are bounded together.
+/// A kind of line with a rate bound of its own.
 #[derive(Debug)]
 pub(super) struct Kind {
     pub event: &'static str,
-    /// The reason, kind or verdict; empty where the event is all of it.
+    /// The reason, kind or verdict; empty if the event has none.
     pub name: &'static str,
     pub level: Level,
     pub meter: Meter,
 }
 
-/// All of them, so that their memory is what it is.
+/// All kinds, allocated up front so that their memory is constant.
 #[derive(Debug)]
 pub(super) struct Kinds {
     refused: [Kind; Reason::ALL.len()],
     timeouts: [Kind; Timeout::ALL.len()],
-    /// Of the ordinary ones nothing is written.
+    /// Unused for verdicts that are not flagged, which are not logged.
     addresses: [Kind; Verdict::ALL.len()],
     pub service_error: Kind,
     pub accept_error: Kind,
@@ -43,14 +43,14 @@ fn kind(event: &'static str, name: &'static str, level: Level) -> Kind {
     }
 }
 
-/// What the service does to its clients, or what they brought upon themselves.
+/// Returns INFO for what the service does to its clients, DEBUG for what clients bring upon themselves.
 pub(super) fn level_of(reason: Reason) -> Level {
     match reason {
         Reason::Draining
         | Reason::HandlerTimeout
         | Reason::RequestTimeout
         | Reason::GatewayTimeout => Level::INFO,
-        // It is told as `service_error` already.
+        // Already logged as `service_error`.
         Reason::Internal => Level::DEBUG,
         Reason::BodyTooSlow
         | Reason::HeadTooSlow
@@ -101,7 +101,7 @@ impl Kinds {
         self.timeouts.get(which as usize)
     }
 
-    /// `None` if it is not flagged.
+    /// Returns `None` if the verdict is not flagged.
     pub fn address(&self, verdict: Verdict) -> Option<&Kind> {
         self.addresses
             .get(verdict as usize)

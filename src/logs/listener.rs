@@ -12,12 +12,12 @@ use crate::phase::Phase;
 use crate::reply::Reason;
 use crate::text;
 
-/// The longest text of others in a line, in bytes.
+/// The maximum length of foreign text in a line, in bytes.
 const TEXT: usize = 512;
-/// The longest path, method and route.
+/// The maximum length of a path, method and route, in bytes.
 const PATH: usize = 256;
 
-/// A request's fields, fit for a line.
+/// The fields of a request, sanitised for a line.
 struct Fields<'a> {
     method: Option<Cow<'a, str>>,
     path: Option<Cow<'a, str>>,
@@ -41,7 +41,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A line about a request: what is not known of it is missing.
+/// Writes a line about a request and omits unknown fields.
 macro_rules! write_request {
     ($level:expr, $of:ident, $message:literal, $($fields:tt)+) => {
         tracing::event!(
@@ -57,14 +57,14 @@ macro_rules! write_request {
 #[derive(Debug)]
 pub(super) struct Listener {
     kinds: Kinds,
-    /// Lines of a kind in a second.
+    /// The maximum number of lines of one kind per second.
     most: u32,
 }
 
-/// Whether anybody may want lines of this level.
+/// Returns `true` if any subscriber may want lines of this level.
 ///
-/// Not `tracing::enabled!`: a subscriber with filters for each of its layers remembers the answer for the
-/// event that must follow, and ours may not.
+/// `tracing::enabled!` is not used: a subscriber with per-layer filters remembers its answer for the event that must
+/// follow, and ours may not follow.
 pub(crate) fn wanted(level: Level) -> bool {
     level <= STATIC_MAX_LEVEL && level <= LevelFilter::current()
 }
@@ -81,8 +81,8 @@ impl Listener {
         }
     }
 
-    /// Writes the event; `now` is the second it is.
-    pub fn hear(&self, event: &Event<'_>, now: impl Fn() -> u32) {
+    /// Writes the event; `now` returns the current second.
+    pub fn write(&self, event: &Event<'_>, now: impl Fn() -> u32) {
         match *event {
             Event::Phase(phase) => self.phase(phase),
             Event::Cut {
@@ -112,7 +112,7 @@ impl Listener {
                 if self.may_write(Some(&self.kinds.readiness), now) {
                     info!(
                         target: "lameduck", event = "readiness", ready,
-                        "readiness probes get another answer"
+                        "readiness has changed"
                     );
                 }
             }
@@ -130,7 +130,7 @@ impl Listener {
                     write_request!(
                         Level::DEBUG,
                         fields,
-                        "the client went away before it had its response",
+                        "the client left before it had its response",
                         event = "client_gone",
                         age_ms
                     );
@@ -161,7 +161,7 @@ impl Listener {
                     let verdict = verdict.as_str();
                     debug!(
                         target: "lameduck", event = "client_address", verdict,
-                        "the client's address is doubtful"
+                        "the client's address is suspicious"
                     );
                 }
             }
@@ -169,7 +169,7 @@ impl Listener {
                 if self.may_write(Some(&self.kinds.malformed), now) {
                     debug!(
                         target: "lameduck", event = "grpc_timeout_malformed",
-                        "a grpc-timeout that is none was ignored"
+                        "a malformed grpc-timeout was ignored"
                     );
                 }
             }
@@ -177,7 +177,7 @@ impl Listener {
                 if self.may_write(Some(&self.kinds.full), now) {
                     warn!(
                         target: "lameduck", event = "rate_limit_full",
-                        "the rate limiter has no room for one more key"
+                        "the rate limiter has no room for another key"
                     );
                 }
             }
@@ -186,7 +186,7 @@ impl Listener {
                     let error = &*text::error(error, TEXT);
                     warn!(
                         target: "lameduck", event = "rate_limit_fallback", error,
-                        "the shared rate limit cannot be asked: each instance limits for itself"
+                        "the shared rate limit is unreachable: each instance limits on its own"
                     );
                 }
             }
@@ -194,7 +194,7 @@ impl Listener {
                 if self.may_write(Some(&self.kinds.restored), now) {
                     info!(
                         target: "lameduck", event = "rate_limit_restored",
-                        "the shared rate limit is asked again"
+                        "the shared rate limit is in use again"
                     );
                 }
             }
@@ -223,21 +223,21 @@ impl Listener {
     }
 
     fn phase(&self, phase: Phase) {
-        // The last seconds of a flood, which no further line of it would tell.
+        // Reports the last seconds of a flood, which no further line of its kind would report.
         for kind in self.kinds.all() {
-            tell_left_out(kind, kind.meter.settle(self.most));
+            report_left_out(kind, kind.meter.settle(self.most));
         }
         let phase = phase.as_str();
         info!(target: "lameduck", event = "phase", phase, "the phase has changed");
     }
 
-    /// Counts a line; tells of those that were left out before it.
+    /// Counts a line, and reports the lines that were left out before it.
     fn may_write(&self, kind: Option<&Kind>, now: impl Fn() -> u32) -> bool {
         let Some(kind) = kind.filter(|kind| wanted(kind.level)) else {
             return false;
         };
         let measured = kind.meter.count(now(), self.most);
-        tell_left_out(kind, measured.left_out);
+        report_left_out(kind, measured.left_out);
         measured.write
     }
 }
@@ -263,7 +263,7 @@ fn refused(reason: Reason, request: &RequestInfo<'_>) {
     }
 }
 
-fn tell_left_out(kind: &Kind, lines: u32) {
+fn report_left_out(kind: &Kind, lines: u32) {
     if lines == 0 {
         return;
     }
@@ -272,7 +272,7 @@ fn tell_left_out(kind: &Kind, lines: u32) {
         ($level:expr) => {
             tracing::event!(
                 target: "lameduck", $level, event = "left_out", of, name, lines,
-                "lines of this kind were left out"
+                "lines of this kind were omitted"
             )
         };
     }

@@ -1,19 +1,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the lines of one kind in the second in which it was last asked.
+/// A counter of the lines of one kind in the most recent second.
 ///
-/// One word: the second above, the count below. Relaxed throughout: the word publishes nothing but itself.
+/// It is one word: the second in the upper half, the count in the lower. All accesses are relaxed, because the word
+/// publishes nothing but itself.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     word: AtomicU64,
 }
 
-/// What becomes of a line.
+/// The decision on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Measured {
-    /// It is written.
+    /// `true` if the line is to be written.
     pub write: bool,
-    /// So many were left out in an earlier second, and this is the one to tell it.
+    /// The number of lines left out in an earlier second, which this caller must report.
     pub left_out: u32,
 }
 
@@ -30,11 +31,12 @@ fn count(word: u64) -> u32 {
 }
 
 impl Meter {
-    /// Counts one more in second `now`, of which `most` are written.
+    /// Counts one line in second `now`, of which at most `most` are written.
     pub fn count(&self, now: u32, most: u32) -> Measured {
         let mut seen = self.word.load(Ordering::Relaxed);
         while second(seen) < now {
-            // Whoever turns the page reads the last count of the old one: it is told once.
+            // The thread that starts the new second reads the final count of the old one, so it is reported exactly
+            // once.
             let turned = self.word.compare_exchange_weak(
                 seen,
                 word(now, 1),
@@ -51,7 +53,7 @@ impl Meter {
                 Err(other) => seen = other,
             }
         }
-        // This second's, or a later one's, if another thread has turned the page meanwhile.
+        // The current second, or a later one if another thread has moved on meanwhile.
         let before = self.word.fetch_add(1, Ordering::Relaxed);
         Measured {
             write: count(before) < most,
@@ -59,7 +61,7 @@ impl Meter {
         }
     }
 
-    /// How many were left out and have not been told; now they are.
+    /// Returns the number of lines left out and not yet reported, and marks them as reported.
     pub fn settle(&self, most: u32) -> u32 {
         let mut seen = self.word.load(Ordering::Relaxed);
         while count(seen) > most {

@@ -23,10 +23,10 @@ fn refused(reason: Reason) -> Event<'static> {
     }
 }
 
-/// The line of this event as it is documented, its level and all of its fields but the message.
+/// Returns the line of this event as documented: its level and all fields except the message.
 fn line_of(event: &Event<'_>) -> Value {
     let (written, _guard) = Written::json(Level::TRACE);
-    Listener::new(10).hear(event, || 0);
+    Listener::new(10).write(event, || 0);
     let mut lines = written.take_json();
     assert_eq!(lines.len(), 1, "{event}");
     let mut line = lines.remove(0);
@@ -175,10 +175,10 @@ fn every_reason_timeout_and_flagged_verdict_is_bounded() {
 }
 
 #[test]
-fn an_ordinary_client_is_not_told() {
+fn an_unflagged_client_is_not_logged() {
     let (written, _guard) = Written::text(Level::TRACE);
     let verdict = Verdict::Forwarded;
-    Listener::new(10).hear(&Event::ClientAddress { verdict }, || 0);
+    Listener::new(10).write(&Event::ClientAddress { verdict }, || 0);
     assert_eq!(written.take(), "");
 }
 
@@ -187,15 +187,15 @@ fn a_flood_is_bounded_for_each_kind_and_counted() {
     let (written, _guard) = Written::json(Level::DEBUG);
     let listener = Listener::new(3);
     for _ in 0..1000 {
-        listener.hear(&refused(Reason::RateLimited), || 7);
+        listener.write(&refused(Reason::RateLimited), || 7);
     }
-    listener.hear(&refused(Reason::Draining), || 7);
+    listener.write(&refused(Reason::Draining), || 7);
     let lines = written.take_json();
     let of = |reason| lines.iter().filter(|line| line["reason"] == reason).count();
     assert_eq!((of("rate_limited"), of("draining"), lines.len()), (3, 1, 4));
 
-    // Quiet for a while; then the next one tells what came before it.
-    listener.hear(&refused(Reason::RateLimited), || 60);
+    // After a quiet period the next line reports the earlier omissions.
+    listener.write(&refused(Reason::RateLimited), || 60);
     let lines = written.take_json();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["event"], "left_out");
@@ -205,19 +205,19 @@ fn a_flood_is_bounded_for_each_kind_and_counted() {
     assert_eq!(lines[0]["lines"], 997);
     assert_eq!(lines[1]["event"], "refused");
 
-    listener.hear(&refused(Reason::RateLimited), || 61);
-    assert_eq!(written.take_json().len(), 1, "it was told once");
+    listener.write(&refused(Reason::RateLimited), || 61);
+    assert_eq!(written.take_json().len(), 1, "it was reported once");
 }
 
 #[test]
-fn a_change_of_phase_tells_what_is_left_once() {
+fn a_change_of_phase_reports_omissions_once() {
     let (written, _guard) = Written::json(Level::INFO);
     let listener = Listener::new(1);
     for _ in 0..5 {
-        listener.hear(&Event::RateLimitFull, || 7);
+        listener.write(&Event::RateLimitFull, || 7);
     }
     written.take();
-    listener.hear(&Event::Phase(Phase::Draining), || 7);
+    listener.write(&Event::Phase(Phase::Draining), || 7);
     let lines = written.take_json();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["of"], "rate_limit_full");
@@ -225,18 +225,18 @@ fn a_change_of_phase_tells_what_is_left_once() {
     assert_eq!(lines[0]["lines"], 4);
     assert_eq!(lines[1]["event"], "phase");
 
-    listener.hear(&Event::RateLimitFull, || 7);
+    listener.write(&Event::RateLimitFull, || 7);
     assert_eq!(written.take(), "", "the second is still full");
-    listener.hear(&Event::Phase(Phase::Closed), || 8);
+    listener.write(&Event::Phase(Phase::Closed), || 8);
     assert_eq!(written.take_json()[0]["lines"], 1);
 }
 
 #[test]
-fn with_no_lines_a_second_there_are_only_the_counts() {
+fn zero_lines_per_second_leaves_only_the_counts() {
     let (written, _guard) = Written::json(Level::INFO);
     let listener = Listener::new(0);
     for second in [1, 1, 1, 2, 3] {
-        listener.hear(&Event::RateLimitFull, || second);
+        listener.write(&Event::RateLimitFull, || second);
     }
     let counts: Vec<_> = written
         .take_json()
@@ -247,17 +247,17 @@ fn with_no_lines_a_second_there_are_only_the_counts() {
 }
 
 #[test]
-fn what_nobody_wants_is_not_even_counted() {
+fn unwanted_lines_are_not_counted() {
     let (written, _guard) = Written::text(Level::INFO);
     let listener = Listener::new(1);
-    // The clock is read only for what somebody in this process may want.
+    // The clock is read only for lines that a subscriber in this process may want.
     let clock = || {
         assert!(LevelFilter::current() > LevelFilter::INFO);
         0
     };
-    listener.hear(&refused(Reason::RateLimited), clock);
+    listener.write(&refused(Reason::RateLimited), clock);
     let kind = Timeout::Idle;
-    listener.hear(
+    listener.write(
         &Event::Timeout {
             kind,
             request: RequestInfo::from_peer(None),
@@ -268,7 +268,7 @@ fn what_nobody_wants_is_not_even_counted() {
 }
 
 #[test]
-fn a_meter_counts_exactly_in_a_crowd() {
+fn a_meter_counts_exactly_under_contention() {
     let meter = Meter::default();
     let (mut written, mut left_out) = (0, 0);
     std::thread::scope(|scope| {
@@ -294,7 +294,7 @@ fn a_meter_counts_exactly_in_a_crowd() {
 }
 
 #[test]
-fn a_clock_that_lags_behind_does_not_turn_the_page_back() {
+fn a_lagging_clock_does_not_return_to_an_earlier_second() {
     let meter = Meter::default();
     let of = |write, left_out| Measured { write, left_out };
     assert_eq!(meter.count(5, 1), of(true, 0));

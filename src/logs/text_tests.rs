@@ -24,7 +24,7 @@ impl std::error::Error for Nested {
 const EVIL: &str =
     "GET /a\"\n\r\x1b[2J\u{9b}31m\u{202e}\0 WARN lameduck: event=\"phase\" phase=\"closed\"";
 
-/// A request whose every text is this.
+/// Returns an event about a request in which every text is this one.
 fn cut(text: &str) -> Event<'_> {
     let mut request = RequestInfo::from_peer(None);
     request.method = Some(text);
@@ -39,12 +39,12 @@ fn cut(text: &str) -> Event<'_> {
 }
 
 #[test]
-fn what_others_wrote_cannot_forge_lines_in_text() {
+fn foreign_text_cannot_forge_text_lines() {
     let (written, _guard) = Written::text(Level::DEBUG);
     let listener = Listener::new(10);
-    listener.hear(&cut(EVIL), || 0);
+    listener.write(&cut(EVIL), || 0);
     let error = Nested(EVIL, Some(Box::new(Nested(EVIL, None))));
-    listener.hear(
+    listener.write(
         &Event::ServiceError {
             error: &error,
             request: RequestInfo::default(),
@@ -69,9 +69,9 @@ fn what_others_wrote_cannot_forge_lines_in_text() {
 }
 
 #[test]
-fn what_others_wrote_cannot_forge_lines_in_json() {
+fn foreign_text_cannot_forge_json_lines() {
     let (written, _guard) = Written::json(Level::DEBUG);
-    Listener::new(10).hear(&cut(EVIL), || 0);
+    Listener::new(10).write(&cut(EVIL), || 0);
     let text = written.take();
     assert_eq!(text.matches('\n').count(), 1);
     let line: Value = serde_json::from_str(&text).unwrap();
@@ -84,12 +84,12 @@ fn what_others_wrote_cannot_forge_lines_in_json() {
 }
 
 #[test]
-fn long_texts_are_cut() {
+fn long_texts_are_truncated() {
     struct Endless;
     impl std::fmt::Display for Endless {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             for _ in 0..1000 {
-                let _ = f.write_str("säure"); // goes on after an error
+                let _ = f.write_str("säure"); // continues after an error
             }
             Ok(())
         }
@@ -115,7 +115,7 @@ fn paths_are_visible_ascii_and_bounded() {
         text::path("/\"\\\u{9b}ü\x7f", 256),
         "/%22%5C%C2%9B%C3%BC%7F"
     );
-    // A byte that does not fit as a whole is left out as a whole.
+    // A byte that does not fit whole is omitted.
     assert_eq!(text::path("/aü", 6), "/a%C3…");
     assert_eq!(text::path("/aü", 7), "/a%C3…");
     assert_eq!(text::path("", 256), "");

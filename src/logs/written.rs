@@ -1,4 +1,4 @@
-//! What a real subscriber writes, as text and as JSON.
+//! The output of a real subscriber, as text and as JSON.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl io::Write for Written {
 }
 
 impl Written {
-    /// Of this thread, up to this level, until the guard is dropped.
+    /// Captures this thread's lines up to this level as text, until the guard is dropped.
     pub fn text(most: Level) -> (Self, DefaultGuard) {
         let written = Written::default();
         let writer = written.clone();
@@ -37,7 +37,7 @@ impl Written {
         (written, tracing::subscriber::set_default(subscriber))
     }
 
-    /// The same, as JSON.
+    /// Captures this thread's lines up to this level as JSON, until the guard is dropped.
     pub fn json(most: Level) -> (Self, DefaultGuard) {
         let written = Written::default();
         let writer = written.clone();
@@ -55,7 +55,7 @@ impl Written {
         String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap()
     }
 
-    /// The lines, of which each must be an object by itself.
+    /// Takes the lines; each must be a JSON object of its own.
     pub fn take_json(&self) -> Vec<Value> {
         let text = self.take();
         let parse = |line| serde_json::from_str(line).unwrap();

@@ -1,10 +1,10 @@
-//! From the OpenMetrics text format to the one that was before it.
+//! A converter from the OpenMetrics text format to the classic Prometheus format.
 
-/// The same samples in the classic format: a counter is described by the name that its sample has, `# UNIT`
-/// and `# EOF` are unknown, and so are exemplars.
+/// Converts to the classic format: a counter's family takes the name of its sample; `# UNIT`, `# EOF` and exemplars,
+/// which the format lacks, are dropped.
 pub(super) fn classic(open: &str) -> String {
     let mut out = String::with_capacity(open.len() + open.len() / 64);
-    // The name and help of the family whose type comes next.
+    // The name and help of the family, whose type comes next.
     let mut help = None;
     for line in open.lines() {
         if let Some(described) = line.strip_prefix("# HELP ") {
@@ -36,9 +36,9 @@ fn push(out: &mut String, parts: &[&str]) {
     out.push('\n');
 }
 
-/// A sample without what is behind ` # `, which may stand in a label's value too.
+/// Strips the exemplar, which begins at a ` # ` outside of label values.
 fn without_exemplar(sample: &str) -> &str {
-    // Hardly any line has one.
+    // Hardly any line contains one.
     if !sample.contains(" # ") {
         return sample;
     }

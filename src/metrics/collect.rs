@@ -6,13 +6,13 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::event_counters::{CLOSED, PHASES, REASONS, TIMEOUTS, VERDICTS};
 use super::families::Families;
 use super::histogram::{Bounds, Histogram};
 use super::series::Route;
 use super::shared::Shared;
-use super::told::{CLOSED, PHASES, REASONS, TIMEOUTS, VERDICTS};
 
-/// Says all of it at a scrape.
+/// A collector that encodes all metrics at a scrape.
 pub(super) struct Collected(pub Arc<Shared>);
 
 impl Collector for Collected {
@@ -20,8 +20,8 @@ impl Collector for Collected {
         let mut families = Families(encoder);
         families.requests(&self.0)?;
         families.process(&self.0)?;
-        if self.0.told.is_wired() {
-            families.told(&self.0)?;
+        if self.0.counters.is_wired() {
+            families.event_counters(&self.0)?;
         }
         Ok(())
     }
@@ -33,7 +33,7 @@ impl fmt::Debug for Collected {
     }
 }
 
-/// Which histogram of a route.
+/// Selects a histogram of a route.
 type Of = fn(&Route) -> &Histogram;
 
 impl Families<'_> {
@@ -100,7 +100,7 @@ impl Families<'_> {
         )?;
         self.counter(
             "lameduck_metrics_series_folded",
-            "Requests told under the route _other, because there are as many series as there may be",
+            "Requests recorded under the route _other, because the number of series is at its limit",
             &series.folded,
         )
     }
@@ -131,14 +131,14 @@ impl Families<'_> {
     }
 
     fn process(&mut self, shared: &Shared) -> Result<(), Error> {
-        if shared.told.is_wired() {
+        if shared.counters.is_wired() {
             self.phase(shared)?;
         }
         self.read(shared)
     }
 
     fn phase(&mut self, shared: &Shared) -> Result<(), Error> {
-        let now = shared.sources.phase(&shared.told);
+        let now = shared.sources.phase(&shared.counters);
         let phases = PHASES.into_iter().enumerate();
         self.gauges(
             "lameduck_phase",
@@ -146,24 +146,24 @@ impl Families<'_> {
             "phase",
             phases.map(|(index, name)| (name, i64::from(index == now))),
         )?;
-        let drain = shared.sources.drain(&shared.told).as_secs_f64();
+        let drain = shared.sources.drain(&shared.counters).as_secs_f64();
         self.0
             .encode_descriptor(
                 "lameduck_drain_duration",
-                "How long the drain has been going on, or took; 0 before",
+                "Duration of the drain, so far or in total; 0 before it",
                 Some(&Unit::Seconds),
                 MetricType::Gauge,
             )?
             .encode_gauge(&drain)
     }
 
-    /// What is read from handles.
+    /// Encodes the values that are read from handles.
     fn read(&mut self, shared: &Shared) -> Result<(), Error> {
         #[cfg(feature = "serve")]
         if let Some(connections) = shared.sources.connections() {
             self.gauges(
                 "lameduck_connections",
-                "Open connections by what they do",
+                "Open connections by state",
                 "state",
                 connections
                     .iter()
@@ -174,7 +174,7 @@ impl Families<'_> {
             self.gauge("lameduck_in_flight_requests", "Requests in flight", count)?;
             self.gauge(
                 "lameduck_in_flight_requests_peak",
-                "The most requests that have been in flight at once",
+                "Highest number of requests in flight at once",
                 peak,
             )?;
         }
@@ -182,92 +182,92 @@ impl Families<'_> {
         if let Some(keys) = shared.sources.keys() {
             self.gauge(
                 "lameduck_rate_limit_keys",
-                "Keys that the rate limit keeps",
+                "Keys tracked by the rate limit",
                 keys,
             )?;
         }
         Ok(())
     }
 
-    fn told(&mut self, shared: &Shared) -> Result<(), Error> {
-        let told = &shared.told;
+    fn event_counters(&mut self, shared: &Shared) -> Result<(), Error> {
+        let counters = &shared.counters;
         for (name, help, counter) in [
             (
                 "lameduck_connections_accepted",
                 "Connections accepted",
-                &told.accepted,
+                &counters.accepted,
             ),
             (
                 "lameduck_requests_cut",
                 "Requests cut at the end of the drain",
-                &told.cut,
+                &counters.cut,
             ),
             (
                 "lameduck_clients_gone",
-                "Clients that went away before they had their response",
-                &told.clients_gone,
+                "Clients that left before they had their response",
+                &counters.clients_gone,
             ),
             (
                 "lameduck_service_errors",
                 "Requests that the service failed instead of answering",
-                &told.service_errors,
+                &counters.service_errors,
             ),
             (
                 "lameduck_readiness_changes",
-                "Times the answer to readiness probes was another than before",
-                &told.readiness_changes,
+                "Changes of the answer to readiness probes",
+                &counters.readiness_changes,
             ),
             (
                 "lameduck_accept_errors",
                 "Runs of failures to accept a connection",
-                &told.accept_errors,
+                &counters.accept_errors,
             ),
             (
                 "lameduck_grpc_timeout_malformed",
-                "Timeouts of gRPC calls that are none and were ignored",
-                &told.malformed_grpc_timeouts,
+                "Malformed grpc-timeout headers that were ignored",
+                &counters.malformed_grpc_timeouts,
             ),
             (
                 "lameduck_rate_limit_full",
                 "Keys for which the rate limit had no room",
-                &told.rate_limit_full,
+                &counters.rate_limit_full,
             ),
             (
                 "lameduck_rate_limit_fallbacks",
                 "Times the local rate limit took over from the shared one",
-                &told.rate_limit_fallbacks,
+                &counters.rate_limit_fallbacks,
             ),
             (
                 "lameduck_rate_limit_restored",
                 "Times the shared rate limit took over again",
-                &told.rate_limit_restored,
+                &counters.rate_limit_restored,
             ),
         ] {
             self.counter(name, help, counter)?;
         }
         self.counters(
             "lameduck_connections_closed",
-            "Connections that ended, by why",
+            "Connections that ended, by reason",
             "reason",
-            told.closed.named(CLOSED),
+            counters.closed.named(CLOSED),
         )?;
         self.counters(
             "lameduck_timeouts",
-            "Deadlines that passed, by which",
+            "Deadlines that passed, by kind",
             "kind",
-            told.timeouts.named(TIMEOUTS),
+            counters.timeouts.named(TIMEOUTS),
         )?;
         self.counters(
             "lameduck_refusals",
-            "Requests that were refused, by why",
+            "Requests that were refused, by reason",
             "reason",
-            told.refusals.named(REASONS),
+            counters.refusals.named(REASONS),
         )?;
         self.counters(
             "lameduck_client_address",
-            "Client addresses that were looked for, by what was found",
+            "Client addresses that were determined, by verdict",
             "verdict",
-            told.addresses.named(VERDICTS),
+            counters.addresses.named(VERDICTS),
         )
     }
 }

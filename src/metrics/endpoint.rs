@@ -25,19 +25,19 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 type Encode = dyn Fn(&mut String) -> fmt::Result + Send + Sync;
 
-/// Answers a scrape, whatever its path: in the OpenMetrics format if that is accepted (as Prometheus does),
-/// else in the classic text format. HEAD as GET; other methods get a 405.
+/// A service that responds to a scrape, whatever its path: in the OpenMetrics format if that is accepted (as by
+/// Prometheus), else in the classic text format. HEAD works as GET; other methods get 405.
 ///
-/// It is served for the hosts that are [allowed](MetricsService::allowed_hosts): addresses and names that a
-/// Prometheus in the same network asks for, but no public ones, until they are named. Those who ask at the same
-/// time share one text, which is made after they have asked.
+/// It responds to requests for [allowed hosts](MetricsService::allowed_hosts) only: by default addresses and names that
+/// a Prometheus in the same network uses, but no public names. Concurrent scrapes share one text, which is encoded
+/// after they have arrived.
 ///
-/// It belongs on an admin port, or outside of the layers that refuse: a scrape is wanted most of all when a
-/// process is in trouble.
+/// It belongs on an admin port, or outside the layers that refuse requests: a scrape matters most when a process is in
+/// trouble.
 #[derive(Clone)]
 pub struct MetricsService {
     encode: Arc<Encode>,
-    /// How long the last scrape was: the next one allocates that at once.
+    /// The length of the last scrape, used as the capacity of the next.
     length: Arc<AtomicUsize>,
     scrapes: Arc<Scrapes>,
     hosts: AllowedHosts,
@@ -45,14 +45,14 @@ pub struct MetricsService {
     classic: Arc<SingleFlight<Option<Bytes>>>,
 }
 
-/// Numbers of scrapes, the last that has begun and the last that was told.
+/// The numbers of scrapes: of the last one begun and of the last one sent.
 struct Scrapes {
     begun: AtomicU64,
-    told: watch::Sender<u64>,
+    sent: watch::Sender<u64>,
 }
 
 impl MetricsService {
-    /// Tells all of a registry.
+    /// Creates an endpoint for all metrics of a registry.
     ///
     /// ```
     /// use lameduck::metrics::{Metrics, MetricsService};
@@ -71,8 +71,9 @@ impl MetricsService {
         Self::with(move |text| text::encode(text, &registry))
     }
 
-    /// Tells what `encode` writes, in the OpenMetrics format: a registry behind a lock, or several. It is
-    /// called at each scrape, once for those who scrape at the same time; a failure is answered with a 500.
+    /// Creates an endpoint for the text that `encode` writes in the OpenMetrics format, for a registry behind a lock,
+    /// or for several. `encode` is called at each scrape, once for concurrent scrapes; if it fails, the response is a
+    /// 500.
     ///
     /// ```
     /// use lameduck::metrics::MetricsService;
@@ -91,7 +92,7 @@ impl MetricsService {
             length: Arc::default(),
             scrapes: Arc::new(Scrapes {
                 begun: AtomicU64::new(0),
-                told: watch::Sender::new(0),
+                sent: watch::Sender::new(0),
             }),
             hosts: AllowedHosts::private(),
             open_metrics: Arc::new(SingleFlight::new()),
@@ -107,9 +108,9 @@ impl MetricsService {
         self
     }
 
-    /// Waits until a scrape (a GET) has been answered that began after this future was first polled. As the last flush
-    /// of a shutdown it lets Prometheus see the drain, and what was cut; with a budget somewhat longer than the
-    /// scrape interval. If none comes, that step has timed out, and the shutdown was not clean:
+    /// Waits until a scrape (a GET) that began after this future was first polled has been answered. As the last flush
+    /// of a shutdown it lets Prometheus see the drain and the cut requests. Give it a budget somewhat longer than the
+    /// scrape interval; if no scrape comes, that step times out and the shutdown is not clean:
     ///
     /// ```
     /// use lameduck::{Metrics, Shutdown};
@@ -125,9 +126,9 @@ impl MetricsService {
         let scrapes = self.scrapes.clone();
         async move {
             let seen = scrapes.begun.load(Ordering::Relaxed);
-            let mut told = scrapes.told.subscribe();
-            // It fails only when the sender is gone, and `scrapes` holds it.
-            let _ = told.wait_for(|told| *told > seen).await;
+            let mut sent = scrapes.sent.subscribe();
+            // It fails only if the sender is dropped, and `scrapes` holds the sender.
+            let _ = sent.wait_for(|sent| *sent > seen).await;
         }
     }
 
@@ -159,11 +160,11 @@ impl MetricsService {
                 let text = "no metrics\n".into();
                 return respond(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, text);
             };
-            // The head alone tells nobody anything.
+            // A HEAD transmits no metrics.
             if is_get {
-                service.scrapes.told.send_if_modified(|told| {
-                    let later = number > *told;
-                    *told = number.max(*told);
+                service.scrapes.sent.send_if_modified(|sent| {
+                    let later = number > *sent;
+                    *sent = number.max(*sent);
                     later
                 });
             }
@@ -197,8 +198,8 @@ fn respond(status: StatusCode, kind: &'static str, text: Bytes) -> Response<Full
     response
 }
 
-/// Whether the client asks for the format by its name (RFC 9110, 12.5.1), and does not like the classic one more. `*/*`
-/// does not ask for it: a person with curl is better served with plain text.
+/// Returns `true` if the client names the format (RFC 9110, 12.5.1) and does not prefer the classic one. `*/*` does not
+/// name it: plain text serves a person with curl better.
 fn accepts_open_metrics(headers: &HeaderMap) -> bool {
     let accept = Accept::of(headers);
     let open = match accept.weight("application", "openmetrics-text") {
@@ -226,11 +227,11 @@ impl<B> Service<Request<B>> for MetricsService {
     }
 }
 
-/// The answer of a [`MetricsService`].
+/// The response future of a [`MetricsService`].
 pub struct ScrapeFuture(Answer);
 
 enum Answer {
-    /// `None` when it has been given.
+    /// `None` once the response has been returned.
     Now(Option<Response<Full<Bytes>>>),
     Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
 }

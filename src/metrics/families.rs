@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Families of counters and gauges, one after the other.
+/// A writer of counter and gauge families, one after the other.
 pub(super) struct Families<'a>(pub DescriptorEncoder<'a>);
 
 impl Families<'_> {

@@ -9,13 +9,12 @@ use pin_project::pin_project;
 use super::MetricsBody;
 use super::guard::Running;
 
-/// The answer of a [`Measured`](super::Measured) service; dropping it ends the request, as one that was
-/// given up.
+/// The response future of a [`Measured`](super::Measured) service. Dropping it ends the request as cancelled.
 #[pin_project]
 pub struct MetricsFuture<F> {
     #[pin]
     inner: F,
-    /// `None` when the layer is off, and once the request has gone on into the body.
+    /// `None` if the layer is off, or once the request has moved into the body.
     running: Option<Running>,
 }
 

@@ -12,14 +12,14 @@ use crate::route;
 use crate::served::Served;
 use crate::track::{self, TrackedBody};
 
-/// The longest declared length that is added to a sum, 1 TiB. A length is a claim, and a few of the largest
-/// ones would wrap the sum, or hide all that is small in it for ever.
+/// The longest declared length that is added to a sum, 1 TiB. A length is only a claim: a few of the largest would wrap
+/// the sum, or drown all smaller values in it for ever.
 const LONGEST_CLAIM: u64 = 1 << 40;
 
-/// The response body of a [`Measured`] service: its end is the request's end.
+/// The response body of a [`Measured`] service. The end of the body is the end of the request.
 pub type MetricsBody<B> = TrackedBody<B, Measure>;
 
-/// A request that is measured until this ends: by its body, by a failure, or by a drop.
+/// A guard that measures a request until its end: by its body, by a failure, or by a drop.
 #[derive(Debug)]
 pub(super) struct Running {
     shared: Arc<Shared>,
@@ -27,14 +27,14 @@ pub(super) struct Running {
     id: RouteId,
     method: Method,
     version: Version,
-    /// 0: no head was sent.
+    /// The status; 0 if no head was sent.
     status: u16,
-    /// The declared length of the request's body.
+    /// The declared length of the request body.
     received: Option<u64>,
     sent: u64,
-    /// To a HEAD: the answer has no body.
+    /// `true` for a HEAD: the response has no body.
     headless: bool,
-    /// The service runs right now: a drop is a panic.
+    /// `true` while the service's code runs: a drop then means a panic.
     inside: bool,
     over: bool,
     served: Served,
@@ -75,7 +75,7 @@ impl Running {
         (running, request)
     }
 
-    /// Runs what is the service's.
+    /// Runs the service's code, so that a panic in it is recorded as one.
     pub fn guarded<T>(&mut self, run: impl FnOnce() -> T) -> T {
         self.inside = true;
         let result = run();
@@ -83,7 +83,7 @@ impl Running {
         result
     }
 
-    /// The head is answered: the request goes on into the body.
+    /// Records the head of the response and moves the request into the body.
     pub fn answered<B: Body>(
         this: Option<Self>,
         response: Response<B>,
@@ -98,7 +98,7 @@ impl Running {
         TrackedBody::answer(response, running.headless, declared, Measure(Some(running)))
     }
 
-    /// The service failed.
+    /// Records a failure of the service.
     pub fn failed(mut self) {
         self.finish(Outcome::Service);
     }
@@ -126,7 +126,7 @@ impl Drop for Running {
     }
 }
 
-/// What the body ends: a request, or `None` where nothing is measured.
+/// A guard that ends a request with its body; holds `None` where requests are not measured.
 #[derive(Debug)]
 pub struct Measure(Option<Running>);
 
@@ -140,7 +140,7 @@ impl track::Guard for Measure {
     fn end(self, how: track::End) {
         if let Some(mut running) = self.0 {
             running.finish(match how {
-                // What drops a body while its thread unwinds is the poll of that body.
+                // A body dropped while its thread unwinds is dropped by its own poll.
                 track::End::Cancelled if std::thread::panicking() => Outcome::Panic,
                 how => Outcome::of(running.served.end(how)),
             });
@@ -148,9 +148,8 @@ impl track::Guard for Measure {
     }
 }
 
-/// The length of the request's body, where its head tells it. Without a `Content-Length` there is none in
-/// HTTP/1 that is not chunked (RFC 9112, 6.3), and none is expected of the methods that have no use for
-/// one.
+/// Returns the declared length of the request body. A request without `Content-Length` has no body in HTTP/1 unless it
+/// is chunked (RFC 9112, 6.3), and none is expected with methods that define no content.
 fn declared(method: &HttpMethod, version: Version, headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(header::CONTENT_LENGTH) {
         return track::content_length(headers);

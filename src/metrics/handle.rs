@@ -5,10 +5,10 @@ use http::request::Parts;
 use prometheus_client::registry::Registry;
 
 use super::collect::Collected;
+use super::event_counters::EventCounters;
 use super::histogram::Bounds;
 use super::series::Series;
 use super::shared::{RouteOf, Shared};
-use super::told::Told;
 use super::{MetricsLayer, MetricsService};
 use crate::events::Events;
 use crate::in_flight::InFlightHandle;
@@ -18,31 +18,32 @@ use crate::rate_limit::RateLimitHandle;
 #[cfg(feature = "serve")]
 use crate::shutdown::Handle;
 
-/// What OpenTelemetry advises for `http.server.request.duration`, in seconds.
+/// The buckets that OpenTelemetry recommends for `http.server.request.duration`, in seconds.
 const SECONDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
-/// OpenTelemetry advises none for sizes.
+/// The buckets of sizes, for which OpenTelemetry recommends none.
 const BYTES: [f64; 7] = [1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
 
-/// What is measured of a process; see the [module](super). Clones share it.
+/// The metrics of a process; see the [module](super). Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
     pub(super) shared: Arc<Shared>,
 }
 
 impl Metrics {
-    /// With the defaults of [`MetricsBuilder`], on their own: [`service`](Self::service) tells them.
+    /// Creates metrics with the defaults of [`MetricsBuilder`] in a registry of their own, exported by
+    /// [`service`](Self::service).
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// With the defaults of [`MetricsBuilder`], beside the service's own metrics in its registry.
+    /// Creates metrics with the defaults of [`MetricsBuilder`] in the application's registry.
     pub fn register(registry: &mut Registry) -> Self {
         Self::builder().register(registry)
     }
 
-    /// Where routes come from, how many series there may be, which buckets.
+    /// Returns a builder for the source of routes, the limit of series and the buckets.
     pub fn builder() -> MetricsBuilder {
         MetricsBuilder {
             route_of: None,
@@ -52,30 +53,29 @@ impl Metrics {
         }
     }
 
-    /// The layer that measures requests.
+    /// Returns the layer that measures requests.
     pub fn layer(&self) -> MetricsLayer {
         MetricsLayer {
             shared: Some(self.shared.clone()),
         }
     }
 
-    /// Returns the listener that counts what the rest of the library emits, always the same one. It is needed where
-    /// there is no lifecycle to [follow](Self::lifecycle).
+    /// Returns the listener that counts the library's events, always the same one. It is needed only if there is no
+    /// lifecycle to [follow](Self::lifecycle).
     pub fn events(&self) -> Events {
-        self.shared.told.set_wired();
+        self.shared.counters.set_wired();
         self.shared.listener.clone()
     }
 
-    /// Reads the phase and the drain's duration there, and counts what is emitted at its
-    /// [hub](Lifecycle::listen).
+    /// Sets the source of the phase and the drain's duration, and counts the events of its [hub](Lifecycle::listen).
     pub fn lifecycle(&self, lifecycle: &Lifecycle) -> &Self {
         lifecycle.listen(self.events());
         self.shared.sources.lifecycle(lifecycle);
         self
     }
 
-    /// Reads the phase, the drain's duration and the connections by state there, and counts what is emitted at its
-    /// hub; another call replaces what is read.
+    /// Sets the source of the phase, the drain's duration and the connections by state, and counts the events of its
+    /// hub. Another call replaces the source.
     #[cfg(feature = "serve")]
     #[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
     pub fn shutdown(&self, handle: &Handle) -> &Self {
@@ -84,14 +84,14 @@ impl Metrics {
         self
     }
 
-    /// Reads how many requests are in flight there. Several handles are added up (their peaks too, which
-    /// need not have been at the same time).
+    /// Adds a source of the requests in flight. Several handles are summed (and so are their peaks, which need not have
+    /// been simultaneous).
     pub fn in_flight(&self, handle: InFlightHandle) -> &Self {
         self.shared.sources.in_flight(handle);
         self
     }
 
-    /// Reads how many keys are kept there; several handles are added up.
+    /// Adds a source of the number of tracked keys; several handles are summed.
     #[cfg(feature = "rate-limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rate-limit")))]
     pub fn rate_limit(&self, handle: RateLimitHandle) -> &Self {
@@ -99,8 +99,8 @@ impl Metrics {
         self
     }
 
-    /// The service that tells them, and nothing else. Those in a registry of the service's own are told
-    /// with the rest of it by [`MetricsService::of`].
+    /// Returns a `/metrics` endpoint for these metrics only. To export the application's own registry as well, use
+    /// [`MetricsService::of`].
     pub fn service(&self) -> MetricsService {
         let mut registry = Registry::default();
         self.collect_in(&mut registry);
@@ -118,7 +118,7 @@ impl Default for Metrics {
     }
 }
 
-/// Makes [`Metrics`].
+/// A builder for [`Metrics`].
 #[must_use = "build or register it"]
 pub struct MetricsBuilder {
     route_of: Option<Box<RouteOf>>,
@@ -128,9 +128,10 @@ pub struct MetricsBuilder {
 }
 
 impl MetricsBuilder {
-    /// The route of a request, by its head; asked once for each. `None`: the one that the router matched
-    /// (feature `axum`), or `unmatched`. Answer with names of a fixed list, never with what the client
-    /// sent: each is a series that is kept for ever. A route of more than 512 bytes is told as `_other`.
+    /// Sets the function that derives a request's route from its head; it is called once per request. `None` stands for
+    /// the route matched by the router (feature `axum`), or `unmatched`. Return names from a fixed list, never text
+    /// that the client sent: each name is a series that is kept for ever. A route of more than 512 bytes is recorded as
+    /// `_other`.
     ///
     /// ```
     /// use lameduck::Metrics;
@@ -151,47 +152,47 @@ impl MetricsBuilder {
         self
     }
 
-    /// How many series `http_server_request_duration_seconds` may have, from 1 to 1,048,576; what comes
-    /// beyond is folded into the route `_other`. As many methods with their routes are kept for the other
-    /// histograms. Default: 2,000, which take 1.3 MB, 0.2 MB of it from the start.
+    /// Sets the maximum number of series of `http_server_request_duration_seconds`, from 1 to 1,048,576; further ones
+    /// are folded into the route `_other`. The other histograms keep the same number of methods with their routes.
+    /// Default: 2,000, which take 1.3 MB, 0.2 MB of it from the start.
     pub fn max_series(mut self, most: usize) -> Self {
         self.max_series = most;
         self
     }
 
-    /// The upper bounds of the buckets of durations, in seconds. Sorted; what is not above 0 or not finite
-    /// is left out. Default: the 14 that OpenTelemetry advises, from 5 ms to 10 s.
+    /// Sets the upper bounds of the duration buckets, in seconds. They are sorted; values that are not finite or not
+    /// above 0 are dropped. Default: the 14 that OpenTelemetry recommends, from 5 ms to 10 s.
     pub fn duration_buckets(mut self, seconds: &[f64]) -> Self {
         self.seconds = seconds.into();
         self
     }
 
-    /// The upper bounds of the buckets of body sizes, in bytes, likewise. Default: the powers of ten from
-    /// 100 to 100,000,000.
+    /// Sets the upper bounds of the body-size buckets, in bytes, by the same rules. Default: the powers of ten from 100
+    /// to 100,000,000.
     pub fn size_buckets(mut self, bytes: &[f64]) -> Self {
         self.bytes = bytes.into();
         self
     }
 
-    /// Metrics on their own.
+    /// Creates metrics in a registry of their own.
     #[must_use]
     pub fn build(self) -> Metrics {
         let duration = Bounds::seconds(&self.seconds);
         let size = Bounds::bytes(&self.bytes);
-        let told = Arc::<Told>::default();
-        let listener = told.clone();
+        let counters = Arc::<EventCounters>::default();
+        let listener = counters.clone();
         Metrics {
             shared: Arc::new(Shared {
                 series: Series::new(self.max_series, duration, size),
                 route_of: self.route_of,
-                told,
-                listener: Events::to(move |event| listener.hear(event)),
+                counters,
+                listener: Events::to(move |event| listener.record(event)),
                 sources: Default::default(),
             }),
         }
     }
 
-    /// Metrics beside the service's own in its registry. Register them once: two would have the same names.
+    /// Creates metrics in the application's registry. Register them once: a second set would have the same names.
     pub fn register(self, registry: &mut Registry) -> Metrics {
         let metrics = self.build();
         metrics.collect_in(registry);

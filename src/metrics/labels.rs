@@ -1,13 +1,13 @@
-//! The label values that are not the service's own: closed lists.
+//! The label values that the library defines: closed lists.
 
 use http::Version;
 
-/// A method as it is told: one that is no standard method is `_OTHER`, for a client may make up any.
+/// A method as a label. One outside the standard is `_OTHER`, because a client may invent any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Method(u8);
 
 impl Method {
-    /// RFC 9110, PATCH (RFC 5789), QUERY, and what is none of them.
+    /// The methods of RFC 9110, PATCH (RFC 5789), QUERY, and the value for all others.
     const NAMES: [&'static str; 11] = [
         "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
         "_OTHER",
@@ -45,15 +45,15 @@ impl Method {
     }
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Outcome {
-    /// Answered to the end of the body.
+    /// The response was sent to the end of its body.
     Answered,
-    /// The client left, or it was given up for a reason that is not known.
+    /// The client left, or the request was cancelled for an unknown reason.
     Gone,
-    /// The service failed instead of answering.
+    /// The service failed instead of responding.
     Service,
     /// The response body failed.
     Body,
@@ -61,14 +61,14 @@ pub(super) enum Outcome {
     Panic,
     /// A deadline passed.
     Timeout,
-    /// Cut at the end of the drain.
+    /// The request was cut at the end of the drain.
     Cut,
 }
 
 impl Outcome {
     pub const COUNT: usize = 7;
 
-    /// Of a response that has begun.
+    /// Returns the outcome of a response that has begun.
     pub fn of(end: crate::track::End) -> Self {
         use crate::track::End;
         match end {
@@ -82,7 +82,7 @@ impl Outcome {
     }
 }
 
-/// What tells two series of one route and method apart.
+/// The labels that distinguish series of the same route and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End {
     pub outcome: Outcome,
@@ -92,8 +92,7 @@ pub(super) struct End {
 }
 
 impl End {
-    /// How many folded ends there are: no status and nine classes (of which HTTP has five), each with any
-    /// outcome.
+    /// The number of folded ends: no status and nine classes (of which HTTP has five), each with any outcome.
     pub const FOLDED: usize = 10 * Outcome::COUNT;
 
     pub fn new(outcome: Outcome, status: u16, version: Version) -> Self {
@@ -104,7 +103,7 @@ impl End {
         }
     }
 
-    /// The same with less to tell: the class of the status, and no version.
+    /// Reduces the labels: the class of the status, and no version.
     pub fn folded(self) -> Self {
         End {
             status: self.status / 100,
@@ -113,7 +112,7 @@ impl End {
         }
     }
 
-    /// The same number for the same end.
+    /// Returns a number that is unique to this end.
     pub fn word(self) -> u64 {
         let version = match self.version {
             None => 0,
@@ -126,7 +125,7 @@ impl End {
         (u64::from(self.status) << 16) | (version << 8) | self.outcome as u64
     }
 
-    /// `http_response_status_code`: as it was sent, `5xx` where it is folded, empty if none was sent.
+    /// Returns `http_response_status_code`: the status sent, `5xx` if it is folded, empty if none was sent.
     pub fn status(self) -> Code {
         let digit = |number: u16| b'0' + (number % 10) as u8;
         Code(match self.status {
@@ -136,7 +135,7 @@ impl End {
         })
     }
 
-    /// `error_type`: empty for an answer that is none of the server's failures. `status` is that of
+    /// Returns `error_type`: empty for a response that is not a failure of the server. `status` is that of
     /// [`status`](Self::status).
     pub fn error_type(self, status: &str) -> &str {
         match self.outcome {
@@ -151,7 +150,7 @@ impl End {
         }
     }
 
-    /// `network_protocol_version`, as OpenTelemetry spells it; empty where it is folded.
+    /// Returns `network_protocol_version` as OpenTelemetry spells it; empty if it is folded.
     pub fn version(self) -> &'static str {
         match self.version {
             None => "",
@@ -164,7 +163,7 @@ impl End {
     }
 }
 
-/// Three characters, or none.
+/// A status of three characters, or none.
 pub(super) struct Code(Option<[u8; 3]>);
 
 impl Code {

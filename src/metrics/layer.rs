@@ -5,16 +5,16 @@ use tower_layer::Layer;
 use super::Measured;
 use super::shared::Shared;
 
-/// Measures requests; made by [`Metrics::layer`](super::Metrics::layer), see the [module](super). Clones
-/// measure together.
+/// A layer that measures requests, created by [`Metrics::layer`](super::Metrics::layer); see the [module](super).
+/// Clones share the metrics.
 #[derive(Clone, Debug)]
 pub struct MetricsLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     pub(super) shared: Option<Arc<Shared>>,
 }
 
 impl MetricsLayer {
-    /// A layer of the same type that does nothing.
+    /// Creates a layer of the same type that does nothing.
     pub const fn off() -> Self {
         MetricsLayer { shared: None }
     }

@@ -1,7 +1,7 @@
-//! Measures requests, counts what the rest of the library tells, and answers Prometheus.
+//! Metrics of requests and of the library's events, for Prometheus.
 //!
-//! [`Metrics`] is what is measured. It gives out a [`layer`](Metrics::layer) for the service, a
-//! [listener](Metrics::events) for what servers and layers tell, and a [`service`](Metrics::service) for
+//! [`Metrics`] holds the measurements. It provides a [`layer`](Metrics::layer) for the service, a
+//! [listener](Metrics::events) for the events of servers and layers, and a [`service`](Metrics::service) for
 //! `/metrics`.
 //!
 //! ```
@@ -37,18 +37,18 @@
 //! # }
 //! ```
 //!
-//! # What is told
+//! # Metrics
 //!
-//! | name | labels | what |
+//! | name | labels | meaning |
 //! |---|---|---|
 //! | `http_server_request_duration_seconds` | method, route, status, version, `error_type` | histogram: from the head of the request to the end of the response's body |
 //! | `http_server_active_requests` | method | gauge |
-//! | `http_server_request_body_size_bytes` | method, route | histogram: as the request declares it |
-//! | `http_server_response_body_size_bytes` | method, route | histogram: what was sent, whole or not |
+//! | `http_server_request_body_size_bytes` | method, route | histogram: the length declared by the request |
+//! | `http_server_response_body_size_bytes` | method, route | histogram: the bytes sent, complete or not |
 //! | `lameduck_http_time_to_head_seconds` | method, route | histogram: to the head of the response |
-//! | `lameduck_metrics_series_folded_total` | | requests that are told under the route `_other` |
-//! | `lameduck_phase` | `phase` | 1 for the present one, 0 for the others |
-//! | `lameduck_drain_duration_seconds` | | so far, then in the end; 0 before |
+//! | `lameduck_metrics_series_folded_total` | | requests recorded under the route `_other` |
+//! | `lameduck_phase` | `phase` | 1 for the current phase, 0 for the others |
+//! | `lameduck_drain_duration_seconds` | | the duration so far, then in total; 0 before the drain |
 //! | `lameduck_connections` | `state` | gauge, from [`Metrics::shutdown`] |
 //! | `lameduck_in_flight_requests`, `…_peak` | | gauges, from [`Metrics::in_flight`] |
 //! | `lameduck_rate_limit_keys` | | gauge, from [`Metrics::rate_limit`] |
@@ -68,50 +68,50 @@
 //!
 //! The first four are OpenTelemetry's HTTP server metrics in Prometheus's spelling, with its labels
 //! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`,
-//! `error_type`); the sizes have only two of them, because they have no need of more. Counters of events, and the
-//! phases, are there with all their labels from the first scrape on, once the metrics follow a
-//! [lifecycle](Metrics::lifecycle) or a [shutdown](Metrics::shutdown), or their [listener](Metrics::events) has been
-//! given away; what is read from a handle is there once the handle is given. What nothing is wired to is absent.
+//! `error_type`); the sizes carry only two of them, which suffice. Event counters and phases appear with all their labels
+//! from the first scrape on, once the metrics follow a [lifecycle](Metrics::lifecycle) or a
+//! [shutdown](Metrics::shutdown), or their [listener](Metrics::events) has been taken. Values read from a handle appear
+//! once the handle is set. Metrics without a source are absent.
 //!
-//! # Labels are bounded
+//! # Bounded labels
 //!
-//! * A method that is not of RFC 9110, PATCH or QUERY is `_OTHER`.
-//! * The route is what [`MetricsBuilder::route`] says, else the route that axum's router matched (feature
-//!   `axum`, and a layer added by `Router::layer` or `route_layer`: one around the whole router is asked
-//!   before it has matched), else `unmatched`. Never the path.
-//! * There are at most [`max_series`](MetricsBuilder::max_series); a request that would make one more is
-//!   told with the route `_other`, the class of its status (`5xx`) and no version, and is counted.
+//! * A method outside RFC 9110 other than PATCH and QUERY is `_OTHER`.
+//! * The route is the result of [`MetricsBuilder::route`], else the route matched by axum's router (feature `axum`, and
+//!   a layer added by `Router::layer` or `route_layer`: a layer around the whole router runs before the match), else
+//!   `unmatched`. It is never the path.
+//! * There are at most [`max_series`](MetricsBuilder::max_series) series. A request beyond that is recorded with the
+//!   route `_other`, the class of its status (`5xx`) and no version, and is counted as folded.
 //!
-//! # How a request ended
+//! # Outcomes
 //!
 //! | `error_type` | status | |
 //! |---|---|---|
-//! | empty | as sent | answered to the end |
+//! | empty | as sent | the response was sent to its end |
 //! | `500` and so on | as sent | the same, by a server error |
-//! | `499` | as sent; empty before the head | given up before its end: the client went away, or a deadline or the drain cut it |
+//! | `499` | as sent; empty before the head | cancelled before its end: the client left, or a deadline or the drain cut it |
 //! | `body_error` | as sent | the response's body failed half-way |
-//! | `service_error` | empty | the service failed instead of answering |
-//! | `panic` | empty; as sent, if its body did | the service panicked |
+//! | `service_error` | empty | the service failed instead of responding |
+//! | `panic` | empty; as sent if the body panicked | the service panicked |
 //!
-//! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`.
-//! An upgraded connection's request ends with its 101. A request is measured by each layer that it passes:
-//! around a router and around one nested in it are two.
+//! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`. An upgraded
+//! connection's request ends with its 101. A request is measured by each layer that it passes: a layer around a router
+//! and another around a nested router measure it twice.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! A request is looked up twice, by its route and by its end, in tables that are read without a lock;
-//! counts are atomic. It allocates when a series is new, and never again. Request bodies are not touched;
-//! their size is the `Content-Length`, or 0 where there is no body: an upload in chunks, or a gRPC call, is
-//! not in that histogram.
+//! A request takes two look-ups, by its route and by its outcome, in tables that are read without a lock; counts are
+//! atomic. A new series allocates; later requests do not. Request bodies are not touched: their size is the
+//! `Content-Length`, or 0 without a body. A chunked upload or a gRPC call does not appear in that histogram.
 //!
-//! A scrape is written at once, in the service's call: about 10 ms and 8 MB with 1,000 routes, a tenth of
-//! it with 100. Each answer that is under way holds its own text: the port is for who may scrape. Bytes are
-//! sent, and a request has ended, when the server has them to send. A client of HTTP/1 that goes away before its answer is seen to be gone when the answer is
-//! written, one of HTTP/2 at once.
+//! A scrape is encoded synchronously in the service's call: about 10 ms and 8 MB with 1,000 routes, a tenth of that
+//! with 100. Each response in progress holds its own text, so restrict access to the port. Bytes count as sent, and a
+//! request as ended, when they are handed to the server. An HTTP/1 client that leaves before its response is noticed
+//! when the response is written, an HTTP/2 client at once.
 
 mod classic;
 mod collect;
 mod endpoint;
+mod event_counters;
 mod families;
 mod future;
 mod guard;
@@ -126,7 +126,6 @@ mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
-mod told;
 
 pub use endpoint::{MetricsService, ScrapeFuture};
 pub use future::MetricsFuture;

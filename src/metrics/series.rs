@@ -6,15 +6,15 @@ use super::histogram::{Bounds, Histogram};
 use super::labels::{End, Method};
 use super::table::{Place, Table};
 
-/// The route of what is folded. No router has it: a route begins with a slash.
+/// The route of folded series. No router has it: a route begins with a slash.
 pub(super) const FOLDED: &str = "_other";
-/// The route of a request that has none.
+/// The route of a request without one.
 pub(super) const UNMATCHED: &str = "unmatched";
-/// A longer route is none: it is folded, so that what is kept is bounded in bytes too.
+/// The maximum length of a route; a longer one is folded, so that memory is bounded in bytes too.
 const LONGEST_ROUTE: usize = 512;
 
-/// What is measured of requests: one entry for each method and route, and one for each way in which such a
-/// request has ended. Both are looked up without a lock and found again by their place.
+/// The series of requests: an entry for each method and route, and an entry for each outcome of such requests. Both are
+/// looked up without a lock and addressed by their index.
 pub(super) struct Series {
     pub duration: Bounds,
     pub size: Bounds,
@@ -23,12 +23,12 @@ pub(super) struct Series {
     ends: Table<Ended>,
     folded_routes: [Route; Method::COUNT],
     folded_ends: Table<Ended>,
-    /// Requests that were folded.
+    /// The number of folded requests.
     pub folded: AtomicU64,
     active: [AtomicI64; Method::COUNT],
 }
 
-/// What is measured by method and route.
+/// The measurements by method and route.
 pub(super) struct Route {
     pub method: Method,
     pub route: Box<str>,
@@ -37,21 +37,21 @@ pub(super) struct Route {
     pub response: Histogram,
 }
 
-/// What is measured by all labels.
+/// The measurements by all labels.
 pub(super) struct Ended {
     pub route: RouteId,
     pub end: End,
     pub duration: Histogram,
 }
 
-/// A method and a route that are known.
+/// A known pair of method and route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteId {
     Own(Place),
     Folded(Method),
 }
 
-/// What one request adds when it has ended.
+/// The amounts that a request adds at its end.
 pub(super) struct Totals {
     pub duration: Duration,
     pub request: Option<u64>,
@@ -78,7 +78,7 @@ impl Series {
         }
     }
 
-    /// A request begins.
+    /// Records the beginning of a request.
     pub fn begin(&self, method: Method, route: &str) -> RouteId {
         self.active[method.index()].fetch_add(1, Ordering::Relaxed);
         let found = (route.len() <= LONGEST_ROUTE)
@@ -93,14 +93,14 @@ impl Series {
         found.map_or(RouteId::Folded(method), RouteId::Own)
     }
 
-    /// Its head is answered.
+    /// Records the head of the response.
     pub fn head(&self, id: RouteId, after: Duration) {
         if let Some(route) = self.route(id) {
             route.head.observe_duration(&self.duration, after);
         }
     }
 
-    /// It is over.
+    /// Records the end of the request.
     pub fn end(&self, id: RouteId, method: Method, end: End, totals: &Totals) {
         self.active[method.index()].fetch_sub(1, Ordering::Relaxed);
         if let Some(route) = self.route(id) {
@@ -158,8 +158,7 @@ impl Series {
         Method::all().map(|method| (method, self.active[method.index()].load(Ordering::Relaxed)))
     }
 
-    /// Everything by method and route, in the order of their names; of what is folded only methods that
-    /// came.
+    /// Returns the entries by method and route, sorted by name; folded ones only for methods that occurred.
     pub fn routes(&self) -> Vec<&Route> {
         let own = self.routes.iter().map(|(_, route)| route);
         let used = |method: &Method| {
@@ -174,7 +173,7 @@ impl Series {
         all
     }
 
-    /// Everything by all labels, in the order of their names.
+    /// Returns the entries by all labels, sorted by name.
     pub fn ends(&self) -> Vec<(&Route, &Ended)> {
         let all = self.ends.iter().chain(self.folded_ends.iter());
         let mut all: Vec<_> = all
@@ -201,7 +200,7 @@ impl Route {
     }
 }
 
-/// Spreads the bits of a word over all of it (SplitMix64's finish); its bits are ours, not a client's.
+/// Mixes the bits of a word (the finaliser of SplitMix64). A weak hash suffices: no client chooses the input.
 fn mixed(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -10,11 +10,11 @@ use super::guard::Running;
 use super::shared::Shared;
 use super::{MetricsBody, MetricsFuture};
 
-/// The service that [`MetricsLayer`](super::MetricsLayer) makes.
+/// The service produced by [`MetricsLayer`](super::MetricsLayer).
 #[derive(Clone)]
 pub struct Measured<S> {
     pub(super) inner: S,
-    /// `None`: off.
+    /// `None` if the layer is off.
     pub(super) shared: Option<Arc<Shared>>,
 }
 

@@ -3,20 +3,20 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
+use super::event_counters::EventCounters;
 use super::series::Series;
 use super::sources::Sources;
-use super::told::Told;
 use crate::events::Events;
 
-/// Finds a request's route in its head.
+/// A function that derives a request's route from its head.
 pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
 
-/// All that is measured, by clones of layer, service and handle alike.
+/// The metrics shared by clones of layer, service and handle.
 pub(super) struct Shared {
     pub series: Series,
     pub route_of: Option<Box<RouteOf>>,
-    /// In an Arc of its own: events are kept by the server, which the sources may keep.
-    pub told: Arc<Told>,
+    /// The counters in an `Arc` of their own: the server keeps the listener, and the sources may keep the server.
+    pub counters: Arc<EventCounters>,
     pub listener: Events,
     pub sources: Sources,
 }

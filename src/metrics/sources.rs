@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::told::{Told, phase_index};
+use super::event_counters::{EventCounters, phase_index};
 use crate::in_flight::InFlightHandle;
 use crate::phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
@@ -9,7 +9,7 @@ use crate::rate_limit::RateLimitHandle;
 use crate::shutdown::{ConnectionCounts, Handle};
 use crate::sync::Lock;
 
-/// What is read at a scrape, where it is. The lock is that of scrapes, never of requests.
+/// The values read from their owners at each scrape. Only scrapes take the lock, never requests.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     given: Lock<Given>,
@@ -26,7 +26,7 @@ struct Given {
 }
 
 impl Sources {
-    /// What is given is cloned out, so that nothing foreign is called under the lock.
+    /// Clones the sources out, so that no foreign code is called under the lock.
     fn given(&self) -> Given {
         self.with(|given| given.clone())
     }
@@ -56,17 +56,17 @@ impl Sources {
         self.with(|given| given.rate_limits.push(handle));
     }
 
-    /// The place of the phase among its names.
-    pub fn phase(&self, told: &Told) -> usize {
+    /// Returns the index of the phase.
+    pub fn phase(&self, counters: &EventCounters) -> usize {
         match self.given().lifecycle {
             Some(lifecycle) => phase_index(lifecycle.phase()),
-            None => told.phase(),
+            None => counters.phase(),
         }
     }
 
-    /// How long the drain has been going on, or took.
-    pub fn drain(&self, told: &Told) -> Duration {
-        if let Some(took) = told.drained() {
+    /// Returns the duration of the drain, so far or in total.
+    pub fn drain(&self, counters: &EventCounters) -> Duration {
+        if let Some(took) = counters.drained() {
             return took;
         }
         let given = self.given();
@@ -79,7 +79,7 @@ impl Sources {
                 let over = lifecycle.entered(Phase::Closed);
                 (lifecycle.entered(Phase::Draining), over)
             }
-            None => told.drain(),
+            None => counters.drain(),
         };
         let Some(began) = began else {
             return Duration::ZERO;
@@ -93,7 +93,7 @@ impl Sources {
         Some(self.given().shutdown?.connections())
     }
 
-    /// How many requests are in flight, and the most that have been; `None` without a handle.
+    /// Returns the number of requests in flight and its peak; `None` without a handle.
     pub fn requests(&self) -> Option<(usize, usize)> {
         let given = self.given();
         let add =
@@ -101,7 +101,7 @@ impl Sources {
         (!given.in_flight.is_empty()).then(|| given.in_flight.iter().fold((0, 0), add))
     }
 
-    /// How many keys the rate limits keep; `None` without a handle.
+    /// Returns the number of keys that the rate limits track; `None` without a handle.
     #[cfg(feature = "rate-limit")]
     pub fn keys(&self) -> Option<usize> {
         let given = self.given();

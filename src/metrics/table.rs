@@ -1,20 +1,20 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A set that only grows, up to a fixed number of entries, and is read without a lock: open addressing over
-/// slots that are each written once. An entry never moves, so that its place is its name.
+/// A grow-only set with a fixed capacity that is read without a lock: open addressing over slots that are each written
+/// once. An entry never moves, so its index identifies it.
 pub(super) struct Table<T> {
     slots: Box<[OnceLock<Box<T>>]>,
     taken: AtomicUsize,
     most: usize,
 }
 
-/// Where an entry is.
+/// The index of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(pub u32);
 
 impl<T> Table<T> {
-    /// For at most `most` entries, at least 1 and at most 2^20. The slots are twice as many, so that a
+    /// Creates a table for at most `most` entries, at least 1 and at most 2^20. It has twice as many slots, so that a
     /// search soon meets an empty one.
     pub fn new(most: usize) -> Self {
         let most = most.clamp(1, 1 << 20);
@@ -26,7 +26,7 @@ impl<T> Table<T> {
         }
     }
 
-    /// The entry that `is` the one, or a new one; `None` when there is no room for it.
+    /// Finds the entry for which `is` returns `true`, or inserts one; returns `None` if the table is full.
     pub fn find(&self, hash: u64, is: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Option<Place> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
@@ -36,7 +36,7 @@ impl<T> Table<T> {
                 Some(_) => at = (at + 1) & mask,
                 None => {
                     if !self.take() {
-                        // The last one may have been taken for this very entry.
+                        // The last slot may have been taken for this very entry.
                         match self.slots[at].get() {
                             Some(_) => continue,
                             None => return None,
@@ -45,15 +45,14 @@ impl<T> Table<T> {
                     if self.slots[at].set(Box::new(make())).is_ok() {
                         return Some(Place(at as u32));
                     }
-                    // Another thread was quicker; what it wrote may be the one, so the slot is looked at
-                    // again.
+                    // Another thread was faster. Its entry may be the one sought, so the slot is examined again.
                     self.taken.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }
     }
 
-    /// Room for one more. Relaxed: it is a budget and publishes nothing, the slot does.
+    /// Reserves room for one entry. Relaxed: it is a budget and publishes nothing, the slot does.
     fn take(&self) -> bool {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         self.taken

@@ -6,7 +6,7 @@ use super::Phase;
 use crate::events::{Events, Hub};
 use crate::sync::{AtomicU8, AtomicU64, Notify, Ordering};
 
-/// A handle to the process's one phase. Clones share it.
+/// A handle to the process's phase. Clones share it.
 ///
 /// Reading it is one atomic load; waiting for it is by notification, never by polling.
 #[derive(Clone)]
@@ -18,21 +18,21 @@ struct Shared {
     /// The phase. Only [`Lifecycle::advance`] writes it, and only upwards.
     word: AtomicU8,
     moved: Notify,
-    /// Times are kept as nanoseconds since here, so that they fit a word.
+    /// The origin of times, which are kept as nanoseconds since then so that they fit a word.
     created: Instant,
-    /// The lame-duck window: both are written before the word says `LameDuck`, and read only after a
-    /// reader has seen it say so.
+    /// The lame-duck window: both words are written before the phase becomes `LameDuck`, and read only after a reader
+    /// has seen that phase.
     window_start: AtomicU64,
     window_length: AtomicU64,
-    /// When each phase was entered, by whoever moved there.
+    /// The instant at which each phase was entered, set by the thread that moved there.
     entered: [OnceLock<Instant>; 5],
     hub: Arc<Hub>,
-    /// Emits to the hub.
+    /// The sink of the process's hub.
     sink: Events,
 }
 
 impl Lifecycle {
-    /// A process that is [`Phase::Starting`].
+    /// Creates a process in [`Phase::Starting`].
     pub fn new() -> Self {
         let created = Instant::now();
         let hub = Arc::<Hub>::default();
@@ -53,41 +53,39 @@ impl Lifecycle {
         }
     }
 
-    /// The phase now.
+    /// Returns the current phase.
     #[inline]
     pub fn phase(&self) -> Phase {
-        // Acquire: pairs with the Release in `advance`, so that whoever sees a phase also sees what
-        // was written before it (the lame-duck window).
+        // Acquire: pairs with the Release in `advance`, so that a reader of a phase also sees what was written before
+        // it (the lame-duck window).
         Phase::from_word(self.shared.word.load(Ordering::Acquire))
     }
 
-    /// Whether the process is in service: readiness says 200.
+    /// Returns `true` if the process is in service: readiness is 200.
     #[inline]
     pub fn is_ready(&self) -> bool {
         self.phase() == Phase::Ready
     }
 
-    /// Moves to `phase` and wakes everyone who waits. Says whether it moved: `false` when the process
-    /// is there already or further on, because a phase never goes back.
+    /// Moves to `phase` and wakes all waiters. Returns `false` if the process is already there or further on: a phase
+    /// never goes back.
     ///
-    /// A [`Phase::LameDuck`] entered this way has a window of no length; [`lame_duck`](Self::lame_duck)
-    /// gives it one.
+    /// A [`Phase::LameDuck`] entered this way has an empty window; [`lame_duck`](Self::lame_duck) sets its length.
     pub fn advance(&self, phase: Phase) -> bool {
-        // AcqRel: Release publishes the window to readers of the word; Acquire orders this mover
-        // after the one before it. `fetch_max` makes "never back" a property of the word itself, so
-        // two movers need no lock.
+        // AcqRel: Release publishes the window to readers of the word; Acquire orders this move after the one before
+        // it. `fetch_max` makes "never back" a property of the word itself, so that two concurrent moves need no lock.
         let before = self.shared.word.fetch_max(phase as u8, Ordering::AcqRel);
         let moved = before < phase as u8;
         if moved {
-            // Only the one who moved there comes here, so nobody has set it.
+            // Only the thread that made the move comes here, so the cell is empty.
             let _ = self.shared.entered[phase as usize].set(Instant::now());
             self.shared.moved.notify_waiters();
         }
         moved
     }
 
-    /// When the process came to `phase`: `None` if it has not, or has skipped it. (And for the instant
-    /// between the move and the reading of the clock.)
+    /// Returns the instant at which the process entered `phase`; `None` if it has not, or has skipped it. (And for the
+    /// instant between the move and the reading of the clock.)
     ///
     /// ```
     /// use lameduck::{Lifecycle, Phase};
@@ -101,14 +99,14 @@ impl Lifecycle {
         self.shared.entered[phase as usize].get().copied()
     }
 
-    /// Enters [`Phase::LameDuck`] for a window of this length. The caller ends the window by
-    /// advancing to [`Phase::Draining`]; the length is what [`departure`](Self::departure) goes by.
+    /// Enters [`Phase::LameDuck`] for a window of this length. The caller ends the window by advancing to
+    /// [`Phase::Draining`]; the length sets the pace of [`departure`](Self::departure).
     pub fn lame_duck(&self, window: Duration) -> bool {
         if self.phase() >= Phase::LameDuck {
             return false;
         }
-        // Relaxed: `advance` publishes them. Two racing callers may mix their windows; both are
-        // windows that somebody asked for, and only the pace of departures depends on them.
+        // Relaxed: `advance` publishes them. Two racing callers may mix their windows; both windows were requested, and
+        // only the pace of departures depends on them.
         let now = nanos(self.shared.created.elapsed());
         self.shared.window_start.store(now, Ordering::Relaxed);
         self.shared
@@ -117,11 +115,10 @@ impl Lifecycle {
         self.advance(Phase::LameDuck)
     }
 
-    /// How many of the responses given now should ask their connection to leave, from 0.0 to 1.0.
+    /// Returns the share of responses that should now ask their connection to leave, from 0.0 to 1.0.
     ///
-    /// It rises evenly over the first three quarters of the lame-duck window, so that clients do not
-    /// all reconnect at once, and stays at 1.0 for the last quarter, so that a client that is active
-    /// has been told before the drain begins.
+    /// It rises evenly over the first three quarters of the lame-duck window, so that clients do not all reconnect at
+    /// once. It stays at 1.0 for the last quarter, so that every active client is notified before the drain begins.
     pub fn departure(&self) -> f64 {
         match self.phase() {
             Phase::Starting | Phase::Ready => 0.0,
@@ -139,7 +136,7 @@ impl Lifecycle {
         }
     }
 
-    /// What is left of the lame-duck window; zero outside of it.
+    /// Returns the rest of the lame-duck window; zero outside of it.
     pub fn lame_duck_left(&self) -> Duration {
         if self.phase() != Phase::LameDuck {
             return Duration::ZERO;
@@ -149,12 +146,12 @@ impl Lifecycle {
         Duration::from_nanos(end.saturating_sub(nanos(self.shared.created.elapsed())))
     }
 
-    /// Waits until the phase is at least `phase`, and says which it is then.
+    /// Waits until the phase is at least `phase`, and returns the current phase.
     pub async fn reached(&self, phase: Phase) -> Phase {
         loop {
             let moved = self.shared.moved.notified();
             let mut moved = std::pin::pin!(moved);
-            // Enrol first, look afterwards: a move between the look and the enrolment would be missed.
+            // Enable the waiter first, then read: a move between a read and a later registration would be missed.
             moved.as_mut().enable();
             let now = self.phase();
             if now >= phase {
@@ -164,20 +161,20 @@ impl Lifecycle {
         }
     }
 
-    /// Adds listeners to the process's hub of [events](crate::events): they hear whatever is made from this lifecycle
-    /// (layers, health, and with `serve` servers and the shutdown), before and after this call. A listener that is
-    /// there already is not added again; none is ever taken out.
+    /// Adds listeners to the process's hub of [events](crate::events). They receive the events of everything created
+    /// from this lifecycle (layers, health, and with `serve` servers and the shutdown), before and after this call. A
+    /// listener is added only once, and never removed.
     pub fn listen(&self, events: Events) {
         self.shared.hub.add(&events);
     }
 
-    /// Returns what emits to the process's hub, for what is not made from the lifecycle.
+    /// Returns a sink to the process's hub, for components that are not created from the lifecycle.
     pub fn event_sink(&self) -> Events {
         self.shared.sink.clone()
     }
 
-    /// Waits until the process has begun to leave ([`Phase::LameDuck`] or later): the moment for a
-    /// stream that has no end of its own (server-sent events, a websocket) to say good-bye.
+    /// Waits until the process begins to leave ([`Phase::LameDuck`] or later): the moment for an endless stream
+    /// (server-sent events, a websocket) to say good-bye.
     pub async fn draining(&self) {
         self.reached(Phase::LameDuck).await;
     }

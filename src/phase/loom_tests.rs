@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
-fn a_waiter_never_misses_the_move() {
+fn a_waiter_never_misses_a_move() {
     loom::model(|| {
         let lifecycle = Lifecycle::new();
         let mover = lifecycle.clone();
@@ -22,7 +22,7 @@ fn a_waiter_never_misses_the_move() {
 }
 
 #[test]
-fn two_movers_never_take_it_back() {
+fn two_concurrent_moves_never_go_back() {
     loom::model(|| {
         let lifecycle = Lifecycle::new();
         let (a, b) = (lifecycle.clone(), lifecycle.clone());
@@ -30,14 +30,14 @@ fn two_movers_never_take_it_back() {
         let second = thread::spawn(move || b.advance(Phase::Ready));
         let before = lifecycle.phase();
         assert!(lifecycle.phase() >= before);
-        assert!(first.join().unwrap(), "nobody else reached Draining");
+        assert!(first.join().unwrap(), "no other thread reached Draining");
         second.join().unwrap();
         assert_eq!(lifecycle.phase(), Phase::Draining);
     });
 }
 
 #[test]
-fn who_sees_the_lame_duck_sees_its_window() {
+fn a_reader_of_the_lame_duck_phase_sees_its_window() {
     loom::model(|| {
         let lifecycle = Lifecycle::new();
         let mover = lifecycle.clone();

@@ -1,13 +1,13 @@
-//! The process's phase: one atomic word, and a notification when it moves.
+//! The process's phase: one atomic word, and a notification when it changes.
 //!
-//! Every room asks the same question, "may I still take work?", and this room holds the one answer.
-//! A [`Lifecycle`] is a cheap handle (an `Arc`); clones see the same process.
+//! Every module reads this one phase to decide whether it may still take work. A [`Lifecycle`] is a cheap handle (an
+//! `Arc`); clones share the process.
 //!
 //! | phase | readiness | accept | a new request on an open connection |
 //! |---|---|---|---|
 //! | [`Starting`](Phase::Starting) | 503 | yes | served |
 //! | [`Ready`](Phase::Ready) | 200 | yes | served |
-//! | [`LameDuck`](Phase::LameDuck) | 503 | yes | served, and told more and more often to leave (`Connection: close`) |
+//! | [`LameDuck`](Phase::LameDuck) | 503 | yes | served, and asked more and more often to leave (`Connection: close`) |
 //! | [`Draining`](Phase::Draining) | 503 | no | refused by the drain layer |
 //! | [`Closed`](Phase::Closed) | - | no | - |
 //!
@@ -37,25 +37,25 @@ pub use lifecycle::Lifecycle;
 
 use std::fmt;
 
-/// Where a process stands between its start and its end. Ordered: a later phase is greater.
+/// A stage between the start and the end of a process. Ordered: a later phase is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Phase {
-    /// Start-up work is not done; readiness says 503, requests that come anyway are served.
+    /// Start-up work is not done: readiness is 503, but requests are served.
     Starting = 0,
-    /// In service.
+    /// The process is in service.
     Ready = 1,
-    /// Still serving, and asking everyone to go elsewhere.
+    /// The process still serves, but asks its clients to go elsewhere.
     LameDuck = 2,
-    /// Not accepting any more; what is in flight is finished.
+    /// The process accepts no connections and finishes the requests in flight.
     Draining = 3,
-    /// Over.
+    /// The process is at its end.
     Closed = 4,
 }
 
 impl Phase {
-    /// The phase's name as logs, metrics and health answers spell it: `starting`, `ready`,
-    /// `lame_duck`, `draining`, `closed`.
+    /// Returns the name used in logs, metrics and health responses: `starting`, `ready`, `lame_duck`, `draining`,
+    /// `closed`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Phase::Starting => "starting",
@@ -66,7 +66,7 @@ impl Phase {
         }
     }
 
-    /// The inverse of `as u8`; a word is only ever written from a `Phase`, so nothing is above `Closed`.
+    /// The inverse of `as u8`. A word is only ever written from a `Phase`, so no word is above `Closed`.
     const fn from_word(word: u8) -> Self {
         match word {
             0 => Phase::Starting,

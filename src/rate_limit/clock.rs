@@ -7,16 +7,16 @@ use tokio::time::Instant;
 
 use crate::conn_info::arrival_of;
 
-/// Where the time comes from. Nanoseconds since a fixed moment: what the store keeps for each key.
+/// A source of time, in nanoseconds since a fixed moment, as the store keeps it for each key.
 #[derive(Clone)]
 pub(super) enum Clock {
-    /// tokio's, so that a paused test clock holds here too; without a paused clock it is the system's
-    /// monotonic one.
+    /// tokio's clock, so that a paused test clock applies here too; if it is not paused, it is the system's monotonic
+    /// clock.
     Since(Instant),
     Given(Arc<dyn Fn() -> Duration + Send + Sync>),
 }
 
-/// 292 years: half of the numbers that there are, so that no sum of a time and a quota's span overflows.
+/// The latest time, after 292 years: half of the range of `u64`, so that no sum of a time and a quota's span overflows.
 const LATEST: u64 = 1 << 63;
 
 impl Clock {
@@ -25,7 +25,7 @@ impl Clock {
         self.read(Instant::now)
     }
 
-    /// The time at which a request with these extensions came.
+    /// Returns the time at which the request with these extensions arrived.
     pub(super) fn at_arrival(&self, extensions: &Extensions) -> u64 {
         self.read(|| arrival_of(extensions))
     }

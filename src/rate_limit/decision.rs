@@ -1,21 +1,21 @@
 use std::time::Duration;
 
-/// What was decided for one request, here or in Redis.
+/// The decision on one request, made here or in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
-    /// Whether the request may pass.
+    /// `true` if the request may pass.
     pub admitted: bool,
-    /// How long until it may come again; zero if admitted.
+    /// The time until the request may be repeated; zero if it is admitted.
     pub wait: Duration,
-    /// The index of the quota that is nearest to its end, or that is waited for.
+    /// The index of the quota that is nearest to exhaustion, or that the client must wait for.
     pub quota: usize,
-    /// How many more requests that quota has now; 0 if refused.
+    /// The number of further requests that this quota admits now; 0 if the request is refused.
     pub remaining: u32,
-    /// How long until that quota is full again.
+    /// The time until this quota is full again.
     pub reset: Duration,
 }
 
-/// What was decided, and whether there was no room for a new key.
+/// A decision, and whether there was no room for a new key.
 pub(super) struct Outcome {
     pub decision: Decision,
     pub full: bool,

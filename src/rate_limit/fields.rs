@@ -6,29 +6,29 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::Quota;
 use super::decision::Decision;
 
-/// Whether a client is told how much is left, in header fields of every answer, refusals too.
+/// The header fields that report the remaining quota, in every response including refusals.
 ///
-/// gRPC answers get none: gRPC has no such metadata. The numbers are those of the quota that is nearest to its
-/// end; seconds are rounded up.
+/// gRPC responses carry none: gRPC has no such metadata. The numbers are those of the quota nearest to exhaustion;
+/// seconds are rounded up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fields {
-    /// Nothing, which costs nothing.
+    /// No fields, at no cost.
     #[default]
     None,
     /// `RateLimit-Policy` and `RateLimit` of [draft-ietf-httpapi-ratelimit-headers-10][draft].
     ///
-    /// `RateLimit-Policy: "100/s";q=100;w=1` lists all quotas, named as they are written: `q` requests in `w`
-    /// seconds (`w` is left out if the period is no whole number of seconds). `RateLimit: "100/s";r=50;t=1`:
-    /// `r` requests may come at once, and after `t` seconds the quota is full again; with `r=0` more may
-    /// come after `t` seconds, as `Retry-After` says. With a larger burst `r` can be more than `q`. Where
-    /// several layers limit, each appends its own: both fields are lists.
+    /// `RateLimit-Policy: "100/s";q=100;w=1` lists all quotas, named by their text form: `q` requests in `w` seconds
+    /// (`w` is omitted if the period is not a whole number of seconds). `RateLimit: "100/s";r=50;t=1` admits `r`
+    /// requests at once, and the quota is full again after `t` seconds; with `r=0` the next request is admitted after
+    /// `t` seconds, as in `Retry-After`. With a larger burst `r` can exceed `q`. If several layers limit, each appends
+    /// its own: both fields are lists.
     ///
     /// [draft]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/10/
     RateLimit,
-    /// `X-RateLimit-Limit` (the burst: what may come at once), `X-RateLimit-Remaining` and `X-RateLimit-Reset`
-    /// (seconds from now until it is full again, or if refused until one may come): no standard, but known to
-    /// many clients. Those that the answer has already are left as they are.
+    /// `X-RateLimit-Limit` (the burst: the number of requests that may come at once), `X-RateLimit-Remaining` and
+    /// `X-RateLimit-Reset` (seconds from now until the burst is available again; if refused, until one request is): not
+    /// standard, but known to many clients. Fields that the response already has are left unchanged.
     XRateLimit,
 }
 
@@ -39,8 +39,8 @@ static X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining"
 static X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 impl Fields {
-    /// Adds them to the head of an answer.
-    pub(super) fn tell(self, head: &mut HeaderMap, decision: &Decision, quotas: &[Quota]) {
+    /// Adds the fields to the head of a response.
+    pub(super) fn add_to(self, head: &mut HeaderMap, decision: &Decision, quotas: &[Quota]) {
         if self == Fields::None || is_grpc(head) {
             return;
         }

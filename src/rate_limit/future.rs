@@ -11,12 +11,13 @@ use tower_service::Service;
 
 #[cfg(feature = "redis")]
 use super::decision::Decision;
+use super::shared::QuotaReport;
 #[cfg(feature = "redis")]
 use super::shared::Shared;
-use super::shared::Told;
 use crate::reply::ReplyBody;
 
-/// The answer of a [`RateLimit`](super::RateLimit) service: the inner service's, or the refusal at once.
+/// The response future of a [`RateLimit`](super::RateLimit) service: the inner service's response, or an immediate
+/// refusal.
 #[pin_project]
 pub struct RateLimitFuture<S: Service<Request<B>>, B> {
     #[pin]
@@ -28,20 +29,20 @@ enum Answer<S: Service<Request<B>>, B> {
     Passed {
         #[pin]
         future: S::Future,
-        /// What the answer's fields are to say, if they are to say anything.
-        told: Option<Told>,
+        /// The content of the response's fields, if there is to be any.
+        report: Option<QuotaReport>,
     },
     Refused(Option<Response<Bytes>>),
-    /// In a box, for it holds the request and the service: beside a round trip to Redis it is nothing, and it
-    /// keeps the future small where Redis is not asked.
+    /// Boxed, because it holds the request and the service: the allocation is negligible beside a round trip to Redis,
+    /// and it keeps the future small where Redis is not used.
     #[cfg(feature = "redis")]
     Asking(Option<Box<Asking<S, B>>>),
 }
 
 impl<S: Service<Request<B>>, B> RateLimitFuture<S, B> {
-    pub(super) fn passed(future: S::Future, told: Option<Told>) -> Self {
+    pub(super) fn passed(future: S::Future, report: Option<QuotaReport>) -> Self {
         RateLimitFuture {
-            answer: Answer::Passed { future, told },
+            answer: Answer::Passed { future, report },
         }
     }
 
@@ -59,7 +60,7 @@ impl<S: Service<Request<B>>, B> RateLimitFuture<S, B> {
     }
 }
 
-/// A request that waits for what Redis says, with the service that was made ready for it.
+/// A request that waits for Redis, with the service that was made ready for it.
 #[cfg(feature = "redis")]
 pub(super) struct Asking<S, B> {
     pub check: super::redis::Check,
@@ -72,16 +73,16 @@ pub(super) struct Asking<S, B> {
 #[cfg(feature = "redis")]
 impl<S: Service<Request<B>>, B> Asking<S, B> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Decision> {
-        let told = ready!(Pin::new(&mut self.check).poll(cx));
+        let decision = ready!(Pin::new(&mut self.check).poll(cx));
         let shared = &self.shared;
-        Poll::Ready(told.unwrap_or_else(|| shared.decide(&self.key, shared.clock.now())))
+        Poll::Ready(decision.unwrap_or_else(|| shared.decide(&self.key, shared.clock.now())))
     }
 
     fn go_on(mut self, decision: Decision) -> Answer<S, B> {
         if decision.admitted {
             Answer::Passed {
                 future: self.service.call(self.request),
-                told: self.shared.told(decision),
+                report: self.shared.report(decision),
             }
         } else {
             Answer::Refused(Some(self.shared.refuse(&decision, self.request)))
@@ -106,10 +107,10 @@ where
             answer.set(asking.go_on(decision));
         }
         match answer.project() {
-            Projected::Passed { future, told } => {
+            Projected::Passed { future, report } => {
                 let mut response = ready!(future.poll(cx))?;
-                if let Some((shared, decision)) = told.take() {
-                    shared.tell(response.headers_mut(), &decision);
+                if let Some((shared, decision)) = report.take() {
+                    shared.add_fields(response.headers_mut(), &decision);
                 }
                 Poll::Ready(Ok(ReplyBody::service(response)))
             }
@@ -117,7 +118,7 @@ where
                 let refusal = refusal.take().expect("polled after it was ready");
                 Poll::Ready(Ok(ReplyBody::refusal(refusal)))
             }
-            // It went on above.
+            // Handled above.
             #[cfg(feature = "redis")]
             Projected::Asking(_) => Poll::Pending,
         }

@@ -3,27 +3,28 @@ use std::sync::atomic::Ordering;
 
 use super::store::Store;
 
-/// Numbers of a rate limiter, for metrics; from [`RateLimitLayer::handle`](super::RateLimitLayer::handle).
+/// A handle that reads a rate limiter's numbers, for metrics; from
+/// [`RateLimitLayer::handle`](super::RateLimitLayer::handle).
 #[derive(Clone, Debug)]
 pub struct RateLimitHandle {
     pub(super) store: Option<Arc<Store>>,
 }
 
 impl RateLimitHandle {
-    /// How many keys are kept now, never more than [`max_keys`](super::RateLimitLayer::max_keys); those among
-    /// them whose quota is full again are forgotten when new ones come. Takes each shard's lock in turn: meant for a
-    /// scrape, not for each request.
+    /// Returns the number of tracked keys, never more than [`max_keys`](super::RateLimitLayer::max_keys). Keys whose
+    /// quota is full again are dropped as new ones arrive. Takes each shard's lock in turn: call it once per scrape,
+    /// not per request.
     pub fn keys(&self) -> usize {
         self.store.as_ref().map_or(0, |store| store.keys())
     }
 
-    /// How many keys gave way to new ones although they still counted. More than a few: `max_keys` is too
-    /// small, or somebody makes keys up.
+    /// Returns the number of keys that were evicted although they still counted. If it is more than a few, `max_keys`
+    /// is too small, or a client invents keys.
     pub fn forgotten(&self) -> u64 {
         self.of(|store| store.forgotten.load(Ordering::Relaxed))
     }
 
-    /// How many requests were refused.
+    /// Returns the number of refused requests.
     pub fn refused(&self) -> u64 {
         self.of(|store| store.refused.load(Ordering::Relaxed))
     }

@@ -3,12 +3,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
-/// Who is counted together: an address, the bytes of a header, anything that a function of the request makes
-/// of it.
+/// The identity under which requests are counted together: an address, the bytes of a header, or any function of the
+/// request.
 ///
-/// A key has a fixed size, so that the memory of a limiter is bounded by the number of its keys. Up to 31
-/// bytes are kept as they are; what is longer is kept as its SHA-256. The same input gives the same key on
-/// every instance.
+/// A key has a fixed size, so that the number of keys bounds a limiter's memory. Up to 31 bytes are kept verbatim;
+/// longer input is kept as its SHA-256. The same input gives the same key on every instance.
 ///
 /// ```
 /// use lameduck::rate_limit::Key;
@@ -30,17 +29,17 @@ const V6: u8 = 0x86;
 const HASHED: u8 = 0xff;
 
 impl Key {
-    /// How many bytes are kept as they are.
+    /// The maximum length that is kept verbatim, in bytes.
     pub const LARGEST: usize = 31;
 
-    /// All of whom nothing is known: they are counted together.
+    /// The key of all unidentified clients, which are counted together.
     pub const UNKNOWN: Key = Key {
         kind: UNKNOWN,
         bytes: [0; Key::LARGEST],
     };
 
-    /// An address; of an IPv6 address the first `prefix` bits, since whoever has one address has a network of
-    /// them. IPv4-mapped IPv6 is IPv4. A `prefix` over 128 is 128.
+    /// Creates a key from an address. Only the first `prefix` bits of an IPv6 address count, since a client with one
+    /// address has a network of them. IPv4-mapped IPv6 is IPv4. A `prefix` over 128 is 128.
     pub fn ip(address: IpAddr, prefix: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::inline(V4, &address.octets()),
@@ -53,7 +52,7 @@ impl Key {
         }
     }
 
-    /// These bytes.
+    /// Creates a key from these bytes.
     pub fn bytes(bytes: &[u8]) -> Self {
         match u8::try_from(bytes.len()) {
             Ok(length) if bytes.len() <= Self::LARGEST => Self::inline(length, bytes),
@@ -80,7 +79,8 @@ impl From<u64> for Key {
     }
 }
 
-/// As it stands in Redis, and in logs: text as text, an address as an address, the rest in hexadecimal.
+/// Writes the key as it appears in Redis and in logs: text as text, an address as an address, other bytes in
+/// hexadecimal.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.bytes;

@@ -1,4 +1,5 @@
-//! The arithmetic is governor's: one limiter for each quota, whose "store" is the state that we hand it.
+//! An adapter to governor, which does the arithmetic: one limiter per quota, whose "store" is the state that we pass
+//! in.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use governor::state::StateStore;
 
 use super::decision::Decision;
 
-/// How many quotas a limiter may have.
+/// The maximum number of quotas of a limiter.
 pub(super) const MOST: usize = 4;
 
-/// For each quota the time at which it is full again (GCRA's theoretical arrival time). A time that has passed
-/// is as good as none: this is why a key may be forgotten without loss once all its times have passed.
+/// The time at which each quota is full again (GCRA's theoretical arrival time). A time in the past is equivalent to
+/// none: this is why a key may be dropped without loss once all its times have passed.
 pub(super) type Times = [u64; MOST];
 
 type Limiter = RateLimiter<State, Inside, Now, StateInformationMiddleware>;
 
-/// One limiter for each quota. They belong to one shard and are asked under its lock, so that a cell can tell
-/// them the time: the clock is read once for a request, however many quotas there are.
+/// The limiters, one per quota. They belong to one shard and run under its lock, so that a cell can pass them the time:
+/// the clock is read once per request, however many quotas there are.
 #[derive(Debug)]
 pub(super) struct Limits(Vec<Limiter>);
 
@@ -35,11 +36,11 @@ impl Limits {
         self.0.len()
     }
 
-    /// Takes one request from every quota, or says which one has none left. `times` are to be stored only if
-    /// the request is admitted: so a refused one uses up nothing of any quota.
+    /// Takes one request from every quota, or reports which one is exhausted. Store `times` only if the request is
+    /// admitted, so that a refused request consumes nothing of any quota.
     ///
-    /// `now` never goes backwards, `read` is what the clock said: they differ only if it went backwards, and
-    /// then the wait is told as that clock will count it.
+    /// `now` never goes backwards; `read` is the clock's reading. They differ only if the clock went backwards; the
+    /// wait is then given as that clock will count it.
     pub(super) fn take(&self, now: u64, read: u64, times: &mut Times) -> Decision {
         let mut tightest = Decision {
             admitted: true,
@@ -62,7 +63,8 @@ impl Limits {
                     }
                 }
                 Err(refused) => {
-                    // All are asked even so: the wait is the longest of all, or who waited would be refused again.
+                    // All quotas are examined even after a refusal: the wait is the longest of all, or a client that
+                    // waited would be refused again.
                     let wait = refused.wait_time_from(Nanos::new(read));
                     if tightest.admitted || wait > tightest.wait {
                         tightest = Decision {
@@ -84,11 +86,11 @@ pub(super) fn until(time: u64, now: u64) -> Duration {
     Duration::from_nanos(time.saturating_sub(now))
 }
 
-/// What governor takes for the key carries the key's state in and out.
+/// The key given to governor, which carries the state in and out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct State(Cell<Nanos>);
 
-/// governor wants to be able to hash a key; nobody does.
+/// Required by governor, but never called.
 impl std::hash::Hash for State {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
         hasher.write_u64(self.0.get().as_u64());
@@ -111,7 +113,7 @@ impl StateStore for Inside {
     }
 }
 
-/// The time that was read already; 0 while the limiter is built, which makes 0 its beginning.
+/// The time that was already read; 0 while the limiter is built, which makes 0 its origin.
 #[derive(Debug)]
 struct Now(Cell<u64>);
 

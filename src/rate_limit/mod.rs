@@ -1,8 +1,8 @@
-//! Limits how many requests a client may make.
+//! A layer that limits the requests of each client.
 //!
-//! A request over the quota gets 429 with `Retry-After` (gRPC: RESOURCE_EXHAUSTED with
-//! `grpc-retry-pushback-ms`; see [`reply`](crate::reply)), and who comes back when that says is admitted. The
-//! quota is refilled evenly (GCRA): no burst at the turn of a window.
+//! A request over the quota gets 429 with `Retry-After` (gRPC: RESOURCE_EXHAUSTED with `grpc-retry-pushback-ms`; see
+//! [`reply`](crate::reply)). A client that returns after that time is admitted. The quota is refilled evenly (GCRA), so
+//! there is no burst at a window boundary.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -34,35 +34,35 @@
 //! # }
 //! ```
 //!
-//! # Who is counted together
+//! # Keys
 //!
-//! By default a client's address: what [`real_ip`](crate::real_ip) found, else the socket's peer. Behind a
-//! proxy that layer has to stand further out, or all clients are the proxy. IPv6 is counted by /64. Requests
-//! of whom no address is known (a Unix socket, a server that tells none) share [`Key::UNKNOWN`] and so one
-//! quota. A header or a function of the request may say otherwise.
+//! By default the key is the client's address: as found by [`real_ip`](crate::real_ip), else the socket's peer. Behind
+//! a proxy that layer must be further out, or all clients count as the proxy. IPv6 is counted by /64. Requests without
+//! a known address (on a Unix socket, or on a server that provides none) share [`Key::UNKNOWN`] and therefore one
+//! quota. A header or a function of the request can be the key instead.
 //!
 //! # Memory
 //!
-//! At most [`max_keys`](RateLimitLayer::max_keys) keys are kept. A key takes less than 100 bytes with one quota
-//! and 8 more for each further one: 7 MB for the default of 100,000. It is taken as keys come, and kept.
+//! At most [`max_keys`](RateLimitLayer::max_keys) keys are tracked. A key takes less than 100 bytes with one quota and
+//! 8 more for each further one: 7 MB for the default of 100,000. The memory is allocated as keys arrive, and is not
+//! released.
 //!
-//! A key whose quotas are full again is as if it had never come: such keys are forgotten a few at a time as
-//! new ones come, without loss and without a background task. Only when all keys still count does
-//! [`WhenFull`] decide, and that is told ([`Event::RateLimitFull`](crate::events::Event::RateLimitFull)) and
-//! counted ([`RateLimitHandle::forgotten`]). From 2,048 keys on the table is divided into shards of at least
-//! 1,024 keys, by a hash that is seeded at random: the total is never exceeded, but one shard may be full when
-//! nine tenths of the total are used. So let `max_keys` be a tenth larger than the keys that are to count at
-//! once.
+//! A key whose quotas are full again carries no information: such keys are dropped a few at a time as new ones arrive,
+//! without loss and without a background task. Only if all keys still count does [`WhenFull`] decide, which is reported
+//! ([`Event::RateLimitFull`](crate::events::Event::RateLimitFull)) and counted ([`RateLimitHandle::forgotten`]).
 //!
-//! Where several instances serve the same clients, each lets the quota pass once. With feature `redis`
+//! From 2,048 keys on, the table is divided into shards of at least 1,024 keys by a randomly seeded hash. The total is
+//! never exceeded, but one shard may be full when nine tenths of the total are in use: set `max_keys` a tenth above the
+//! number of keys that must count at once.
+//!
+//! If several instances serve the same clients, each admits the whole quota. With feature `redis`,
 //! `RateLimitLayer::redis` shares one count between them.
 //!
-//! # Costs
+//! # Cost
 //!
-//! To pass and to refuse is decided by the same work: one look into the table under the lock of a shard, and
-//! one reading of the clock; some 0.15 µs. A refusal spares the service and writes the answer instead, for
-//! 0.06 to 0.1 µs more. Neither allocates (with [`Fields::None`]); only a new key may make a shard's table
-//! grow.
+//! Admission and refusal take the same work: one look-up in the table under a shard's lock, and one clock reading;
+//! about 0.15 µs. A refusal saves the service's work and writes the response instead, for 0.06 to 0.1 µs more. Neither
+//! allocates (with [`Fields::None`]); only a new key may grow a shard's table.
 
 mod clock;
 mod decision;

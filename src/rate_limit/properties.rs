@@ -1,4 +1,4 @@
-//! The limiter against plain arithmetic, for any quotas and any arrivals.
+//! The limiter compared with plain arithmetic, for arbitrary quotas and arrivals.
 
 use super::limits::MOST;
 use super::store::Store;
@@ -6,7 +6,7 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
-/// A token bucket in exact arithmetic: tokens are counted in nanoseconds, one request costs an interval.
+/// A token bucket in exact arithmetic: tokens are counted in nanoseconds, and one request costs an interval.
 struct Bucket {
     interval: u128,
     capacity: u128,
@@ -36,11 +36,11 @@ impl Bucket {
     }
 }
 
-/// The model of one key: all buckets or none.
+/// The model of one key: all buckets admit, or none is charged.
 struct Model(Vec<Bucket>);
 
 impl Model {
-    /// The wait; 0 if it is admitted.
+    /// Returns the wait; 0 if the request is admitted.
     fn take(&mut self, now: u128) -> u128 {
         for bucket in &mut self.0 {
             bucket.fill(now);
@@ -73,14 +73,14 @@ fn quota() -> impl Strategy<Value = Quota> {
     })
 }
 
-/// How the time goes on: in intervals of the first quota and a few nanoseconds beside them, where the edges
-/// are; at random; and backwards.
+/// A step of time: in intervals of the first quota and a few nanoseconds beside them, where the edges are; at random;
+/// or backwards.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Intervals(u64, i64),
     Any(i64),
-    /// Exactly as long as the last refusal said.
-    AsTold,
+    /// Exactly the wait of the last refusal.
+    AfterWait,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -88,28 +88,28 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u64..4, -2_i64..3).prop_map(|(n, beside)| Step::Intervals(n, beside)),
         2 => Just(Step::Intervals(0, 0)),
         1 => (-1_000_000_i64..10_000_000_000).prop_map(Step::Any),
-        2 => Just(Step::AsTold),
+        2 => Just(Step::AfterWait),
     ]
 }
 
-fn spelt(quotas: &[Quota]) -> Vec<governor::Quota> {
+fn encoded(quotas: &[Quota]) -> Vec<governor::Quota> {
     quotas
         .iter()
-        .map(|quota| quota.check().unwrap().spelt().unwrap())
+        .map(|quota| quota.check().unwrap().encoded().unwrap())
         .collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// With room for few keys and a time that may step back: what is admitted, the wait and what is left are
-    /// those of the model, whose time stands still instead. Sweeping must not show.
+    /// The limiter, with room for few keys and a clock that may step back, agrees with the model in admission, wait and
+    /// remainder; the model's time stands still instead. Sweeping must not be observable.
     #[test]
-    fn it_does_what_a_token_bucket_does(
+    fn it_behaves_like_a_token_bucket(
         quotas in prop::collection::vec(quota(), 1..=MOST),
         arrivals in prop::collection::vec((step(), 0_u64..6), 1..200),
     ) {
-        let store = Store::new(&spelt(&quotas), 6);
+        let store = Store::new(&encoded(&quotas), 6);
         let interval = quotas[0].interval().as_nanos() as u64;
         let mut models = HashMap::new();
         let (mut now, mut latest, mut wait) = (0_u64, 0_u64, 0_u64);
@@ -117,7 +117,7 @@ proptest! {
             now = match step {
                 Step::Intervals(n, beside) => (now + n * interval).saturating_add_signed(beside),
                 Step::Any(by) => now.saturating_add_signed(by),
-                Step::AsTold => now + wait,
+                Step::AfterWait => now + wait,
             };
             latest = latest.max(now);
             let outcome = store.take(&Key::from(key), now, WhenFull::Forget);
@@ -140,10 +140,10 @@ proptest! {
         }
     }
 
-    /// Who comes back exactly when told is admitted, and a nanosecond earlier is not.
+    /// A client that returns exactly after the wait is admitted, and one that returns a nanosecond earlier is not.
     #[test]
     fn the_wait_is_exact(quotas in prop::collection::vec(quota(), 1..=MOST)) {
-        let store = Store::new(&spelt(&quotas), 1);
+        let store = Store::new(&encoded(&quotas), 1);
         let take = |now| store.take(&Key::UNKNOWN, now, WhenFull::Forget).decision;
         let mut now = 0;
         for _ in 0..3 {
@@ -160,8 +160,8 @@ proptest! {
         }
     }
 
-    /// Whatever comes, there are never more keys than the cap says; a live one gives way only if none is
-    /// dead; and with `Refuse` none ever does.
+    /// The number of keys never exceeds the cap, for any arrivals; a live key is evicted only if none is dead; and with
+    /// `Refuse` none ever is.
     #[test]
     fn the_cap_holds_and_the_dead_go_first(
         room in 1_usize..40,
@@ -170,9 +170,9 @@ proptest! {
     ) {
         let when_full = if refuse { WhenFull::Refuse } else { WhenFull::Forget };
         let quotas = [Quota::per_second(1).burst(2), Quota::per_minute(60).burst(1)];
-        let store = Store::new(&spelt(&quotas), room);
+        let store = Store::new(&encoded(&quotas), room);
         let second = 1_000_000_000;
-        // When each key will be dead, if it was not forgotten.
+        // The time at which each key is dead, unless it was evicted.
         let mut dead_at: HashMap<u64, u64> = HashMap::new();
         let mut now = 0;
         for (key, step) in arrivals {
@@ -181,14 +181,14 @@ proptest! {
             let outcome = store.take(&Key::from(key), now, when_full);
             prop_assert!(store.keys() <= room);
             if outcome.full {
-                // What was forgotten before makes the model count too many, never too few.
+                // Earlier evictions make the model count too many keys, never too few.
                 prop_assert!(live >= room, "{live} of {room} live");
                 prop_assert_eq!(outcome.decision.admitted, !refuse);
             }
             if outcome.decision.admitted {
                 dead_at.insert(key, now + second);
             } else if refuse && !outcome.full {
-                prop_assert!(dead_at[&key] > now, "only who is known and live is refused");
+                prop_assert!(dead_at[&key] > now, "only a known, live key is refused");
             }
         }
         let forgotten = store.forgotten.load(std::sync::atomic::Ordering::Relaxed);
@@ -196,11 +196,11 @@ proptest! {
     }
 }
 
-/// One who has used up the quota keeps its debt while a flood of new keys passes by.
+/// A client that has exhausted its quota stays charged while a flood of new keys passes by.
 #[test]
-fn a_flood_does_not_give_the_quota_back_to_who_used_it_up() {
+fn a_flood_does_not_restore_an_exhausted_quota() {
     let quotas = [Quota::per_hour(100)];
-    let store = Store::new(&spelt(&quotas), 1000);
+    let store = Store::new(&encoded(&quotas), 1000);
     let heavy = Key::from("heavy");
     while store.take(&heavy, 0, WhenFull::Forget).decision.admitted {}
     for key in 0..50_000_u64 {
@@ -210,14 +210,14 @@ fn a_flood_does_not_give_the_quota_back_to_who_used_it_up() {
     assert!(!decision.admitted);
 }
 
-/// The end of the clock is no end of the limiter.
+/// The limiter works to the end of the clock's range.
 #[test]
 fn no_time_is_too_late() {
     let quotas = [
         Quota::per_day(1).burst(3600),
         Quota::per(1, std::time::Duration::from_nanos(1)),
     ];
-    let store = Store::new(&spelt(&quotas), 1);
+    let store = Store::new(&encoded(&quotas), 1);
     let clock = super::clock::Clock::Given(std::sync::Arc::new(|| std::time::Duration::MAX));
     let take = || store.take(&Key::UNKNOWN, clock.now(), WhenFull::Forget);
     assert!(take().decision.admitted);

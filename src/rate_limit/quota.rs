@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many requests in so much time, and how many of them may come at once.
+/// A number of requests per period, with a limit on how many of them may come at once.
 ///
 /// ```
 /// use lameduck::rate_limit::Quota;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// let a_day = Quota::per_day(10_000); // all of them may come at once
 /// ```
 ///
-/// The quota is refilled evenly (GCRA): `per_second(100)` gives one back every 10 ms, and not a hundred at the
+/// The quota is refilled evenly (GCRA): `per_second(100)` returns one request every 10 ms, not a hundred at the
 /// beginning of each second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
@@ -23,30 +23,31 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// `requests` a second.
+    /// Creates a quota of `requests` per second.
     pub const fn per_second(requests: u32) -> Self {
         Self::per(requests, Duration::from_secs(1))
     }
 
-    /// `requests` a minute.
+    /// Creates a quota of `requests` per minute.
     pub const fn per_minute(requests: u32) -> Self {
         Self::per(requests, Duration::from_secs(60))
     }
 
-    /// `requests` an hour.
+    /// Creates a quota of `requests` per hour.
     pub const fn per_hour(requests: u32) -> Self {
         Self::per(requests, Duration::from_secs(3600))
     }
 
-    /// `requests` a day.
+    /// Creates a quota of `requests` per day.
     pub const fn per_day(requests: u32) -> Self {
         Self::per(requests, Duration::from_secs(86_400))
     }
 
-    /// `requests` in each `period`; all of them may come at once, unless [`burst`](Self::burst) says otherwise.
+    /// Creates a quota of `requests` per `period`; all of them may come at once, unless [`burst`](Self::burst) limits
+    /// them.
     ///
-    /// What makes no sense (no requests, no time, more than one request a nanosecond, a period over a year)
-    /// is refused where the quota is used, with [`InvalidQuota`].
+    /// Invalid values (no requests, no time, more than one request per nanosecond, a period over a year) are rejected
+    /// with [`InvalidQuota`] where the quota is used.
     pub const fn per(requests: u32, period: Duration) -> Self {
         Quota {
             requests,
@@ -55,30 +56,29 @@ impl Quota {
         }
     }
 
-    /// How many may come at once, when none came for long enough. Default: as many as in one period.
+    /// Sets the number of requests that may come at once after a long pause. Default: the number per period.
     #[must_use]
     pub const fn burst(mut self, burst: u32) -> Self {
         self.burst = burst;
         self
     }
 
-    /// How many requests a period has.
+    /// Returns the number of requests per period.
     pub const fn requests(&self) -> u32 {
         self.requests
     }
 
-    /// How long a period is.
+    /// Returns the length of a period.
     pub const fn period(&self) -> Duration {
         self.period
     }
 
-    /// How many may come at once.
+    /// Returns the number of requests that may come at once.
     pub const fn largest_burst(&self) -> u32 {
         self.burst
     }
 
-    /// How long it takes until one request is given back: rounded up to a nanosecond, so that no more pass than the
-    /// quota has.
+    /// Returns the time until one request is returned, rounded up to a nanosecond, so that the quota is never exceeded.
     pub(crate) fn interval(&self) -> Duration {
         let whole = self.period / self.requests.max(1);
         match whole * self.requests.max(1) < self.period {
@@ -87,51 +87,51 @@ impl Quota {
         }
     }
 
-    /// As governor spells it.
-    pub(super) fn spelt(&self) -> Result<governor::Quota, InvalidQuota> {
+    /// Converts to governor's type.
+    pub(super) fn encoded(&self) -> Result<governor::Quota, InvalidQuota> {
         let burst = NonZeroU32::new(self.burst);
-        let spelt = governor::Quota::with_period(self.interval());
-        match (spelt, burst) {
+        let quota = governor::Quota::with_period(self.interval());
+        match (quota, burst) {
             (Some(quota), Some(burst)) => Ok(quota.allow_burst(burst)),
-            // `check` says this better, and before.
-            _ => Err(self.cannot("it lets nothing pass")),
+            // `check` reports this earlier, and with a better message.
+            _ => Err(self.invalid("it admits no requests")),
         }
     }
 
-    fn cannot(&self, wrong: &'static str) -> InvalidQuota {
+    fn invalid(&self, wrong: &'static str) -> InvalidQuota {
         InvalidQuota {
             what: Some(self.to_string()),
             wrong,
         }
     }
 
-    /// Whether the quota can be kept.
+    /// Validates the quota.
     pub(crate) fn check(self) -> Result<Self, InvalidQuota> {
         const YEAR: Duration = Duration::from_secs(366 * 86_400);
         let wrong = if self.requests == 0 {
-            "it lets nothing pass; leave the layer out, or refuse the requests where they are routed"
+            "it admits no requests; omit the layer, or refuse the requests where they are routed"
         } else if self.burst == 0 {
-            "a burst of 0 lets nothing pass; the least is 1"
+            "a burst of 0 admits no requests; the minimum is 1"
         } else if self.period.is_zero() {
-            "a period of no time has no end; the least is a nanosecond a request"
+            "the period is zero; the minimum is a nanosecond per request"
         } else if self.period > YEAR {
             "the period is longer than a year"
         } else if (self.period / self.requests).is_zero() {
-            "more than one request a nanosecond is no limit"
+            "more than one request per nanosecond is no limit"
         } else if self
             .interval()
             .checked_mul(self.burst)
             .is_none_or(|full| full > 10 * YEAR)
         {
-            "a burst of that size is refilled in more than ten years"
+            "a burst of that size takes more than ten years to refill"
         } else {
             return Ok(self);
         };
-        Err(self.cannot(wrong))
+        Err(self.invalid(wrong))
     }
 }
 
-/// One quota, where several could be.
+/// Yields this quota, so that one can be passed where several are accepted.
 impl IntoIterator for Quota {
     type Item = Quota;
     type IntoIter = std::iter::Once<Quota>;
@@ -141,8 +141,8 @@ impl IntoIterator for Quota {
     }
 }
 
-/// As [`FromStr`] reads it, `100/s burst 200`; a period that is none of its units as Rust shows it, `5/1.5s`,
-/// which it does not read.
+/// Writes the form that [`FromStr`] reads, `100/s burst 200`. A period that is not one of its units is written as Rust
+/// writes it, `5/1.5s`, which [`FromStr`] does not read.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.requests)?;
@@ -162,7 +162,7 @@ impl fmt::Display for Quota {
 
 const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
-/// `100/s`, `100/s burst 200`; the units are `s`, `m`, `h` and `d`.
+/// Parses `100/s`, `100/s burst 200`; the units are `s`, `m`, `h` and `d`.
 impl FromStr for Quota {
     type Err = InvalidQuota;
 
@@ -175,53 +175,49 @@ impl FromStr for Quota {
         let rate = words.next().unwrap_or_default();
         let (requests, unit) = rate
             .split_once('/')
-            .ok_or(wrong("it has to be as \"100/s\" or \"100/s burst 200\""))?;
+            .ok_or(wrong("expected \"100/s\" or \"100/s burst 200\""))?;
         let requests = number(requests).ok_or(wrong(
-            "what stands before \"/\" is no whole number of requests",
+            "the part before \"/\" is not a whole number of requests",
         ))?;
         let (_, seconds) = UNITS
             .iter()
             .find(|(name, _)| *name == unit)
-            .ok_or(wrong("the unit after \"/\" has to be s, m, h or d"))?;
+            .ok_or(wrong("the unit after \"/\" must be s, m, h or d"))?;
         let mut quota = Quota::per(requests, Duration::from_secs(*seconds));
         match (words.next(), words.next(), words.next()) {
             (None, ..) => {}
             (Some("burst"), Some(burst), None) => {
-                quota = quota.burst(
-                    number(burst).ok_or(wrong("what stands after \"burst\" is no whole number"))?,
-                );
+                quota = quota.burst(number(burst).ok_or(wrong("the burst is not a whole number"))?);
             }
             _ => {
-                return Err(wrong(
-                    "after the rate there can only be \"burst\" and a number",
-                ));
+                return Err(wrong("only \"burst\" and a number may follow the rate"));
             }
         }
         quota.check()
     }
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Parses digits only: `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u32> {
     text.bytes()
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())?
 }
 
-/// A quota that cannot be kept, or no quota, or too many; and why.
+/// The error returned for an invalid quota, or for none or too many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidQuota {
-    /// `None`: the number of quotas is wrong.
+    /// The quota; `None` if the number of quotas is wrong.
     what: Option<String>,
     wrong: &'static str,
 }
 
 impl InvalidQuota {
-    /// None, or too many.
+    /// Creates the error for no quota or too many.
     pub(super) fn number() -> Self {
         InvalidQuota {
             what: None,
-            wrong: "a rate limit has at least 1 quota and at most 4; `RateLimitLayer::off()` limits nothing",
+            wrong: "a rate limit takes 1 to 4 quotas; use `RateLimitLayer::off()` for none",
         }
     }
 }
@@ -229,7 +225,7 @@ impl InvalidQuota {
 impl fmt::Display for InvalidQuota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            Some(what) => write!(f, "the quota \"{what}\" cannot be kept: {}", self.wrong),
+            Some(what) => write!(f, "invalid quota \"{what}\": {}", self.wrong),
             None => f.write_str(self.wrong),
         }
     }
@@ -249,7 +245,7 @@ mod tests {
         assert_eq!("100/s  burst 100".parse(), Ok(Quota::per_second(100)));
     }
 
-    /// Rounded down, 600 million a second were a billion.
+    /// If rounded down, 600 million a second would be a billion.
     #[test]
     fn an_interval_never_gives_back_more_than_the_quota_has() {
         for quota in [
@@ -274,25 +270,25 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_to_change() {
-        for (text, told) in [
-            ("", "as \"100/s\""),
-            ("100", "as \"100/s\""),
+    fn an_invalid_quota_is_refused_with_a_remedy() {
+        for (text, expected) in [
+            ("", "expected \"100/s\""),
+            ("100", "expected \"100/s\""),
             ("+1/s", "whole number"),
             ("/s", "whole number"),
             ("1.5/s", "whole number"),
             ("99999999999/s", "whole number"),
             ("100/sec", "s, m, h or d"),
-            ("100/s 200", "only be \"burst\""),
-            ("100/s burst", "only be \"burst\""),
-            ("100/s burst x", "no whole number"),
-            ("100/s burst 1 2", "only be \"burst\""),
-            ("0/s", "lets nothing pass"),
-            ("1/s burst 0", "the least is 1"),
+            ("100/s 200", "only \"burst\""),
+            ("100/s burst", "only \"burst\""),
+            ("100/s burst x", "not a whole number"),
+            ("100/s burst 1 2", "only \"burst\""),
+            ("0/s", "admits no requests"),
+            ("1/s burst 0", "the minimum is 1"),
             ("1/d burst 4000000000", "ten years"),
         ] {
             let error = text.parse::<Quota>().unwrap_err().to_string();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         assert!(Quota::per(1, Duration::ZERO).check().is_err());
         assert!(

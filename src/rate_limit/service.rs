@@ -10,10 +10,10 @@ use super::RateLimitFuture;
 use super::shared::Shared;
 use crate::reply::ReplyBody;
 
-/// The service that [`RateLimitLayer`](super::RateLimitLayer) makes.
+/// The service produced by [`RateLimitLayer`](super::RateLimitLayer).
 ///
-/// It wants a service that can be cloned, as those of axum and tonic can: a request that waits for Redis takes
-/// the service that was made ready with it. Without Redis nothing is cloned.
+/// It requires an inner service that can be cloned, as those of axum and tonic can: a request that waits for Redis
+/// takes the ready service with it. Without Redis nothing is cloned.
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
     pub(super) inner: S,
@@ -51,7 +51,7 @@ where
         #[cfg(feature = "redis")]
         if let Some(redis) = &shared.redis {
             let check = redis.check(&key, &shared.quotas);
-            // The service that was made ready goes with the request; its clone stays to be made ready.
+            // The ready service goes with the request; its clone stays here and becomes ready for the next one.
             let clone = self.inner.clone();
             return RateLimitFuture::asking(super::future::Asking {
                 check,
@@ -63,8 +63,8 @@ where
         }
         let decision = shared.decide(&key, shared.clock.at_arrival(request.extensions()));
         if decision.admitted {
-            let told = shared.told(decision);
-            RateLimitFuture::passed(self.inner.call(request), told)
+            let report = shared.report(decision);
+            RateLimitFuture::passed(self.inner.call(request), report)
         } else {
             RateLimitFuture::refused(shared.refuse(&decision, request))
         }

@@ -7,29 +7,29 @@ use super::decision::Outcome;
 use super::limits::{Limits, MOST, Times, until};
 use super::{Key, WhenFull};
 
-/// A part of the keys, under one lock.
+/// A subset of the keys under one lock.
 ///
-/// A key is dead when all its quotas are full again: to forget it loses nothing. Dead keys are swept a few at a
-/// time when a new key comes, so that no request pays for many and nothing runs in the background.
+/// A key is dead when all its quotas are full again: dropping it loses nothing. Dead keys are swept a few at a time
+/// when a new key arrives, so that no request pays for many and nothing runs in the background.
 pub(super) struct Shard {
     limits: Limits,
     room: usize,
-    /// The latest time seen. A clock that goes backwards stands still here; otherwise a key that was forgotten
-    /// as dead would get a fresh quota in its own past.
+    /// The latest time seen. Time stands still here if the clock goes backwards; otherwise a key that was dropped as
+    /// dead would get a fresh quota in its own past.
     latest: u64,
-    /// No key is dead before this time: until then nothing is looked for.
+    /// A lower bound of the time at which a key is dead: no search begins before it.
     none_dead_before: u64,
-    /// Where the sweep goes on.
+    /// The index at which the sweep continues.
     hand: usize,
     keys: IndexMap<Key, (), RandomState>,
-    /// Of each key, at its index in `keys`, one time for each quota: side by side, so that a look at all of
-    /// them reads little memory.
+    /// The times of each key at its index in `keys`, one per quota: kept contiguous, so that a scan reads little
+    /// memory.
     times: Vec<u64>,
 }
 
-/// How many keys are looked at when a new one comes: more than one, so that the sweep gains on what comes.
+/// The number of keys examined for each new one: more than one, so that the sweep gains on arrivals.
 const SWEPT: usize = 4;
-/// Of how many live keys the one that is nearest to being dead gives way.
+/// The number of live keys from which the one nearest to death is evicted.
 const SAMPLE: usize = 16;
 
 impl Shard {
@@ -82,7 +82,7 @@ impl Shard {
 
     fn insert(&mut self, hash: u64, key: Key, times: &[u64]) {
         if self.keys.len() == self.keys.capacity() {
-            // Never more than there is room for: doubling alone could take twice of it.
+            // Never beyond the limit: plain doubling could reserve twice as much.
             let more = self.keys.len().max(8).min(self.room - self.keys.len());
             self.keys.reserve_exact(more);
             self.times.reserve_exact(more * times.len());
@@ -96,14 +96,14 @@ impl Shard {
         }
     }
 
-    /// When the key at this index will be dead.
+    /// Returns the time at which the key at this index is dead.
     fn dead_at(&self, index: usize) -> u64 {
         let stride = self.limits.len();
         let times = &self.times[index * stride..][..stride];
         times.iter().copied().max().unwrap_or(0)
     }
 
-    /// The last key takes the place of the one that goes.
+    /// Removes a key; the last one takes its place.
     fn remove(&mut self, index: usize) {
         let stride = self.limits.len();
         if self.keys.swap_remove_index(index).is_some() {
@@ -147,14 +147,14 @@ impl Shard {
         }
     }
 
-    /// Forgets all that are dead. If none is, the next look is not before one can be: a flood of new keys does
-    /// not pay for a look each.
+    /// Drops all dead keys. If there is none, the next scan waits until one can be dead, so that a flood of new keys
+    /// does not pay for a scan each.
     fn look_at_all(&mut self, now: u64) {
         if now < self.none_dead_before {
             return;
         }
         let mut first = u64::MAX;
-        // From the end, where what takes the place of a dead one has been looked at already.
+        // Backwards, so that the key that takes a dead one's place has already been examined.
         for index in (0..self.keys.len()).rev() {
             let dead_at = self.dead_at(index);
             if dead_at <= now {
@@ -166,8 +166,8 @@ impl Shard {
         self.none_dead_before = first;
     }
 
-    /// All are live. Not the first that is found: who has used much of the quota must not get it back because
-    /// others come.
+    /// Evicts one of the live keys. It is not simply the first one found: a client that has used much of its quota must
+    /// not regain it because others arrive.
     fn forget_one(&mut self) {
         let keys = self.keys.len();
         let sample = (0..SAMPLE.min(keys)).map(|step| (self.hand + step) % keys);

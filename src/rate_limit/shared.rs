@@ -14,16 +14,16 @@ use crate::conn_info::client_of;
 use crate::events::{Event, Events, RequestInfo};
 use crate::reply::{Asked, Reason, Reply};
 
-pub(super) type Told = (Arc<Shared>, Decision);
+pub(super) type QuotaReport = (Arc<Shared>, Decision);
 
 type KeyOf = dyn Fn(&Parts) -> Option<Key> + Send + Sync;
 type Exempt = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// What all services of a layer have in common.
+/// The state shared by all services of a layer.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub quotas: Arc<[Quota]>,
-    pub spelt: Arc<[governor::Quota]>,
+    pub encoded: Arc<[governor::Quota]>,
     pub store: Arc<Store>,
     pub clock: Clock,
     pub by: By,
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     pub redis: Option<super::redis::RedisLimiter>,
 }
 
-/// Who is counted together.
+/// The source of keys.
 #[derive(Clone)]
 pub(super) enum By {
     Client,
@@ -45,12 +45,12 @@ pub(super) enum By {
 }
 
 impl Shared {
-    /// Whether a function of the user's wants to see the whole head.
+    /// Returns `true` if a user's function needs the whole head.
     pub(super) fn needs_parts(&self) -> bool {
         self.exempt.is_some() || matches!(self.by, By::Function(_))
     }
 
-    /// The key of a request; `None` if it is not limited.
+    /// Returns the key of a request; `None` if it is not limited.
     pub(super) fn key_of(&self, parts: &Parts) -> Option<Key> {
         if self.exempt.as_ref().is_some_and(|exempt| exempt(parts)) {
             return None;
@@ -61,7 +61,7 @@ impl Shared {
         }
     }
 
-    /// The key where no function is asked.
+    /// Returns the key where no function is involved.
     pub(super) fn plain_key(&self, headers: &HeaderMap, extensions: &Extensions) -> Key {
         if let By::Header(name) = &self.by {
             if let Some(value) = headers.get(name) {
@@ -74,7 +74,7 @@ impl Shared {
         }
     }
 
-    /// Decides here, by what this process has counted.
+    /// Decides locally, by this process's own count.
     pub(super) fn decide(&self, key: &Key, now: u64) -> Decision {
         let outcome = self.store.take(key, now, self.when_full);
         if outcome.full {
@@ -83,7 +83,7 @@ impl Shared {
         outcome.decision
     }
 
-    /// The refusal, in the refused request's own header map.
+    /// Returns the refusal, built in the refused request's own header map.
     pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
         let asked = Asked::of(&request);
         let reason = Reason::RateLimited;
@@ -95,17 +95,17 @@ impl Shared {
         let headers = request.into_parts().0.headers;
         let reply = Reply::new(reason).retry_after(decision.wait);
         let mut response = reply.answer(asked, headers);
-        self.tell(response.headers_mut(), decision);
+        self.add_fields(response.headers_mut(), decision);
         response
     }
 
-    /// What an answer that is still to come is to be told; nothing by default, which costs nothing.
-    pub(super) fn told(self: &Arc<Self>, decision: Decision) -> Option<Told> {
+    /// Returns the content of the response's fields; `None` by default, which costs nothing.
+    pub(super) fn report(self: &Arc<Self>, decision: Decision) -> Option<QuotaReport> {
         (self.fields != Fields::None).then(|| (self.clone(), decision))
     }
 
-    pub(super) fn tell(&self, head: &mut HeaderMap, decision: &Decision) {
-        self.fields.tell(head, decision, &self.quotas);
+    pub(super) fn add_fields(&self, head: &mut HeaderMap, decision: &Decision) {
+        self.fields.add_to(head, decision, &self.quotas);
     }
 }
 

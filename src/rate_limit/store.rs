@@ -7,22 +7,21 @@ use super::shard::Shard;
 use super::{Key, WhenFull};
 use crate::sync::Lock;
 
-/// The keys and how much they have used, never more than a maximum number of them; in shards, each with a lock
-/// of its own.
+/// A bounded map of keys to their use, in shards with a lock each.
 pub(super) struct Store {
-    /// Seeded at random: keys come from outside, and who knew the hash could fill one shard.
+    /// Seeded at random: keys come from outside, and a client that knew the hash could fill one shard.
     hasher: RandomState,
-    /// As many as a power of two.
+    /// The shards; their number is a power of two.
     shards: Box<[Lock<Shard>]>,
     max_keys: usize,
     pub(super) forgotten: AtomicU64,
     pub(super) refused: AtomicU64,
 }
 
-/// From so many keys on a shard is divided. Large enough that hashing fills them evenly, small enough that all
-/// keys of one can be looked at in microseconds.
+/// The minimum number of keys per shard. It is large enough that hashing fills shards evenly, and small enough that a
+/// scan of one shard takes microseconds.
 const SHARD: usize = 1024;
-/// More locks would help nobody.
+/// The maximum number of shards; more locks would bring no benefit.
 const MOST_SHARDS: usize = 4096;
 
 impl Store {
@@ -46,7 +45,7 @@ impl Store {
     /// Takes one request of `key` at the time `now`.
     pub(super) fn take(&self, key: &Key, now: u64, when_full: WhenFull) -> Outcome {
         let hash = self.hasher.hash_one(key);
-        // Not the lowest bits and not the highest: with those the table finds its slot.
+        // Neither the lowest bits nor the highest: the table uses those to find its slot.
         let at = (hash >> 32) as usize & (self.shards.len() - 1);
         let outcome = self.shards[at].lock().take(hash, key, now, when_full);
         if outcome.full && outcome.decision.admitted {

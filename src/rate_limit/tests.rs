@@ -13,7 +13,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 type Answer = Response<ReplyBody<Full<Bytes>>>;
 
-/// A clock that moves when it is told to.
+/// A clock that moves only on demand.
 #[derive(Clone, Default)]
 struct Hand(Arc<AtomicU64>);
 
@@ -65,9 +65,9 @@ fn with_header(request: Request<()>, name: &'static str, value: &str) -> Request
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn a_burst_passes_then_429_and_coming_back_as_told_is_admitted() {
+async fn a_burst_passes_then_429_and_a_return_after_the_wait_is_admitted() {
     let hand = Hand::default();
-    let layer = hand.layer(Quota::per_minute(6).burst(3)); // one in 10 s
+    let layer = hand.layer(Quota::per_minute(6).burst(3)); // one per 10 s
     for _ in 0..3 {
         assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
     }
@@ -86,7 +86,7 @@ async fn a_burst_passes_then_429_and_coming_back_as_told_is_admitted() {
 }
 
 #[tokio::test]
-async fn so_many_a_second_is_so_many_a_second() {
+async fn the_rate_matches_the_quota() {
     for (a_second, every) in [(10, 7), (100, 1), (7, 3), (1, 50)] {
         let hand = Hand::default();
         let layer = hand.layer(Quota::per_second(a_second).burst(1));
@@ -96,14 +96,14 @@ async fn so_many_a_second_is_so_many_a_second() {
             passed += u32::from(status(&layer, from("192.0.2.1")).await == 200);
         }
         assert!(passed <= 10 * a_second + 1, "{a_second}/s: {passed}");
-        // Who comes only every so often misses a little of what is given back.
+        // A client that polls in steps misses a little of the refill.
         let missed = passed as f64 / f64::from(10 * a_second);
         assert!(missed > 0.90, "{a_second}/s: {passed}");
     }
 }
 
 #[tokio::test]
-async fn a_refused_request_uses_up_nothing_of_any_quota() {
+async fn a_refused_request_consumes_no_quota() {
     let hand = Hand::default();
     let layer = hand.layer([Quota::per_second(2), Quota::per_hour(4)]);
     for _ in 0..2 {
@@ -118,7 +118,7 @@ async fn a_refused_request_uses_up_nothing_of_any_quota() {
     for _ in 0..2 {
         assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
     }
-    // Both refuse: the longer wait is told.
+    // Both quotas refuse: the response carries the longer wait.
     let refused = ask(&layer, from("192.0.2.1")).await;
     assert_eq!(refused.headers()["retry-after"], "899");
     hand.pass(SECOND);
@@ -132,7 +132,7 @@ async fn a_refused_request_uses_up_nothing_of_any_quota() {
 }
 
 #[tokio::test]
-async fn who_is_counted_together() {
+async fn keys_group_requests() {
     let hand = Hand::default();
     let layer = hand.layer(Quota::per_hour(1));
     assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
@@ -143,7 +143,7 @@ async fn who_is_counted_together() {
     assert_eq!(status(&layer, Request::new(())).await, 200, "unknown");
     assert_eq!(status(&layer, Request::new(())).await, 429, "unknown");
 
-    // What real_ip found is asked before the peer.
+    // The client found by real_ip takes precedence over the peer.
     let mut request = from("192.0.2.9");
     let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
     let client = "198.51.100.1".parse().unwrap();
@@ -210,15 +210,15 @@ fn no_quota_and_too_many_are_refused() {
     assert!(RateLimitLayer::new([one; 4]).is_ok());
     for quotas in [vec![], vec![one; 5]] {
         let error = RateLimitLayer::new(quotas).unwrap_err().to_string();
-        assert!(error.contains("at most 4"), "{error}");
+        assert!(error.contains("1 to 4"), "{error}");
     }
     assert!(RateLimitLayer::new(std::iter::repeat(one)).is_err());
     let error = RateLimitLayer::new([one, one.burst(0)]).unwrap_err();
-    assert!(error.to_string().contains("the least is 1"), "{error}");
+    assert!(error.to_string().contains("the minimum is 1"), "{error}");
 }
 
 #[tokio::test]
-async fn grpc_is_refused_in_its_own_form_and_told_no_fields() {
+async fn grpc_is_refused_in_its_own_form_without_fields() {
     let hand = Hand::default();
     let layer = hand
         .layer(Quota::per_second(4).burst(1))
@@ -237,7 +237,7 @@ async fn grpc_is_refused_in_its_own_form_and_told_no_fields() {
 }
 
 #[tokio::test]
-async fn fields_tell_what_is_left() {
+async fn fields_report_the_remaining_quota() {
     let hand = Hand::default();
     let quotas = [Quota::per_second(100), Quota::per_minute(60).burst(3)];
     let layer = hand.layer(quotas).fields(Fields::RateLimit);
@@ -271,28 +271,28 @@ async fn fields_tell_what_is_left() {
 }
 
 #[tokio::test]
-async fn each_refusal_and_each_time_that_it_is_full_is_told() {
-    let told = Arc::new(Mutex::new(Vec::new()));
+async fn each_refusal_and_each_full_table_is_emitted() {
+    let emitted = Arc::new(Mutex::new(Vec::new()));
     let events = {
-        let told = told.clone();
-        Events::to(move |event| told.lock().unwrap().push(event.to_string()))
+        let emitted = emitted.clone();
+        Events::to(move |event| emitted.lock().unwrap().push(event.to_string()))
     };
     let hand = Hand::default();
     let layer = hand.layer(Quota::per_hour(1)).max_keys(1).events(events);
     assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
-    assert!(told.lock().unwrap().is_empty());
+    assert!(emitted.lock().unwrap().is_empty());
     assert_eq!(status(&layer, from("192.0.2.1")).await, 429);
     assert_eq!(status(&layer, from("192.0.2.2")).await, 200);
     let expected = [
         "refused: rate_limited GET / (192.0.2.1:1234)".to_owned(),
         Event::RateLimitFull.to_string(),
     ];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*emitted.lock().unwrap(), expected);
     assert_eq!((layer.handle().forgotten(), layer.handle().keys()), (1, 1));
 }
 
 #[tokio::test]
-async fn when_full_the_new_key_is_refused_if_that_is_wanted() {
+async fn a_full_table_can_refuse_new_keys() {
     let hand = Hand::default();
     let layer = hand
         .layer(Quota::per_minute(1))
@@ -331,7 +331,7 @@ fn threads_on_one_key_get_the_burst_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_clock_holds_here_too() {
+async fn a_paused_tokio_clock_pauses_the_limiter() {
     let layer = RateLimitLayer::new(Quota::per_day(1)).unwrap();
     assert_eq!(status(&layer, Request::new(())).await, 200);
     assert_eq!(status(&layer, Request::new(())).await, 429);
@@ -339,13 +339,13 @@ async fn a_paused_clock_holds_here_too() {
     assert_eq!(status(&layer, Request::new(())).await, 200);
 }
 
-/// The time before which no key can be dead is lowered by a new key: else a key that died is not found, and a live
-/// one gives way in its place.
+/// A new key lowers the bound before which no key can be dead. Otherwise a dead key would be missed, and a live one
+/// evicted in its place.
 #[test]
 fn a_new_key_that_dies_early_makes_room_for_the_next_one() {
     use super::shard::Shard;
-    let spelt = [Quota::per_second(1).burst(10).spelt().unwrap()];
-    let mut shard = Shard::new(&spelt, 2, Default::default());
+    let encoded = [Quota::per_second(1).burst(10).encoded().unwrap()];
+    let mut shard = Shard::new(&encoded, 2, Default::default());
     let second = SECOND.as_nanos() as u64;
     let mut take = |name: &str, now: u64| {
         let key = Key::from(name);
@@ -359,8 +359,8 @@ fn a_new_key_that_dies_early_makes_room_for_the_next_one() {
         assert!(take("old", 0).decision.admitted);
         assert!(take("older", 0).decision.admitted);
     }
-    // Both live for ten seconds: one of them gives way, and the bound has been set to their end.
+    // Both live for ten seconds: one is evicted, and the bound is set to their end.
     assert!(take("brief", 0).full);
-    // `brief` is dead after a second, and makes room by itself.
+    // `brief` is dead after a second and makes room by itself.
     assert!(!take("new", 2 * second).full, "a live key was forgotten");
 }

@@ -1,13 +1,13 @@
-//! One entry of `X-Forwarded-For`, and what it has in common with a node of `Forwarded`.
+//! An entry of `X-Forwarded-For`, and the syntax it shares with a node of `Forwarded`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longer than any address with its zone and port; what is longer is not looked at.
+/// The maximum length of an entry: longer than any address with its zone and port.
 pub(super) const LONGEST: usize = 96;
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, with a zone behind an
-/// IPv6 address; IPv4-mapped addresses folded. `None` for anything else: the parsers of the standard
-/// library are strict, they know no octal, no hexadecimal and no short form.
+/// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, with an optional zone after
+/// an IPv6 address; IPv4-mapped addresses are folded. `None` for anything else: the parsers of the standard library are
+/// strict and accept no octal, hexadecimal or short form.
 pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
     if entry.len() > LONGEST {
         return None;
@@ -20,7 +20,7 @@ pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
         }
         zoned(ip)?.into()
     } else if let Some((ip, port)) = entry.split_once(':') {
-        // One colon is IPv4's port, and two are IPv6: the port there needs brackets.
+        // A single colon precedes IPv4's port. Two or more are IPv6, where a port requires brackets.
         if port.contains(':') {
             zoned(entry)?.into()
         } else if is_port(port) {
@@ -34,8 +34,8 @@ pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// `192.0.2.1:80`, `2001:db8::1:80`, `[2001:db8::1]:80`: always with a port, which stands behind the last colon. An
-/// address without one cannot be told from one with, so it is taken for none.
+/// Parses `192.0.2.1:80`, `2001:db8::1:80`, `[2001:db8::1]:80`: always with a port after the last colon. IPv6 without a
+/// port is indistinguishable from IPv6 with one, so an address without a port is rejected.
 pub(super) fn read_with_port(entry: &[u8]) -> Option<IpAddr> {
     if entry.len() > LONGEST {
         return None;
@@ -52,7 +52,7 @@ pub(super) fn read_with_port(entry: &[u8]) -> Option<IpAddr> {
     Some(ip.to_canonical())
 }
 
-/// An IPv6 address, its zone cut off: it has a meaning only on the host that wrote it.
+/// Parses an IPv6 address and drops its zone, which is meaningful only on the host that wrote it.
 fn zoned(ip: &str) -> Option<Ipv6Addr> {
     let ip = match ip.split_once('%') {
         Some((ip, zone)) if is_zone(zone) => ip,
@@ -68,6 +68,6 @@ fn is_zone(zone: &str) -> bool {
 }
 
 pub(super) fn is_port(port: &str) -> bool {
-    // `parse` alone takes a sign.
+    // `parse` alone would accept a sign.
     port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }

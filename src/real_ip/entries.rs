@@ -1,8 +1,9 @@
-//! The entries of a header's lines, from the last to the first.
+//! The entries of a header's lines, from last to first.
 
 use http::header::{GetAll, HeaderValue};
 
-/// All entries of all lines, right to left, without the white space around them; empty ones too.
+/// Iterates over all entries of all lines from right to left, including empty ones, and trims the white space around
+/// them.
 pub(super) fn rev<'a>(
     lines: &GetAll<'a, HeaderValue>,
     quotes: bool,
@@ -16,7 +17,7 @@ pub(super) fn rev<'a>(
 /// The entries of one line.
 struct Entries<'a> {
     rest: Option<&'a [u8]>,
-    /// A comma in a quoted string does not separate.
+    /// `true` if a comma in a quoted string does not separate.
     quotes: bool,
 }
 
@@ -41,13 +42,12 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// The last comma that is not in a quoted string, where quotes are matched from the right.
+/// Returns the last comma outside of a quoted string, matching quotes from the right.
 ///
-/// A client can send `for="1.1.1.1`, and a proxy appends `, for=9.9.9.9` to it. Read from the left, the
-/// quote would swallow what the proxy wrote. From the right, a well-formed entry is read the same whatever
-/// stands before it: its quotes are its own, and a quote is an escaped one if an odd number of
-/// backslashes stands right before it, which cannot reach beyond the `=` of its pair. Well-formed lines
-/// read the same from both ends.
+/// A client can send `for="1.1.1.1`, to which a proxy appends `, for=9.9.9.9`. Parsed from the left, the quote would
+/// swallow the proxy's entry. Parsed from the right, a well-formed entry is independent of the text before it: its
+/// quotes are its own, and a quote is escaped if an odd number of backslashes directly precedes it, which cannot extend
+/// beyond the `=` of its pair. Well-formed lines parse the same from both ends.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut quoted = false;
     let mut at = line.len();
@@ -66,7 +66,7 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
 }
 
-/// Cuts off spaces and tabs (OWS of RFC 9110, 5.6.3), and nothing else.
+/// Trims spaces and tabs (OWS of RFC 9110, 5.6.3), and nothing else.
 pub(super) fn trim(mut entry: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = entry {
         entry = rest;

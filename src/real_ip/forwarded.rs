@@ -1,17 +1,17 @@
-//! `Forwarded` (RFC 7239): the `for` of one element.
+//! A parser for the `for` of one element of `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::{LONGEST, is_port};
 
-/// The address in an element's `for`. `None` if there is none (also `unknown` and obfuscated names), or if
-/// anything in the element is not as RFC 7239, 4 has it.
+/// Returns the address in an element's `for`; `None` if there is no address (also for `unknown` and obfuscated names),
+/// or if any part of the element violates RFC 7239, 4.
 pub(super) fn read(element: &[u8]) -> Option<IpAddr> {
     let mut rest = Some(element);
     let mut seen = [false; KNOWN.len()];
     let mut found = None;
     while let Some(pair) = rest {
-        // `;` with nothing before or behind it is in the grammar.
+        // The grammar allows a `;` with nothing before or after it.
         if let Some(after) = pair.strip_prefix(b";") {
             rest = Some(after);
             continue;
@@ -54,7 +54,7 @@ pub(super) fn read(element: &[u8]) -> Option<IpAddr> {
 
 const KNOWN: [&[u8]; 4] = [b"for", b"by", b"host", b"proto"];
 
-/// RFC 7239, 6: an IPv4 address or an IPv6 address in brackets, and perhaps a port, which may be
+/// Parses a node (RFC 7239, 6): an IPv4 address or an IPv6 address in brackets, with an optional port, which may be
 /// obfuscated.
 fn node(node: &str) -> Option<IpAddr> {
     let (ip, port): (IpAddr, _) = match node.strip_prefix('[') {
@@ -85,8 +85,8 @@ fn is_obfuscated(port: &str) -> bool {
     matches!(port.strip_prefix('_'), Some(name) if !name.is_empty() && name.bytes().all(allowed))
 }
 
-/// Reads a quoted string behind its opening quote (RFC 9110, 5.6.4); its length with the closing one.
-/// Bytes beyond ASCII are refused.
+/// Parses a quoted string after its opening quote (RFC 9110, 5.6.4), and returns its length including the closing
+/// quote. Rejects bytes beyond ASCII.
 fn unquote(quoted: &[u8], text: &mut Text) -> Option<usize> {
     let mut bytes = quoted.iter().enumerate();
     while let Some((at, byte)) = bytes.next() {
@@ -108,7 +108,7 @@ fn token_len(bytes: &[u8]) -> usize {
     end.unwrap_or(bytes.len())
 }
 
-/// RFC 9110, 5.6.2.
+/// Returns `true` for a byte of a token (RFC 9110, 5.6.2).
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric()
         || matches!(
@@ -130,7 +130,7 @@ fn is_token(b: u8) -> bool {
         )
 }
 
-/// A value without its quotes and escapes, on the stack; what is longer than an address is only counted.
+/// A value without quotes and escapes, on the stack; only the length is kept beyond that of an address.
 struct Text {
     bytes: [u8; LONGEST],
     len: usize,

@@ -4,12 +4,11 @@ use std::str::FromStr;
 use http::HeaderName;
 use http::header::{FORWARDED, InvalidHeaderName};
 
-/// The one header in which the proxies tell the client's address. No other is read: what the proxies do
-/// not write, a client can.
+/// The one header that carries the client's address. No other is read: a header that the proxies do not write can be
+/// written by a client.
 ///
-/// Parsed from the header's name in any case; a name other than the two lists is a header
-/// [`Named`](Self::Named), or with `:port` behind it [`NamedWithPort`](Self::NamedWithPort), which
-/// `CloudFront-Viewer-Address` is by itself.
+/// Parsed from the header's name in any case. A name other than the two lists is a header [`Named`](Self::Named), or
+/// with `:port` appended [`NamedWithPort`](Self::NamedWithPort), which `CloudFront-Viewer-Address` is by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientIpHeader {
@@ -18,22 +17,22 @@ pub enum ClientIpHeader {
     XForwardedFor,
     /// `Forwarded` (RFC 7239): a list of elements to which each proxy appends one, with its peer in `for`.
     Forwarded,
-    /// A header that holds one address and that the proxy overwrites, such as `X-Real-IP` or
-    /// `CF-Connecting-IP`. Two lines, or two addresses in one, cannot be read.
+    /// A header with a single address that the proxy overwrites, such as `X-Real-IP` or `CF-Connecting-IP`. Two lines,
+    /// or two addresses in one line, are unreadable.
     Named(HeaderName),
-    /// The same, but the address always has a port behind its last colon, IPv6 without brackets:
-    /// `CloudFront-Viewer-Address: 2600:300:f:abcd::9:9985`. An address without a port cannot be read.
+    /// The same, but the address always has a port after its last colon, IPv6 without brackets:
+    /// `CloudFront-Viewer-Address: 2600:300:f:abcd::9:9985`. An address without a port is unreadable.
     NamedWithPort(HeaderName),
 }
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CLOUDFRONT: HeaderName = HeaderName::from_static("cloudfront-viewer-address");
 
-/// Stands behind the name of a header whose address has a port.
+/// The suffix of a header name whose address has a port.
 const WITH_PORT: &str = ":port";
 
 impl ClientIpHeader {
-    /// The header's name.
+    /// Returns the header's name.
     pub fn name(&self) -> &HeaderName {
         // A reference to a constant would not outlive the call: names are not promoted to statics.
         static XFF: HeaderName = X_FORWARDED_FOR;
@@ -72,7 +71,7 @@ impl FromStr for ClientIpHeader {
     }
 }
 
-/// As it is parsed, in lower case.
+/// Writes the form that is parsed, in lower case.
 impl fmt::Display for ClientIpHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name().as_str())?;

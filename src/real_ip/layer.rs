@@ -10,25 +10,25 @@ use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
 use crate::events::Events;
 use crate::reply::{Reason, Reply};
 
-/// Finds the client's address; see the [module](super).
+/// A layer that finds the client's address; see the [module](super).
 #[derive(Clone)]
 pub struct RealIpLayer {
-    /// `None`: does nothing.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl RealIpLayer {
-    /// Takes the word of these proxies, in `X-Forwarded-For`; see [`Resolver::new`].
+    /// Creates a layer that trusts these proxies, in `X-Forwarded-For`; see [`Resolver::new`].
     pub fn new(trusted: TrustedProxies) -> Self {
         Resolver::new(trusted).into()
     }
 
-    /// Takes the word of whoever connects, with so many proxies always in front; see [`Resolver::hops`].
+    /// Creates a layer that trusts any peer, with this number of proxies always in front; see [`Resolver::hops`].
     pub fn hops(proxies: usize) -> Self {
         Resolver::hops(proxies).into()
     }
 
-    /// Does nothing: no request is touched, and the client is the peer to whoever asks.
+    /// Creates a layer that does nothing: requests are not changed, and the client is the peer everywhere.
     pub fn off() -> Self {
         RealIpLayer { shared: None }
     }
@@ -40,20 +40,20 @@ impl RealIpLayer {
         self
     }
 
-    /// The header that the proxies write. Default: `X-Forwarded-For`.
+    /// Sets the header that the proxies write. Default: `X-Forwarded-For`.
     #[must_use]
     pub fn header(self, header: ClientIpHeader) -> Self {
         self.with(|shared| shared.resolver = shared.resolver.clone().header(header))
     }
 
-    /// Refuses requests whose client has no address, [`Reason::ClientUnknown`]: 400, for gRPC
-    /// INVALID_ARGUMENT. Default: they pass, without one.
+    /// Refuses requests whose client has no address, [`Reason::ClientUnknown`]: 400, for gRPC INVALID_ARGUMENT.
+    /// Default: they pass without an address.
     #[must_use]
     pub fn refuse_unknown(self) -> Self {
         self.with(|shared| shared.refusal = Some(Reply::new(Reason::ClientUnknown)))
     }
 
-    /// Where the socket's peer is found on a server other than this crate's. Default: in
+    /// Sets the function that finds the socket's peer on a server other than this crate's. Default: the peer in
     /// [`ConnInfo`](crate::ConnInfo), or with feature `axum` in axum's `ConnectInfo<SocketAddr>`.
     ///
     /// ```
@@ -72,7 +72,7 @@ impl RealIpLayer {
         self.with(|shared| shared.peer = Some(Arc::new(peer)))
     }
 
-    /// Tells the verdict on each request, [`Event::ClientAddress`], and each refusal, [`Event::Refused`].
+    /// Emits the verdict on each request, [`Event::ClientAddress`], and each refusal, [`Event::Refused`].
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)

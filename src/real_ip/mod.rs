@@ -1,8 +1,8 @@
-//! Finds the client's address behind trusted proxies.
+//! A layer that finds the client's address behind trusted proxies.
 //!
-//! Behind a proxy the socket's peer is the proxy, and the client's address is in a header, which a client
-//! can send as well. So what is believed is said explicitly: whose word is taken ([`TrustedProxies`], or a
-//! number of proxies), and in which one header ([`ClientIpHeader`]).
+//! Behind a proxy the socket's peer is the proxy, and the client's address is in a header, which a client can forge.
+//! Trust is therefore explicit: in certain proxies ([`TrustedProxies`], or a number of proxies), and in a single header
+//! ([`ClientIpHeader`]).
 //!
 //! ```
 //! use bytes::Bytes;
@@ -33,50 +33,49 @@
 //! # }
 //! ```
 //!
-//! # What is found
+//! # Result
 //!
-//! A [`ClientIp`](crate::ClientIp) with the reason, [`Verdict`](crate::Verdict), written into the
-//! [`ConnInfo`](crate::ConnInfo) of the request; where there is none, one is inserted, which is the only
-//! allocation. A second layer further in overwrites what the first one found.
+//! The layer writes a [`ClientIp`](crate::ClientIp) with its [`Verdict`](crate::Verdict) into the
+//! [`ConnInfo`](crate::ConnInfo) of the request. If there is none, one is inserted, which is the only allocation. A
+//! second layer further in overwrites the result of the first.
 //!
 //! With trusted proxies:
 //!
 //! | the peer | the header | address | verdict |
 //! |---|---|---|---|
-//! | is no trusted proxy | is ignored | the peer's | `peer` |
+//! | is not a trusted proxy | is ignored | the peer's | `peer` |
 //! | has no address (a Unix socket), and `unix` is not among the trusted | is ignored | none | `unknown` |
 //! | is trusted | is missing, or has no entry | the peer's | `no_header` |
 //! | is trusted | right to left past trusted proxies, ends at another address | that one | `forwarded` |
 //! | is trusted | names trusted proxies only | the leftmost | `all_trusted` |
-//! | is trusted | has an entry that cannot be read before another address | the one to its right, or the peer's | `unreadable` |
+//! | is trusted | has an unreadable entry before another address | the one to its right, or the peer's | `unreadable` |
 //! | is trusted | has more than 32 entries before another address | the 32nd from the right | `too_many` |
 //!
-//! With `unix` among the trusted a peer without an address is a trusted proxy; where the table says the peer's address
-//! there is none, and `no_header` is `unknown`.
+//! If `unix` is trusted, a peer without an address is a trusted proxy. Where the table says the peer's address there is
+//! then none, and `no_header` becomes `unknown`.
 //!
-//! With a number of proxies, [`RealIpLayer::hops`], the peer is not asked (it may have no address). The
-//! client is that entry from the right: `forwarded`; with fewer entries `too_few`, and if it cannot be read
-//! `unreadable`, both without an address, for the next best would be a proxy's. Empty entries count.
+//! With a number of proxies, [`RealIpLayer::hops`], the peer is ignored (it may have no address). The client is that
+//! entry from the right: `forwarded`. With fewer entries the verdict is `too_few`, with an unreadable entry
+//! `unreadable`, both without an address, because any other entry would be a proxy's. Empty entries count.
 //!
-//! # How headers are read
+//! # Header syntax
 //!
-//! * All lines of the header are one list, in their order. The name is compared exactly: `X_Forwarded_For`
-//!   is another header.
-//! * `X-Forwarded-For`: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Ports
-//!   and zones (`fe80::1%eth0`) are cut off, IPv4-mapped addresses folded to IPv4. Spaces and tabs around an
-//!   entry, and empty entries, are skipped. Nothing else can be read: names, octets with leading
-//!   zeros, whole numbers, hexadecimal, quotes, bytes beyond ASCII.
-//! * `Forwarded`: strictly as RFC 7239 has it. IPv6 addresses and ports need quotes, IPv6 brackets as
-//!   well; no white space around `;`; `for` in any case. What cannot be read: `unknown`, `_obfuscated`, an
-//!   element without `for`, with two of a parameter, or malformed anywhere.
-//! * Quotes in `Forwarded` are matched from the right, and never beyond a line. A client that sends
-//!   `for="1.1.1.1` cannot swallow the `, for=203.0.113.9` that a proxy appends, on the same line or on
-//!   another.
-//! * Any other header, [`ClientIpHeader::Named`]: one line with one address, as in `X-Forwarded-For`; a
-//!   number of proxies is not counted there. [`ClientIpHeader::NamedWithPort`]: always with a port, behind the last
-//!   colon. An address of a trusted proxy is flagged as `all_trusted`.
+//! * All lines of the header form one list, in their order. The name is compared exactly: `X_Forwarded_For` is another
+//!   header.
+//! * `X-Forwarded-For`: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Ports and
+//!   zones (`fe80::1%eth0`) are dropped, IPv4-mapped addresses are folded to IPv4. Spaces and tabs around an entry, and
+//!   empty entries, are skipped. Anything else is unreadable: names, octets with leading zeros, whole numbers,
+//!   hexadecimal, quotes, bytes beyond ASCII.
+//! * `Forwarded`: strictly by RFC 7239. IPv6 addresses and ports require quotes, IPv6 brackets as well; no white space
+//!   around `;`; `for` in any case. Unreadable are `unknown`, `_obfuscated`, and an element without `for`, with a
+//!   repeated parameter, or malformed anywhere.
+//! * Quotes in `Forwarded` are matched from the right, and never beyond a line. A client that sends `for="1.1.1.1`
+//!   cannot swallow the `, for=203.0.113.9` that a proxy appends, on the same line or on another.
+//! * Any other header, [`ClientIpHeader::Named`]: one line with one address, as in `X-Forwarded-For`; a number of
+//!   proxies does not apply there. [`ClientIpHeader::NamedWithPort`]: always with a port after the last colon. An
+//!   address of a trusted proxy is flagged as `all_trusted`.
 //!
-//! The work is linear in the size of the header, and allocates nothing.
+//! Resolution is linear in the size of the header and does not allocate.
 
 mod address;
 mod entries;
@@ -94,7 +93,7 @@ mod trusted;
 #[cfg(test)]
 mod trusted_tests;
 
-/// The answer of a [`RealIp`] service.
+/// The response future of a [`RealIp`] service.
 pub use crate::reply::ReplyFuture as RealIpFuture;
 pub use header::ClientIpHeader;
 pub use layer::RealIpLayer;

@@ -5,12 +5,12 @@ use http::HeaderMap;
 use super::{ClientIpHeader, TrustedProxies, address, entries, forwarded};
 use crate::conn_info::{ClientIp, Verdict};
 
-/// As many hops are walked; behind so many proxies stands nobody.
+/// The maximum number of hops that are walked; no real client is behind that many proxies.
 pub(super) const MOST_HOPS: usize = 32;
 
-/// The rules alone, without a service around them: a pure function of the peer and the headers.
+/// The rules without a service around them: a pure function of the peer and the headers.
 ///
-/// Allocates nothing, and its work is linear in the size of the headers.
+/// Resolution does not allocate and is linear in the size of the headers.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -37,7 +37,7 @@ enum Trust {
 }
 
 impl Resolver {
-    /// Takes the word of these proxies, in `X-Forwarded-For`.
+    /// Creates a resolver that trusts these proxies, in `X-Forwarded-For`.
     pub fn new(trusted: TrustedProxies) -> Self {
         Resolver {
             trust: Trust::Proxies(trusted),
@@ -45,10 +45,10 @@ impl Resolver {
         }
     }
 
-    /// Takes the word of whoever connects, because there are always `proxies` proxies in front, each of
-    /// which appends one entry: the client is that entry from the right. With 0 it is the peer.
+    /// Creates a resolver that trusts any peer, because there are always `proxies` proxies in front, each of which
+    /// appends one entry: the client is that entry from the right. With 0 it is the peer.
     ///
-    /// To be used only where nobody can connect past the proxies: such a client would choose its address.
+    /// Use it only if no client can connect past the proxies: such a client would choose its own address.
     pub fn hops(proxies: usize) -> Self {
         Resolver {
             trust: Trust::Hops(proxies),
@@ -56,14 +56,14 @@ impl Resolver {
         }
     }
 
-    /// The header that the proxies write. Default: `X-Forwarded-For`.
+    /// Sets the header that the proxies write. Default: `X-Forwarded-For`.
     #[must_use]
     pub fn header(mut self, header: ClientIpHeader) -> Self {
         self.header = header;
         self
     }
 
-    /// Who sent the request with these headers, that came from this peer.
+    /// Returns the client of a request with these headers from this peer.
     pub fn resolve(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> ClientIp {
         let peer_ip = peer.map(|peer| peer.ip().to_canonical());
         let (ip, verdict) = match (&self.trust, peer_ip) {
@@ -81,7 +81,7 @@ impl Resolver {
         ClientIp::new(ip, peer, verdict)
     }
 
-    /// From the peer, which is trusted, from proxy to proxy to the first address that is none.
+    /// Walks from the trusted peer, proxy by proxy, to the first address that is not trusted.
     fn walk(
         &self,
         trusted: &TrustedProxies,
@@ -128,7 +128,7 @@ impl Resolver {
         }
     }
 
-    /// The entry so many places from the right.
+    /// Returns the entry at this position from the right.
     fn count(&self, proxies: usize, headers: &HeaderMap) -> (Option<IpAddr>, Verdict) {
         let lines = headers.get_all(self.header.name());
         let read = match self.header {
@@ -142,8 +142,8 @@ impl Resolver {
                 };
             }
         };
-        // Empty entries count here: if a proxy writes one for a peer without an address, to skip it would
-        // be to take what the client wrote instead.
+        // Empty entries count here: if a proxy writes one for a peer without an address, skipping it would take the
+        // entry that the client wrote instead.
         match entries::rev(&lines, self.quotes()).nth(proxies - 1) {
             None => (None, Verdict::TooFew),
             Some(entry) => match read(entry) {
@@ -153,7 +153,7 @@ impl Resolver {
         }
     }
 
-    /// The address of a header that has exactly one line with exactly one.
+    /// Returns the address of a header that has exactly one line with exactly one address.
     fn single<'a>(&self, mut lines: impl Iterator<Item = &'a http::HeaderValue>) -> Single {
         let read = match self.header {
             ClientIpHeader::NamedWithPort(_) => address::read_with_port,

@@ -50,7 +50,7 @@ fn hops_are_counted_from_the_right() {
         None,
         Verdict::Unreadable,
     );
-    // An empty entry of a proxy counts: else what the client sent moves into its place.
+    // A proxy's empty entry counts: otherwise the client's own entry would take its place.
     resolves(
         &two,
         &[(xff, "6.6.6.6, , 2.2.2.2")],
@@ -235,7 +235,7 @@ fn forwarded_elements() {
 }
 
 #[test]
-fn a_unix_socket_s_peer_is_trusted_only_when_asked_for() {
+fn a_unix_socket_peer_is_trusted_only_if_configured() {
     let resolve = |trusted: &str, header: ClientIpHeader, value: Option<&str>| {
         let mut headers = HeaderMap::new();
         if let Some(value) = value {
@@ -282,7 +282,7 @@ fn a_unix_socket_s_peer_is_trusted_only_when_asked_for() {
             "{trusted} {value:?}"
         );
     }
-    // With a peer that has an address it changes nothing.
+    // For a peer that has an address it changes nothing.
     let only_unix = Resolver::new("unix".parse().unwrap());
     resolves(
         &only_unix,
@@ -335,7 +335,7 @@ fn a_header_with_a_port_is_cut_at_the_last_colon() {
         );
         resolves(&with(&own), &[("x-client", value)], expected, verdict);
     }
-    // Other headers are read as before: what may be an address as a whole is one.
+    // Other headers are unaffected: text that may be a whole address is one.
     let plain: ClientIpHeader = "x-real-ip".parse().unwrap();
     resolves(
         &with(&plain),

@@ -13,7 +13,7 @@ use crate::control::Fact;
 use crate::reply::{Asked, ReplyBody};
 use crate::served;
 
-/// The service that [`RealIpLayer`](super::RealIpLayer) makes.
+/// The service produced by [`RealIpLayer`](super::RealIpLayer).
 #[derive(Clone, Debug)]
 pub struct RealIp<S> {
     pub(super) inner: S,
@@ -39,10 +39,10 @@ where
         };
         let peer = shared.peer_of(request.extensions());
         let client = shared.resolver.resolve(peer, request.headers());
-        shared.tell(client.verdict);
+        shared.emit_verdict(client.verdict);
         if let (None, Some(reply)) = (client.ip, &shared.refusal) {
             let (head, _) = request.into_parts();
-            shared.tell_refused(reply.reason(), &head);
+            shared.emit_refusal(reply.reason(), &head);
             let asked = Asked::head(&head.method, head.version, &head.headers);
             return RealIpFuture::refused(reply.answer(asked, head.headers));
         }
@@ -52,7 +52,7 @@ where
         let extensions = request.extensions_mut();
         match extensions.get_mut::<ConnInfo>() {
             Some(info) => info.client = Some(client),
-            // The one allocation, and only on servers other than this crate's.
+            // The only allocation, and only on servers other than this crate's.
             None => {
                 let mut info = ConnInfo::new(peer, None);
                 info.client = Some(client);

@@ -28,11 +28,11 @@ impl Shared {
         }
     }
 
-    pub(super) fn tell(&self, verdict: Verdict) {
+    pub(super) fn emit_verdict(&self, verdict: Verdict) {
         self.events.tell(|| Event::ClientAddress { verdict });
     }
 
-    pub(super) fn tell_refused(&self, reason: Reason, head: &Parts) {
+    pub(super) fn emit_refusal(&self, reason: Reason, head: &Parts) {
         self.events.tell(|| Event::Refused {
             reason,
             request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),

@@ -30,7 +30,7 @@ fn from(peer: &str) -> Request<()> {
         .unwrap()
 }
 
-/// The answer, and the extensions that the inner service saw.
+/// Returns the response, and the extensions that the inner service saw.
 async fn call(
     layer: &RealIpLayer,
     request: Request<()>,
@@ -64,7 +64,7 @@ async fn the_client_is_written_into_the_connections_extension() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_extension_one_is_inserted() {
+async fn a_missing_extension_is_inserted() {
     let found = found(&private(), Request::default()).await;
     assert_eq!(found, ClientIp::new(None, None, Verdict::Unknown));
 }
@@ -94,7 +94,7 @@ async fn the_peer_of_another_server() {
 }
 
 #[tokio::test]
-async fn the_inner_of_two_layers_has_the_last_word() {
+async fn the_inner_of_two_layers_wins() {
     let inner = RealIpLayer::hops(0).layer(service_fn(|request: Request<()>| async move {
         assert_eq!(
             ClientIp::of(request.extensions()).unwrap().verdict,
@@ -111,9 +111,9 @@ async fn the_inner_of_two_layers_has_the_last_word() {
 
 #[tokio::test]
 async fn a_client_without_an_address_passes_or_is_refused() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = told.clone();
-    let events = Events::to(move |event: &Event<'_>| tell.lock().unwrap().push(event.to_string()));
+    let emitted = Arc::new(Mutex::new(Vec::new()));
+    let sink = emitted.clone();
+    let events = Events::to(move |event: &Event<'_>| sink.lock().unwrap().push(event.to_string()));
     let layer = RealIpLayer::hops(2).events(events);
 
     let (answer, seen) = call(&layer, from("10.0.0.1:4000")).await;
@@ -137,5 +137,5 @@ async fn a_client_without_an_address_passes_or_is_refused() {
     let refused =
         ["GET", "POST"].map(|method| format!("refused: client_unknown {method} / (10.0.0.1:4000)"));
     let expected = [verdict, verdict, &refused[0], verdict, &refused[1]];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*emitted.lock().unwrap(), expected);
 }

@@ -5,23 +5,22 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The proxies whose word is taken. Empty by default: nobody's.
+/// The proxies whose headers are trusted. Empty by default.
 ///
-/// Parsed from a list that is separated by commas or white space, of
+/// Parsed from a list, separated by commas or white space, of
 ///
-/// * networks, `10.0.0.0/8` or `2001:db8::/32`, without bits behind the prefix;
+/// * networks, `10.0.0.0/8` or `2001:db8::/32`, without bits after the prefix;
 /// * addresses, which are networks of one: `192.0.2.1` is `192.0.2.1/32`;
 /// * `loopback`: 127.0.0.0/8, ::1/128;
 /// * `link_local`: 169.254.0.0/16, fe80::/10;
 /// * `private`: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 (RFC 1918), fc00::/7 (RFC 4193);
-/// * `unix`: a peer without an address, as that of a Unix socket is. Only where the server reports its peers: one
+/// * `unix`: a peer without an address, such as a Unix socket's. Use it only if the server reports its peers: a server
 ///   that reports none looks the same.
 ///
-/// An IPv4-mapped address is IPv4 on both sides: `::ffff:10.0.0.0/104` is `10.0.0.0/8`. An IPv6 network
-/// with a prefix shorter than that of the mapped addresses (96) says nothing of IPv4: who trusts
-/// everybody writes `0.0.0.0/0, ::/0`.
+/// An IPv4-mapped address is IPv4 on both sides: `::ffff:10.0.0.0/104` is `10.0.0.0/8`. An IPv6 network with a prefix
+/// shorter than that of the mapped addresses (96) does not cover IPv4: to trust every peer, write `0.0.0.0/0, ::/0`.
 ///
-/// It is kept, shown and compared as the fewest networks that hold the same addresses. Clones share them.
+/// The list is stored, shown and compared as the fewest networks that hold the same addresses. Clones share them.
 ///
 /// ```
 /// use lameduck::real_ip::TrustedProxies;
@@ -33,7 +32,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TrustedProxies {
-    // Sorted and without overlaps, so that one network is left to ask.
+    // Sorted and free of overlaps, so that only one network can contain an address.
     v4: Arc<[Ipv4Net]>,
     v6: Arc<[Ipv6Net]>,
     unix: bool,
@@ -44,22 +43,22 @@ const LINK_LOCAL: &str = "169.254.0.0/16 fe80::/10";
 const PRIVATE: &str = "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7";
 
 impl TrustedProxies {
-    /// Nobody.
+    /// Creates an empty list, which trusts no proxy.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Whether nobody is trusted.
+    /// Returns `true` if no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty() && !self.unix
     }
 
-    /// Whether the word of a peer without an address is taken, as on a Unix socket.
+    /// Returns `true` if a peer without an address is trusted, as on a Unix socket.
     pub fn contains_unix(&self) -> bool {
         self.unix
     }
 
-    /// Whether the word of this address is taken. Logarithmic in the number of networks.
+    /// Returns `true` if this address is trusted. Logarithmic in the number of networks.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match ip.to_canonical() {
             IpAddr::V4(ip) => {
@@ -118,8 +117,8 @@ fn separates(c: char) -> bool {
     c == ',' || c.is_whitespace()
 }
 
-/// Not `IpNet`'s own parser: ours refuses what is ambiguous, octets with leading zeros and prefixes such
-/// as `+8`.
+/// Parses a network. `IpNet`'s own parser is not used: this one rejects ambiguous input, octets with leading zeros and
+/// prefixes such as `+8`.
 fn network(entry: &str) -> Result<IpNet, InvalidTrustedProxies> {
     let invalid = |problem| InvalidTrustedProxies {
         entry: entry.to_owned(),
@@ -139,14 +138,14 @@ fn network(entry: &str) -> Result<IpNet, InvalidTrustedProxies> {
         Some(_) => return Err(invalid(Problem::Prefix)),
     };
     let net = IpNet::new(address, prefix).map_err(|_| invalid(Problem::Prefix))?;
-    // Not cut off in silence: 192.168.1.7/16 may be meant as one address or as all of them.
+    // Not truncated silently: 192.168.1.7/16 may mean one address or all of them.
     if net.trunc() != net {
         return Err(invalid(Problem::HostBits(net.trunc())));
     }
     Ok(fold(net))
 }
 
-/// An IPv4-mapped network as the IPv4 network that it is.
+/// Converts an IPv4-mapped network to the IPv4 network.
 fn fold(net: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
     if let IpNet::V6(v6) = net {
@@ -160,7 +159,7 @@ fn fold(net: IpNet) -> IpNet {
     net
 }
 
-/// The list, as it is parsed; addresses without their prefix.
+/// Writes the form that is parsed; addresses without their prefix.
 impl fmt::Display for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v4 = self.v4.iter().copied().map(IpNet::V4);
@@ -200,7 +199,7 @@ impl From<Ipv6Addr> for TrustedProxies {
     }
 }
 
-/// An entry of a list of trusted proxies that is none; it says which, and how it is written.
+/// The error returned for an invalid entry in a list of trusted proxies. It names the entry and the valid form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTrustedProxies {
     entry: String,
@@ -215,7 +214,7 @@ enum Problem {
 }
 
 impl InvalidTrustedProxies {
-    /// The entry, as it was written.
+    /// Returns the entry as it was written.
     pub fn entry(&self) -> &str {
         &self.entry
     }

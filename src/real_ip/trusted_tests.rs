@@ -30,8 +30,8 @@ fn trusted_proxies_are_shown_as_they_are_parsed() {
 }
 
 #[test]
-fn what_is_no_network_is_named_with_how_to_write_it() {
-    for (list, entry, told) in [
+fn an_invalid_entry_is_named_with_its_valid_form() {
+    for (list, entry, expected) in [
         ("private, 10.1.2.3/8", "10.1.2.3/8", "write 10.0.0.0/8"),
         ("2001:db8::1/32", "2001:db8::1/32", "write 2001:db8::/32"),
         ("10.0.0.0/33", "10.0.0.0/33", "0 to 32"),
@@ -47,6 +47,6 @@ fn what_is_no_network_is_named_with_how_to_write_it() {
         let error = list.parse::<TrustedProxies>().unwrap_err();
         assert_eq!(error.entry(), entry);
         let text = error.to_string();
-        assert!(text.contains(entry) && text.contains(told), "{text}");
+        assert!(text.contains(entry) && text.contains(expected), "{text}");
     }
 }

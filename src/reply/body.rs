@@ -10,19 +10,19 @@ use pin_project::pin_project;
 /// The response body of every layer that may refuse: the service's own, or the refusal's.
 #[pin_project(project = Projected)]
 pub enum ReplyBody<B> {
-    /// The service answered.
+    /// The body of the service's response.
     Service(#[pin] B),
-    /// The layer refused; empty once it has been read.
+    /// The body of a refusal; empty once it has been read.
     Refusal(Bytes),
 }
 
 impl<B> ReplyBody<B> {
-    /// The service's response, as it is.
+    /// Wraps the service's response unchanged.
     pub fn service(response: Response<B>) -> Response<Self> {
         response.map(ReplyBody::Service)
     }
 
-    /// A refusal, as [`Reply::answer`](super::Reply::answer) made it.
+    /// Wraps a refusal made by [`Reply::answer`](super::Reply::answer).
     pub fn refusal(response: Response<Bytes>) -> Response<Self> {
         response.map(ReplyBody::Refusal)
     }

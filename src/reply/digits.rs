@@ -1,13 +1,13 @@
-//! Numbers as header values, without allocating: slices of one static table.
+//! Numbers as header values without allocation: slices of one static table.
 
 use http::HeaderValue;
 
-/// How many zeros follow the three digits of a row: up to 999 with nine zeros, 31,000 years in seconds.
+/// The number of zeros that follow the three digits of a row: up to 999 with nine zeros, 31,000 years in seconds.
 const ZEROS: usize = 9;
 const ROW: usize = 3 + ZEROS;
 
-/// `"000000000000"`, `"001000000000"`, … `"999000000000"`: a number of three digits and as many zeros as
-/// needed is a slice of its row.
+/// The rows `"000000000000"`, `"001000000000"`, … `"999000000000"`: a number of three digits and trailing zeros is a
+/// slice of its row.
 static ROWS: [u8; 1000 * ROW] = rows();
 
 const fn rows() -> [u8; 1000 * ROW] {
@@ -22,7 +22,7 @@ const fn rows() -> [u8; 1000 * ROW] {
     rows
 }
 
-/// The number, rounded up to three digits that count; the largest that can be said is 999 with nine zeros.
+/// Returns the number, rounded up to three significant digits; the maximum is 999 with nine zeros.
 pub(super) fn at_least(number: u64) -> HeaderValue {
     let mut leading = number;
     let mut zeros = 0;
@@ -50,14 +50,14 @@ mod tests {
         for number in (0..=999).chain([1_000, 9_990, 86_400, 999_000_000_000]) {
             assert_eq!(at_least(number), number.to_string().as_str());
         }
-        for (number, told) in [
+        for (number, expected) in [
             (1_001, "1010"),
             (9_991, "10000"),
             (12_345, "12400"),
             (99_999, "100000"),
             (u64::MAX, "999000000000"),
         ] {
-            assert_eq!(at_least(number), told);
+            assert_eq!(at_least(number), expected);
         }
     }
 }

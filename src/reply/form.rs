@@ -1,7 +1,7 @@
 use crate::accept::{Accept, Specific};
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
-/// What is to be known of a request in order to refuse it in its own form.
+/// The properties of a request that determine the form of its refusal.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub(super) form: Form,
@@ -16,38 +16,38 @@ pub(super) enum Form {
 }
 
 impl Asked {
-    /// Looks at the method, the version, `Content-Type` and `Accept`.
+    /// Inspects the method, the version, `Content-Type` and `Accept`.
     pub fn of<B>(request: &Request<B>) -> Self {
         Self::head(request.method(), request.version(), request.headers())
     }
 
-    /// As [`of`](Self::of), from a head in parts.
+    /// Works like [`of`](Self::of) on the parts of a head.
     pub fn head(method: &Method, version: Version, headers: &HeaderMap) -> Self {
         Self::visiting_hosts(method, version, headers, |_| {})
     }
 
-    /// As [`head`](Self::head), with a visit to each `Host` header in the same pass.
+    /// Works like [`head`](Self::head), and visits each `Host` header in the same pass.
     pub(crate) fn visiting_hosts<'a>(
         method: &Method,
         version: Version,
         headers: &'a HeaderMap,
         mut host: impl FnMut(&'a HeaderValue),
     ) -> Self {
-        // Every call is a POST. A refusal with 200 is for nobody else, whatever type is claimed: as the answer
-        // to a GET a cache would keep it, and to a CONNECT it is an open tunnel.
+        // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
+        // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
         let may_be_grpc = *method == Method::POST;
         let mut asked = Asked {
             form: Form::Text,
             below_http2: version < Version::HTTP_2,
         };
-        // One pass instead of a look-up each: a request has few headers, and to compare two names that are
-        // in the standard is to compare two small numbers.
+        // One pass instead of a look-up each: a request has few headers, and comparing two standard names is comparing
+        // two small numbers.
         for (name, value) in headers {
             if name == header::HOST {
                 host(value);
             } else if may_be_grpc && name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
-                // The same kind that was sent: grpc, grpc-web and their codecs differ in nothing else that
-                // a Trailers-Only answer shows. The clone shares the bytes.
+                // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
+                // Trailers-Only response. The clone shares the bytes.
                 let content_type = value.clone();
                 asked.form = Form::Grpc { content_type };
             } else if name == header::ACCEPT
@@ -61,12 +61,12 @@ impl Asked {
         asked
     }
 
-    /// Whether it is a gRPC request, by its method and content type (gRPC-Web too).
+    /// Returns `true` for a gRPC request, by its method and content type (gRPC-Web too).
     pub(crate) fn is_grpc(&self) -> bool {
         matches!(self.form, Form::Grpc { .. })
     }
 
-    /// Whether it is a gRPC request, and not gRPC-Web.
+    /// Returns `true` for a gRPC request other than gRPC-Web.
     #[cfg(feature = "serve")]
     pub(crate) fn is_native_grpc(&self) -> bool {
         match &self.form {
@@ -76,7 +76,7 @@ impl Asked {
     }
 }
 
-/// gRPC, or what is like it (gRPC-Web).
+/// Returns `true` for gRPC and its variants (gRPC-Web).
 fn is_grpc(content_type: &[u8]) -> bool {
     matches!(
         after_grpc(content_type),
@@ -84,12 +84,12 @@ fn is_grpc(content_type: &[u8]) -> bool {
     )
 }
 
-/// gRPC itself, with whatever codec.
+/// Returns `true` for gRPC itself, with any codec.
 pub(crate) fn is_native_grpc(content_type: &[u8]) -> bool {
     matches!(after_grpc(content_type), Some(None | Some(b'+' | b';')))
 }
 
-/// What stands right behind `application/grpc`, where it does stand.
+/// Returns the byte after `application/grpc`, if the content type begins with it.
 fn after_grpc(content_type: &[u8]) -> Option<Option<u8>> {
     const GRPC: &[u8] = b"application/grpc";
     let start = content_type.get(..GRPC.len())?;
@@ -98,8 +98,7 @@ fn after_grpc(content_type: &[u8]) -> Option<Option<u8>> {
         .then(|| content_type.get(GRPC.len()).copied())
 }
 
-/// Whether problem details are asked for, by a range that names JSON or its type, and not liked less than text. `*/*`
-/// alone is no wish for JSON.
+/// Returns `true` if a range names JSON or problem details and does not prefer text. `*/*` alone does not ask for JSON.
 fn prefers_json(headers: &HeaderMap) -> bool {
     let accept = Accept::of(headers);
     let json = ["problem+json", "json"]
@@ -115,7 +114,7 @@ fn prefers_json(headers: &HeaderMap) -> bool {
     json > 0 && json >= text
 }
 
-/// Cheap, and for most requests the end of it: without such a range there is nothing to weigh.
+/// A cheap test that decides most requests: without such a range there are no weights to compare.
 fn may_want_json(accept: &HeaderValue) -> bool {
     let bytes = accept.as_bytes();
     let named = |name: &[u8]| {

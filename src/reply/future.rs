@@ -8,8 +8,8 @@ use pin_project::pin_project;
 
 use super::ReplyBody;
 
-/// The answer of a layer that refuses, or passes the request on, before it has called the service: the refusal
-/// at once, or what the service answers.
+/// The response future of a layer that refuses a request, or passes it on, before it has called the service: an
+/// immediate refusal, or the service's response.
 #[pin_project]
 pub struct ReplyFuture<F> {
     #[pin]

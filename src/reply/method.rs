@@ -1,13 +1,13 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// What a page of the library's own answers to other methods.
+/// Returns the response of the library's own pages to other methods.
 #[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) fn get_or_head_only() -> Response<Bytes> {
     only("GET, HEAD")
 }
 
-/// What is answered to other methods than these.
+/// Returns the response to methods other than these.
 pub(crate) fn only(methods: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(b"GET or HEAD\n"));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

@@ -1,4 +1,4 @@
-//! What a refused request gets: one table for HTTP/1, HTTP/2 and gRPC.
+//! The responses to refused requests: one table for HTTP/1, HTTP/2 and gRPC.
 //!
 //! | reason | HTTP | gRPC | headers |
 //! |---|---|---|---|
@@ -24,14 +24,12 @@
 //! | [`RateLimited`](Reason::RateLimited) | 429 | RESOURCE_EXHAUSTED 8 | `Retry-After` |
 //! | [`ClientUnknown`](Reason::ClientUnknown) | 400 | INVALID_ARGUMENT 3 | |
 //!
-//! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it
-//!   (RFC 9113, 8.2.2).
-//! * A gRPC request (a POST of content type `application/grpc…`) is answered in its own form: HTTP 200,
-//!   Trailers-Only, `grpc-status` and `grpc-message`, and `grpc-retry-pushback-ms` where the reply says
-//!   when to come back.
+//! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it (RFC 9113, 8.2.2).
+//! * A gRPC request (a POST of content type `application/grpc…`) is answered in its own form: HTTP 200, Trailers-Only,
+//!   `grpc-status` and `grpc-message`, and `grpc-retry-pushback-ms` if the reply has a retry time.
 //! * The body is a line of text, or problem details (RFC 9457) for a client that accepts JSON.
-//! * Bodies and header values are static, and the head is built in the refused request's own header
-//!   map: a refusal allocates nothing beyond what that map has to grow by.
+//! * Bodies and header values are static, and the head is built in the refused request's own header map: a refusal
+//!   allocates only if that map has to grow.
 //!
 //! ```
 //! use lameduck::reply::{Asked, Reason, Reply};
@@ -72,19 +70,19 @@ use std::time::Duration;
 
 use form::Form;
 
-/// A refusal, ready to be given many times.
+/// A refusal that can be given many times.
 #[derive(Clone, Debug)]
 pub struct Reply {
     reason: Reason,
     retry_after: Option<RetryAfter>,
 }
 
-// As names, for a text would be copied to the heap each time.
+// Header names rather than text, which would be copied to the heap each time.
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// When to come back, already spelt in both units.
+/// The retry time, already encoded in both units.
 #[derive(Clone, Debug)]
 struct RetryAfter {
     seconds: HeaderValue,
@@ -92,7 +90,7 @@ struct RetryAfter {
 }
 
 impl Reply {
-    /// The table's answer for this reason, without a `Retry-After`.
+    /// Creates the refusal for this reason, without a `Retry-After`.
     pub const fn new(reason: Reason) -> Self {
         Reply {
             reason,
@@ -100,14 +98,14 @@ impl Reply {
         }
     }
 
-    /// Adds `Retry-After` (RFC 9110, 10.2.3): whole seconds, rounded up and never 0; for gRPC
-    /// `grpc-retry-pushback-ms` in milliseconds.
+    /// Adds `Retry-After` (RFC 9110, 10.2.3): whole seconds, rounded up and never 0; for gRPC `grpc-retry-pushback-ms`
+    /// in milliseconds.
     ///
-    /// A number of more than three digits is rounded up to three that count (1234 s are told as 1240), so
-    /// that it can be said without allocating.
+    /// A number of more than three digits is rounded up to three significant digits (1234 s becomes 1240), so that it
+    /// can be written without allocating.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        // Rounded up in both units: a client that comes back a moment too early is refused again.
+        // Rounded up in both units: a client that returns a moment too early is refused again.
         let seconds = wait
             .as_secs()
             .saturating_add(u64::from(wait.subsec_nanos() > 0));
@@ -119,13 +117,13 @@ impl Reply {
         self
     }
 
-    /// Why it refuses.
+    /// Returns the reason for the refusal.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The response to a request that `asked` this way. `headers` is the refused request's header
-    /// map: it is emptied and used again, so that a refusal need not allocate one.
+    /// Returns the response to a request of the form `asked`. `headers` is the refused request's header map: it is
+    /// cleared and reused, so that a refusal need not allocate one.
     pub fn answer(&self, asked: Asked, mut headers: HeaderMap) -> Response<Bytes> {
         headers.clear();
         let row = self.reason.row();
@@ -167,8 +165,7 @@ impl From<Reason> for Reply {
 }
 
 impl Reason {
-    /// The HTTP status that this reason is answered with (a gRPC client sees HTTP 200 and the gRPC
-    /// code instead).
+    /// Returns the HTTP status for this reason (a gRPC client sees HTTP 200 and the gRPC code instead).
     pub const fn status(self) -> StatusCode {
         self.row().status
     }

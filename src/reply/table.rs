@@ -1,56 +1,56 @@
 use http::StatusCode;
 use std::fmt;
 
-/// Why a request is refused.
+/// The reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// The server is about to stop and takes no new work.
     Draining,
-    /// The handler had no answer within the time there was for one.
+    /// The handler did not respond in time.
     HandlerTimeout,
-    /// The request's body did not arrive in time.
+    /// The request body did not arrive in time.
     BodyTooSlow,
     /// The request's head did not arrive in time.
     HeadTooSlow,
-    /// The request does not say, or says more than once, which host it is for (RFC 9112, 3.2).
+    /// The request names no host, or several (RFC 9112, 3.2).
     NoHost,
-    /// The host that the request names is not valid, or its target and its `Host` differ (RFC 9112, 3.2; RFC
-    /// 9113, 8.3.1).
+    /// The request's host is invalid, or its target and its `Host` differ (RFC 9112, 3.2; RFC 9113, 8.3.1).
     BadHost,
-    /// The request's target is of no form that goes with its method (RFC 9112, 3.2).
+    /// The form of the request's target does not fit the method (RFC 9112, 3.2).
     BadTarget,
-    /// Where the request's body ends can be read in more than one way (RFC 9112, 6.1).
+    /// The length of the request body is ambiguous (RFC 9112, 6.1).
     BadFraming,
-    /// The request's body has a transfer coding other than `chunked`.
+    /// The request body has a transfer coding other than `chunked`.
     UnknownTransferCoding,
-    /// The head could not be parsed.
+    /// The head is malformed.
     Malformed,
-    /// The header section is larger, or has more fields, than is taken.
+    /// The header section is too large or has too many fields.
     HeadTooLarge,
-    /// The request's target is longer than is taken.
+    /// The request's target is too long.
     TargetTooLong,
-    /// A TLS handshake came on a port that serves plain HTTP.
+    /// A TLS handshake arrived on a port that serves plain HTTP.
     TlsOnPlainPort,
-    /// It began as HTTP/2 and did not go on so.
+    /// The connection began as HTTP/2 but did not continue so.
     BadPreface,
-    /// An HTTP/2 connection broke the protocol. It ends with a GOAWAY that says so, and not with this row's status.
+    /// An HTTP/2 connection broke the protocol. It ends with a GOAWAY with the error code rather than with this row's
+    /// status.
     Http2Error,
-    /// The service failed instead of answering.
+    /// The service failed instead of responding.
     Internal,
-    /// The request took longer than the time it was given; 503.
+    /// The request exceeded its time limit; 503.
     RequestTimeout,
-    /// The same, told as a gateway tells it; 504.
+    /// The request exceeded its time limit, reported as by a gateway; 504.
     GatewayTimeout,
-    /// The request's body is larger than what is taken.
+    /// The request body is too large.
     BodyTooLarge,
-    /// More requests came than the quota has.
+    /// The request is over its quota.
     RateLimited,
-    /// Nothing that can be trusted says where the request comes from.
+    /// No trusted source provides the client's address.
     ClientUnknown,
 }
 
-/// One row of the table: the same refusal in each form.
+/// A row of the table: the same refusal in each form.
 pub(super) struct Row {
     pub name: &'static str,
     pub status: StatusCode,
@@ -61,8 +61,8 @@ pub(super) struct Row {
     pub problem: &'static str,
 }
 
-/// One source for the sentence that stands in all three forms. `grpc-message` is percent-encoded on
-/// the wire (the gRPC over HTTP/2 specification); these sentences have nothing to encode.
+/// Builds all three forms from one sentence. `grpc-message` is percent-encoded on the wire (the gRPC over HTTP/2
+/// specification); these sentences contain nothing to encode.
 macro_rules! row {
     ($name:literal, $status:ident $code:literal $title:literal, grpc $grpc:literal, close $close:literal, $say:literal) => {
         &Row {
@@ -86,7 +86,7 @@ macro_rules! row {
 }
 
 impl Reason {
-    /// The table.
+    /// Returns the row of the table.
     pub(super) const fn row(self) -> &'static Row {
         match self {
             Reason::Draining => {
@@ -176,7 +176,7 @@ impl Reason {
         }
     }
 
-    /// The reason's name in logs and metrics, `snake_case`.
+    /// Returns the name used in logs and metrics, in `snake_case`.
     pub const fn as_str(self) -> &'static str {
         self.row().name
     }

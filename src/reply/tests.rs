@@ -18,7 +18,7 @@ fn ask_by(method: Method, version: Version, headers: &[(&str, &str)]) -> Respons
 }
 
 #[test]
-fn http1_is_told_to_close_and_http2_is_not() {
+fn http1_refusals_close_and_http2_refusals_do_not() {
     let one = ask(Version::HTTP_11, &[("cookie", "kept=private")]);
     assert_eq!(one.status(), 503);
     assert_eq!(one.headers()["connection"], "close");
@@ -52,7 +52,8 @@ fn grpc_gets_trailers_only_in_its_own_content_type() {
     assert_eq!(not.status(), 503);
 }
 
-/// A gRPC refusal is a 200: as the answer to a GET a cache may keep it, and to a CONNECT it is an open tunnel.
+/// A gRPC refusal is a 200: a cache may keep it as the response to a GET, and in response to a CONNECT it is an open
+/// tunnel.
 #[test]
 fn only_a_post_is_refused_with_200() {
     for method in [Method::GET, Method::HEAD, Method::CONNECT, Method::PUT] {
@@ -64,7 +65,7 @@ fn only_a_post_is_refused_with_200() {
 }
 
 #[test]
-fn json_is_for_those_who_ask_for_it() {
+fn json_is_sent_on_request_only() {
     for accept in [
         "application/json",
         "text/html, Application/JSON;q=0.8",
@@ -124,7 +125,7 @@ fn each_row_agrees_with_itself() {
 }
 
 #[test]
-fn retry_after_is_rounded_up_and_never_nothing() {
+fn retry_after_is_rounded_up_and_never_zero() {
     for (wait, seconds, millis) in [
         (0, "1", "1"),
         (1, "1", "1"),

@@ -1,4 +1,4 @@
-//! The extractor of axum.
+//! Extractors for axum.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;

@@ -5,19 +5,18 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderName, HeaderValue, Response};
 use pin_project::pin_project;
 
-/// The answer of a [`SetRequestId`](super::SetRequestId) service: the inner service's, with the id in its
-/// header.
+/// The response future of a [`SetRequestId`](super::SetRequestId) service, which adds the id to the response's header.
 #[pin_project]
 pub struct RequestIdFuture<F> {
     #[pin]
     inner: F,
-    /// `None` when the layer is off.
-    told: Option<(HeaderName, HeaderValue)>,
+    /// `None` if the layer is off.
+    id: Option<(HeaderName, HeaderValue)>,
 }
 
 impl<F> RequestIdFuture<F> {
-    pub(super) fn new(inner: F, told: Option<(HeaderName, HeaderValue)>) -> Self {
-        RequestIdFuture { inner, told }
+    pub(super) fn new(inner: F, id: Option<(HeaderName, HeaderValue)>) -> Self {
+        RequestIdFuture { inner, id }
     }
 }
 
@@ -30,8 +29,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.inner.poll(cx));
-        if let (Ok(response), Some((name, id))) = (&mut answer, this.told.take()) {
-            // Not `append`: a second one would leave the client to guess.
+        if let (Ok(response), Some((name, id))) = (&mut answer, this.id.take()) {
+            // Not `append`: a second id would leave the client to guess.
             response.headers_mut().insert(name, id);
         }
         Poll::Ready(answer)

@@ -6,15 +6,15 @@ use tower_layer::Layer;
 use super::SetRequestId;
 use super::shared::Shared;
 
-/// Gives each request an id; see the [module](super).
+/// A layer that gives each request an id; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct RequestIdLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl RequestIdLayer {
-    /// In the header `x-request-id`; what comes in is kept, if it is an id.
+    /// Creates a layer that uses the header `x-request-id` and keeps valid incoming ids.
     pub fn new() -> Self {
         RequestIdLayer {
             shared: Some(Arc::new(Shared {
@@ -24,7 +24,7 @@ impl RequestIdLayer {
         }
     }
 
-    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    /// Creates a layer of the same type that does nothing, whatever is set on it afterwards.
     pub const fn off() -> Self {
         RequestIdLayer { shared: None }
     }
@@ -36,13 +36,13 @@ impl RequestIdLayer {
         self
     }
 
-    /// The header, of requests and responses. Default: `x-request-id`.
+    /// Sets the header of requests and responses. Default: `x-request-id`.
     #[must_use]
     pub fn header(self, name: HeaderName) -> Self {
         self.with(|shared| shared.header = name)
     }
 
-    /// Whether ids that come in are kept. Default: `true`. With `false` every request gets a new one.
+    /// Sets whether incoming ids are kept. Default: `true`. With `false` every request gets a new id.
     #[must_use]
     pub fn trust(self, trust: bool) -> Self {
         self.with(|shared| shared.trust = trust)

@@ -1,6 +1,6 @@
-//! Gives each request an id, by which a client's complaint, the logs and the services behind are joined.
+//! A layer that gives each request an id, which links a client's complaint, the logs and the services behind.
 //!
-//! The id that came in is kept, or one is made; handlers find it in the request's extensions
+//! The layer keeps a valid incoming id or generates one. Handlers find it in the request's extensions
 //! ([`RequestId::of`], with feature `axum` also as an extractor), the client in the response's header.
 //!
 //! ```
@@ -30,32 +30,32 @@
 //! # }
 //! ```
 //!
-//! # What is kept, and what is made
+//! # Incoming and generated ids
 //!
-//! An id is kept if the header came exactly once, with 1 to 128 bytes, all of them letters, digits or one
-//! of `- . _ ~ + / = :`, which is what UUIDs, ULIDs, hexadecimal and both base64 are written with. There are no
-//! spaces, quotes or control characters, so an id cannot break out of a log line, and no separators of lists or
-//! shells. Anybody can send one: an id is a name, not a proof, and two requests may have the same.
-//! [`trust(false)`](RequestIdLayer::trust) keeps none, for a service that clients reach directly.
+//! An incoming id is kept if the header occurs exactly once, with 1 to 128 bytes, all of them letters, digits or one of
+//! `- . _ ~ + / = :`. This alphabet covers UUIDs, ULIDs, hexadecimal and both forms of base64. It has no spaces, quotes
+//! or control characters, so an id cannot break out of a log line, and no separators of lists or shells. Anyone can
+//! send an id: it is a name, not a proof, and two requests may have the same. [`trust(false)`](RequestIdLayer::trust)
+//! keeps none, for a service that clients reach directly.
 //!
-//! Otherwise one is made: 128 random bits in 32 hexadecimal digits, by the standard library's keyed hash
-//! (SipHash, with keys from the operating system) of a counter. They do not repeat and do not tell how many
-//! there were, but they are no secret: do not use them as tokens.
+//! Otherwise the layer generates one: 128 random bits in 32 hexadecimal digits, from the standard library's keyed hash
+//! (SipHash, with keys from the operating system) of a counter. Generated ids do not repeat and do not reveal their
+//! number, but they are not secret: do not use them as tokens.
 //!
-//! # Where it is told
+//! # Where the id appears
 //!
 //! * In the request's extensions, always.
-//! * In the request's header, if one came that was not kept: it is replaced, so that nobody further in believes
-//!   it. Where none came, none is added.
-//! * In the response's header, whoever answers: refusals of the layers further in have it too. There is
-//!   exactly one: what the handler set itself is replaced, for the client must have the id that the logs have.
+//! * In the request's header, if an incoming id was not kept: it is replaced, so that no inner layer believes it. If
+//!   none came in, none is added.
+//! * In the response's header, including refusals of inner layers. There is exactly one: an id set by the handler is
+//!   replaced, because the client must have the id that the logs have.
 //!
-//! It stands outermost, so that all that is further in can name the request.
+//! The layer belongs outermost, so that everything further in can name the request.
 //!
 //! # Cost
 //!
-//! One allocation for the extension, one more for an id that is made; an id that is kept is shared with the
-//! request's head. The response's header map may have to grow by one. No lock.
+//! The layer makes one allocation for the extension, and one more for a generated id; a kept id is shared with the
+//! request's head. The response's header map may have to grow by one entry. There is no lock.
 
 #[cfg(feature = "axum")]
 mod extract;

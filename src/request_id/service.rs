@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::control::Fact;
 use crate::served;
 
-/// The service that [`RequestIdLayer`](super::RequestIdLayer) makes.
+/// The service produced by [`RequestIdLayer`](super::RequestIdLayer).
 #[derive(Clone)]
 pub struct SetRequestId<S> {
     pub(super) inner: S,
@@ -34,10 +34,10 @@ where
             return RequestIdFuture::new(self.inner.call(request), None);
         };
         let id = shared.id(request.headers_mut());
-        let told = (shared.header.clone(), id.header_value());
+        let response_id = (shared.header.clone(), id.header_value());
         served::learn(request.extensions(), Fact::Id(&id));
         request.extensions_mut().insert(id);
-        RequestIdFuture::new(self.inner.call(request), Some(told))
+        RequestIdFuture::new(self.inner.call(request), Some(response_id))
     }
 }
 

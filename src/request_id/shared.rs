@@ -9,7 +9,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The id that came in, or a new one; the headers then have no other.
+    /// Returns the incoming id or a new one, and removes every other id from the headers.
     pub fn id(&self, headers: &mut HeaderMap) -> RequestId {
         let mut lines = headers.get_all(&self.header).iter();
         let (first, second) = (lines.next(), lines.next());

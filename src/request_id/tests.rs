@@ -9,7 +9,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 type Answer = Response<Full<Bytes>>;
 
-/// Answers with what the handler saw: the extension and the request's headers.
+/// Responds with what the handler saw: the extension and the request's headers.
 async fn saw(request: Request<()>) -> Result<Answer, Infallible> {
     let mut answer = Response::new(Full::default());
     for value in request.headers().get_all("x-request-id") {
@@ -30,7 +30,7 @@ async fn ask(layer: RequestIdLayer, ids: &[&[u8]]) -> Answer {
     layer.layer(service_fn(saw)).oneshot(request).await.unwrap()
 }
 
-fn is_made(id: &http::HeaderValue) -> bool {
+fn is_generated(id: &http::HeaderValue) -> bool {
     let hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     id.len() == 32 && id.as_bytes().iter().all(hex)
 }
@@ -54,7 +54,7 @@ async fn an_id_of_the_alphabet_is_kept() {
 }
 
 #[tokio::test]
-async fn anything_else_is_replaced_everywhere() {
+async fn invalid_ids_are_replaced_everywhere() {
     let long = [b'a'; 129];
     let refused: [&[&[u8]]; 10] = [
         &[b""],
@@ -71,24 +71,24 @@ async fn anything_else_is_replaced_everywhere() {
     for ids in refused {
         let answer = ask(RequestIdLayer::new(), ids).await;
         let headers = answer.headers();
-        assert!(is_made(&headers["x-request-id"]), "{ids:?}");
+        assert!(is_generated(&headers["x-request-id"]), "{ids:?}");
         assert_eq!(headers["x-request-id"], headers["saw"]);
         let seen: Vec<_> = headers.get_all("saw-header").iter().collect();
-        assert_eq!(seen, [&headers["saw"]], "nobody further in sees {ids:?}");
+        assert_eq!(seen, [&headers["saw"]], "no inner layer sees {ids:?}");
     }
 }
 
 #[tokio::test]
-async fn without_one_it_is_made_and_the_requests_header_stays_away() {
+async fn a_missing_id_is_generated_without_a_request_header() {
     let answer = ask(RequestIdLayer::new(), &[]).await;
-    assert!(is_made(&answer.headers()["saw"]));
+    assert!(is_generated(&answer.headers()["saw"]));
     assert!(answer.headers().get("saw-header").is_none());
 }
 
 #[tokio::test]
-async fn what_is_not_trusted_is_not_kept() {
+async fn an_untrusted_id_is_replaced() {
     let answer = ask(RequestIdLayer::new().trust(false), &[b"mine"]).await;
-    assert!(is_made(&answer.headers()["x-request-id"]));
+    assert!(is_generated(&answer.headers()["x-request-id"]));
     assert_eq!(answer.headers()["saw-header"], answer.headers()["saw"]);
 }
 
@@ -101,7 +101,7 @@ async fn off_touches_nothing() {
 }
 
 #[tokio::test]
-async fn a_refusal_further_in_has_it_in_the_header_of_choice() {
+async fn an_inner_refusal_carries_the_id_in_the_configured_header() {
     let lifecycle = Lifecycle::new();
     lifecycle.advance(Phase::Draining);
     let service = ServiceBuilder::new()
@@ -116,7 +116,7 @@ async fn a_refusal_further_in_has_it_in_the_header_of_choice() {
 }
 
 #[tokio::test]
-async fn the_handlers_own_does_not_make_it_two() {
+async fn an_id_set_by_the_handler_is_replaced() {
     let service = RequestIdLayer::new().layer(service_fn(|_: Request<()>| async {
         let answer = Response::builder()
             .header("x-request-id", "of the handler")
@@ -130,7 +130,7 @@ async fn the_handlers_own_does_not_make_it_two() {
 }
 
 #[test]
-fn made_ids_do_not_repeat_within_nor_across_threads() {
+fn generated_ids_do_not_repeat_within_or_across_threads() {
     let make = || (0..10_000).map(|_| RequestId::random().to_string());
     let threads: Vec<_> = (0..4)
         .map(|_| std::thread::spawn(move || make().collect::<Vec<_>>()))
@@ -140,7 +140,7 @@ fn made_ids_do_not_repeat_within_nor_across_threads() {
         seen.extend(thread.join().unwrap());
     }
     assert_eq!(seen.len(), 50_000);
-    // Each of the 32 digits takes all 16 values: no part of the id stands still.
+    // Each of the 32 digits takes all 16 values: no part of the id is constant.
     for at in 0..32 {
         let digits: HashSet<u8> = seen.iter().map(|id| id.as_bytes()[at]).collect();
         assert_eq!(digits.len(), 16, "digit {at}");

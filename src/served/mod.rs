@@ -1,8 +1,8 @@
-//! The way from the layers to the server that serves their request.
+//! The link between the layers and the server that serves their request.
 //!
-//! [`serve`](mod@crate::serve) emits events about requests that it cuts or gives up, and only the layers know whose
-//! they are; the layers see a future or a body dropped, and only the server knows why. Both meet in the extension
-//! that [`Deadlines`](crate::serve::Deadlines) is, so that it costs no allocation of its own.
+//! [`serve`](mod@crate::serve) emits events about requests that it cuts or gives up, but only the layers know the
+//! request's route, client and id. The layers see a future or a body dropped, but only the server knows the reason.
+//! Both meet in the extension [`Deadlines`](crate::serve::Deadlines), so that the link costs no allocation of its own.
 
 mod subject;
 
@@ -16,7 +16,7 @@ use crate::deadlines::Deadlines;
 use crate::events::RequestInfo;
 use crate::track::End;
 
-/// A handle on the request, or on nothing if another server serves it. Cheap to clone.
+/// A handle on a request, empty if another server serves it. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Served {
     #[cfg(feature = "serve")]
@@ -33,7 +33,7 @@ impl Served {
         }
     }
 
-    /// Whether there is one.
+    /// Returns `true` if the request is served by this crate's server.
     pub fn is_known(&self) -> bool {
         #[cfg(feature = "serve")]
         return self.request.is_some();
@@ -41,7 +41,7 @@ impl Served {
         false
     }
 
-    /// Shows what the server knows of it; `false` if there is nothing to show.
+    /// Passes the server's info about the request to `with`; returns `false` if there is none.
     pub fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
@@ -53,7 +53,7 @@ impl Served {
     }
 
     #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
-    /// How it really ended, where a body or a future only shows that it failed or was dropped.
+    /// Returns the true end, where a body or a future only shows that it failed or was dropped.
     pub fn end(&self, seen: End) -> End {
         #[cfg(feature = "serve")]
         if let (End::Cancelled | End::Error, Some(request)) = (seen, &self.request) {
@@ -63,7 +63,7 @@ impl Served {
         seen
     }
 
-    /// The time that a layer gave it is over.
+    /// Records that the time granted by a layer is over.
     pub fn timed_out(&self) {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
@@ -73,8 +73,8 @@ impl Served {
     }
 }
 
-/// Whether the server that serves the request drains, and has to serve this one all the same: its client could not
-/// know of the drain when it began.
+/// Returns `true` if the server drains but must still serve this request, because its client could not know of the
+/// drain when it sent it.
 pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
     #[cfg(feature = "serve")]
     if let Some(request) = extensions.get::<Deadlines>() {
@@ -86,7 +86,7 @@ pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
     false
 }
 
-/// A layer has learnt this of the request with these extensions.
+/// Records a fact about the request with these extensions.
 pub(crate) fn learn(extensions: &Extensions, fact: Fact<'_>) {
     #[cfg(feature = "serve")]
     if let Some(request) = extensions.get::<Deadlines>() {

@@ -7,10 +7,10 @@ use crate::events::{Event, Events, RequestInfo, target};
 use crate::id::RequestId;
 use crate::route::{self, Route};
 
-/// Names a request in an event that may be emitted when the request itself has gone on to the service.
+/// The subject of an event that may be emitted after the request itself has moved into the service.
 ///
-/// The server that serves it knows its name; on another server it is copied, which costs an allocation and is
-/// done only for a listener.
+/// The server that serves the request knows its name. On another server the name is copied, which costs an allocation
+/// and is done only if there is a listener.
 #[derive(Debug, Default)]
 pub(crate) enum Subject {
     #[default]
@@ -30,7 +30,7 @@ pub(crate) struct Own {
 }
 
 impl Subject {
-    /// Names it if it is `wanted` and its server knows it: nothing is copied.
+    /// Names the request if `wanted` and if its server knows it, without copying.
     pub fn served<B>(request: &Request<B>, wanted: bool) -> Self {
         if !wanted {
             return Subject::Unknown;
@@ -42,7 +42,7 @@ impl Subject {
         }
     }
 
-    /// Names nothing if it is not `wanted`, because there is no listener.
+    /// Names the request if `wanted`, which is `false` if there is no listener.
     pub fn of<B>(request: &Request<B>, wanted: bool) -> Self {
         if !wanted {
             return Subject::Unknown;
@@ -63,14 +63,14 @@ impl Subject {
         }))
     }
 
-    /// The time that a layer gave the request is over.
+    /// Records that the time granted by a layer is over.
     pub fn timed_out(&self) {
         if let Subject::Served(served) = self {
             served.timed_out();
         }
     }
 
-    /// Emits an event that names it.
+    /// Emits an event about this request.
     pub fn emit(&self, events: &Events, event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>) {
         if !events.is_heard() {
             return;

@@ -12,42 +12,42 @@ use http_body::{Body, Frame, SizeHint};
 use super::state::{Mark, Shared};
 use crate::phase::Phase;
 
-/// How often the ages are told when nothing happens.
+/// The interval of snapshots while nothing happens, which updates the ages.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// How much time there is between two snapshots, however much happens.
+/// The minimum time between two snapshots, however much happens.
 const GAP: Duration = Duration::from_millis(100);
 
-/// How many may watch at once.
+/// The maximum number of concurrent watchers.
 pub(super) const MOST_WATCHERS: usize = 64;
 
-/// The body of the page's answers.
+/// The body of the page's responses.
 pub struct StatusBody(Kind);
 
 enum Kind {
-    /// Empty when it has been read.
+    /// Empty once it has been read.
     Whole(Bytes),
     Live(Live),
-    /// Without a length, because what a GET would get has none.
+    /// No length is declared, because the response to a GET has none.
     Nothing,
 }
 
-/// A snapshot, as an event, and what it has seen.
+/// A future of a snapshot, as a server-sent event, and of the mark it covers.
 type Next = Pin<Box<dyn Future<Output = (Bytes, Mark)> + Send>>;
 
-/// Snapshots, each made when it is asked for: whoever reads slowly misses some, and none waits.
+/// A stream of snapshots, each made on demand: a slow reader misses some, and none is queued.
 struct Live {
     shared: Arc<Shared>,
-    /// The next one, when there is something to tell. One allocation for each.
+    /// The next snapshot, ready when there is something new. One allocation each.
     next: Option<Next>,
     _watcher: Watcher,
 }
 
-/// One of those who watch; there is room for another when it is dropped.
+/// A slot of a watcher, which its drop releases.
 pub(super) struct Watcher(Arc<AtomicUsize>);
 
 impl Watcher {
-    /// `None`: there are enough.
+    /// Returns `None` if all slots are taken.
     pub fn enter(watchers: &Arc<AtomicUsize>) -> Option<Self> {
         let one_more = |count| (count < MOST_WATCHERS).then_some(count + 1);
         // Relaxed: a count that orders nothing.
@@ -83,7 +83,7 @@ impl StatusBody {
     }
 }
 
-/// Until there is something to tell who has seen `seen`.
+/// Waits until there is something new since `seen`.
 async fn change(shared: Arc<Shared>, seen: Mark) {
     let moved = async {
         let next = match seen.phase {
@@ -97,7 +97,7 @@ async fn change(shared: Arc<Shared>, seen: Mark) {
     };
     let happened = async {
         tokio::time::sleep(GAP).await;
-        shared.happenings.since(seen.version).await;
+        shared.recent_events.since(seen.version).await;
     };
     tokio::select! {
         _ = shared.handle.reported() => {}

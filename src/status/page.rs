@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::happenings::Happenings;
+use super::recent_events::RecentEvents;
 use super::snapshot::{self, AFTER, BEFORE};
 use super::state::{Mark, Shared, Snapshot};
 use crate::allowed_hosts::AllowedHosts;
@@ -15,29 +15,30 @@ use crate::in_flight::InFlightHandle;
 use crate::shutdown::Handle;
 use crate::single_flight::SingleFlight;
 
-/// As long as the phase does not move, a snapshot is good for this long, whatever happens: what all watchers
-/// together cost is bounded by it, most of all while very much happens.
+/// The time for which a snapshot is reused while the phase does not change, whatever happens. It bounds the cost of all
+/// watchers together, above all under a flood of events.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// The status page: a tower service; see the [module](super). Clones share what it knows.
+/// The status page, a tower service; see the [module](super). Clones share its state.
 #[derive(Clone)]
 pub struct StatusPage {
     pub(super) shared: Arc<Shared>,
 }
 
 impl StatusPage {
-    /// Shows this shutdown, and what is emitted at its [hub](Handle::listen) from now on; its title is `lameduck`.
+    /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its [hub](Handle::listen)
+    /// receives from now on.
     pub fn new(handle: &Handle) -> Self {
-        let happenings = Arc::new(Happenings::new());
-        let hears = happenings.clone();
-        let listener = Events::to(move |event| hears.tell(event));
+        let recent_events = Arc::new(RecentEvents::new());
+        let recorder = recent_events.clone();
+        let listener = Events::to(move |event| recorder.record(event));
         handle.listen(listener.clone());
         StatusPage {
             shared: Arc::new(Shared {
                 handle: handle.clone(),
                 title: "lameduck".to_owned(),
                 in_flight: None,
-                happenings,
+                recent_events,
                 listener,
                 watchers: Arc::default(),
                 instance: RandomState::new().hash_one(0),
@@ -52,7 +53,7 @@ impl StatusPage {
             handle,
             title,
             in_flight,
-            happenings,
+            recent_events,
             listener,
             watchers,
             instance,
@@ -63,7 +64,7 @@ impl StatusPage {
             handle: handle.clone(),
             title: title.clone(),
             in_flight: in_flight.clone(),
-            happenings: happenings.clone(),
+            recent_events: recent_events.clone(),
             listener: listener.clone(),
             watchers: watchers.clone(),
             instance: *instance,
@@ -76,38 +77,37 @@ impl StatusPage {
         }
     }
 
-    /// What it calls itself: the service and its instance, `shop / i-0abc`.
+    /// Sets the title, which names the service and its instance: `shop / i-0abc`.
     #[must_use]
     pub fn title(self, title: impl Into<String>) -> Self {
         self.with(|shared| shared.title = title.into())
     }
 
-    /// Sets the host names for which the page is served; see [`AllowedHosts`]. Default:
-    /// [`AllowedHosts::private`].
+    /// Sets the host names for which the page is served; see [`AllowedHosts`]. Default: [`AllowedHosts::private`].
     #[must_use]
     pub fn allowed_hosts(self, hosts: AllowedHosts) -> Self {
         self.with(|shared| shared.hosts = hosts)
     }
 
-    /// Names the matched routes of requests in flight, as far as this handle's layer knows them (feature
-    /// `axum`), and the most there were at once. A request is found by its method and path.
+    /// Adds the matched routes of requests in flight, as far as this handle's layer knows them (feature `axum`), and
+    /// the peak of their number. Requests are matched by method and path.
     #[must_use]
     pub fn in_flight(self, in_flight: InFlightHandle) -> Self {
         self.with(|shared| shared.in_flight = Some(in_flight))
     }
 
-    /// Returns the listener that feeds the list of what happened, always the same one, for what does not emit at the
+    /// Returns the listener that feeds the list of events, always the same one, for components that do not emit to the
     /// shutdown's hub.
     ///
-    /// It costs one relaxed increment when a connection opens or closes; for a timeout, a refusal, a cut, a
-    /// failure or a phase a mutex for less than a microsecond; for a client's address nothing.
+    /// It costs one relaxed increment when a connection opens or closes. A timeout, a refusal, a cut, a failure or a
+    /// phase takes a mutex for less than a microsecond; a client's address costs nothing.
     pub fn events(&self) -> Events {
         self.shared.listener.clone()
     }
 }
 
 impl Shared {
-    /// The state of now as an event, and what it has seen at least.
+    /// Returns the current state as a server-sent event, with the position it covers at least.
     pub async fn event(&self) -> (Bytes, Mark) {
         let still_fits = |last: &Snapshot| {
             let now = self.mark();
@@ -122,15 +122,15 @@ impl Shared {
                 of,
             }
         };
-        // With what it has seen: whoever gets an older one is told again.
+        // Paired with its position: a watcher that gets an older snapshot is woken again.
         let snapshot = self.snapshots.get(still_fits, make).await;
         (snapshot.event, snapshot.of)
     }
 
-    /// The state of now as a document.
+    /// Returns the current state as a document.
     pub async fn document(&self) -> Bytes {
         let (event, _) = self.event().await;
-        // One line feed stays, for the terminal.
+        // One line feed stays, for terminals.
         event.slice(BEFORE.len()..event.len() - AFTER.len() + 1)
     }
 }

@@ -14,10 +14,10 @@ use crate::reply::get_or_head_only;
 
 pub(super) const PAGE: &str = include_str!("page.html");
 
-/// The page's own script and style and no other, by their hashes (a test says what they are), and no
-/// connection but to where it came from. The icon, an empty one, keeps browsers from asking for one.
+/// The Content-Security-Policy: only the page's own script and style, by their hashes (a test computes them), and
+/// connections only to its origin. The icon, an empty one, keeps browsers from requesting one.
 pub(super) const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-24gDQF90AlY8rKy4TVo4TZsKreq2P6A2DWupDLGfttY='; \
+    script-src 'sha256-8Wh2JKUoYGSumXg9QBXokUYM9EChtbemMFNFZf4vlGM='; \
     style-src 'sha256-aPJJfu3OH8P5tQjX1VHnLVtbNrwiSUn6swPkjsbgyPY='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -58,14 +58,13 @@ impl StatusPage {
             StatusBody::nothing()
         } else {
             let Some(watcher) = Watcher::enter(&self.shared.watchers) else {
-                let mut refusal =
-                    plain(StatusCode::SERVICE_UNAVAILABLE, "too many watch already\n");
+                let mut refusal = plain(StatusCode::SERVICE_UNAVAILABLE, "too many watchers\n");
                 let later = HeaderValue::from_static("5");
                 refusal.headers_mut().insert(header::RETRY_AFTER, later);
                 return refusal;
             };
-            // It lasts as long as somebody watches. Who watches and reads nothing is another matter: the
-            // stall deadline stays.
+            // The stream lasts as long as its watcher. A watcher that stops reading is covered by the stall deadline,
+            // which stays.
             if let Some(deadlines) = request.extensions().get::<Deadlines>() {
                 deadlines.set_write(None);
             }
@@ -112,7 +111,7 @@ impl<B> Service<Request<B>> for StatusPage {
     }
 }
 
-/// The answer of a [`StatusPage`].
+/// The response future of a [`StatusPage`].
 pub struct StatusFuture(Answer);
 
 enum Answer {

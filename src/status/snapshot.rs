@@ -1,28 +1,28 @@
-//! The state of everything at one moment, as JSON.
+//! A snapshot of the whole state, as JSON.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::happenings::Happening;
+use super::recent_events::Entry;
 use super::state::Shared;
 use crate::json::{Json, millis};
 use crate::phase::Phase;
 use crate::shutdown::{CutRequest, Handle};
 use crate::text;
 
-/// How many requests are named.
+/// The maximum number of listed requests.
 pub(super) const NAMED: usize = 100;
 
-/// The longest method and path, in bytes.
+/// The maximum length of a method and a path, in bytes.
 const LONGEST: usize = 256;
 
-/// What stands before the document, so that it is an event as it is.
+/// The text before the document, which makes it a server-sent event.
 pub(super) const BEFORE: &str = "data: ";
-/// What stands after it.
+/// The text after the document.
 pub(super) const AFTER: &str = "\n\n";
 
-/// The document as a server-sent event: one line of it.
+/// Returns the document as a server-sent event, in one line.
 pub(super) fn event(shared: &Shared) -> String {
     let mut json = Json::after(BEFORE, 4 * 1024);
     json.object(|json| {
@@ -32,7 +32,7 @@ pub(super) fn event(shared: &Shared) -> String {
         phase(json, &shared.handle);
         connections(json, shared);
         in_flight(json, shared);
-        happenings(json, shared);
+        recent_events(json, shared);
         let report = shared.handle.report();
         json.key("report").or_null(report, |json, report| {
             json.object(|json| {
@@ -51,7 +51,7 @@ fn phase(json: &mut Json, handle: &Handle) {
     let lifecycle = handle.lifecycle();
     let now = lifecycle.phase();
     json.key("phase").text(now);
-    // For the instant in which it is not yet written: it is 0.
+    // In the instant in which the entry is not yet written, the time is 0.
     let since = |phase| {
         lifecycle
             .entered(phase)
@@ -75,7 +75,7 @@ fn phase(json: &mut Json, handle: &Handle) {
     };
     json.key("drain_left_ms").number(millis(left));
     json.key("drain_ms").number(millis(whole));
-    // How long each took that is over, or has been going on; those that were skipped are left out.
+    // The duration of each phase, past or current; skipped ones are omitted.
     json.key("phases").object(|json| {
         let entered: Vec<_> = Phase::ALL
             .iter()
@@ -101,9 +101,9 @@ fn connections(json: &mut Json, shared: &Shared) {
                 json.key(state.as_str()).number(count as u64);
             }
         });
-        json.key("opened").number(shared.happenings.opened());
+        json.key("opened").number(shared.recent_events.opened());
         json.key("closed").object(|json| {
-            for (why, count) in shared.happenings.closed() {
+            for (why, count) in shared.recent_events.closed() {
                 json.key(why).number(count);
             }
         });
@@ -149,7 +149,7 @@ fn in_flight(json: &mut Json, shared: &Shared) {
     });
 }
 
-/// The routes of those that are named, as far as the layer knows them.
+/// Returns the routes of the listed requests, as far as the layer knows them.
 fn routes<'a>(shared: &Shared, named: &'a [CutRequest]) -> HashMap<(&'a str, &'a str), String> {
     let mut routes = HashMap::new();
     let Some(layer) = &shared.in_flight else {
@@ -176,11 +176,11 @@ fn routes<'a>(shared: &Shared, named: &'a [CutRequest]) -> HashMap<(&'a str, &'a
     routes
 }
 
-fn happenings(json: &mut Json, shared: &Shared) {
+fn recent_events(json: &mut Json, shared: &Shared) {
     let now = tokio::time::Instant::now();
-    let rare = shared.happenings.rare();
+    let log = shared.recent_events.log();
     json.key("counters").array(|json| {
-        for counter in &rare.counters {
+        for counter in &log.counters {
             json.object(|json| {
                 json.key("kind").text(counter.kind);
                 json.key("what").text(counter.what);
@@ -189,8 +189,8 @@ fn happenings(json: &mut Json, shared: &Shared) {
         }
     });
     json.key("events").array(|json| {
-        for one in rare.list.iter().rev() {
-            let Happening {
+        for one in log.list.iter().rev() {
+            let Entry {
                 kind,
                 what,
                 detail,

@@ -1,4 +1,4 @@
-//! What the page, its service and its watchers share.
+//! The state shared by the page, its service and its watchers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::happenings::Happenings;
+use super::recent_events::RecentEvents;
 use crate::allowed_hosts::AllowedHosts;
 use crate::events::Events;
 use crate::in_flight::InFlightHandle;
@@ -18,11 +18,11 @@ pub(super) struct Shared {
     pub handle: Handle,
     pub title: String,
     pub in_flight: Option<InFlightHandle>,
-    pub happenings: Arc<Happenings>,
-    /// Feeds them.
+    pub recent_events: Arc<RecentEvents>,
+    /// The listener that records recent events.
     pub listener: Events,
     pub watchers: Arc<AtomicUsize>,
-    /// Another number for each process: a page that connects again sees that it is another.
+    /// A number unique to this process, by which a page that reconnects notices a restart.
     pub instance: u64,
     pub hosts: AllowedHosts,
     pub snapshots: SingleFlight<Snapshot>,
@@ -35,12 +35,12 @@ pub(super) struct Snapshot {
     pub of: Mark,
 }
 
-/// What a snapshot has seen.
+/// The position up to which a snapshot covers events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub phase: Phase,
     pub version: u64,
-    /// The report is there: nothing follows.
+    /// `true` if the report is included, so that nothing follows.
     pub over: bool,
 }
 
@@ -48,7 +48,7 @@ impl Shared {
     pub fn mark(&self) -> Mark {
         Mark {
             phase: self.handle.lifecycle().phase(),
-            version: self.happenings.version(),
+            version: self.recent_events.version(),
             over: self.handle.report().is_some(),
         }
     }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::body::MOST_WATCHERS;
-use super::happenings::KEPT;
+use super::recent_events::CAPACITY;
 use super::service::{PAGE, POLICY};
 use super::{StatusBody, StatusPage};
 use crate::events::{Closed, Event, RequestInfo, Timeout};
@@ -55,7 +55,7 @@ async fn snapshot(page: &StatusPage) -> Value {
     serde_json::from_str(&text(get(page, "/snapshot").await).await).unwrap()
 }
 
-/// Someone who watches.
+/// A watcher.
 struct Watching(StatusBody);
 
 impl Watching {
@@ -66,14 +66,14 @@ impl Watching {
         Watching(answer.into_body())
     }
 
-    /// The next snapshot; `None` at the end.
+    /// Returns the next snapshot; `None` at the end.
     async fn next(&mut self) -> Option<Value> {
         let next = tokio::time::timeout(Duration::from_secs(60), self.0.frame());
         let frame = next.await.expect("a snapshot in time")?;
         Some(Watching::read(&frame.unwrap().into_data().unwrap()))
     }
 
-    /// What there is without waiting.
+    /// Returns the snapshot that is available without waiting.
     fn at_once(&mut self) -> Option<Value> {
         let mut cx = Context::from_waker(Waker::noop());
         match Pin::new(&mut self.0).poll_frame(&mut cx) {
@@ -93,7 +93,7 @@ impl Watching {
 }
 
 #[test]
-fn it_is_a_service_of_any_body() {
+fn the_page_serves_requests_with_any_body() {
     fn is_a_service<B, S: Service<Request<B>, Error = std::convert::Infallible> + Send + Sync>(
         _: &S,
     ) {
@@ -106,7 +106,7 @@ fn it_is_a_service_of_any_body() {
 }
 
 #[test]
-fn json_reads_back_as_it_was_meant() {
+fn json_round_trips() {
     let every: String = (0u32..=0x2100).filter_map(char::from_u32).collect();
     for text in [
         "",
@@ -137,7 +137,7 @@ fn json_reads_back_as_it_was_meant() {
 }
 
 #[tokio::test]
-async fn the_page_is_one_file_that_asks_for_nothing_else() {
+async fn the_page_is_one_file_without_external_resources() {
     let (_, page) = page();
     for path in ["/", "/?a=b"] {
         let answer = get(&page, path).await;
@@ -254,7 +254,7 @@ async fn a_watcher_sees_each_phase_at_once_and_ages_in_between() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_is_told_soon_but_not_more_than_ten_times_a_second() {
+async fn events_are_pushed_soon_but_at_most_ten_times_a_second() {
     let (_handle, page) = page();
     let events = page.events();
     let mut watching = Watching::begin(&page).await;
@@ -264,9 +264,9 @@ async fn what_happens_is_told_soon_but_not_more_than_ten_times_a_second() {
         reason: Reason::RateLimited,
         request: RequestInfo::default(),
     });
-    let told = watching.next().await.unwrap();
+    let shown = watching.next().await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_millis(100));
-    assert_eq!(told["events"][0]["what"], "rate_limited");
+    assert_eq!(shown["events"][0]["what"], "rate_limited");
 
     let attack = async {
         loop {
@@ -294,7 +294,7 @@ async fn what_happens_is_told_soon_but_not_more_than_ten_times_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn for_who_does_not_read_nothing_waits() {
+async fn nothing_is_queued_for_a_watcher_that_does_not_read() {
     let (handle, page) = page();
     let mut watching = Watching::begin(&page).await;
     watching.next().await.unwrap();
@@ -316,7 +316,7 @@ async fn for_who_does_not_read_nothing_waits() {
 }
 
 #[tokio::test]
-async fn sixty_four_watch_and_no_more() {
+async fn at_most_sixty_four_watch() {
     let (_, page) = page();
     let mut watching = Vec::new();
     for _ in 0..MOST_WATCHERS {
@@ -366,7 +366,7 @@ async fn the_stream_ends_with_the_report() {
     );
     assert_eq!(last["phases"].get("lame_duck"), None, "skipped");
 
-    // Who comes now gets it, and the end.
+    // A late watcher gets the report, and the end.
     let mut late = Watching::begin(&page).await;
     assert_eq!(late.next().await.unwrap()["report"]["clean"], true);
     assert!(late.0.is_end_stream());
@@ -383,8 +383,8 @@ async fn an_attack_cannot_flush_the_list() {
         age: Duration::from_secs(3),
     };
     events.tell(|| cut.clone());
-    // Two things in turn, each time from another peer, for ten minutes; errors that say something else
-    // each time.
+    // Two events alternate for ten minutes, each time from another peer, and the errors have a different text each
+    // time.
     for round in 0..6_000u32 {
         let peer = Some(SocketAddr::from((round.to_be_bytes(), 1)));
         let error = std::io::Error::other(format!("{round} {}", "ä".repeat(500)));
@@ -402,8 +402,8 @@ async fn an_attack_cannot_flush_the_list() {
         });
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let told = snapshot(&page).await;
-    let list = told["events"].as_array().unwrap();
+    let shown = snapshot(&page).await;
+    let list = shown["events"].as_array().unwrap();
     assert_eq!(list.len(), 4, "{list:?}");
     assert_eq!(list[3]["detail"], "GET /slow");
     assert_eq!(list[3]["peer"], "127.0.0.1:4321");
@@ -419,12 +419,12 @@ async fn an_attack_cannot_flush_the_list() {
         detail.starts_with("5999 ä") && detail.len() < 210,
         "{detail}"
     );
-    let counters = told["counters"].as_array().unwrap();
+    let counters = shown["counters"].as_array().unwrap();
     assert!(counters.contains(&json!({"kind": "refused", "what": "head_too_slow", "count": 6000})));
     assert!(counters.contains(&json!({"kind": "cut", "what": "request", "count": 1})));
 }
 
-/// One that has something to say for itself while it is shown.
+/// An error that emits an event while it is formatted.
 #[derive(Debug)]
 struct Talkative(crate::events::Events);
 
@@ -438,7 +438,7 @@ impl std::fmt::Display for Talkative {
 impl Error for Talkative {}
 
 #[test]
-fn an_error_that_tells_something_while_it_is_shown_blocks_nobody() {
+fn an_error_that_emits_while_it_is_formatted_blocks_no_one() {
     let (done, was_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let (_, page) = page();
@@ -448,13 +448,14 @@ fn an_error_that_tells_something_while_it_is_shown_blocks_nobody() {
             error: &error,
             request: RequestInfo::default(),
         });
-        done.send(page.shared.happenings.rare().list.len()).unwrap();
+        done.send(page.shared.recent_events.log().list.len())
+            .unwrap();
     });
     assert_eq!(was_done.recv_timeout(Duration::from_secs(5)), Ok(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_now_and_then_cannot_flush_the_list_either() {
+async fn a_periodic_event_cannot_flush_the_list() {
     let (_, page) = page();
     let events = page.events();
     let error = std::io::Error::other("the one that matters");
@@ -463,7 +464,7 @@ async fn what_comes_now_and_then_cannot_flush_the_list_either() {
         error: &error,
         request: RequestInfo::default(),
     });
-    // As idle connections do in every quiet hour.
+    // Idle connections do this in every quiet hour.
     for _ in 0..1_000 {
         for kind in [Timeout::Idle, Timeout::ReadHeader] {
             events.tell(|| Event::Timeout {
@@ -473,9 +474,9 @@ async fn what_comes_now_and_then_cannot_flush_the_list_either() {
         }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
-    let told = snapshot(&page).await;
-    let list = told["events"].as_array().unwrap();
-    assert_eq!(list.len(), KEPT);
+    let shown = snapshot(&page).await;
+    let list = shown["events"].as_array().unwrap();
+    assert_eq!(list.len(), CAPACITY);
     let whats: Vec<_> = list
         .iter()
         .map(|one| one["what"].as_str().unwrap())
@@ -486,7 +487,7 @@ async fn what_comes_now_and_then_cannot_flush_the_list_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attack_does_not_make_more_snapshots_than_twenty_a_second() {
+async fn an_attack_causes_at_most_twenty_snapshots_a_second() {
     let (handle, page) = page();
     let events = page.events();
     let mut different = std::collections::HashSet::new();
@@ -494,7 +495,7 @@ async fn an_attack_does_not_make_more_snapshots_than_twenty_a_second() {
         events.tell(|| Event::RateLimitFull);
         let (event, _) = page.shared.event().await;
         different.insert(event.as_ptr());
-        // Kept, so that none has the address of another.
+        // Leaked, so that no other event reuses its address.
         std::mem::forget(event);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -503,13 +504,13 @@ async fn an_attack_does_not_make_more_snapshots_than_twenty_a_second() {
     // A phase is never late.
     handle.lifecycle().advance(Phase::Ready);
     assert_eq!(snapshot(&page).await["phase"], "ready");
-    // And nothing is lost on a watcher that was given an older one.
+    // A watcher that was given an older snapshot misses nothing.
     let mut watching = Watching::begin(&page).await;
     watching.next().await.unwrap();
     events.tell(|| Event::RateLimitRestored);
     watching.next().await.unwrap();
-    let told = watching.next().await.unwrap();
-    assert_eq!(told["events"][0]["what"], "restored");
+    let shown = watching.next().await.unwrap();
+    assert_eq!(shown["events"][0]["what"], "restored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -524,27 +525,27 @@ async fn the_list_is_bounded_and_the_latest_comes_first() {
             age: Duration::ZERO,
         });
     }
-    let told = snapshot(&page).await;
-    let list = told["events"].as_array().unwrap();
-    assert_eq!(list.len(), KEPT);
+    let shown = snapshot(&page).await;
+    let list = shown["events"].as_array().unwrap();
+    assert_eq!(list.len(), CAPACITY);
     assert_eq!(
         (&list[0]["detail"], &list[99]["detail"]),
         (&json!("GET /249"), &json!("GET /150"))
     );
-    // After a second the same is another entry.
+    // After a second a repetition is another entry.
     for _ in 0..2 {
         events.tell(|| Event::RateLimitFull);
         tokio::time::sleep(Duration::from_millis(1001)).await;
     }
-    let told = snapshot(&page).await;
+    let shown = snapshot(&page).await;
     assert_eq!(
-        (&told["events"][0]["count"], &told["events"][1]["what"]),
+        (&shown["events"][0]["count"], &shown["events"][1]["what"]),
         (&json!(1), &json!("full"))
     );
 }
 
 #[tokio::test]
-async fn everything_that_can_happen_is_counted() {
+async fn every_event_is_counted_by_kind() {
     let (_, page) = page();
     let events = page.events();
     let io = std::io::Error::other("no more");
@@ -606,23 +607,23 @@ async fn everything_that_can_happen_is_counted() {
         events.tell(|| Event::Opened { peer: None });
         events.tell(|| Event::Closed { peer: None, why });
     }
-    let told = snapshot(&page).await;
-    let connections = &told["connections"];
+    let shown = snapshot(&page).await;
+    let connections = &shown["connections"];
     assert_eq!(connections["opened"], ways.len());
     let closed = json!({
         "ended": 1, "timeout": 1, "error": 1, "drained": 1, "cut": 1, "client_gone": 1, "panicked": 1
     });
     assert_eq!(connections["closed"], closed);
     // The two accept errors are one kind, and one entry.
-    assert_eq!(told["events"].as_array().unwrap().len(), all.len() - 1);
-    let counters = told["counters"].as_array().unwrap();
+    assert_eq!(shown["events"].as_array().unwrap().len(), all.len() - 1);
+    let counters = shown["counters"].as_array().unwrap();
     assert_eq!(counters.len(), all.len() - 1);
     let accept = json!({"kind": "error", "what": "accept", "count": 2});
     assert!(counters.contains(&accept), "{counters:?}");
-    assert_eq!(told["events"][1]["detail"], "no more; pausing for 5ms");
+    assert_eq!(shown["events"][1]["detail"], "no more; pausing for 5ms");
 }
 
-/// A GET of this path, from this peer.
+/// Returns a GET of this path from this peer.
 fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
     let mut request = RequestInfo::from_peer(peer);
     request.method = Some("GET");

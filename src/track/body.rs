@@ -10,9 +10,9 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-/// What a [`TrackedBody`] ends, exactly once.
+/// A guard that a [`TrackedBody`] ends exactly once.
 pub trait Guard {
-    /// Called for each frame of data that passes, with its length, before the `end` that it may be.
+    /// Called for each data frame that passes, with its length, before the `end` that it may cause.
     #[inline]
     fn data(&mut self, bytes: usize) {
         let _ = bytes;
@@ -22,21 +22,21 @@ pub trait Guard {
     fn end(self, how: End);
 }
 
-/// A body that ends its guard exactly once and says how it ended.
+/// A body that ends its guard exactly once and reports how it ended.
 ///
-/// Data, trailers, `size_hint` and `is_end_stream` are those of the body inside, so that
-/// `Content-Length` and gRPC's END_STREAM stay what they were.
+/// Data, trailers, `size_hint` and `is_end_stream` are those of the inner body, so that `Content-Length` and gRPC's
+/// END_STREAM are unchanged.
 ///
-/// The guard ends as soon as the end is known: with the last frame when the inner body then says
+/// The guard ends as soon as the end is known: with the last frame if the inner body then returns `true` from
 /// `is_end_stream`, because a server that knows the length does not poll again.
 #[pin_project(PinnedDrop)]
 pub struct TrackedBody<B: Body, G: Guard> {
     #[pin]
     body: B,
     guard: Option<G>,
-    /// Dropping it unread is its proper end: the answer to a HEAD, a 204 or a 304.
+    /// `true` if dropping the body unread is its proper end: the response to a HEAD, a 204 or a 304.
     unread: bool,
-    /// What is to come of the length that was declared.
+    /// The rest of the declared length.
     left: Option<u64>,
 }
 
@@ -51,8 +51,8 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         }
     }
 
-    /// Tracks a body that the server drops unread because the answer has none by definition (to a
-    /// HEAD, or with status 204 or 304): that is [`End::Complete`].
+    /// Tracks a body that the server drops unread because the response has none by definition (to a HEAD, or with
+    /// status 204 or 304). The drop counts as [`End::Complete`].
     pub fn unread(body: B, guard: G) -> Self {
         TrackedBody {
             body,
@@ -62,7 +62,7 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         }
     }
 
-    /// The response with its body tracked, in the way that its status and the request ask for.
+    /// Returns the response with its body tracked as its status and the request require.
     pub(crate) fn answer(
         response: Response<B>,
         to_head: bool,
@@ -78,15 +78,15 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
         })
     }
 
-    /// The guard, until it is ended.
+    /// Returns the guard until it is ended.
     #[cfg(feature = "serve")]
     pub(crate) fn guard(&self) -> Option<&G> {
         self.guard.as_ref()
     }
 
-    /// The length that the message's `Content-Length` declares, if it does: once so many bytes have passed,
-    /// a drop is [`End::Complete`]. A server that has written them all may drop the body without a poll for
-    /// its end, as hyper does on HTTP/1, and a stream does not know that it is there.
+    /// Sets the length declared by the message's `Content-Length`: once that many bytes have passed, a drop is
+    /// [`End::Complete`]. A server that has written them all may drop the body without polling for its end, as hyper
+    /// does on HTTP/1, and a stream does not know that it is at its end.
     #[must_use]
     pub fn declared(mut self, length: Option<u64>) -> Self {
         self.left = length;
@@ -94,7 +94,7 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
     }
 }
 
-/// Whether an answer has no body by definition (RFC 9110, 6.4.1): what there is of one is dropped unread.
+/// Returns `true` if the response has no body by definition (RFC 9110, 6.4.1): a body given anyway is dropped unread.
 fn has_no_body(to_head: bool, status: StatusCode) -> bool {
     to_head
         || matches!(
@@ -103,7 +103,7 @@ fn has_no_body(to_head: bool, status: StatusCode) -> bool {
         )
 }
 
-/// What `Content-Length` declares, where there is one that is a number.
+/// Parses `Content-Length`; `None` if it is missing or not a number.
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
@@ -171,7 +171,7 @@ impl<B: Body, G: Guard> PinnedDrop for TrackedBody<B, G> {
     }
 }
 
-/// A body that nothing tracks: what a layer further out, such as tower-http's CORS, answers by itself.
+/// An untracked body, for responses that a layer further out, such as tower-http's CORS, makes by itself.
 impl<B: Body + Default, G: Guard> Default for TrackedBody<B, G> {
     fn default() -> Self {
         TrackedBody {

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// How a response ended: the one vocabulary of the access log, the metrics and the report.
+/// The end of a response, in the vocabulary shared by the access log, the metrics and the report.
 ///
 /// A [`TrackedBody`](super::TrackedBody) by itself sees [`Complete`](Self::Complete), [`Error`](Self::Error) and
 /// [`Cancelled`](Self::Cancelled). [`serve`](mod@crate::serve) knows why it dropped a handler or a body, and the
@@ -8,26 +8,26 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum End {
-    /// It was sent to its end, trailers included; or it had nothing to send.
+    /// The response was sent to its end, trailers included; or it had nothing to send.
     Complete,
     /// The service failed, or the body yielded an error.
     Error,
-    /// It was dropped before its end, and why is not known: by a layer further out, or by another server than
-    /// this crate's, where it is the client that left or a deadline that passed.
+    /// The response was dropped before its end for an unknown reason: by a layer further out, or by a server other than
+    /// this crate's, on which the client may have left or a deadline may have passed.
     Cancelled,
     /// The client left: it closed or reset its connection, or reset its stream.
     ClientGone,
-    /// A deadline passed: `response_head`, `write`, a stall or a minimum rate of the server, or the body's deadline
-    /// of [`TimeoutLayer`](crate::TimeoutLayer).
+    /// A deadline passed: `response_head`, `write`, a stall or a minimum rate of the server, or the body's deadline of
+    /// [`TimeoutLayer`](crate::TimeoutLayer).
     Timeout,
-    /// It was cut at the end of the drain.
+    /// The response was cut at the end of the drain.
     Cut,
-    /// The service, or the body, panicked.
+    /// The service or the body panicked.
     Panic,
 }
 
 impl End {
-    /// The name in logs and metrics, `snake_case`.
+    /// Returns the name used in logs and metrics, in `snake_case`.
     pub const fn as_str(self) -> &'static str {
         match self {
             End::Complete => "complete",

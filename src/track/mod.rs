@@ -1,8 +1,8 @@
-//! What begins must end, exactly once, and say how: a counter with a guard, and a body with a guard.
+//! Guards that record the end of an activity exactly once: a counter with a guard, and a body with a guard.
 //!
-//! [`Tally`] counts what is going on and can be waited on until it is nothing. [`TrackedBody`] wraps a
-//! response body and ends its [`Guard`] exactly once, with [`End::Complete`], [`End::Error`] or
-//! [`End::Cancelled`], wherever the body is dropped.
+//! [`Tally`] counts activities and can be awaited until there are none. [`TrackedBody`] wraps a response body and ends
+//! its [`Guard`] exactly once, with [`End::Complete`], [`End::Error`] or [`End::Cancelled`], wherever the body is
+//! dropped.
 //!
 //! ```
 //! use lameduck::track::{End, Guard, TrackedBody};
@@ -10,8 +10,8 @@
 //! use http_body_util::{BodyExt, Full};
 //! use std::sync::mpsc;
 //!
-//! struct Tell(mpsc::Sender<End>);
-//! impl Guard for Tell {
+//! struct Report(mpsc::Sender<End>);
+//! impl Guard for Report {
 //!     fn end(self, how: End) {
 //!         self.0.send(how).ok();
 //!     }
@@ -19,13 +19,13 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let (tell, told) = mpsc::channel();
-//! let body = TrackedBody::new(Full::<Bytes>::from("hello"), Tell(tell.clone()));
+//! let (sender, ends) = mpsc::channel();
+//! let body = TrackedBody::new(Full::<Bytes>::from("hello"), Report(sender.clone()));
 //! body.collect().await.unwrap();
-//! assert_eq!(told.recv(), Ok(End::Complete));
+//! assert_eq!(ends.recv(), Ok(End::Complete));
 //!
-//! drop(TrackedBody::new(Full::<Bytes>::from("nobody reads me"), Tell(tell)));
-//! assert_eq!(told.recv(), Ok(End::Cancelled));
+//! drop(TrackedBody::new(Full::<Bytes>::from("never read"), Report(sender)));
+//! assert_eq!(ends.recv(), Ok(End::Cancelled));
 //! # }
 //! ```
 

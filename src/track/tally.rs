@@ -3,27 +3,27 @@ use std::sync::Arc;
 
 use crate::sync::{AtomicUsize, Notify, Ordering};
 
-/// The lowest bit: somebody waits for the count to be 0.
+/// The lowest bit: a task waits for the count to reach 0.
 const WAITING: usize = 1;
-/// The count stands above it.
+/// The unit of the count, above that bit.
 const ONE: usize = 2;
 
-/// How many of something are going on, and a way to wait until it is none.
+/// A count of activities that can be awaited until it is 0.
 ///
-/// One atomic word (the design is `tokio_util::task::TaskTracker`'s). Entering and leaving cost one
-/// read-modify-write each, and touch the notification's lock only when somebody waits.
+/// It is one atomic word (the design of `tokio_util::task::TaskTracker`). Entering and leaving cost one
+/// read-modify-write each, and touch the notification's lock only if a task waits.
 pub struct Tally {
     word: AtomicUsize,
     idle: Notify,
 }
 
-/// One of a [`Tally`]; dropping it takes it off the count.
+/// A guard that counts in a [`Tally`] until it is dropped.
 pub struct TallyGuard {
     tally: Arc<Tally>,
 }
 
 impl Tally {
-    /// A count of 0.
+    /// Creates a count of 0.
     pub fn new() -> Self {
         Tally {
             word: AtomicUsize::new(0),
@@ -31,7 +31,7 @@ impl Tally {
         }
     }
 
-    /// Counts one more, until the guard is dropped.
+    /// Increments the count until the guard is dropped.
     pub fn enter(this: &Arc<Self>) -> TallyGuard {
         this.add();
         TallyGuard {
@@ -39,38 +39,36 @@ impl Tally {
         }
     }
 
-    /// Counts one more without a guard and says how many there are; `remove` must follow.
+    /// Increments the count without a guard and returns it; `remove` must follow.
     pub(crate) fn add(&self) -> usize {
-        // Relaxed: entering publishes nothing. Whoever waits for idleness synchronises with the
-        // leaving, below.
+        // Relaxed: entering publishes nothing. A task that waits for 0 synchronises with the leaving, below.
         self.word.fetch_add(ONE, Ordering::Relaxed) / ONE + 1
     }
 
     pub(crate) fn remove(&self) {
-        // AcqRel: what was done while counted happens before what the waiter does on seeing 0
-        // (Release here, Acquire in `count`); Acquire so that the last one to leave has all the
-        // others' work behind it when it wakes the waiter.
+        // AcqRel. Release: what was done while counted happens before what the waiter does on seeing 0 (Acquire in
+        // `count`). Acquire: the last guard to leave has all the others' work behind it when it wakes the waiter.
         let before = self.word.fetch_sub(ONE, Ordering::AcqRel);
         if before == ONE | WAITING {
             self.idle.notify_waiters();
         }
     }
 
-    /// How many there are now.
+    /// Returns the count.
     pub fn count(&self) -> usize {
         self.word.load(Ordering::Acquire) / ONE
     }
 
-    /// Waits until the count is 0: at once if it is. The count may have risen again when the waiter runs.
+    /// Waits until the count is 0; returns at once if it is. The count may have risen again when the waiter runs.
     pub async fn idle(&self) {
         loop {
             let idle = self.idle.notified();
             let mut idle = std::pin::pin!(idle);
             idle.as_mut().enable();
-            // Enrolled first; the bit is set afterwards and in one step with reading the count: a
-            // guard that leaves after this step sees the bit and notifies, one that left before it is
-            // seen by it. AcqRel for the pairing named in `remove`. The bit stays: a later crossing of
-            // 0 then notifies nobody in particular, which is harmless.
+            // The waiter is enabled first; then the bit is set in one step with reading the count. A guard that leaves
+            // after this step sees the bit and notifies; the effect of one that left before is read here. AcqRel for
+            // the pairing named in `remove`. The bit stays set: a later crossing of 0 then notifies no waiter, which is
+            // harmless.
             let before = self.word.fetch_or(WAITING, Ordering::AcqRel);
             if before / ONE == 0 {
                 return;

@@ -45,7 +45,7 @@ async fn read_to_the_end_is_complete_and_trailers_pass() {
 }
 
 #[tokio::test]
-async fn data_is_told_before_the_end_and_trailers_are_none() {
+async fn data_is_reported_before_the_end_and_trailers_are_not() {
     #[derive(Clone, Default)]
     struct Bytes(Arc<Mutex<Vec<String>>>);
     impl Guard for Bytes {
@@ -56,16 +56,16 @@ async fn data_is_told_before_the_end_and_trailers_are_none() {
             self.0.lock().unwrap().push(format!("{how:?}"));
         }
     }
-    let told = Bytes::default();
+    let ends = Bytes::default();
     let trailers = http::HeaderMap::new();
     let body = scripted(vec![data("abc"), data("de"), Ok(Frame::trailers(trailers))]);
-    let body = TrackedBody::new(body, told.clone());
+    let body = TrackedBody::new(body, ends.clone());
     body.collect().await.unwrap();
     let full = Full::<bytes::Bytes>::from("whole");
-    let body = TrackedBody::new(full, told.clone());
+    let body = TrackedBody::new(full, ends.clone());
     body.collect().await.unwrap();
-    let told = told.0.lock().unwrap().join(" ");
-    assert_eq!(told, "3 2 Complete 5 Complete");
+    let ends = ends.0.lock().unwrap().join(" ");
+    assert_eq!(ends, "3 2 Complete 5 Complete");
 }
 
 #[tokio::test]
@@ -109,15 +109,15 @@ async fn a_drop_after_the_declared_length_is_complete() {
         (Some(4), End::Cancelled),
         (None, End::Cancelled),
     ] {
-        let told = Ends::default();
+        let ends = Ends::default();
         let body = scripted(vec![data("ab"), data("c")]);
-        let mut body = TrackedBody::new(body, told.clone()).declared(declared);
+        let mut body = TrackedBody::new(body, ends.clone()).declared(declared);
         for _ in 0..2 {
             body.frame().await.unwrap().unwrap();
-            assert!(told.seen().is_empty(), "trailers may come, or an error");
+            assert!(ends.seen().is_empty(), "trailers may come, or an error");
         }
         drop(body);
-        assert_eq!(told.seen(), [end], "{declared:?}");
+        assert_eq!(ends.seen(), [end], "{declared:?}");
     }
 }
 
@@ -135,7 +135,7 @@ fn a_body_without_bytes_is_complete_when_dropped() {
 }
 
 #[tokio::test]
-async fn a_tally_wakes_its_waiter_at_nothing() {
+async fn a_tally_wakes_its_waiter_at_zero() {
     let tally = Arc::new(Tally::new());
     tally.idle().await;
     let one = Tally::enter(&tally);

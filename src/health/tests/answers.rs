@@ -1,4 +1,4 @@
-//! What is answered, to whom.
+//! The content of responses, by client.
 
 use super::*;
 
@@ -63,14 +63,14 @@ async fn everything_else_passes() {
         assert_eq!(answer.status(), 200);
         assert_eq!(brief(&answer), format!("passed {path}"));
     }
-    // The query is no part of the path.
+    // The query is not part of the path.
     assert_eq!(ask(&layer, local("/readyz?verbose")).await.status(), 503);
     let star = Request::options("*").body(()).unwrap();
     assert_eq!(ask(&layer, star).await.status(), 200);
 }
 
 #[tokio::test]
-async fn paths_are_ones_own() {
+async fn paths_are_configurable() {
     let layer = Health::new(&Lifecycle::new())
         .layer()
         .liveness_at("/livez")
@@ -87,7 +87,7 @@ async fn paths_are_ones_own() {
 }
 
 #[tokio::test]
-async fn off_it_answers_nothing() {
+async fn off_answers_no_probe() {
     let layer = HealthLayer::off().readiness_at("/ready");
     for path in ["/healthz", "/readyz", "/startupz", "/ready"] {
         assert_eq!(
@@ -121,10 +121,10 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_are_allowed() {
+async fn other_methods_get_405_with_allow() {
     let health = Health::new(&ready()).check("never asked", || async {
         panic!("asked");
-        #[allow(unreachable_code)] // it says of which type the result is
+        #[allow(unreachable_code)] // determines the type of the result
         Ok::<(), Infallible>(())
     });
     for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH", "QUERY"] {
@@ -137,7 +137,7 @@ async fn other_methods_are_told_which_are_allowed() {
     assert_eq!(health.shared.runner.last().at, None);
 }
 
-/// HAProxy's `option httpchk` asks with OPTIONS and looks at the status.
+/// HAProxy's `option httpchk` sends OPTIONS and looks at the status.
 #[tokio::test]
 async fn options_gets_the_status_of_get_without_a_body() {
     for (lifecycle, path) in [
@@ -214,7 +214,7 @@ async fn any_text_is_json() {
 }
 
 #[tokio::test]
-async fn an_optional_check_is_told_but_fails_nothing() {
+async fn an_optional_check_is_reported_but_fails_nothing() {
     let lifecycle = ready();
     let health = Health::new(&lifecycle)
         .check("disk", || async { Ok::<_, Infallible>(()) })
@@ -247,12 +247,12 @@ async fn checks_not_run_yet_are_unknown() {
 }
 
 #[tokio::test]
-async fn details_are_for_who_is_trusted() {
+async fn details_are_shown_to_trusted_peers_only() {
     let health = Health::new(&ready())
         .version("1.2.3")
         .optional_check("secret-db", || async { Err("secret") });
     let private = |ip: std::net::IpAddr| ip.to_string().starts_with("10.");
-    // Who asks, and whether it is shown details by `loopback`, `to(private)`, `always`, `never`.
+    // The peer, and whether `loopback`, `to(private)`, `always` and `never` show it details.
     let table: [(Option<&str>, [bool; 4]); 7] = [
         (Some("127.0.0.1:1"), [true, false, true, false]),
         (Some("127.8.8.8:1"), [true, false, true, false]),
@@ -289,17 +289,17 @@ async fn details_are_for_who_is_trusted() {
                     "{\"status\":\"pass\",\"phase\":\"ready\"}\n"
                 );
             }
-            // A web page that has brought a browser to ask may not read more than the status.
+            // A web page that makes a browser send requests must not read more than the status.
             for (name, value) in [("host", "evil.example"), ("sec-fetch-site", "cross-site")] {
                 let mut request = request();
                 let headers = request.headers_mut();
                 headers.insert(name, value.parse().unwrap());
                 let answer = ask(&layer, request).await;
                 assert_eq!(answer.status(), 200);
-                let told = brief(&answer).contains("secret");
-                assert!(!told, "{name} {policy:?}");
+                let shown = brief(&answer).contains("secret");
+                assert!(!shown, "{name} {policy:?}");
             }
-            // What a proxy forwards is asked for somebody else.
+            // A request forwarded by a proxy comes from another client than the peer.
             for name in ["x-forwarded-for", "forwarded", "x-real-ip", "via"] {
                 let mut request = request();
                 request
@@ -318,7 +318,7 @@ async fn details_are_for_who_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_believed_header_makes_nobody_local() {
+async fn a_trusted_header_makes_no_client_local() {
     let health = Health::new(&ready()).version("1.2.3");
     let mut request = from("203.0.113.9:1", "/readyz");
     let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
@@ -344,7 +344,7 @@ fn public_types_are_debug_send_and_sync() {
 
 #[tokio::test]
 async fn a_service_that_is_not_ready_is_not_called() {
-    // The layer's readiness is the inner service's: its error is handed on.
+    // The layer's readiness is the inner service's: its error is passed on.
     let mut service = Health::new(&ready()).layer().layer(NeverReady);
     let error =
         std::future::poll_fn(|cx| Service::<Request<()>>::poll_ready(&mut service, cx)).await;

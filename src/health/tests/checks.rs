@@ -1,4 +1,4 @@
-//! When the checks run, and what becomes of those that fail, hang, block or panic.
+//! Runs of checks, including those that fail, hang, block or panic.
 
 use super::*;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A check that waits for a permit, and counts its runs and how many there are at once.
+/// A check that waits for a permit, and counts its runs and how many overlap.
 #[derive(Clone)]
 struct Gate {
     permits: Arc<Semaphore>,
@@ -57,7 +57,7 @@ impl Gate {
     }
 }
 
-/// An error that cannot be told.
+/// An error that fails to format.
 #[derive(Debug)]
 struct Speechless;
 
@@ -82,7 +82,7 @@ fn error(report: &HealthReport) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_probes_are_one_check() {
+async fn ten_thousand_probes_run_one_check() {
     let gate = Gate::new(0);
     let health = Health::new(&ready()).check("db", gate.check());
     let layer = health.layer();
@@ -127,7 +127,7 @@ async fn never_more_than_one_run_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_are_kept_for_their_while() {
+async fn results_are_cached_for_the_cache_period() {
     let gate = Gate::open();
     let health = Health::new(&ready()).check("db", gate.check());
     assert_eq!(ready_status(&health).await, 200);
@@ -145,7 +145,7 @@ async fn results_are_kept_for_their_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_looked_too_early_begins_no_second_run() {
-    // Two found the results stale, and the first one's run is over before the second comes to begin one.
+    // Two probes found the results stale, and the first one's run ends before the second can begin one.
     let gate = Gate::open();
     let health = Health::new(&ready()).check("db", gate.check());
     let runner = health.shared.runner.clone();
@@ -156,7 +156,7 @@ async fn a_probe_that_looked_too_early_begins_no_second_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_while_begins_when_the_run_ends() {
+async fn the_cache_period_begins_when_the_run_ends() {
     let health = Health::new(&ready()).check("slow", || async {
         sleep(ms(1500)).await;
         Ok::<_, Infallible>(())
@@ -169,7 +169,7 @@ async fn the_while_begins_when_the_run_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_kept_no_longer_than_a_success() {
+async fn a_failure_is_cached_no_longer_than_a_success() {
     let well = Arc::new(AtomicBool::new(false));
     let look = well.clone();
     let health = Health::new(&ready()).check("db", move || {
@@ -203,18 +203,21 @@ async fn checks_run_together_and_each_has_its_deadline() {
         .iter()
         .map(|c| (c.error.as_deref(), c.duration.as_millis() / 100))
         .collect();
-    let late = Some("not within 2s");
+    let late = Some("timed out after 2s");
     assert_eq!(seen[..2], [(late, 20), (late, 20)]);
     assert_eq!(seen[2..], [(Some("slow, and away"), 15), (None, 0)]);
     assert!(!report.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_is_one_s_own() {
+async fn the_deadline_is_configurable() {
     let health = Health::new(&ready())
         .deadline(ms(50))
         .check("hung", std::future::pending::<Result<(), Infallible>>);
-    assert_eq!(error(&health.readiness_report().await), "not within 50ms");
+    assert_eq!(
+        error(&health.readiness_report().await),
+        "timed out after 50ms"
+    );
     let health = Health::new(&ready())
         .deadline(Duration::MAX)
         .cache(Duration::MAX)
@@ -288,7 +291,7 @@ async fn a_check_that_blocks_its_thread_holds_up_nothing_and_is_not_started_agai
     let report = timeout(Duration::from_secs(5), health.readiness_report())
         .await
         .unwrap();
-    assert_eq!(error(&report), "not within 50ms");
+    assert_eq!(error(&report), "timed out after 50ms");
     for _ in 0..3 {
         let report = health.readiness_report().await;
         assert_eq!(error(&report), "still blocked in an earlier check");
@@ -308,7 +311,7 @@ async fn a_check_that_blocks_its_thread_holds_up_nothing_and_is_not_started_agai
 async fn a_probe_that_goes_away_does_not_end_the_run_for_the_others() {
     let gate = Gate::new(0);
     let health = Health::new(&ready()).check("db", gate.check());
-    // It begins the run, and goes.
+    // This probe begins the run and is dropped.
     let began = timeout(ms(100), ask(&health.layer(), local("/readyz"))).await;
     assert!(began.is_err());
     let other = tokio::spawn({
@@ -329,7 +332,7 @@ async fn a_probe_that_goes_away_does_not_end_the_run_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_nobody_waits_for_ends_and_is_kept() {
+async fn an_abandoned_run_completes_and_is_cached() {
     let gate = Gate::new(0);
     let health = Health::new(&ready()).check("db", gate.check());
     assert!(timeout(ms(10), health.readiness_report()).await.is_err());
@@ -356,7 +359,7 @@ async fn readiness_fails_with_the_lame_duck_despite_a_cached_success() {
     );
     advance(Duration::from_secs(30)).await;
     assert_eq!(ready_status(&health).await, 503);
-    assert_eq!(gate.runs(), 1, "nobody asks a dependency for that");
+    assert_eq!(gate.runs(), 1, "this needs no dependency");
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,7 +379,7 @@ async fn readiness_fails_with_the_lame_duck_while_a_check_hangs() {
 
 #[tokio::test]
 async fn no_answer_after_the_lame_duck_began_says_ready() {
-    // A check that itself begins the shutdown: its success comes too late.
+    // The check begins the shutdown itself: its success comes too late.
     let lifecycle = ready();
     let leave = lifecycle.clone();
     let health = Health::new(&lifecycle).check("db", move || {
@@ -405,7 +408,7 @@ async fn nothing_is_checked_for_liveness_start_up_or_before_ready() {
 }
 
 #[tokio::test]
-async fn an_error_is_told_with_its_sources_and_cut_short() {
+async fn an_error_is_reported_with_its_sources_and_truncated() {
     #[derive(Debug)]
     struct Outer(std::io::Error);
     impl std::fmt::Display for Outer {
@@ -435,7 +438,7 @@ async fn an_error_is_told_with_its_sources_and_cut_short() {
 }
 
 #[test]
-fn a_runtime_that_ends_within_a_run_hangs_nobody() {
+fn a_runtime_that_ends_during_a_run_blocks_no_probe() {
     let gate = Gate::new(0);
     let health = Health::new(&ready()).check("db", gate.check());
     let one = tokio::runtime::Builder::new_current_thread()
@@ -488,7 +491,7 @@ fn without_a_runtime_or_its_timers_checks_fail_and_nothing_panics() {
 }
 
 #[test]
-fn what_is_said_later_does_not_change_what_was_made() {
+fn later_settings_do_not_affect_existing_services() {
     let health = Health::new(&ready());
     let before = health.clone();
     let health = health
@@ -500,9 +503,9 @@ fn what_is_said_later_does_not_change_what_was_made() {
     assert_eq!(health.liveness_report().version.as_deref(), Some("2"));
 }
 
-/// The checks are the same, their runs are not.
+/// The two share their checks, but not their runs.
 #[tokio::test(start_paused = true)]
-async fn what_was_made_of_the_same_checks_does_not_block_the_other() {
+async fn services_with_the_same_checks_do_not_block_each_other() {
     let gate = Gate::new(0);
     let lifecycle = ready();
     let public = Health::new(&lifecycle).check("database", gate.check());

@@ -16,10 +16,10 @@ fn ask_for(
     if let Some(accept) = accept {
         request = request.header("accept", accept);
     }
-    let (head, body) = futures_now(service.call(request.body(()).unwrap()))
+    let (head, body) = poll_now(service.call(request.body(()).unwrap()))
         .unwrap()
         .into_parts();
-    let body = futures_now(body.collect()).unwrap().to_bytes();
+    let body = poll_now(body.collect()).unwrap().to_bytes();
     (
         head.status,
         head.headers,
@@ -96,7 +96,7 @@ fn beside_the_services_own_metrics() {
 }
 
 #[test]
-fn a_failure_is_told_as_one() {
+fn an_encoding_failure_gets_500() {
     let mut service = MetricsService::with(|_| Err(std::fmt::Error));
     assert_eq!(ask_for(&mut service, "GET", None).0, 500);
 }
@@ -114,22 +114,22 @@ fn the_classic_format_of_every_kind() {
     assert_eq!(classic(open), expected);
 }
 
-/// A look at the head has told nobody what the metrics say.
+/// A HEAD has not transmitted the metrics.
 #[tokio::test]
-async fn a_scrape_is_one_that_was_sent_and_that_began_afterwards() {
+async fn scraped_waits_for_a_later_scrape_that_was_sent() {
     use tokio::time::timeout;
     let soon = std::time::Duration::from_millis(20);
     let mut service = Metrics::new().service();
-    drop(futures_now(service.call(get("/"))).unwrap());
+    drop(poll_now(service.call(get("/"))).unwrap());
     let mut scraped = std::pin::pin!(service.scraped());
     assert!(timeout(soon, scraped.as_mut()).await.is_err(), "before");
     for method in ["HEAD", "POST"] {
         let mut service = service.clone();
         let request = Request::builder().method(method).body(()).unwrap();
-        drop(futures_now(service.call(request)).unwrap());
+        drop(poll_now(service.call(request)).unwrap());
         assert!(timeout(soon, scraped.as_mut()).await.is_err(), "{method}");
     }
-    drop(futures_now(service.call(get("/"))).unwrap());
+    drop(poll_now(service.call(get("/"))).unwrap());
     timeout(soon, scraped).await.unwrap();
 }
 
@@ -138,13 +138,13 @@ fn a_page_of_another_site_gets_nothing() {
     let mut service = Metrics::new().service();
     let mut ask = |name: &str, value: &str| {
         let request = Request::builder().header(name, value).body(()).unwrap();
-        futures_now(service.call(request)).unwrap()
+        poll_now(service.call(request)).unwrap()
     };
     let evil = ask("host", "evil.example");
     assert_eq!(evil.status(), StatusCode::MISDIRECTED_REQUEST);
     let other = ask("sec-fetch-site", "cross-site");
     assert_eq!(other.status(), StatusCode::FORBIDDEN);
-    // As Prometheus asks: by address, or by the name of a service.
+    // Hosts as Prometheus sends them: an address, or the name of a service.
     for host in [
         "10.0.3.17:8081",
         "[fd00::17]:8081",

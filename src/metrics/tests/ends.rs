@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_stream::StreamExt as _;
 
 #[tokio::test]
-async fn a_request_is_told_with_all_its_labels() {
+async fn a_request_is_recorded_with_all_its_labels() {
     let metrics = by_path().build();
     let request = Request::post("/a")
         .version(Version::HTTP_2)
@@ -76,7 +76,7 @@ async fn the_duration_is_to_the_end_of_the_body_and_the_head_has_its_own() {
 }
 
 #[tokio::test]
-async fn the_duration_runs_from_when_serve_saw_the_request() {
+async fn the_duration_begins_when_serve_sees_the_request() {
     let metrics = Metrics::new();
     let service = metrics.layer().layer(service_fn(|_: Request<()>| async {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -88,17 +88,17 @@ async fn the_duration_runs_from_when_serve_saw_the_request() {
     });
     let answer = service.oneshot(request).await.unwrap();
     answer.into_body().collect().await.unwrap();
-    let told = scrape(&metrics);
+    let scraped = scrape(&metrics);
     for name in [
         "http_server_request_duration_seconds_sum",
         "lameduck_http_time_to_head_seconds_sum",
     ] {
-        let sum = value(&told, name, &[]);
+        let sum = value(&scraped, name, &[]);
         assert!((7.0..60.0).contains(&sum), "{name}: {sum}");
     }
 }
 
-/// The labels of a request that was given up.
+/// The labels of a cancelled request.
 const GONE: &str = "error_type=\"499\"";
 
 #[tokio::test]
@@ -161,19 +161,19 @@ async fn failures_have_names() {
     service.clone().oneshot(get("/error")).await.unwrap_err();
     let answer = service.clone().oneshot(get("/body")).await.unwrap();
     answer.into_body().collect().await.unwrap_err();
-    let panicking = AssertUnwindSafe(|| futures_now(service.clone().oneshot(get("/panic"))));
+    let panicking = AssertUnwindSafe(|| poll_now(service.clone().oneshot(get("/panic"))));
     assert!(std::panic::catch_unwind(panicking).is_err());
-    // One that panics in its call, before there is a future.
+    // A service that panics in its call, before there is a future.
     let early = metrics
         .layer()
         .layer(service_fn(|request: Request<()>| match request.method() {
             &Method::GET => panic!("as asked"),
             _ => hello(request),
         }));
-    let panicking = AssertUnwindSafe(|| futures_now(early.oneshot(get("/early"))));
+    let panicking = AssertUnwindSafe(|| poll_now(early.oneshot(get("/early"))));
     assert!(std::panic::catch_unwind(panicking).is_err());
 
-    // One whose body panics.
+    // A service whose body panics.
     let late = metrics.layer().layer(service_fn(|_: Request<()>| async {
         let frames = tokio_stream::iter([1, 0]).map(|by| {
             let text = Bytes::from((1 / by).to_string());
@@ -182,7 +182,7 @@ async fn failures_have_names() {
         Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
     }));
     let answer = late.oneshot(get("/late")).await.unwrap();
-    let panicking = AssertUnwindSafe(|| drop(futures_now(answer.into_body().collect())));
+    let panicking = AssertUnwindSafe(|| drop(poll_now(answer.into_body().collect())));
     assert!(std::panic::catch_unwind(panicking).is_err());
 
     let scrape = scrape(&metrics);
@@ -208,7 +208,7 @@ async fn failures_have_names() {
 }
 
 #[tokio::test]
-async fn a_server_error_is_an_error_and_a_clients_is_none() {
+async fn a_server_error_is_an_error_and_a_client_error_is_not() {
     let metrics = Metrics::new();
     let service = metrics.layer().layer(service_fn(|request: Request<()>| {
         let mut response = Response::new(Empty::<Bytes>::new());
@@ -276,7 +276,7 @@ async fn the_size_of_a_request_is_what_it_declares() {
 async fn off_is_off_and_length_and_end_are_passed_on() {
     use http_body::Body as _;
     let metrics = Metrics::new();
-    for (layer, told) in [(MetricsLayer::off(), 0), (metrics.layer(), 1)] {
+    for (layer, recorded) in [(MetricsLayer::off(), 0), (metrics.layer(), 1)] {
         let answer = layer
             .layer(service_fn(hello))
             .oneshot(get("/"))
@@ -288,13 +288,13 @@ async fn off_is_off_and_length_and_end_are_passed_on() {
         let frame = body.as_mut().frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "hello");
         assert!(body.is_end_stream());
-        assert_eq!(samples(&scrape(&metrics), DURATION), told);
+        assert_eq!(samples(&scrape(&metrics), DURATION), recorded);
     }
 }
 
-/// A length is a claim: a few of them are not to spoil the sum for ever.
+/// A length is a claim: a few large ones must not spoil the sum for ever.
 #[tokio::test]
-async fn a_length_that_nobody_sends_does_not_spoil_the_sum() {
+async fn a_false_length_does_not_spoil_the_sum() {
     let metrics = Metrics::new();
     let sum = || {
         let scrape = scrape(&metrics);

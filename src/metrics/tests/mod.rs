@@ -1,9 +1,9 @@
-//! What a scrape says after this and that.
+//! The content of a scrape after various requests and events.
 
 mod endpoint;
 mod ends;
+mod event_counters;
 mod series;
-mod told;
 
 use super::*;
 use bytes::Bytes;
@@ -14,19 +14,19 @@ use std::future::{Ready, ready};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_service::Service;
 
-/// What a scrape says, in the classic format.
+/// Returns a scrape in the classic format.
 fn scrape(metrics: &Metrics) -> String {
     scrape_of(metrics.service())
 }
 
 fn scrape_of(mut service: MetricsService) -> String {
-    let answer = futures_now(service.call(Request::new(()))).unwrap();
-    let body = futures_now(answer.into_body().collect()).unwrap();
+    let answer = poll_now(service.call(Request::new(()))).unwrap();
+    let body = poll_now(answer.into_body().collect()).unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
-/// A future that is ready at once.
-fn futures_now<F: Future>(future: F) -> F::Output {
+/// Polls a future that is ready at once.
+fn poll_now<F: Future>(future: F) -> F::Output {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut cx) {
         std::task::Poll::Ready(output) => output,
@@ -34,7 +34,7 @@ fn futures_now<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The value of the one sample of that name with all of these labels, `a="b"` each.
+/// Returns the value of the only sample with this name and all of these labels, `a="b"` each.
 fn value(scrape: &str, name: &str, labels: &[&str]) -> f64 {
     let found: Vec<_> = scrape
         .lines()
@@ -46,7 +46,7 @@ fn value(scrape: &str, name: &str, labels: &[&str]) -> f64 {
     found[0].1.parse().unwrap()
 }
 
-/// How many samples have that name.
+/// Counts the samples with this name.
 fn samples(scrape: &str, name: &str) -> usize {
     scrape
         .lines()
@@ -54,12 +54,12 @@ fn samples(scrape: &str, name: &str) -> usize {
         .count()
 }
 
-/// Answers 200 and a body of five bytes.
+/// Responds with 200 and a body of five bytes.
 fn hello(_: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     ready(Ok(Response::new(Full::from("hello"))))
 }
 
-/// Asks `service` and reads the answer to its end.
+/// Sends a request to `service` and reads the response to its end.
 async fn ask<S, B>(service: S, request: Request<()>)
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -73,7 +73,7 @@ fn get(path: &str) -> Request<()> {
     Request::get(path).body(()).unwrap()
 }
 
-/// Tells the path as the route: for tests only.
+/// Uses the path as the route, for tests only.
 fn by_path() -> MetricsBuilder {
     Metrics::builder().route(|head| Some(head.uri.path()))
 }

@@ -4,7 +4,7 @@ use http::Method;
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_made_up_method_is_other() {
+async fn an_invented_method_is_other() {
     let metrics = Metrics::new();
     let service = metrics.layer().layer(service_fn(hello));
     for method in ["GET", "PATCH", "QUERY", "BREW", "get", "X-1"] {
@@ -90,7 +90,7 @@ async fn beyond_the_cap_series_are_folded_and_counted() {
     for number in 0..100 {
         ask(service.clone(), get(&format!("/{number}"))).await;
     }
-    // What is known stays known.
+    // Known series stay known.
     ask(service.clone(), get("/0")).await;
     ask(service.clone(), Request::post("/x").body(()).unwrap()).await;
     let scrape = scrape(&metrics);
@@ -176,9 +176,9 @@ fn many_threads_add_up() {
             let metrics = metrics.clone();
             scope.spawn(move || {
                 for request in 0..EACH {
-                    // All threads make the same series, at about the same time, and more than there may be.
+                    // All threads create the same series at about the same time, and more than the limit.
                     let request = get(&format!("/{}", request % 60));
-                    futures_now(ask(service.clone(), request));
+                    poll_now(ask(service.clone(), request));
                 }
                 if thread == 0 {
                     scrape(&metrics);
@@ -205,7 +205,7 @@ fn many_threads_add_up() {
         41,
         "the cap, and what is folded"
     );
-    // Each of the 40 has its share, and no two are of one route.
+    // Each of the 40 series has its share, and no two have the same route.
     let own = scrape
         .lines()
         .filter(|line| line.starts_with(DURATION) && !line.contains("_other"));

@@ -14,18 +14,18 @@ use crate::rate_limit::decision::Decision;
 
 type Question = Pin<Box<dyn Future<Output = Option<Decision>> + Send>>;
 
-/// One question to Redis. `None`: ask the local limiter.
+/// A query to Redis. It yields `None` if the local limiter must decide.
 ///
-/// It may be dropped at any time. One that was sent already is listened to until its answer or its deadline,
-/// by a task of its own: so that what waits for answers stays counted, and a Redis that hangs is found out
-/// even if all clients give up before the deadline.
+/// It may be dropped at any time. A query that has been sent is then completed by a task of its own, up to its answer
+/// or its deadline: outstanding queries stay counted, and a hanging Redis is detected even if all clients give up
+/// earlier.
 pub(in crate::rate_limit) struct Check {
     question: Option<Question>,
     begun: bool,
 }
 
 impl Check {
-    /// For the local limiter, at once.
+    /// Creates a check that leaves the decision to the local limiter at once.
     pub(super) fn local() -> Self {
         Check {
             question: None,
@@ -80,7 +80,7 @@ impl fmt::Debug for Check {
 
 async fn ask(link: Arc<Link>, cmd: Cmd, permit: OwnedSemaphorePermit) -> Option<Decision> {
     let deadline = link.settings.deadline;
-    // Which connection was asked, to know it when the deadline passes.
+    // The connection in use, needed when the deadline passes.
     let mut asked: Option<Arc<Connected>> = None;
     let answer = timeout(deadline, async {
         let connected = &*asked.insert(link.connection().await?);
@@ -114,7 +114,7 @@ async fn ask(link: Arc<Link>, cmd: Cmd, permit: OwnedSemaphorePermit) -> Option<
     decision
 }
 
-/// Whether the connection is gone.
+/// Returns `true` if the connection is lost.
 fn lost(error: &RedisError) -> bool {
     (error.is_io_error() && !error.is_timeout()) || error.is_unrecoverable_error()
 }

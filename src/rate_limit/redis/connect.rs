@@ -1,4 +1,4 @@
-//! The way to a connection, and the pauses between the attempts.
+//! The settings of a connection, its establishment, and the pauses between attempts.
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
@@ -15,14 +15,14 @@ use crate::events::Events;
 
 pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// To connect, or to authenticate. Nobody waits for that long: questions have their deadline.
+/// The timeout for connecting and authenticating. No request waits that long: queries have their own deadline.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// So many questions wait for their answers at once. What is over it is asked of the local limiter: a Redis
-/// that hangs piles up no memory.
+/// The maximum number of outstanding queries. Further ones go to the local limiter, so that a hanging Redis does not
+/// accumulate memory.
 pub(super) const IN_FLIGHT: usize = 1024;
 
-/// What is set.
+/// The settings.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) client: Client,
@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) gcra: Arc<Gcra>,
 }
 
-/// A connection that has answered a question as quickly as it has to.
+/// Returns a connection that has answered a query within the deadline.
 pub(super) async fn connect(
     settings: &Settings,
 ) -> Result<MultiplexedConnection, Box<dyn Error + Send + Sync>> {
@@ -53,7 +53,7 @@ pub(super) async fn connect(
     Ok(redis)
 }
 
-/// Somebody's value under the probe's key is no reason to stay away.
+/// Accepts an error about a foreign value under the probe's key, which is no reason to stay away.
 fn well(error: RedisError) -> Result<(), RedisError> {
     match only_this_key(&error) {
         true => Ok(()),
@@ -65,7 +65,7 @@ pub(super) fn longer(pause: Duration) -> Duration {
     (2 * pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// Between half of it and all of it: instances that lost Redis together do not come back together.
+/// Returns between half of the pause and all of it: instances that lost Redis together must not return together.
 pub(super) fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8) % 1024;
     pause / 2 + (pause / 2) * u32::try_from(random).unwrap_or(0) / 1024

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-/// A Redis URL that cannot be used, and why. Never shows the URL, for there may be a password in it.
+/// The error returned for an unusable Redis URL. It never shows the URL, which may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRedis {
     wrong: String,
@@ -11,7 +11,7 @@ pub struct InvalidRedis {
 
 impl fmt::Display for InvalidRedis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the Redis URL cannot be used: {}", self.wrong)
+        write!(f, "invalid Redis URL: {}", self.wrong)
     }
 }
 
@@ -21,9 +21,9 @@ pub(super) fn parse(url: &str) -> Result<ConnectionInfo, InvalidRedis> {
     let wrong = |wrong: &str| InvalidRedis {
         wrong: wrong.to_owned(),
     };
-    // What redis says about a URL may quote parts of it: it is told in words of our own.
-    const FORM: &str = "it has to be as \"redis://user:password@host:6379/0\" or \"unix:///path?db=0\"; \
-                        in a password, characters as / # ? @ : % are percent-encoded";
+    // The redis crate's messages may quote parts of the URL, so these are our own.
+    const FORM: &str = "expected \"redis://user:password@host:6379/0\" or \"unix:///path?db=0\"; \
+                        in a password, characters such as / # ? @ : % must be percent-encoded";
     const TLS: &str = "TLS is not built in; enable the feature \"tokio-rustls-comp\" of the crate \
                        \"redis\", in the version that lameduck uses";
     let info = url.into_connection_info().map_err(|_| {
@@ -40,7 +40,7 @@ pub(super) fn parse(url: &str) -> Result<ConnectionInfo, InvalidRedis> {
         }));
     }
     if info.redis_settings().db() < 0 {
-        return Err(wrong("the number of a database is not negative"));
+        return Err(wrong("the database number must not be negative"));
     }
     if matches!(info.addr(), ConnectionAddr::Tcp(host, _) if host.is_empty()) {
         return Err(wrong(FORM));
@@ -48,14 +48,14 @@ pub(super) fn parse(url: &str) -> Result<ConnectionInfo, InvalidRedis> {
     Ok(info)
 }
 
-/// What the client said to a URL that was read; it does not quote it.
+/// Wraps the client's error about a parsed URL, which does not quote it.
 pub(super) fn refused(error: redis::RedisError) -> InvalidRedis {
     InvalidRedis {
         wrong: error.to_string(),
     }
 }
 
-/// Redis took too long.
+/// The error of a Redis that took too long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slow(pub(super) Duration);
 

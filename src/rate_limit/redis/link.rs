@@ -1,4 +1,4 @@
-//! The one connection, and the breaker: up, or away with one task that looks for it.
+//! The single connection and its breaker: up, or away with one task that reconnects.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,40 +17,40 @@ use super::error::Slow;
 use crate::events::{Event, Events, Hub};
 use crate::sync::Lock;
 
-/// So many slow answers or refusals in a row, and Redis is away. A lost connection is one at once.
+/// The number of consecutive slow answers or refusals that open the breaker. A lost connection opens it at once.
 pub(super) const IN_A_ROW: u32 = 5;
 
-/// What the clones of a limiter share.
+/// The state shared by the clones of a limiter.
 pub(super) struct Link {
     pub(super) settings: Settings,
-    /// Where the layers that ask it emit, besides what is set.
+    /// The sinks of the layers that use the limiter, in addition to the configured one.
     hub: Arc<Hub>,
     state: watch::Sender<State>,
     pub(super) in_flight: Arc<Semaphore>,
     pub(super) fallbacks: AtomicU64,
-    /// That it is away: told once, whatever happens until it is back.
-    told: AtomicBool,
-    /// Of the one task that connects.
+    /// `true` once the outage has been reported, until Redis is back.
+    reported: AtomicBool,
+    /// The handle of the single task that connects.
     search: Lock<Option<AbortHandle>>,
 }
 
 #[derive(Clone)]
 pub(super) enum State {
-    /// Nothing was asked yet.
+    /// No query has been made yet.
     Idle,
-    /// Questions wait for the first connection.
+    /// Queries wait for the first connection.
     Connecting,
     Up(Arc<Connected>),
-    /// A task looks for Redis; questions are for the local limiter.
+    /// A task reconnects; queries go to the local limiter.
     Away,
 }
 
 pub(super) struct Connected {
     pub(super) redis: MultiplexedConnection,
-    /// In a row.
+    /// The number of consecutive failures.
     failures: AtomicU32,
     since: Instant,
-    /// How long was waited before it.
+    /// The pause that preceded this connection.
     pause: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Link {
             state: watch::Sender::new(State::Idle),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             fallbacks: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
             search: Lock::new(None),
         })
     }
@@ -81,7 +81,7 @@ impl Link {
         self.fallbacks.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The connection, once there is one; `None` when Redis is away.
+    /// Returns the connection, waiting for the first one; `None` if Redis is away.
     pub(super) async fn connection(self: &Arc<Self>) -> Option<Arc<Connected>> {
         let now = self.state.borrow().clone();
         match now {
@@ -111,15 +111,15 @@ impl Link {
         }
     }
 
-    /// An answer came.
+    /// Records an answer.
     pub(super) fn answered(connected: &Connected) {
-        // Nearly always it is 0 already: no write that all threads would share.
+        // The counter is nearly always 0 already: avoid a write to a cache line that all threads share.
         if connected.failures.load(Ordering::Relaxed) != 0 {
             connected.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// No answer came over this connection. `lost`: and none will.
+    /// Records a failure on this connection. `lost` means that the connection is unusable.
     pub(super) fn failed(
         self: &Arc<Self>,
         connected: &Arc<Connected>,
@@ -130,7 +130,7 @@ impl Link {
         if !lost && in_a_row < IN_A_ROW {
             return;
         }
-        // Only of this connection: a late answer says nothing about the next one.
+        // Affects only the connection it belongs to: a late answer says nothing about the next connection.
         let opened = self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up(now) if Arc::ptr_eq(now, connected));
             if ours {
@@ -139,9 +139,9 @@ impl Link {
             ours
         });
         if opened {
-            // Before the search, which tells of its end.
-            self.tell_away(error);
-            // Lost again at once: the pauses go on growing.
+            // Must precede the search, which reports its own end.
+            self.report_away(error);
+            // The connection was lost again soon: the pauses keep growing.
             let flapping = connected.since.elapsed() < 2 * LONGEST_PAUSE;
             self.search(match flapping {
                 true => longer(connected.pause),
@@ -150,7 +150,7 @@ impl Link {
         }
     }
 
-    /// Starts the one task that connects.
+    /// Starts the single task that connects.
     fn search(self: &Arc<Self>, pause: Duration) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             self.state.send_replace(State::Idle);
@@ -162,7 +162,7 @@ impl Link {
         *slot = Some(task.abort_handle());
     }
 
-    /// A copy, without the listener, that does not keep the link alive.
+    /// Returns a copy without the listener, which does not keep the link alive.
     fn settings_of_search(&self) -> Settings {
         Settings {
             events: Events::none(),
@@ -170,7 +170,7 @@ impl Link {
         }
     }
 
-    /// There was no first connection in time.
+    /// Reports that there was no first connection in time.
     pub(super) fn away(&self, error: &(dyn Error + 'static)) {
         let opened = self.state.send_if_modified(|state| {
             let opened = matches!(state, State::Connecting);
@@ -180,7 +180,7 @@ impl Link {
             opened
         });
         if opened {
-            self.tell_away(error);
+            self.report_away(error);
         }
     }
 
@@ -192,18 +192,18 @@ impl Link {
             pause,
         });
         self.state.send_replace(State::Up(connected));
-        if self.told.swap(false, Ordering::Relaxed) {
+        if self.reported.swap(false, Ordering::Relaxed) {
             self.hub.emit(&Event::RateLimitRestored);
         }
     }
 
-    fn tell_away(&self, error: &(dyn Error + 'static)) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+    fn report_away(&self, error: &(dyn Error + 'static)) {
+        if !self.reported.swap(true, Ordering::Relaxed) {
             self.hub.emit(&Event::RateLimitFallback { error });
         }
     }
 
-    /// Nobody searches any longer: the next question begins again.
+    /// Records that no task searches any longer: the next query starts over.
     pub(super) fn unfinished(&self) {
         self.state.send_if_modified(|state| {
             let unfinished = matches!(state, State::Connecting | State::Away);
@@ -215,7 +215,7 @@ impl Link {
     }
 }
 
-/// With the last limiter the search ends, in the middle of a pause too.
+/// Ends the search with the last limiter, even during a pause.
 impl Drop for Link {
     fn drop(&mut self) {
         let mut slot = self.search.lock();
@@ -225,10 +225,8 @@ impl Drop for Link {
     }
 }
 
-// === the search for Redis ===
-
-/// The search, as long as it has found nothing. When its runtime ends before that, the next question (on
-/// another runtime) starts another.
+/// A search that has found nothing yet. If its runtime ends first, the next query (on another runtime) starts another
+/// search.
 struct Unfinished(Weak<Link>);
 
 impl Unfinished {
@@ -245,7 +243,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// Until there is a connection, or no limiter.
+/// Runs until there is a connection, or no limiter.
 async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Duration) {
     loop {
         let link = &unfinished.0;
@@ -256,7 +254,7 @@ async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Durat
         let outcome = match timeout(settings.deadline, &mut attempt).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                // Nobody waits any longer, from now on not even for the deadline.
+                // From now on no query waits, not even for its deadline.
                 let Some(link) = link.upgrade() else { return };
                 link.away(&Slow(settings.deadline));
                 drop(link);
@@ -266,7 +264,7 @@ async fn search(mut unfinished: Unfinished, settings: Settings, mut pause: Durat
         let Some(link) = link.upgrade() else { return };
         match outcome {
             Ok(redis) => {
-                // Done before it shows: the next search may begin at once.
+                // Must precede the publication: the next search may begin at once.
                 unfinished.0 = Weak::new();
                 link.up(redis, pause);
                 return;

@@ -1,8 +1,8 @@
-//! A rate limit that instances share through Redis or Valkey.
+//! A rate limit shared between instances through Redis or Valkey.
 //!
-//! [`RedisLimiter`] keeps the quotas where all instances see them. It is an addition to the local limiter,
-//! never a condition for serving: a question that Redis does not answer within the
-//! [`deadline`](RedisLimiter::deadline) is answered by the local limiter of the instance.
+//! [`RedisLimiter`] keeps the quotas where all instances see them. It supplements the local limiter and is never a
+//! condition for serving: if Redis does not answer a query within the [`deadline`](RedisLimiter::deadline), the
+//! instance's local limiter decides.
 //!
 //! ```
 //! use lameduck::rate_limit::redis::RedisLimiter;
@@ -16,36 +16,35 @@
 //! # Ok::<(), lameduck::rate_limit::redis::InvalidRedis>(())
 //! ```
 //!
-//! # What is asked
+//! # Algorithm
 //!
-//! One script, which Redis runs atomically, reads the time of all quotas of a key (GCRA), and either all of
-//! them admit the request or none is used up. The clock is Redis's, so that those of the instances do not
-//! matter. Each quota of each key is one Redis key, `lameduck:{ip:192.0.2.1}:100/s`, that expires once the
-//! quota is full again: who stays away takes no memory. How many there are at once is not bounded here, but by
-//! Redis's own `maxmemory`; one that is full and evicts nothing is taken for away. Quotas that differ in anything never share a key. The
-//! braces keep the quotas of a key in one slot of Redis Cluster; the connection itself is to one node (or to a
-//! proxy), and follows no redirects.
+//! One script, which Redis runs atomically, reads the times of all quotas of a key (GCRA). Either all of them admit the
+//! request, or none is charged. The clock is Redis's, so that those of the instances do not matter. Each quota of each
+//! key is one Redis key, `lameduck:{ip:192.0.2.1}:100/s`, which expires once the quota is full again, so that inactive
+//! clients take no memory. The number of keys is bounded only by Redis's own `maxmemory`; a Redis that is full and
+//! evicts nothing counts as away. Different quotas never share a key. The braces keep the quotas of a key in one slot
+//! of Redis Cluster; the connection itself goes to one node (or to a proxy) and follows no redirects.
 //!
-//! Quotas are kept exactly, in microseconds and fractions of them: `3/s` is three a second and not one every
-//! 333333 µs. Time itself goes by in whole microseconds: of a quota with more than a million requests a second,
-//! several come back with each. The script calls `TIME`, `GET` and `SET … PX`: Redis from 5 on, and Valkey,
-//! without modules. An ACL needs `~lameduck:* +evalsha +script|load +time +get +set`.
+//! Quotas are exact, in microseconds and fractions of them: `3/s` is three per second, not one every 333333 µs. Time
+//! advances in whole microseconds: a quota of more than a million requests per second regains several with each. The
+//! script calls `TIME`, `GET` and `SET … PX`: Redis from 5 on, and Valkey, without modules. An ACL needs
+//! `~lameduck:* +evalsha +script|load +time +get +set`.
 //!
-//! # When Redis is away
+//! # Outages
 //!
-//! * A connection that is lost opens the breaker at once; five questions in a row that got no answer within
-//!   the deadline, or an error that is not about their key alone, open it too. One slow answer does not: that
-//!   one question goes to the local limiter.
-//! * While it is open no question is sent, and none waits. One task in the background tries to connect, after
-//!   pauses of 100 ms to 5 s that double, with jitter; it closes the breaker when Redis has answered a question
-//!   within the deadline. A connection that is lost within 10 s goes on with longer pauses.
-//! * [`Event::RateLimitFallback`] is told when the breaker opens, [`Event::RateLimitRestored`] when it closes.
-//! * A value under one of the keys that is not ours concerns that key alone: it is counted locally, for as
-//!   long as the value stands there.
-//! * No more than 1024 questions wait at once; what is over is asked of the local limiter.
+//! * A lost connection opens the breaker at once. So do five consecutive queries without an answer within the deadline,
+//!   or with an error that does not concern their key alone. A single slow answer does not: only that query goes to the
+//!   local limiter.
+//! * While the breaker is open, no query is sent and none waits. One background task tries to connect, after pauses
+//!   that double from 100 ms to 5 s, with jitter. It closes the breaker once Redis has answered a query within the
+//!   deadline. If the connection is lost again within 10 s, the pauses keep growing.
+//! * [`Event::RateLimitFallback`] is emitted when the breaker opens, [`Event::RateLimitRestored`] when it closes.
+//! * A foreign value under one of the keys affects that key alone: it is counted locally for as long as the value
+//!   exists.
+//! * At most 1024 queries wait at once; further ones go to the local limiter.
 //!
-//! While Redis hangs, a question that was sent may still be counted there later: then a request was counted
-//! twice, once on each side, never less than once.
+//! While Redis hangs, a query that was sent may still be counted there later. Such a request is counted twice, once on
+//! each side, but never less than once.
 //!
 //! [`Event::RateLimitFallback`]: crate::events::Event::RateLimitFallback
 //! [`Event::RateLimitRestored`]: crate::events::Event::RateLimitRestored
@@ -72,22 +71,22 @@ use self::script::Gcra;
 use super::{Key, Quota};
 use crate::events::Events;
 
-/// Asks Redis or Valkey whether a request is within its quotas; see the [module](self).
+/// A client that checks quotas in Redis or Valkey; see the [module](self).
 ///
-/// Clones share one connection. It needs a tokio runtime with time and I/O enabled, from the first request on.
+/// Clones share one connection. From the first request on it requires a tokio runtime with time and I/O enabled.
 #[derive(Clone)]
 pub struct RedisLimiter {
     link: Arc<Link>,
 }
 
 impl RedisLimiter {
-    /// A limiter at `redis://[user][:password]@host[:port][/database]`, or `unix:///path[?db=n&user=u&pass=p]`.
+    /// Creates a limiter at `redis://[user][:password]@host[:port][/database]`, or `unix:///path[?db=n&user=u&pass=p]`.
     ///
-    /// Connects with the first request, and does not fail if nobody is there. A port is 6379 by default.
+    /// It connects with the first request, and does not fail if Redis is unreachable. The default port is 6379.
     ///
     /// # Errors
     ///
-    /// The URL is checked at once. The error does not show it, since there may be a password in it.
+    /// Returns an error if the URL is invalid. The error does not show the URL, which may contain a password.
     pub fn new(url: &str) -> Result<Self, InvalidRedis> {
         let client = redis::Client::open(error::parse(url)?).map_err(error::refused)?;
         Ok(Self::with(Settings {
@@ -99,10 +98,9 @@ impl RedisLimiter {
         }))
     }
 
-    /// How long a question may take, the wait for a connection included. At least 1 ms. Default: 50 ms.
+    /// Sets the deadline of a query, including the wait for a connection. At least 1 ms. Default: 50 ms.
     ///
-    /// As every setting, it is made before the limiter is cloned: a clone with another setting has its own
-    /// connection.
+    /// Like every setting, it must precede cloning: a clone with another setting has its own connection.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         Self::with(Settings {
@@ -111,7 +109,7 @@ impl RedisLimiter {
         })
     }
 
-    /// What all Redis keys begin with, followed by a colon. Services with the same prefix on the same Redis
+    /// Sets the prefix of all Redis keys, which is followed by a colon. Services with the same prefix on the same Redis
     /// share their quotas. Default: `lameduck`.
     #[must_use]
     pub fn prefix(self, prefix: &str) -> Self {
@@ -121,7 +119,8 @@ impl RedisLimiter {
         })
     }
 
-    /// Emits there when Redis is away and when it is back, besides where the rate limit emits that asks it.
+    /// Emits an event to `events` when Redis goes away and when it is back, in addition to the sinks of the rate limits
+    /// that use this limiter.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         Self::with(Settings {
@@ -130,17 +129,17 @@ impl RedisLimiter {
         })
     }
 
-    /// Emits there too, over the connection that there is.
+    /// Adds a sink to the shared connection's events.
     pub(super) fn listen(&self, events: &Events) {
         self.link.listen(events);
     }
 
-    /// Whether Redis is known to be away, and the local limiter is asked instead.
+    /// Returns `true` if Redis is known to be away, so that the local limiter decides.
     pub fn is_away(&self) -> bool {
         self.link.is_away()
     }
 
-    /// How many questions were left to the local limiter so far.
+    /// Returns the number of queries that were left to the local limiter.
     pub fn fallbacks(&self) -> u64 {
         self.link.fallbacks.load(Ordering::Relaxed)
     }
@@ -151,8 +150,8 @@ impl RedisLimiter {
         }
     }
 
-    /// Whether `key` may make a request now; `None` when the local limiter has to say it. Nothing happens
-    /// until it is polled.
+    /// Checks whether `key` may make a request now; yields `None` if the local limiter must decide. Lazy: nothing
+    /// happens until the future is polled.
     pub(super) fn check(&self, key: &Key, quotas: &[Quota]) -> Check {
         if quotas.is_empty() || self.is_away() {
             self.link.fell_back();

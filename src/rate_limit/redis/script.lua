@@ -1,8 +1,8 @@
--- GCRA for all quotas of one key at once: all of them admit the request, or none of them is used up.
+-- GCRA for all quotas of one key at once: all of them admit the request, or none is charged.
 --
--- KEYS[i]  where quota i stands: "<microseconds>:<parts>", the time at which the quota is full again
--- ARGV     five numbers a quota: what one request costs (whole microseconds, and parts of one), how many
---          parts a microsecond has, what the burst is worth (whole microseconds, parts)
+-- KEYS[i]  the state of quota i: "<microseconds>:<parts>", the time at which the quota is full again
+-- ARGV     five numbers per quota: the cost of one request (whole microseconds, and parts of one), the
+--          number of parts of a microsecond, the worth of the burst (whole microseconds, parts)
 -- returns  { admitted, wait, tightest quota from 0, remaining, reset }, times in microseconds
 --
 -- Lua's numbers are doubles, exact up to 2^53 = 9.007e15. Microseconds since 1970 are 1.8e15 now, a burst
@@ -61,10 +61,10 @@ for i = 1, #KEYS do
   if p >= parts then us, p = us + 1, p - parts end
 
   local left = us - now + (p > 0 and 1 or 0)
-  -- What is full again is as good as forgotten: the key lives no longer. (tostring would write 1.8e+15.)
+  -- A full quota carries no information, so the key expires then. (tostring would write 1.8e+15.)
   redis.call('SET', KEYS[i], string.format('%.0f:%.0f', us, p), 'PX', math.floor(left / 1000) + 1)
 
-  -- Only told, never decided on: here a double's rounding does not matter, as long as 48.9999999 is 49.
+  -- Reported only, never decided on: a double's rounding is harmless here, as long as 48.9999999 is 49.
   local room = (full - (us - now)) + (full_part - p) / parts
   local more = math.max(0, math.floor(room / (each + each_part / parts) + 0.000001))
   if not remaining or more < remaining or (more == remaining and left > reset) then

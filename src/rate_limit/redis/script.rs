@@ -8,7 +8,7 @@ use crate::rate_limit::decision::Decision;
 
 const SCRIPT: &str = include_str!("script.lua");
 
-/// What the script returns.
+/// The script's result.
 type Answer = (u8, u64, usize, u64, u64);
 
 /// The script and its hash.
@@ -23,9 +23,9 @@ impl Gcra {
         }
     }
 
-    /// One question: may `key` make a request, under all of `quotas`?
+    /// Builds the query whether `key` may make a request under all `quotas`.
     ///
-    /// Allocates the one command that is sent: it outlives the question when that is cancelled.
+    /// Allocates the one command that is sent: it outlives a cancelled query.
     pub(super) fn command(
         &self,
         prefix: &str,
@@ -40,7 +40,7 @@ impl Gcra {
             .arg(self.script.get_hash())
             .arg(quotas.len());
         for quota in quotas {
-            // With Redis Cluster what is in the first braces decides on the slot: all quotas of a key share one.
+            // Redis Cluster selects the slot by the text in the first braces: all quotas of a key share one.
             cmd.write_arg_fmt(format_args!("{prefix}:{{{key}}}:{quota}"));
         }
         for quota in quotas {
@@ -51,7 +51,7 @@ impl Gcra {
         cmd
     }
 
-    /// Asks. The script is loaded when Redis does not know it: at first, after a restart or a failover, and
+    /// Runs the query. The script is loaded if Redis does not know it: at first, after a restart or a failover, and
     /// after `SCRIPT FLUSH`.
     pub(super) async fn ask(
         &self,
@@ -76,7 +76,7 @@ impl Gcra {
     }
 
     pub(super) async fn load(&self, conn: &mut MultiplexedConnection) -> Result<(), RedisError> {
-        // Not `Script::load_async`: in debug builds it panics if something else than the hash is answered.
+        // Not `Script::load_async`: in debug builds it panics if the answer is anything but the hash.
         let mut load = redis::cmd("SCRIPT");
         let hash: String = load.arg("LOAD").arg(SCRIPT).query_async(conn).await?;
         match hash == self.script.get_hash() {
@@ -85,17 +85,17 @@ impl Gcra {
         }
     }
 
-    /// A question that uses up nobody's quota, but reads and writes as every other one does: so it also finds
-    /// out that this Redis is a replica, is full, or does not let us write.
+    /// Builds a query that charges no client's quota, but reads and writes like any other: it therefore also detects
+    /// that this Redis is a replica, is full, or denies us writing.
     pub(super) fn probe(&self, prefix: &str) -> Cmd {
         self.command(prefix, &"probe", &[Quota::per_second(1000)])
     }
 }
 
-/// What one request costs and what a burst is worth, in whole microseconds and parts of one.
+/// Returns the cost of one request and the worth of a burst, in whole microseconds and fractions of one.
 ///
-/// An interval is `period / requests`: in parts of which a microsecond has `1000 * requests`, it is a whole
-/// number, and so is every multiple.
+/// An interval is `period / requests`. In units of which a microsecond has `1000 * requests`, it is a whole number, and
+/// so is every multiple.
 fn cost(quota: &Quota) -> [u128; 5] {
     let parts = 1000 * u128::from(quota.requests().max(1));
     let each = quota.period().as_nanos();
@@ -109,7 +109,7 @@ fn cost(quota: &Quota) -> [u128; 5] {
     ]
 }
 
-/// Of which the fault is in this one key: Redis itself is well.
+/// Returns `true` if the error concerns this one key: Redis itself is healthy.
 pub(super) fn only_this_key(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
@@ -139,7 +139,7 @@ mod tests {
         ] {
             quota.check().unwrap();
             let [each, each_part, parts, full, full_part] = cost(&quota);
-            // From now until the year 2244.
+            // Any time from now until the year 2244.
             let now = 8_646_000_000 * 1_000_000;
             assert!(now + full + each + 2 < EXACT, "{quota}");
             assert!(each_part + full_part + parts < EXACT, "{quota}");

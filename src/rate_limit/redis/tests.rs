@@ -1,4 +1,4 @@
-//! Against a real redis-server, stopped, paused and broken.
+//! Tests against a real redis-server, stopped, paused and broken.
 
 #[path = "../../../tests/support/redis.rs"]
 mod server;
@@ -21,7 +21,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// With a deadline that a busy machine keeps.
+/// Returns a limiter with a deadline that a busy machine can meet.
 fn limiter(url: &str) -> RedisLimiter {
     RedisLimiter::new(url).unwrap().deadline(ms(2000))
 }
@@ -30,7 +30,7 @@ async fn ask(limiter: &RedisLimiter, key: &str, quota: Quota) -> Option<Decision
     limiter.check(&Key::from(key), &[quota]).await
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 async fn until(what: &str, so: impl Fn() -> bool) {
     let begin = Instant::now();
     while !so() {
@@ -39,20 +39,20 @@ async fn until(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// What the limiter told.
+/// The events emitted by the limiter.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct Emitted(Arc<Mutex<Vec<String>>>);
 
-impl Told {
+impl Emitted {
     fn events(&self) -> Events {
-        let told = self.0.clone();
+        let emitted = self.0.clone();
         Events::to(move |event| {
             let text = match event {
                 Event::RateLimitFallback { error } => format!("fallback: {error}"),
                 Event::RateLimitRestored => "restored".to_owned(),
                 other => panic!("{other}"),
             };
-            told.lock().unwrap().push(text);
+            emitted.lock().unwrap().push(text);
         })
     }
 
@@ -60,7 +60,7 @@ impl Told {
         self.0.lock().unwrap().clone()
     }
 
-    /// One fallback and one return, in turn.
+    /// Counts the pairs of a fallback followed by a return.
     fn pairs(&self) -> usize {
         let all = self.all();
         for (at, text) in all.iter().enumerate() {
@@ -70,7 +70,7 @@ impl Told {
     }
 }
 
-/// Redis as others see it.
+/// Connects directly to Redis.
 async fn raw(redis: &Redis) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(redis.url()).unwrap();
     client.get_multiplexed_async_connection().await.unwrap()
@@ -94,11 +94,7 @@ fn a_wrong_url_is_refused_without_its_password() {
         let error = RedisLimiter::new(url).expect_err(url);
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("the Redis URL cannot be used: ")
-        );
+        assert!(error.to_string().starts_with("invalid Redis URL: "));
     }
     let limiter = RedisLimiter::new("redis://user:hunter2@localhost:7000/3").unwrap();
     let shown = format!("{limiter:?}");
@@ -114,7 +110,7 @@ fn a_wrong_url_is_refused_without_its_password() {
 }
 
 #[tokio::test]
-async fn a_password_and_the_rights_that_the_guide_names_are_enough() {
+async fn a_password_and_the_documented_acl_suffice() {
     let options = "--requirepass secret \
                    --user limit on >secret ~lameduck:* +evalsha +script|load +time +get +set";
     let options: Vec<&str> = options.split_whitespace().collect();
@@ -124,18 +120,18 @@ async fn a_password_and_the_rights_that_the_guide_names_are_enough() {
         let answer = ask(&limiter, who, Quota::per_second(5)).await.unwrap();
         assert_eq!((answer.admitted, answer.remaining), (true, 4));
     }
-    let told = Told::default();
-    let wrong = limiter(&redis.url_as(":hunter2")).events(told.events());
+    let emitted = Emitted::default();
+    let wrong = limiter(&redis.url_as(":hunter2")).events(emitted.events());
     assert_eq!(ask(&wrong, "x", Quota::per_second(5)).await, None);
     assert!(wrong.is_away());
     assert_eq!(wrong.fallbacks(), 1);
-    let all = told.all();
+    let all = emitted.all();
     assert!(all.len() == 1 && !all[0].contains("hunter2"), "{all:?}");
 }
 
-/// Run by hand, for numbers: `LAMEDUCK_MEASURE=5 cargo test --release … measured --nocapture`.
+/// A measurement, run by hand: `LAMEDUCK_MEASURE=5 cargo test --release … measured --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn measured_with_64_questions_at_once() {
+async fn measured_with_64_concurrent_queries() {
     let seconds = std::env::var("LAMEDUCK_MEASURE").map_or(0.2, |text| text.parse().unwrap());
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url());

@@ -1,4 +1,4 @@
-//! Redis that is not there, goes, hangs and comes back.
+//! A Redis that is missing, leaves, hangs and returns.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,16 +7,16 @@ use crate::rate_limit::redis::connect::IN_FLIGHT;
 use crate::rate_limit::redis::link::IN_A_ROW;
 
 const QUOTA: Quota = Quota::per_hour(1_000_000);
-/// For a machine that is busy.
+/// Allows for a busy machine.
 const MARGIN: Duration = ms(400);
 
 #[tokio::test]
-async fn who_is_not_there_is_not_waited_for_and_found_once_there() {
+async fn an_absent_redis_is_not_awaited_and_is_found_once_up() {
     let mut redis = Redis::absent(&[]).await;
-    let told = Told::default();
+    let emitted = Emitted::default();
     let limiter = RedisLimiter::new(&redis.url())
         .unwrap()
-        .events(told.events());
+        .events(emitted.events());
     assert!(!limiter.is_away());
     assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     until("away", || limiter.is_away()).await;
@@ -28,16 +28,16 @@ async fn who_is_not_there_is_not_waited_for_and_found_once_there() {
     assert_eq!(limiter.fallbacks(), 10_001);
     redis.run().await;
     until("back", || !limiter.is_away()).await;
-    assert_eq!(told.pairs(), 1);
+    assert_eq!(emitted.pairs(), 1);
 }
 
 #[tokio::test]
-async fn one_that_hangs_from_the_start_costs_one_deadline() {
+async fn a_redis_that_hangs_from_the_start_costs_one_deadline() {
     let redis = Redis::start().await;
     redis.pause();
-    let told = Told::default();
+    let emitted = Emitted::default();
     let limiter = RedisLimiter::new(&redis.url()).unwrap();
-    let limiter = limiter.deadline(ms(100)).events(told.events());
+    let limiter = limiter.deadline(ms(100)).events(emitted.events());
     let begin = Instant::now();
     // All of them wait for the same connection.
     let key = Key::from("x");
@@ -49,17 +49,17 @@ async fn one_that_hangs_from_the_start_costs_one_deadline() {
     }
     assert!(begin.elapsed() < ms(100) + MARGIN, "{:?}", begin.elapsed());
     until("away", || limiter.is_away()).await;
-    assert_eq!(told.all().len(), 1);
+    assert_eq!(emitted.all().len(), 1);
     redis.resume();
     until("back", || !limiter.is_away()).await;
-    assert_eq!(told.pairs(), 1);
+    assert_eq!(emitted.pairs(), 1);
 }
 
 #[tokio::test]
-async fn stopped_or_killed_it_is_away_at_once_and_back_by_itself() {
+async fn a_stopped_or_killed_redis_is_away_at_once_and_reconnected() {
     let mut redis = Redis::start().await;
-    let told = Told::default();
-    let limiter = limiter(&redis.url()).events(told.events());
+    let emitted = Emitted::default();
+    let limiter = limiter(&redis.url()).events(emitted.events());
     for (round, signal) in ["KILL", "TERM"].into_iter().enumerate() {
         assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
         redis.stop(signal);
@@ -72,24 +72,24 @@ async fn stopped_or_killed_it_is_away_at_once_and_back_by_itself() {
         );
         redis.run().await;
         until("back", || !limiter.is_away()).await;
-        assert_eq!(told.pairs(), round + 1);
+        assert_eq!(emitted.pairs(), round + 1);
     }
     assert_eq!(limiter.fallbacks(), 2);
     assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
 }
 
 #[tokio::test]
-async fn one_that_hangs_costs_a_deadline_five_times_and_then_nothing() {
+async fn a_hanging_redis_costs_five_deadlines_and_then_nothing() {
     let redis = Redis::start().await;
-    let told = Told::default();
+    let emitted = Emitted::default();
     let limiter = RedisLimiter::new(&redis.url())
         .unwrap()
         .deadline(ms(100))
-        .events(told.events());
-    // The first one may take longer than its deadline on a busy machine.
+        .events(emitted.events());
+    // On a busy machine the first query may exceed its deadline.
     ask(&limiter, "x", QUOTA).await;
     until("there", || !limiter.is_away()).await;
-    let before = (told.all().len(), limiter.fallbacks());
+    let before = (emitted.all().len(), limiter.fallbacks());
     redis.pause();
     for number in 1..=IN_A_ROW {
         assert!(!limiter.is_away(), "after {number}");
@@ -100,35 +100,35 @@ async fn one_that_hangs_costs_a_deadline_five_times_and_then_nothing() {
     }
     assert!(limiter.is_away());
     assert!(
-        told.all().last().unwrap().contains("within 100ms"),
+        emitted.all().last().unwrap().contains("within 100ms"),
         "{:?}",
-        told.all()
+        emitted.all()
     );
     let begin = Instant::now();
     for _ in 0..1000 {
         assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     }
     assert!(begin.elapsed() < ms(100), "{:?}", begin.elapsed());
-    // A probe or two that hang, too.
+    // This time includes a probe or two that hang.
     tokio::time::sleep(ms(600)).await;
     assert!(limiter.is_away());
-    assert_eq!(told.all().len(), before.0 + 1, "told once");
+    assert_eq!(emitted.all().len(), before.0 + 1, "emitted once");
     assert_eq!(limiter.fallbacks(), before.1 + 1000 + u64::from(IN_A_ROW));
     redis.resume();
     until("back", || !limiter.is_away()).await;
-    assert!(told.pairs() >= 1);
+    assert!(emitted.pairs() >= 1);
     assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
 }
 
 #[tokio::test]
-async fn a_single_slow_answer_is_no_reason_to_leave() {
+async fn a_single_slow_answer_does_not_open_the_breaker() {
     let redis = Redis::start().await;
-    let told = Told::default();
+    let emitted = Emitted::default();
     let limiter = limiter(&redis.url())
         .deadline(ms(300))
-        .events(told.events());
+        .events(emitted.events());
     until_there(&limiter).await;
-    let told_before = told.all().len();
+    let emitted_before = emitted.all().len();
     for _ in 0..2 {
         redis.pause();
         for _ in 0..IN_A_ROW - 1 {
@@ -138,10 +138,10 @@ async fn a_single_slow_answer_is_no_reason_to_leave() {
         assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
     }
     assert!(!limiter.is_away());
-    assert_eq!(told.all().len(), told_before);
+    assert_eq!(emitted.all().len(), emitted_before);
 }
 
-/// With a short deadline the first question may be too late.
+/// Waits for the connection: with a short deadline the first query may be too late.
 async fn until_there(limiter: &RedisLimiter) {
     let begin = Instant::now();
     while ask(limiter, "first", QUOTA).await.is_none() {
@@ -151,7 +151,7 @@ async fn until_there(limiter: &RedisLimiter) {
 }
 
 #[tokio::test]
-async fn one_that_hangs_piles_up_no_more_than_a_bounded_number_of_questions() {
+async fn a_hanging_redis_accumulates_a_bounded_number_of_queries() {
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url()).deadline(ms(500));
     until_there(&limiter).await;
@@ -179,7 +179,7 @@ async fn one_that_hangs_piles_up_no_more_than_a_bounded_number_of_questions() {
 }
 
 #[tokio::test]
-async fn cancelled_questions_leave_nothing_and_hide_nothing() {
+async fn cancelled_queries_leak_nothing_and_hide_no_outage() {
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url()).deadline(ms(300));
     until_there(&limiter).await;
@@ -196,7 +196,7 @@ async fn cancelled_questions_leave_nothing_and_hide_nothing() {
     .await;
     assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
 
-    // All clients give up before the deadline; that Redis hangs is found out all the same.
+    // All clients give up before the deadline; the hanging Redis is detected all the same.
     redis.pause();
     for _ in 0..IN_A_ROW {
         let check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
@@ -211,7 +211,7 @@ async fn cancelled_questions_leave_nothing_and_hide_nothing() {
     until("back", || !limiter.is_away()).await;
 }
 
-/// Polled once.
+/// Polls the future once.
 async fn begun<F: Future + Unpin>(mut future: F) -> Option<F> {
     std::future::poll_fn(|cx| {
         std::task::Poll::Ready(std::pin::Pin::new(&mut future).poll(cx).is_pending())
@@ -221,10 +221,10 @@ async fn begun<F: Future + Unpin>(mut future: F) -> Option<F> {
 }
 
 #[tokio::test]
-async fn a_replica_that_cannot_write_is_away_and_is_not_taken_for_well() {
+async fn a_read_only_replica_counts_as_away() {
     let redis = Redis::start().await;
-    let told = Told::default();
-    let limiter = limiter(&redis.url()).events(told.events());
+    let emitted = Emitted::default();
+    let limiter = limiter(&redis.url()).events(emitted.events());
     assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
     let mut raw = raw(&redis).await;
     let mut replicaof = redis::cmd("REPLICAOF");
@@ -248,12 +248,12 @@ async fn a_replica_that_cannot_write_is_away_and_is_not_taken_for_well() {
         .await
         .unwrap();
     until("back", || !limiter.is_away()).await;
-    assert_eq!(told.pairs(), 1);
+    assert_eq!(emitted.pairs(), 1);
 }
 
-/// What it says instead of an answer must neither panic nor be taken for one.
+/// A foreign protocol's answer must neither panic nor be taken for Redis's.
 #[tokio::test]
-async fn one_that_is_no_redis_is_away() {
+async fn a_foreign_protocol_counts_as_away() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let says_ok = tokio::spawn(async move {
@@ -262,17 +262,17 @@ async fn one_that_is_no_redis_is_away() {
             tokio::spawn(async move {
                 let mut asked = [0; 4096];
                 while stream.read(&mut asked).await.is_ok_and(|length| length > 0) {
-                    // As many as one message may hold of questions.
+                    // As many answers as one message may hold queries.
                     stream.write_all(&b"+OK\r\n".repeat(2)).await.unwrap();
                 }
             });
         }
     });
-    let told = Told::default();
-    let limiter = limiter(&url).events(told.events());
+    let emitted = Emitted::default();
+    let limiter = limiter(&url).events(emitted.events());
     assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     assert!(limiter.is_away());
-    assert_eq!(told.all().len(), 1, "{:?}", told.all());
+    assert_eq!(emitted.all().len(), 1, "{:?}", emitted.all());
     says_ok.abort();
 }
 
@@ -303,7 +303,7 @@ async fn with_the_last_limiter_the_search_and_the_connection_end() {
 }
 
 #[test]
-fn when_its_runtime_ends_another_one_is_used() {
+fn a_search_moves_to_another_runtime_when_its_own_ends() {
     let run = || {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -313,20 +313,20 @@ fn when_its_runtime_ends_another_one_is_used() {
     };
     let first = run();
     let mut redis = first.block_on(Redis::absent(&[]));
-    let told = Told::default();
-    let limiter = limiter(&redis.url()).events(told.events());
+    let emitted = Emitted::default();
+    let limiter = limiter(&redis.url()).events(emitted.events());
     assert_eq!(first.block_on(ask(&limiter, "x", QUOTA)), None);
     assert!(limiter.is_away());
     drop(first);
-    assert!(!limiter.is_away(), "nobody looks for it any longer");
+    assert!(!limiter.is_away(), "no task looks for it any longer");
 
     let second = run();
     second.block_on(redis.run());
     assert!(second.block_on(ask(&limiter, "x", QUOTA)).is_some());
-    assert_eq!(told.pairs(), 1);
+    assert_eq!(emitted.pairs(), 1);
     drop(second);
 
-    // The connection was the second's.
+    // The connection belonged to the second runtime.
     let third = run();
     third.block_on(async {
         assert_eq!(ask(&limiter, "x", QUOTA).await, None);

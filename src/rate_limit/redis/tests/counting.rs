@@ -1,4 +1,4 @@
-//! What is admitted.
+//! Admission by the shared count.
 
 use super::*;
 
@@ -34,7 +34,7 @@ async fn a_burst_is_admitted_and_a_refusal_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn of_several_quotas_all_admit_or_none_is_used_up() {
+async fn several_quotas_all_admit_or_none_is_charged() {
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url());
     let (wide, narrow) = (Quota::per_day(10), Quota::per_hour(2));
@@ -52,9 +52,9 @@ async fn of_several_quotas_all_admit_or_none_is_used_up() {
         assert_eq!((answer.admitted, answer.quota), (false, 1));
         assert!(answer.wait > Duration::from_secs(1790), "{answer:?}");
     }
-    // Seven questions, of which five were refused: the wide one has lost two, and this one.
+    // Of seven queries five were refused: the wide quota has lost two, and this one.
     assert_eq!(ask(&limiter, "x", wide).await.unwrap().remaining, 7);
-    // The same, in another order, or with another burst, or of another key.
+    // The quotas in another order, with another burst, or of another key.
     let answer = limiter.check(&key, &[narrow, wide]).await.unwrap();
     assert_eq!((answer.admitted, answer.quota), (false, 0));
     assert!(ask(&limiter, "x", narrow.burst(1)).await.unwrap().admitted);
@@ -88,7 +88,7 @@ async fn quotas_are_kept_exactly_even_below_a_microsecond() {
         );
     }
 
-    // 514285714 and 2/7 microseconds each (2000 of 7000 parts): after seven, an hour, and nothing is lost.
+    // 514285714 and 2/7 microseconds each (2000 of 7000 parts): seven of them make an hour, without loss.
     let quota = Quota::per_hour(7);
     let mut raw = raw(&redis).await;
     let mut stands = Vec::new();
@@ -109,9 +109,9 @@ async fn quotas_are_kept_exactly_even_below_a_microsecond() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_instances_admit_one_quota() {
+async fn two_instances_share_one_quota() {
     let redis = Redis::start().await;
-    // A second's worth of burst, and far less than can be asked for: quota that no one asks for is lost beyond it.
+    // A burst worth one second, and far less than the clients can request: refill beyond it is lost.
     let quota = Quota::per_second(100).burst(100);
     let begin = Instant::now();
     let end = begin + ms(3000);
@@ -122,7 +122,7 @@ async fn two_instances_admit_one_quota() {
             tasks.push(tokio::spawn(async move {
                 let mut admitted = 0_u32;
                 let mut first = None;
-                // To a refusal: what there was to be had by then has been had.
+                // Runs to a refusal: by then all that was available has been taken.
                 loop {
                     let asked = Instant::now();
                     let answer = ask(&instance, "x", quota).await.expect("Redis is there");
@@ -146,7 +146,7 @@ async fn two_instances_admit_one_quota() {
         refused = refused.max(asked);
         last = last.max(answered);
     }
-    // Redis counts from a moment before its first answer to one behind the last question.
+    // Redis counts from a moment before its first answer to one after the last query.
     let quota_of = |time: Duration| 100.0 + 100.0 * time.as_secs_f64();
     let least = quota_of(refused - first.expect("an answer"));
     let most = quota_of(last - begin);
@@ -159,7 +159,7 @@ async fn two_instances_admit_one_quota() {
 }
 
 #[tokio::test]
-async fn no_key_stays_longer_than_it_counts() {
+async fn no_key_outlives_its_count() {
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url());
     for key in 0..200_u64 {
@@ -187,12 +187,12 @@ async fn no_key_stays_longer_than_it_counts() {
             .await
             .unwrap();
         let longest = if key.contains("day") { 3_600_001 } else { 101 };
-        // -2: it is gone.
+        // -2: the key is gone.
         assert!((0..=longest).contains(&left) || left == -2, "{key} {left}");
     }
     tokio::time::sleep(ms(150)).await;
     for _ in 0..3 {
-        // What is expired goes when it is looked at, or at the latest with Redis's own sweep.
+        // An expired key is removed on access, or at the latest by Redis's own sweep.
         let _: Vec<String> = redis::cmd("KEYS")
             .arg("*")
             .query_async(&mut raw)
@@ -226,10 +226,10 @@ async fn the_script_comes_back_after_a_flush() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_not_ours_concerns_its_key_alone() {
+async fn a_foreign_value_affects_its_key_alone() {
     let redis = Redis::start().await;
-    let told = Told::default();
-    let limiter = limiter(&redis.url()).events(told.events());
+    let emitted = Emitted::default();
+    let limiter = limiter(&redis.url()).events(emitted.events());
     let mut raw = raw(&redis).await;
     let quota = Quota::per_hour(5);
     let name = |key: &str| format!("lameduck:{{text:{key}}}:{quota}");
@@ -252,13 +252,13 @@ async fn a_value_that_is_not_ours_concerns_its_key_alone() {
     assert_eq!(limiter.fallbacks(), 20);
     assert!(!limiter.is_away());
     assert!(ask(&limiter, "x", quota).await.unwrap().admitted);
-    assert_eq!(told.all(), [""; 0]);
+    assert_eq!(emitted.all(), [""; 0]);
 }
 
-/// By hand, or by a failover to a server that is behind. No more is owed than the burst, and who comes back as
-/// told is admitted: not only when the clock has caught up.
+/// A clock is set back by hand, or by a failover to a server that is behind. The debt never exceeds the burst, and a
+/// client that returns after its wait is admitted, not only when the clock has caught up.
 #[tokio::test]
-async fn a_clock_that_was_set_back_locks_nobody_out() {
+async fn a_clock_set_back_locks_out_no_client() {
     let redis = Redis::start().await;
     let limiter = limiter(&redis.url());
     let mut raw = raw(&redis).await;

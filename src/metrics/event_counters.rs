@@ -7,9 +7,9 @@ use crate::events::{Closed, Event, Timeout};
 use crate::phase::Phase;
 use crate::reply::Reason;
 
-/// What the rest of the library told, counted.
+/// Counters of the library's events.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct EventCounters {
     pub accepted: AtomicU64,
     pub closed: Counts<{ CLOSED.len() }>,
     pub timeouts: Counts<{ TIMEOUTS.len() }>,
@@ -31,7 +31,7 @@ pub(super) struct Told {
     wired: AtomicBool,
 }
 
-/// One counter for each value of a label.
+/// A set of counters, one per value of a label.
 #[derive(Debug)]
 pub(super) struct Counts<const N: usize>([AtomicU64; N]);
 
@@ -48,14 +48,14 @@ impl<const N: usize> Counts<N> {
         }
     }
 
-    /// Each name with its count.
+    /// Returns each name with its count.
     pub fn named(&self, names: [&'static str; N]) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         names.into_iter().zip(counts)
     }
 }
 
-/// A label's values, from the first scrape on.
+/// Lists a label's values, so that they are exported from the first scrape on.
 macro_rules! values {
     ($all:ident of $type:ident) => {
         pub(super) const $all: [&str; $type::ALL.len()] = {
@@ -77,11 +77,11 @@ values!(PHASES of Phase);
 values!(CLOSED of Closed);
 
 fn add(counter: &AtomicU64) {
-    // Relaxed: a count publishes nothing.
+    // Relaxed: a count publishes no other data.
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Told {
+impl EventCounters {
     /// The listener has been given away, or follows a hub: a zero now says that nothing has happened.
     pub fn set_wired(&self) {
         self.wired.store(true, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Told {
         self.wired.load(Ordering::Relaxed)
     }
 
-    pub fn hear(&self, event: &Event<'_>) {
+    pub fn record(&self, event: &Event<'_>) {
         match event {
             Event::Phase(phase) => self.moved(*phase),
             Event::Drained { took, .. } => {
@@ -127,23 +127,23 @@ impl Told {
         self.phase.fetch_max(to as u8, Ordering::Relaxed);
     }
 
-    /// The place of the phase that was told last.
+    /// Returns the index of the last phase.
     pub fn phase(&self) -> usize {
         usize::from(self.phase.load(Ordering::Relaxed))
     }
 
-    /// How long the drain took, when it is over.
+    /// Returns the duration of the drain once it is over.
     pub fn drained(&self) -> Option<Duration> {
         self.drained.get().copied()
     }
 
-    /// When the drain began, and when it was over.
+    /// Returns the instants at which the drain began and ended.
     pub fn drain(&self) -> (Option<Instant>, Option<Instant>) {
         (self.draining.get().copied(), self.over.get().copied())
     }
 }
 
-/// The place of a phase in [`PHASES`].
+/// Returns the index of a phase in [`PHASES`].
 pub(super) fn phase_index(now: Phase) -> usize {
     now as usize
 }

@@ -1,4 +1,4 @@
-//! What happened lately, and how often each thing did.
+//! Recent events, and counters of each kind.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -15,28 +15,28 @@ use crate::events::{Closed, Event, RequestInfo};
 use crate::sync::Lock;
 use crate::text;
 
-/// The length of the list.
-pub(super) const KEPT: usize = 100;
+/// The maximum length of the list.
+pub(super) const CAPACITY: usize = 100;
 
-/// What happens again within this time is counted instead of listed again.
-const FOLD: Duration = Duration::from_secs(1);
+/// The time within which a repetition is counted in its entry instead of listed again.
+const COALESCE_WINDOW: Duration = Duration::from_secs(1);
 
-/// The longest text of an error or a request, in bytes.
+/// The maximum length of an error's or a request's text, in bytes.
 const LONGEST: usize = 200;
 
 /// The listener behind [`StatusPage::events`](super::StatusPage::events).
 ///
-/// Connections come and go at any rate: one relaxed increment each. Everything else is rare, or an
-/// attack: a lock for as long as it takes to find the same in a list of at most [`KEPT`].
-pub(super) struct Happenings {
+/// Connections come and go at any rate and cost one relaxed increment each. All other events are rare, or an attack:
+/// they take a lock for as long as it takes to find the entry in a list of at most [`CAPACITY`].
+pub(super) struct RecentEvents {
     opened: AtomicU64,
     closed: [AtomicU64; CLOSED.len()],
     version: AtomicU64,
-    happened: Notify,
-    rare: Lock<Rare>,
+    changed: Notify,
+    log: Lock<EventLog>,
 }
 
-/// The names of `closed`; a deadline that passed is told by name among the rare things.
+/// The reasons in `closed`; a passed deadline is listed by name in the log.
 const CLOSED: [&str; 7] = [
     "ended",
     "timeout",
@@ -47,49 +47,49 @@ const CLOSED: [&str; 7] = [
     "panicked",
 ];
 
-/// What the lock is for.
+/// The state behind the lock.
 #[derive(Default)]
-pub(super) struct Rare {
-    /// By the last time, the latest last.
-    pub list: VecDeque<Happening>,
-    /// There are few.
+pub(super) struct EventLog {
+    /// The entries, ordered by their last time, the latest last.
+    pub list: VecDeque<Entry>,
+    /// The counters, of which there are few.
     pub counters: Vec<Counter>,
 }
 
-/// How often something happened.
+/// A counter of one kind of event.
 pub(super) struct Counter {
     pub kind: &'static str,
     pub what: &'static str,
     pub count: u64,
-    /// How many entries of the list are of it.
+    /// The number of its entries in the list.
     listed: usize,
 }
 
-/// One thing, or the same thing in a row.
-pub(super) struct Happening {
+/// An event, or a run of the same event.
+pub(super) struct Entry {
     pub kind: &'static str,
     pub what: &'static str,
-    /// Of the last time.
+    /// The detail of the last occurrence.
     pub detail: String,
-    /// Of the last time.
+    /// The peer of the last occurrence.
     pub peer: Option<SocketAddr>,
     pub count: u64,
     pub first: Instant,
     pub last: Instant,
 }
 
-impl Happenings {
+impl RecentEvents {
     pub fn new() -> Self {
-        Happenings {
+        RecentEvents {
             opened: AtomicU64::new(0),
             closed: Default::default(),
             version: AtomicU64::new(0),
-            happened: Notify::new(),
-            rare: Lock::default(),
+            changed: Notify::new(),
+            log: Lock::default(),
         }
     }
 
-    pub fn tell(&self, event: &Event<'_>) {
+    pub fn record(&self, event: &Event<'_>) {
         match event {
             // Relaxed: gauges that order nothing.
             Event::Opened { .. } => {
@@ -162,7 +162,7 @@ impl Happenings {
         self.note_counted(kind, what, detail, peer, 1);
     }
 
-    /// One entry of the list that counts as so many.
+    /// Adds an entry that counts as `count` occurrences.
     fn note_counted(
         &self,
         kind: &'static str,
@@ -171,20 +171,20 @@ impl Happenings {
         peer: Option<SocketAddr>,
         count: u64,
     ) {
-        // Before the lock is taken: an error is foreign code, which may take its time, panic, or emit an event
-        // itself.
+        // Formatted before the lock is taken: an error is foreign code, which may take its time, panic, or emit an
+        // event itself.
         let text = text::line(detail, LONGEST);
         let now = Instant::now();
-        self.rare().note(kind, what, text, peer, count, now);
-        // Release: who sees the number sees the list, through its lock anyway.
+        self.log().note(kind, what, text, peer, count, now);
+        // Release: a reader of the version sees the list, through its lock anyway.
         self.version.fetch_add(1, Ordering::Release);
-        // Without a watcher: one more increment.
-        self.happened.notify_waiters();
+        // Without a watcher it costs one increment.
+        self.changed.notify_waiters();
     }
 
-    /// Nothing in it can be half done that matters to a page.
-    pub fn rare(&self) -> MutexGuard<'_, Rare> {
-        self.rare.lock()
+    /// Locks the log. No partial update in it matters to a page.
+    pub fn log(&self) -> MutexGuard<'_, EventLog> {
+        self.log.lock()
     }
 
     pub fn opened(&self) -> u64 {
@@ -199,26 +199,26 @@ impl Happenings {
         CLOSED.into_iter().zip(counts)
     }
 
-    /// Another number after everything that was listed.
+    /// Returns the version, which increases after each entry.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Waits until the version is another than `seen`.
+    /// Waits until the version differs from `seen`.
     pub async fn since(&self, seen: u64) {
         loop {
-            let mut happened = pin!(self.happened.notified());
-            // Enrol first, look afterwards.
-            happened.as_mut().enable();
+            let mut changed = pin!(self.changed.notified());
+            // Enable the waiter first, then read.
+            changed.as_mut().enable();
             if self.version() != seen {
                 return;
             }
-            happened.await;
+            changed.await;
         }
     }
 }
 
-impl Rare {
+impl EventLog {
     fn note(
         &mut self,
         kind: &'static str,
@@ -242,21 +242,22 @@ impl Rare {
             }
         };
         self.counters[counter].count += count;
-        // Details are no part of what is the same: a peer that causes another error each time must not
-        // flush the list. Only the requests that were cut, which nobody outside can cause, are told apart.
-        let same = |one: &Happening| {
+        // Details are not compared: a peer that causes a different error each time must not flush the list. Only cut
+        // requests, which no client can cause, are listed one by one.
+        let same = |one: &Entry| {
             one.kind == kind && one.what == what && (kind != "cut" || one.detail == text)
         };
         let recent = self.list.iter().rev();
-        let recent = recent.take_while(|one| now.saturating_duration_since(one.last) <= FOLD);
+        let recent =
+            recent.take_while(|one| now.saturating_duration_since(one.last) <= COALESCE_WINDOW);
         let again = recent.enumerate().find(|(_, one)| same(one));
         let again = again.map(|(back, _)| self.list.len() - 1 - back);
-        let mut happening = match again.and_then(|at| self.list.remove(at)) {
+        let mut entry = match again.and_then(|at| self.list.remove(at)) {
             Some(one) => one,
             None => {
                 self.make_room();
                 self.counters[counter].listed += 1;
-                Happening {
+                Entry {
                     kind,
                     what,
                     detail: String::new(),
@@ -267,22 +268,22 @@ impl Rare {
                 }
             }
         };
-        happening.count += 1;
-        happening.last = now;
-        happening.peer = peer;
-        happening.detail = text;
-        self.list.push_back(happening);
+        entry.count += 1;
+        entry.last = now;
+        entry.peer = peer;
+        entry.detail = text;
+        self.list.push_back(entry);
     }
 
-    /// Forgets the oldest of what there is most of: what comes every few seconds does not flush what came
-    /// once.
+    /// Drops the oldest entry of the most frequent kind, so that an event that occurs every few seconds does not flush
+    /// one that occurred once.
     fn make_room(&mut self) {
-        if self.list.len() < KEPT {
+        if self.list.len() < CAPACITY {
             return;
         }
         let most = self.counters.iter().map(|one| one.listed).max();
         let counters = &self.counters;
-        let counter = |of: &Happening| {
+        let counter = |of: &Entry| {
             let same = |one: &Counter| one.kind == of.kind && one.what == of.what;
             counters.iter().position(same)
         };
@@ -298,7 +299,7 @@ impl Rare {
     }
 }
 
-/// The request; its peer stands in a column of its own.
+/// Returns the request without its peer, which has a column of its own.
 fn named<'a>(request: &RequestInfo<'a>) -> RequestInfo<'a> {
     RequestInfo {
         peer: None,

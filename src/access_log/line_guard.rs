@@ -1,11 +1,11 @@
 use super::line::Line;
 use crate::track::{End, Guard};
 
-/// What the body ends: the line, or `None` where nothing is written.
+/// A guard that writes the line when the body ends; holds `None` if no line is written.
 #[derive(Debug)]
-pub struct Told(pub(super) Option<Line>);
+pub struct LineGuard(pub(super) Option<Line>);
 
-impl Guard for Told {
+impl Guard for LineGuard {
     fn data(&mut self, bytes: usize) {
         if let Some(line) = &mut self.0 {
             line.bytes += bytes as u64;
@@ -14,7 +14,7 @@ impl Guard for Told {
 
     fn end(self, how: End) {
         if let Some(line) = self.0 {
-            // What drops a body while its thread unwinds is the poll of that body.
+            // A body dropped while its thread unwinds is dropped by its own poll.
             line.end(match how {
                 End::Cancelled if std::thread::panicking() => End::Panic,
                 how => how,

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A family of counters with one sample for each value of its label.
+/// Returns the size of a family of counters, with one sample per value of its label.
 fn counters(name: &str) -> usize {
     match name {
         "lameduck_connections_closed_total" => Closed::ALL.len(),
@@ -92,7 +92,7 @@ fn the_first_scrape_is_complete() {
         let described = format!("# TYPE {histogram} histogram\n");
         assert!(scrape.contains(&described), "{histogram}");
     }
-    // Nothing is described that is told nowhere, and nothing twice.
+    // Every described family has samples, and none is described twice.
     let described: Vec<_> = scrape
         .lines()
         .filter(|line| line.starts_with("# TYPE "))
@@ -108,7 +108,7 @@ fn every_event_is_counted() {
     let metrics = Metrics::new();
     let events = metrics.events();
     let error = io::Error::other("it");
-    let told: [(Event<'_>, &str, &str); 14] = [
+    let events_by_metric: [(Event<'_>, &str, &str); 14] = [
         (Event::Opened { peer: None }, "connections_accepted", ""),
         (
             Event::Closed {
@@ -183,7 +183,7 @@ fn every_event_is_counted() {
             "",
         ),
     ];
-    for (times, (event, ..)) in told.iter().enumerate() {
+    for (times, (event, ..)) in events_by_metric.iter().enumerate() {
         (0..=times).for_each(|_| events.tell(|| event.clone()));
     }
     events.tell(|| Event::Cut {
@@ -192,7 +192,7 @@ fn every_event_is_counted() {
         age: Duration::ZERO,
     });
     let scrape = scrape(&metrics);
-    for (times, (event, name, label)) in told.iter().enumerate() {
+    for (times, (event, name, label)) in events_by_metric.iter().enumerate() {
         let name = format!("lameduck_{name}_total");
         let count = value(&scrape, &name, &[label]);
         assert_eq!(count, (times + 1) as f64, "{event}");
@@ -279,7 +279,7 @@ fn the_phase_and_the_drains_duration_of_a_lifecycle() {
 }
 
 #[test]
-fn the_phase_and_the_drains_duration_by_what_is_told() {
+fn phase_and_drain_duration_follow_the_events() {
     let metrics = Metrics::new();
     let events = metrics.events();
     follow_drain(&metrics, |phase| events.tell(|| Event::Phase(phase)));
@@ -342,7 +342,7 @@ async fn the_keys_of_a_rate_limit() {
     );
 }
 
-/// A GET of this path, from this peer.
+/// Returns a GET of this path from this peer.
 fn get_of(path: &str, peer: Option<SocketAddr>) -> RequestInfo<'_> {
     let mut request = RequestInfo::from_peer(peer);
     request.method = Some("GET");
