@@ -1,7 +1,33 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::{Event, Events, Listener, Source};
+use super::Event;
+
+pub(super) type Listener = dyn Fn(&Event<'_>) + Send + Sync;
+
+/// One place where an event goes.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Listener(Arc<Listener>),
+    Hub(Arc<Hub>),
+}
+
+impl Source {
+    pub(super) fn is_heard(&self) -> bool {
+        match self {
+            Source::Listener(_) => true,
+            Source::Hub(hub) => hub.is_heard(),
+        }
+    }
+
+    pub(super) fn is(&self, other: &Source) -> bool {
+        match (self, other) {
+            (Source::Listener(one), Source::Listener(other)) => Arc::ptr_eq(one, other),
+            (Source::Hub(one), Source::Hub(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
 
 /// The listeners of a process. They are added at any time and never removed, so that an event is emitted without a
 /// lock.
@@ -18,9 +44,9 @@ struct Node {
 }
 
 impl Hub {
-    /// Adds the listeners of `events` that are not present yet.
-    pub fn add(self: &Arc<Self>, events: &Events) {
-        for source in events.sources() {
+    /// Adds the `sources` that are not present yet.
+    pub(super) fn add(self: &Arc<Self>, sources: &[Source]) {
+        for source in sources {
             let known = match source {
                 Source::Listener(listener) => self.contains(listener),
                 // A cycle of hubs would emit an event for ever.

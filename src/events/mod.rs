@@ -38,35 +38,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-type Listener = dyn Fn(&Event<'_>) + Send + Sync;
+use hub::Source;
 
 /// A sink for events: it discards them by default, or passes them to listeners. Clones share the listeners.
 #[derive(Clone, Default)]
 pub struct Events {
     sources: Option<Arc<[Source]>>,
-}
-
-#[derive(Clone)]
-enum Source {
-    Listener(Arc<Listener>),
-    Hub(Arc<Hub>),
-}
-
-impl Source {
-    fn is_heard(&self) -> bool {
-        match self {
-            Source::Listener(_) => true,
-            Source::Hub(hub) => hub.is_heard(),
-        }
-    }
-
-    fn is(&self, other: &Source) -> bool {
-        match (self, other) {
-            (Source::Listener(one), Source::Listener(other)) => Arc::ptr_eq(one, other),
-            (Source::Hub(one), Source::Hub(other)) => Arc::ptr_eq(one, other),
-            _ => false,
-        }
-    }
 }
 
 impl Events {
@@ -112,6 +89,11 @@ impl Events {
         }
         let all = self.sources().iter().chain(more).cloned().collect();
         Events { sources: Some(all) }
+    }
+
+    /// Adds what listens here to the hub.
+    pub(crate) fn add_to(&self, hub: &Arc<Hub>) {
+        hub.add(self.sources());
     }
 
     fn sources(&self) -> &[Source] {

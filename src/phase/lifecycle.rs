@@ -165,7 +165,7 @@ impl Lifecycle {
     /// from this lifecycle (layers, health, and with `serve` servers and the shutdown), before and after this call. A
     /// listener is added only once, and never removed.
     pub fn listen(&self, events: Events) {
-        self.shared.hub.add(&events);
+        events.add_to(&self.shared.hub);
     }
 
     /// Returns a sink to the process's hub, for components that are not created from the lifecycle.

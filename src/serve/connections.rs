@@ -135,7 +135,7 @@ impl Connections {
         let Shared {
             timeouts, limits, ..
         } = *self.registry.shared;
-        self.hub.add(&handle.event_sink());
+        handle.event_sink().add_to(&self.hub);
         let lifecycle = handle.lifecycle().clone();
         let connections = Connections::of(timeouts, limits, lifecycle, self.hub);
         handle.enlist(connections.registry.clone());
@@ -145,7 +145,7 @@ impl Connections {
     /// Emits what happens to connections and requests there too.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
-        self.hub.add(&events);
+        events.add_to(&self.hub);
         self
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Connected {
 impl Link {
     pub(super) fn new(settings: Settings) -> Arc<Self> {
         let hub = Arc::<Hub>::default();
-        hub.add(&settings.events);
+        settings.events.add_to(&hub);
         Arc::new(Link {
             hub,
             settings,
@@ -70,7 +70,7 @@ impl Link {
     }
 
     pub(super) fn listen(&self, events: &Events) {
-        self.hub.add(events);
+        events.add_to(&self.hub);
     }
 
     pub(super) fn is_away(&self) -> bool {
