@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use lameduck::serve::RequestBody;
 use lameduck::shutdown::Budgets;
 use lameduck::{Limits, Shutdown, Timeouts};
+use support::wire::PREFACE;
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -1025,8 +1026,6 @@ async fn expect_continue_body_is_not_waited_for_after_a_refusal() {
 }
 
 // === HTTP/2 ===
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn settings() -> Vec<u8> {
     Frame::new(kind::SETTINGS, 0, 0, []).bytes()

@@ -16,10 +16,8 @@ use http_body_util::BodyExt;
 use lameduck::events::Closed;
 use lameduck::serve::{Connections, HalfClose, RequestBody, serve_connection_with_timeouts};
 use lameduck::{ConnInfo, Limits, Timeouts};
-use support::{App, Body, Raw, Server, Setup, app, kind, ms, reply, within};
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
-};
+use support::{App, Body, Odd, Raw, Server, Setup, WriteSide, app, kind, ms, reply, within};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -607,23 +605,13 @@ async fn close_is_detected_after_100_ms() {
 /// A transport whose reads keep returning end of file, as TLS does after a `close_notify`; the peer is gone, and the
 /// second write fails.
 struct Hidden {
-    io: DuplexStream,
     written: usize,
 }
 
-impl AsyncRead for Hidden {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Hidden {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+impl WriteSide for Hidden {
+    fn write(
+        &mut self,
+        _: Pin<&mut DuplexStream>,
         _: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
@@ -634,11 +622,11 @@ impl AsyncWrite for Hidden {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn flush(&mut self, _: Pin<&mut DuplexStream>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn shutdown(&mut self, _: Pin<&mut DuplexStream>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
@@ -646,46 +634,35 @@ impl AsyncWrite for Hidden {
 #[tokio::test(start_paused = true)]
 async fn second_write_detects_a_reset_hidden_by_unread_data() {
     let (mut client, io) = duplex(1024);
-    let ((), did, closed) = in_memory(Hidden { io, written: 0 }, async move {
-        client
-            .write_all(format!("GET /slow HTTP/1.1\r\n{HOST}\r\n").as_bytes())
-            .await
-            .unwrap();
-    })
+    let ((), did, closed) = in_memory(
+        Odd {
+            io,
+            odd: Hidden { written: 0 },
+        },
+        async move {
+            client
+                .write_all(format!("GET /slow HTTP/1.1\r\n{HOST}\r\n").as_bytes())
+                .await
+                .unwrap();
+        },
+    )
     .await;
     assert_eq!(closed, Closed::ClientGone);
     assert!(did[1].1 < ms(250), "{did:?}");
 }
 
 /// A transport that accepts a given number of bytes per write.
-struct Narrow(DuplexStream, usize);
+struct Narrow(usize);
 
-impl AsyncRead for Narrow {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Narrow {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+impl WriteSide for Narrow {
+    fn write(
+        &mut self,
+        io: Pin<&mut DuplexStream>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let most = self.1.min(buf.len());
-        Pin::new(&mut self.0).poll_write(cx, &buf[..most])
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        let most = self.0.min(buf.len());
+        io.poll_write(cx, &buf[..most])
     }
 }
 
@@ -703,14 +680,20 @@ async fn probed_response_is_whole_however_it_is_split() {
                 ("1.0", 1000),
             ] {
                 let (mut client, io) = duplex(room);
-                let (text, did, closed) = in_memory(Narrow(io, most), async move {
-                    let request = format!("GET /slow?{wait} HTTP/{version}\r\n{HOST}\r\n");
-                    client.write_all(request.as_bytes()).await.unwrap();
-                    client.shutdown().await.unwrap();
-                    let mut text = String::new();
-                    client.read_to_string(&mut text).await.unwrap();
-                    text
-                })
+                let (text, did, closed) = in_memory(
+                    Odd {
+                        io,
+                        odd: Narrow(most),
+                    },
+                    async move {
+                        let request = format!("GET /slow?{wait} HTTP/{version}\r\n{HOST}\r\n");
+                        client.write_all(request.as_bytes()).await.unwrap();
+                        client.shutdown().await.unwrap();
+                        let mut text = String::new();
+                        client.read_to_string(&mut text).await.unwrap();
+                        text
+                    },
+                )
                 .await;
                 let case =
                     format!("{room} bytes of room, {most} a write, HTTP/{version} after {wait} ms");

@@ -14,14 +14,15 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use lameduck::drain::Draining;
-use lameduck::serve::{App as ServeApp, RequestBody};
-use lameduck::shutdown::{ConnectionState, Handle};
-use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Limits, Phase, Report, Shutdown, Timeouts};
-use support::{App, Ending, How, Raw, Server, Setup, answers, app, channel, ms, reply, within};
+use lameduck::serve::RequestBody;
+use lameduck::shutdown::ConnectionState;
+use lameduck::{DrainLayer, InFlightLayer, Limits, Phase, Shutdown, Timeouts};
+use support::{
+    App, Ending, Gate, How, Knowing, Raw, Server, Setup, answers, app, channel, ms, reply, within,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder};
 
@@ -33,93 +34,6 @@ fn get(path: &str) -> String {
 
 fn hello() -> App {
     app(|_| async { reply(200, "hello") })
-}
-
-/// A service that signals each request, and answers each one when released.
-#[derive(Clone)]
-struct Gate {
-    came: Arc<Semaphore>,
-    let_go: Arc<Semaphore>,
-    calls: Arc<AtomicUsize>,
-}
-
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            came: Arc::new(Semaphore::new(0)),
-            let_go: Arc::new(Semaphore::new(0)),
-            calls: Arc::default(),
-        }
-    }
-
-    /// Builds the service, which holds requests to `/slow` back.
-    fn app(&self) -> App {
-        let gate = self.clone();
-        app(move |request| {
-            let gate = gate.clone();
-            async move {
-                gate.calls.fetch_add(1, Relaxed);
-                if request.uri().path() == "/slow" {
-                    gate.came.add_permits(1);
-                    gate.let_go.acquire().await.unwrap().forget();
-                }
-                reply(200, request.uri().path().to_owned())
-            }
-        })
-    }
-
-    async fn came(&self) {
-        let came = self.came.acquire();
-        within(support::LIMIT, "a request", came)
-            .await
-            .unwrap()
-            .forget();
-    }
-
-    fn let_one_go(&self) {
-        self.let_go.add_permits(1);
-    }
-
-    fn calls(&self) -> usize {
-        self.calls.load(Relaxed)
-    }
-}
-
-/// A server whose service knows the phase.
-struct Knowing {
-    addr: SocketAddr,
-    handle: Handle,
-    report: JoinHandle<Report>,
-}
-
-impl Knowing {
-    async fn start<A: ServeApp>(
-        lame_duck: Duration,
-        drain: Duration,
-        app: impl FnOnce(&Lifecycle) -> A,
-    ) -> Knowing {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new()
-            .signals(false)
-            .lame_duck(lame_duck)
-            .drain(drain);
-        let handle = shutdown.handle();
-        let app = app(handle.lifecycle());
-        let serve = lameduck::serve(listener, app).shutdown(shutdown);
-        let report = tokio::spawn(async move { serve.await.unwrap() });
-        handle.lifecycle().reached(Phase::Ready).await;
-        Knowing {
-            addr,
-            handle,
-            report,
-        }
-    }
-
-    async fn report(self) -> Report {
-        let report = within(support::LIMIT, "the report", self.report).await;
-        report.expect("no panic")
-    }
 }
 
 /// Asserts that the connection closed without an answer or with a refusal: the client was promised nothing.
@@ -249,12 +163,24 @@ async fn silent_fresh_connection_is_closed_after_the_window() {
     assert_eq!((ending.how, ending.bytes.len()), (How::Fin, 0));
 }
 
+/// Halves of a head, and the whole of it.
+const HALVES: [&str; 3] = ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"];
+const WHOLE: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+
+/// Sends the rest of the head, and asserts an answer that asks to leave.
+async fn the_rest_is_answered(client: &mut Raw, half: &str, before: usize) {
+    client.send(&WHOLE[half.len()..]).await;
+    let answer = client.read_response().await;
+    assert_eq!(answer.status, 200, "{half:?} after {before}");
+    assert!(answer.closes(), "{half:?} after {before}");
+}
+
 // === with the drain layer, clients that could not know of the drain ===
 
 #[tokio::test]
 async fn drain_layer_serves_a_request_whose_head_had_begun() {
     for before in [0, 1, 3] {
-        for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
+        for half in HALVES {
             let server = Knowing::start(Duration::ZERO, ms(5_000), |lifecycle| {
                 DrainLayer::new(lifecycle).layer(hello())
             })
@@ -274,11 +200,7 @@ async fn drain_layer_serves_a_request_whose_head_had_begun() {
             within(support::LIMIT, "half a head", seen).await;
             server.handle.drain_now();
             server.handle.lifecycle().reached(Phase::Draining).await;
-            let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-            client.send(&request[half.len()..]).await;
-            let answer = client.read_response().await;
-            assert_eq!(answer.status, 200, "{half:?} after {before}");
-            assert!(answer.closes(), "{half:?} after {before}");
+            the_rest_is_answered(&mut client, half, before).await;
             let report = server.report().await;
             assert!(report.is_clean(), "{half:?} after {before}: {report}");
         }
@@ -325,8 +247,7 @@ async fn behind_an_answer_that_could_not_ask_to_leave(lame_duck: Duration) {
             match request.uri().path() {
                 "/stream" => http::Response::new(body.lock().unwrap().take().unwrap()),
                 "/slow" => {
-                    slow.came.add_permits(1);
-                    slow.let_go.acquire().await.unwrap().forget();
+                    slow.hold().await;
                     reply(200, "slow")
                 }
                 path => reply(200, path.to_owned()),
@@ -382,16 +303,12 @@ async fn with_half_a_head(server: &Server, before: usize, half: &str) -> Raw {
 #[tokio::test]
 async fn partial_head_completed_in_the_window_is_answered() {
     for before in [0, 1, 3] {
-        for half in ["P", "POST / HT", "POST / HTTP/1.1\r\nhost: a\r\ncontent-"] {
+        for half in HALVES {
             let mut server = Setup::new().start(hello()).await;
             let mut client = with_half_a_head(&server, before, half).await;
             server.handle.drain_now();
             tokio::time::sleep(ms(80)).await;
-            let request = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-            client.send(&request[half.len()..]).await;
-            let answer = client.read_response().await;
-            assert_eq!(answer.status, 200, "{half:?} after {before}");
-            assert!(answer.closes(), "{half:?} after {before}");
+            the_rest_is_answered(&mut client, half, before).await;
             let report = server.report().await;
             assert!(report.is_clean(), "{half:?} after {before}: {report}");
         }

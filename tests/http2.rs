@@ -5,7 +5,6 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,21 +14,17 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{DrainLayer, InFlightLayer, Limits, Phase, Shutdown, Timeouts};
+use support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
 use support::{
-    App, Frame, Frames, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full,
+    Frame, Frames, Gate, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full,
     h2_connect, kind, ms, reply, within,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // === clients ===
 
@@ -156,59 +151,6 @@ fn has(frames: &[Frame], kind: u8, stream: u32) -> bool {
 
 // === services ===
 
-/// A service that answers at once, except `/slow`, which signals its start and waits to be released.
-#[derive(Clone)]
-struct Gate {
-    came: Arc<Semaphore>,
-    let_go: Arc<Semaphore>,
-    calls: Arc<AtomicUsize>,
-    dropped: Arc<AtomicUsize>,
-}
-
-struct OnDrop(Arc<AtomicUsize>);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            came: Arc::new(Semaphore::new(0)),
-            let_go: Arc::new(Semaphore::new(0)),
-            calls: Arc::default(),
-            dropped: Arc::default(),
-        }
-    }
-
-    fn app(&self) -> App {
-        let gate = self.clone();
-        app(move |request| {
-            let gate = gate.clone();
-            async move {
-                gate.calls.fetch_add(1, Relaxed);
-                let _dropped = OnDrop(gate.dropped.clone());
-                if request.uri().path().starts_with("/slow") {
-                    gate.came.add_permits(1);
-                    gate.let_go.acquire().await.unwrap().forget();
-                }
-                reply(200, request.uri().path().to_owned())
-            }
-        })
-    }
-
-    async fn came(&self, count: u32) {
-        let came = self.came.acquire_many(count);
-        within(LIMIT, "requests", came).await.unwrap().forget();
-    }
-
-    fn let_go(&self, count: usize) {
-        self.let_go.add_permits(count);
-    }
-}
-
 /// Asserts, after every case, that a connection still serves.
 async fn serves(client: &mut Client) {
     let answer = client.get("/good").await.unwrap();
@@ -225,12 +167,12 @@ async fn streams_in_flight_finish_through_a_drain() {
     let answers: Vec<_> = (0..20)
         .map(|number| client.send(&format!("/slow/{number}")))
         .collect();
-    gate.came(20).await;
+    gate.all_came(20).await;
     server.handle.drain_now();
     let (_, goaway) = client.heard.until(kind::GOAWAY, 0).await;
     assert_eq!(goaway.code(), Some(0), "in peace");
     tokio::time::sleep(ms(150)).await;
-    assert_eq!(gate.dropped.load(Relaxed), 0);
+    assert_eq!(gate.dropped(), 0);
     gate.let_go(20);
     for (number, answer) in answers.into_iter().enumerate() {
         let answer = within(LIMIT, "an answer", answer).await.unwrap().unwrap();
@@ -342,7 +284,7 @@ async fn stream_that_ignores_the_drain_is_cut_and_reported() {
     serves(&mut client).await;
     let one = client.send("/slow/1?token=secret");
     let two = client.send("/slow/2");
-    gate.came(2).await;
+    gate.all_came(2).await;
     server.handle.drain_now();
     for answer in [one, two] {
         let answer = within(LIMIT, "its end", answer).await.unwrap();
@@ -360,7 +302,7 @@ async fn stream_that_ignores_the_drain_is_cut_and_reported() {
         report.drain >= ms(290) && report.drain < ms(390),
         "{report}"
     );
-    assert_eq!(gate.dropped.load(Relaxed), 3, "the handlers are cancelled");
+    assert_eq!(gate.dropped(), 3, "the handlers are cancelled");
     let told = server.told();
     assert!(
         told.iter()
@@ -515,7 +457,7 @@ async fn drain_layer_refuses_without_a_connection_header() {
     let report = tokio::spawn(async move { serve.await.unwrap() });
     let mut client = Client::connect(addr).await;
     let slow = client.send("/slow");
-    gate.came(1).await;
+    gate.all_came(1).await;
     handle.drain_now();
     let refused = client.get("/crossing").await.unwrap();
     assert_eq!(refused.status, 503);
@@ -574,7 +516,7 @@ async fn client_that_never_acknowledges_the_ping_is_closed_a_second_after_its_la
     let mut server = Setup::new().start(gate.app()).await;
     let mut client = rude(server.addr).await;
     client.send(head(1, "/slow", END_STREAM)).await;
-    gate.came(1).await;
+    gate.all_came(1).await;
     server.handle.drain_now();
     let before = client.read_until_close_for(ms(150)).await;
     let heard = frames(&before.bytes);
@@ -723,7 +665,7 @@ async fn streams_are_limited_to_two_hundred() {
         .flat_map(|id| head(id, "/slow", END_STREAM))
         .collect();
     client.send(requests).await;
-    gate.came(200).await;
+    gate.all_came(200).await;
     let refused = |heard: &[Frame]| heard.iter().any(|frame| frame.kind == kind::RST_STREAM);
     let mut partial = Frames::default();
     let mut before = heard_until(&mut client, &mut partial, "a refusal", refused).await;
@@ -748,7 +690,7 @@ async fn streams_are_limited_to_two_hundred() {
         pairs.any(|pair| pair == [0, 3, 0, 0, 0, 200]),
         "MAX_CONCURRENT_STREAMS"
     );
-    assert_eq!(gate.calls.load(Relaxed), 200);
+    assert_eq!(gate.calls(), 200);
     gate.let_go(200);
     let answered = |heard: &[Frame]| ids.clone().take(200).all(|id| has(heard, kind::DATA, id));
     heard_until(&mut client, &mut partial, "200 answers", answered).await;
@@ -772,12 +714,12 @@ async fn vanished_client_leaves_nothing() {
     client
         .send(Frame::new(kind::DATA, 0, 7, *b"half").bytes())
         .await;
-    gate.came(4).await;
+    gate.all_came(4).await;
     assert_eq!(in_flight.count(), 4);
     drop(client);
     within(LIMIT, "nothing in flight", in_flight.wait_idle()).await;
     server.until_open(0).await;
-    assert_eq!(gate.dropped.load(Relaxed), 4);
+    assert_eq!(gate.dropped(), 4);
     server.finish().await;
 }
 
@@ -793,9 +735,9 @@ async fn dropped_stream_cancels_only_its_handler() {
     let mut client = Client::connect(server.addr).await;
     let one = client.send("/slow/1");
     let two = client.send("/slow/2");
-    gate.came(2).await;
+    gate.all_came(2).await;
     one.abort();
-    while gate.dropped.load(Relaxed) == 0 {
+    while gate.dropped() == 0 {
         tokio::time::sleep(ms(5)).await;
     }
     assert_eq!(in_flight.requests().len(), 1);
@@ -829,7 +771,7 @@ async fn panic_resets_only_its_stream() {
     let server = Setup::new().start(service).await;
     let mut client = Client::connect(server.addr).await;
     let slow = client.send("/slow");
-    gate.came(1).await;
+    gate.all_came(1).await;
     let error = client.get("/panics").await.unwrap_err();
     assert!(reset(&error).is_some(), "{error:?}");
     serves(&mut client).await;
@@ -850,10 +792,10 @@ async fn write_timeout_ends_only_its_stream() {
     let mut client = Client::connect(server.addr).await;
     let began = Instant::now();
     let late = client.send("/slow/late");
-    gate.came(1).await;
+    gate.all_came(1).await;
     tokio::time::sleep(ms(200)).await;
     let early = client.send("/slow/early");
-    gate.came(1).await;
+    gate.all_came(1).await;
     // Nothing of the answer was sent: a 503 takes its place.
     let late = within(LIMIT, "its end", late).await.unwrap().unwrap();
     assert_eq!(late.status, 503);
@@ -862,7 +804,7 @@ async fn write_timeout_ends_only_its_stream() {
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(gate.dropped.load(Relaxed), 1, "its handler is cancelled");
+    assert_eq!(gate.dropped(), 1, "its handler is cancelled");
     gate.let_go(1);
     let early = within(LIMIT, "an answer", early).await.unwrap().unwrap();
     assert_eq!(early.text(), "/slow/early");

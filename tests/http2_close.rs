@@ -11,16 +11,12 @@ use std::time::Duration;
 use http::{Request, Response};
 use lameduck::serve::{Connections, RequestBody};
 use lameduck::{ConnInfo, Limits, Phase, Report, Shutdown, Timeouts};
+use support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
 use support::{App, Frame, How, LIMIT, Raw, Setup, app, frames, full, kind, ms, reply, within};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
-const WINDOW_UPDATE: u8 = 8;
 const INITIAL_WINDOW_SIZE: u8 = 4;
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn head(method: u8, stream: u32, path: &str, flags: u8) -> Vec<u8> {
     let mut block = vec![method, 0x86, 0x01, 1, b'a', 0x04];
@@ -37,10 +33,10 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 fn hello(window: u32) -> Vec<u8> {
     let mut settings = vec![0, INITIAL_WINDOW_SIZE];
     settings.extend(window.to_be_bytes());
-    let mut hello = PREFACE.as_bytes().to_vec();
+    let mut hello = PREFACE.to_vec();
     hello.extend(Frame::new(kind::SETTINGS, 0, 0, settings).bytes());
     if let Some(more) = window.checked_sub(65_535).filter(|more| *more > 0) {
-        hello.extend(Frame::new(WINDOW_UPDATE, 0, 0, more.to_be_bytes()).bytes());
+        hello.extend(Frame::new(kind::WINDOW_UPDATE, 0, 0, more.to_be_bytes()).bytes());
     }
     hello
 }
@@ -134,7 +130,7 @@ impl SlowReader {
             if self.updates.is_some_and(|most| owed >= most) {
                 let window = u32::try_from(owed).unwrap().to_be_bytes();
                 for stream in [0, 1] {
-                    self.say(Frame::new(WINDOW_UPDATE, 0, stream, window).bytes())
+                    self.say(Frame::new(kind::WINDOW_UPDATE, 0, stream, window).bytes())
                         .await;
                 }
                 owed = 0;
@@ -229,7 +225,7 @@ async fn read_with_a_pause(mut reader: SlowReader, after: usize, pause: Duration
     // It is still there, and says so as any client that has read does.
     let window = 1_000_u32.to_be_bytes();
     reader
-        .say(Frame::new(WINDOW_UPDATE, 0, 0, window).bytes())
+        .say(Frame::new(kind::WINDOW_UPDATE, 0, 0, window).bytes())
         .await;
     let how = loop {
         match within(LIMIT, "bytes", reader.stream.read(&mut chunk)).await {

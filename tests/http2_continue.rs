@@ -7,11 +7,9 @@ use http::Request;
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
+use support::wire::{END_HEADERS, END_STREAM, PREFACE};
 use support::{App, Frame, Raw, Server, app, frames, kind, ms, reply};
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CONTINUE: &[u8] = b"\x08\x03100";
 
 /// Builds a service: `/refuse` answers without reading the body, `/late` reads it after a while, others echo.
@@ -45,7 +43,7 @@ fn data(stream: u32, text: &str) -> Vec<u8> {
 
 fn hello(settings: &[u8]) -> Vec<u8> {
     let settings = Frame::new(kind::SETTINGS, 0, 0, settings).bytes();
-    [PREFACE.as_bytes(), &settings].concat()
+    [PREFACE, &settings].concat()
 }
 
 /// Returns the frames of this stream in order.

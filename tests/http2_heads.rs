@@ -10,12 +10,10 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
+use support::wire::{END_HEADERS, END_STREAM, PREFACE};
 use support::{App, Frame, How, Raw, Server, app, channel, frames, kind, ms, reply};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 
 fn settings() -> Vec<u8> {
     Frame::new(kind::SETTINGS, 0, 0, []).bytes()

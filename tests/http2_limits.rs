@@ -18,14 +18,11 @@ use http_body::Frame as BodyFrame;
 use lameduck::drain::Draining;
 use lameduck::serve::RequestBody;
 use lameduck::{DrainLayer, Http2Limits, Limits, Protocols, Shutdown, Timeouts};
+use support::wire::{END_HEADERS, END_STREAM, PREFACE};
 use support::{
     Frame, How, LIMIT, Raw, Server, Setup, app, frames, h2_connect, kind, ms, reply, within,
 };
 use tokio::net::TcpListener;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn limits(http2: Http2Limits) -> Limits {
     Limits::default().http2(http2)
@@ -117,7 +114,7 @@ async fn unread_responses_are_bounded() {
     });
     let server = Setup::new().start(service).await;
     let mut client = Raw::connect(server.addr).await;
-    let mut hello = PREFACE.as_bytes().to_vec();
+    let mut hello = PREFACE.to_vec();
     let wide = 0x7fff_0000_u32.to_be_bytes();
     hello.extend(Frame::new(kind::SETTINGS, 0, 0, [&[0, 4][..], &wide].concat()).bytes());
     hello.extend(Frame::new(8, 0, 0, wide).bytes());
@@ -334,7 +331,7 @@ async fn serving(protocols: Protocols) -> (std::net::SocketAddr, lameduck::shutd
 #[tokio::test]
 async fn only_configured_protocols_are_spoken() {
     let http1 = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_vec();
-    let mut http2 = PREFACE.as_bytes().to_vec();
+    let mut http2 = PREFACE.to_vec();
     http2.extend(Frame::new(kind::SETTINGS, 0, 0, []).bytes());
     http2.extend(get(1, "/", &[]));
     for (protocols, speaks_http1, speaks_http2) in [

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use lameduck::events::{Closed, Timeout};
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{MinRate, Timeouts, serve_connection_with_timeouts};
+use support::wire::{END_HEADERS, END_STREAM};
 use support::{Body, Frame, app, channel, frames, kind, reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -508,10 +509,6 @@ async fn handler_that_reads_for_a_long_time_is_not_late() {
 
 // === HTTP/2 ===
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const WINDOW_UPDATE: u8 = 8;
-
 /// A client that records every frame, acknowledges as required and opens no window by itself.
 struct H2 {
     io: DuplexStream,
@@ -537,7 +534,7 @@ impl H2 {
         };
         h2.send(kind::SETTINGS, 0, 0, settings).await;
         // The connection's own window is of no interest here.
-        h2.send(WINDOW_UPDATE, 0, 0, 0x3fff_0000u32.to_be_bytes())
+        h2.send(kind::WINDOW_UPDATE, 0, 0, 0x3fff_0000u32.to_be_bytes())
             .await;
         h2
     }
@@ -570,7 +567,7 @@ impl H2 {
     }
 
     async fn open(&mut self, stream: u32, bytes: u32) {
-        self.send(WINDOW_UPDATE, 0, stream, bytes.to_be_bytes())
+        self.send(kind::WINDOW_UPDATE, 0, stream, bytes.to_be_bytes())
             .await;
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use lameduck::serve::ServeError;
 use lameduck::shutdown::{Cause, Handle, Signal, SignalAction, Signals, StepEnd};
 use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
-use support::{App, How, LIMIT, Raw, app, ms, reply, within};
+use support::{App, Gate, How, LIMIT, Raw, app, ms, reply, within};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -68,45 +68,6 @@ async fn listener() -> (TcpListener, SocketAddr) {
 /// A shutdown without signals: other tests of the process are sent some.
 fn deaf() -> Shutdown {
     Shutdown::new().signals(false).lame_duck(Duration::ZERO)
-}
-
-/// Builds a service that holds `/slow` back until it is released.
-#[derive(Clone)]
-struct Gate {
-    came: Arc<Semaphore>,
-    let_go: Arc<Semaphore>,
-}
-
-impl Gate {
-    fn new() -> Gate {
-        Gate {
-            came: Arc::new(Semaphore::new(0)),
-            let_go: Arc::new(Semaphore::new(0)),
-        }
-    }
-
-    fn app(&self) -> App {
-        let gate = self.clone();
-        app(move |request| {
-            let gate = gate.clone();
-            async move {
-                if request.uri().path() == "/slow" {
-                    gate.came.add_permits(1);
-                    gate.let_go.acquire().await.unwrap().forget();
-                }
-                reply(200, "done")
-            }
-        })
-    }
-
-    async fn came(&self) {
-        let came = within(LIMIT, "a request", self.came.acquire()).await;
-        came.unwrap().forget();
-    }
-
-    fn let_go(&self) {
-        self.let_go.add_permits(1);
-    }
 }
 
 /// A log of what happened, in order.
@@ -274,12 +235,12 @@ async fn shutdown_ends_with_the_last_byte() {
     gate.came().await;
     running.handle.drain_now();
     tokio::time::sleep(ms(100)).await;
-    gate.let_go();
+    gate.let_one_go();
     let let_go = Instant::now();
     let report = running.report().await;
     assert!(let_go.elapsed() < ms(150), "{:?}", let_go.elapsed());
     assert!(report.is_clean(), "{report}");
-    assert_eq!(client.read_response().await.text(), "done");
+    assert_eq!(client.read_response().await.text(), "/slow");
 }
 
 #[tokio::test]
@@ -339,8 +300,7 @@ async fn request_in_flight_can_use_workers_and_pools_to_its_end() {
     let app = app(move |_| {
         let (jobs, hold, served) = (jobs.clone(), hold.clone(), served.clone());
         async move {
-            hold.came.add_permits(1);
-            hold.let_go.acquire().await.unwrap().forget();
+            hold.hold().await;
             let (answer, answered) = oneshot::channel();
             jobs.send(answer).unwrap();
             let text = answered.await.expect("the worker works");
@@ -378,7 +338,7 @@ async fn request_in_flight_can_use_workers_and_pools_to_its_end() {
     running.handle.lifecycle().reached(Phase::Draining).await;
     tokio::time::sleep(ms(50)).await;
     assert!(!running.handle.stop_token().is_cancelled());
-    gate.let_go();
+    gate.let_one_go();
     assert_eq!(client.read_response().await.text(), "by the worker");
     let report = running.report().await;
     assert_eq!(
@@ -493,7 +453,7 @@ async fn second_server_drains_with_the_first() {
         !two.app.report.is_finished(),
         "it waits for the other's requests"
     );
-    admin_gate.let_go();
+    admin_gate.let_one_go();
     assert_eq!(late.read_response().await.status, 200);
     let admin_report = within(LIMIT, "the follower's report", two.admin).await;
     let admin_report = admin_report.unwrap().unwrap();

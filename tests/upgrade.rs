@@ -509,18 +509,14 @@ async fn a_tunnel_is_named_by_where_it_leads() {
 
 #[cfg(feature = "axum")]
 mod websocket {
-    use super::support::Raw;
+    use super::support::{Knowing, Raw};
     use super::*;
     use axum::Router;
     use axum::extract::Extension;
     use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
     use axum::routing::get;
+    use lameduck::DrainLayer;
     use lameduck::drain::Draining;
-    use lameduck::shutdown::Handle;
-    use lameduck::{DrainLayer, Phase, Report, Shutdown};
-    use std::net::SocketAddr;
-    use tokio::net::TcpListener;
-    use tokio::task::JoinHandle;
 
     const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -560,42 +556,28 @@ mod websocket {
     }
 
     struct Service {
-        addr: SocketAddr,
-        handle: Handle,
-        report: JoinHandle<Report>,
+        server: Knowing,
         ended: mpsc::UnboundedReceiver<bool>,
     }
 
     async fn start(heed: bool, lame_duck: Duration, drain: Duration) -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new()
-            .signals(false)
-            .lame_duck(lame_duck)
-            .drain(drain);
-        let handle = shutdown.handle();
         let (tell, ended) = mpsc::unbounded_channel();
         let on_ws = move |ws: WebSocketUpgrade, Extension(draining): Extension<Draining>| {
             let tell = tell.clone();
             async move { ws.on_upgrade(move |socket| talk(socket, heed.then_some(draining), tell)) }
         };
-        let app = Router::new()
-            .route("/ws", get(on_ws))
-            .layer(DrainLayer::new(handle.lifecycle()));
-        let serve = lameduck::serve(listener, app).shutdown(shutdown);
-        let report = tokio::spawn(async move { serve.await.unwrap() });
-        handle.lifecycle().reached(Phase::Ready).await;
-        Service {
-            addr,
-            handle,
-            report,
-            ended,
-        }
+        let server = Knowing::start(lame_duck, drain, |lifecycle| {
+            Router::new()
+                .route("/ws", get(on_ws))
+                .layer(DrainLayer::new(lifecycle))
+        })
+        .await;
+        Service { server, ended }
     }
 
     impl Service {
         async fn connect(&self) -> TcpStream {
-            let mut client = Raw::connect(self.addr).await;
+            let mut client = Raw::connect(self.server.addr).await;
             let answer = client.ask(HANDSHAKE).await;
             assert_eq!(answer.status, 101, "{answer:?}");
             let accept = answer.header("sec-websocket-accept");
@@ -612,11 +594,6 @@ mod websocket {
             assert_eq!(&echo, b"\x81\x02hi");
             stream
         }
-
-        async fn report(self) -> Report {
-            let report = within(LIMIT, "the report", self.report).await;
-            report.expect("no panic")
-        }
     }
 
     #[tokio::test]
@@ -624,14 +601,14 @@ mod websocket {
         for lame_duck in [ms(300), Duration::ZERO] {
             let mut service = start(true, lame_duck, ms(5_000)).await;
             let mut stream = service.connect().await;
-            service.handle.shutdown();
+            service.server.handle.shutdown();
             let mut close = [0; 2];
             let read = within(ms(2_000), "a close frame", stream.read_exact(&mut close)).await;
             read.unwrap();
             assert_eq!(close, [0x88, 0]);
             assert!(!next(&mut service.ended).await);
             drop(stream);
-            let report = service.report().await;
+            let report = service.server.report().await;
             assert!(report.is_clean(), "{report}");
             assert!(report.drain < ms(400), "{report}");
         }
@@ -641,11 +618,11 @@ mod websocket {
     async fn tunnel_is_waited_for() {
         let mut service = start(false, Duration::ZERO, ms(5_000)).await;
         let stream = service.connect().await;
-        service.handle.drain_now();
+        service.server.handle.drain_now();
         tokio::time::sleep(ms(250)).await;
         assert!(service.ended.try_recv().is_err(), "not yet");
         drop(stream);
-        let report = service.report().await;
+        let report = service.server.report().await;
         assert!(report.is_clean(), "{report}");
         assert!(
             report.drain >= ms(240) && report.drain < ms(1_200),
@@ -657,10 +634,10 @@ mod websocket {
     async fn tunnel_that_ignores_the_drain_is_cut_and_reported() {
         let mut service = start(false, Duration::ZERO, ms(300)).await;
         let mut stream = service.connect().await;
-        service.handle.drain_now();
+        service.server.handle.drain_now();
         assert!(next(&mut service.ended).await, "its read fails");
         ending(&mut stream).await;
-        let report = service.report().await;
+        let report = service.server.report().await;
         assert_eq!(report.cut.len(), 1, "{report}");
         let cut = &report.cut[0];
         assert_eq!((cut.method.as_str(), cut.path.as_str()), ("GET", "/ws"));
@@ -679,8 +656,8 @@ mod websocket {
         for _ in 0..20 {
             streams.push(service.connect().await);
         }
-        service.handle.shutdown();
-        let report = service.report().await;
+        service.server.handle.shutdown();
+        let report = service.server.report().await;
         assert!(report.is_clean(), "{report}");
         assert_eq!(report.connections, 20);
         drop(streams);

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod cores;
 pub mod crowd;
+#[path = "../../tests/support/wire.rs"]
 pub mod frames;
 pub mod http1;
 pub mod layers;

@@ -52,6 +52,17 @@ fn faults(server: &Server) -> Vec<String> {
         .collect()
 }
 
+#[track_caller]
+fn assert_faults(server: &Server, count: usize, answer: &str) {
+    let faults = faults(server);
+    assert_eq!(faults.len(), count, "{answer}: {faults:?}");
+}
+
+fn h2_request(method: Method, answer: &str) -> Request<()> {
+    let request = Request::builder().method(method).uri("http://a/");
+    request.header("x-answer", answer).body(()).unwrap()
+}
+
 fn request(method: &str, answer: &str) -> String {
     format!("{method} / HTTP/1.1\r\nhost: a\r\nx-answer: {answer}\r\n\r\n")
 }
@@ -214,12 +225,7 @@ async fn wrong_framing_is_corrected_on_http1() {
             (*body, "ok"),
             "{answer}"
         );
-        assert_eq!(
-            faults(&server).len(),
-            before + 1,
-            "{answer}: {:?}",
-            faults(&server)
-        );
+        assert_faults(&server, before + 1, answer);
     }
 }
 
@@ -230,10 +236,7 @@ async fn wrong_framing_is_corrected_on_http2() {
     tokio::spawn(connection);
     for (answer, status, body, ..) in CORRECTED {
         let before = faults(&server).len();
-        let request = Request::get("http://a/")
-            .header("x-answer", *answer)
-            .body(())
-            .unwrap();
+        let request = h2_request(Method::GET, answer);
         let (response, _) = sender.send_request(request, true).unwrap();
         let response = within(LIMIT, answer, response).await.expect(answer);
         assert_eq!(response.status().as_u16(), *status, "{answer}");
@@ -247,12 +250,7 @@ async fn wrong_framing_is_corrected_on_http2() {
         if let Some(length) = length.filter(|_| *status != 304) {
             assert_eq!(length, seen.len().to_string().as_str(), "{answer}");
         }
-        assert_eq!(
-            faults(&server).len(),
-            before + 1,
-            "{answer}: {:?}",
-            faults(&server)
-        );
+        assert_faults(&server, before + 1, answer);
     }
 }
 
@@ -272,14 +270,11 @@ async fn stream_with_a_wrong_length_is_broken_off() {
         client.send(request("GET", answer)).await;
         let ending = client.read_until_close_for(LIMIT).await;
         assert_eq!(ending.how, How::Reset, "{answer}: {:?}", ending.text());
-        assert_eq!(faults(&server).len(), before + 1, "{answer}");
+        assert_faults(&server, before + 1, answer);
 
         let (mut sender, connection, _heard) = h2_connect(server.addr).await;
         tokio::spawn(connection);
-        let request = Request::get("http://a/")
-            .header("x-answer", answer)
-            .body(())
-            .unwrap();
+        let request = h2_request(Method::GET, answer);
         let (response, _) = sender.send_request(request, true).unwrap();
         let ended = async {
             let mut body = response.await?.into_body();
@@ -289,7 +284,7 @@ async fn stream_with_a_wrong_length_is_broken_off() {
             Ok::<_, h2::Error>(())
         };
         assert!(within(LIMIT, answer, ended).await.is_err(), "{answer}");
-        assert_eq!(faults(&server).len(), before + 2, "{answer}");
+        assert_faults(&server, before + 2, answer);
     }
 }
 
@@ -350,13 +345,8 @@ async fn head_has_no_body_and_keeps_its_length() {
 
         let (mut sender, connection, heard) = h2_connect(server.addr).await;
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(Method::HEAD)
-            .uri("http://a/")
-            .header("x-answer", answer);
-        let (response, _) = sender
-            .send_request(request.body(()).unwrap(), true)
-            .unwrap();
+        let request = h2_request(Method::HEAD, answer);
+        let (response, _) = sender.send_request(request, true).unwrap();
         let response = within(LIMIT, answer, response).await.expect(answer);
         let found = response
             .headers()

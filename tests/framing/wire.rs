@@ -8,6 +8,7 @@ use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::wire::PREFACE;
 use crate::support::*;
 
 /// A server whose service reads the body and records `METHOD target host length`.
@@ -76,8 +77,6 @@ pub enum H2Answer {
     Reset(u32),
     Closed,
 }
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Sends one request on a connection of its own, with this header list unchanged.
 pub async fn h2_ask(server: &Server, headers: &[(&str, &[u8])]) -> H2Answer {

@@ -6,16 +6,24 @@
 mod answer;
 mod app;
 mod frames;
+mod gate;
+mod knowing;
+mod odd;
 mod raw;
 mod server;
 mod stream;
+pub mod wire;
 
 pub use answer::{Answer, answers};
 pub use app::{App, Body, app, channel, empty, full, reply};
-pub use frames::{Frame, Frames, Heard, Tap, frames, h2_connect, kind};
+pub use frames::{Heard, Tap, h2_connect};
+pub use gate::Gate;
+pub use knowing::Knowing;
+pub use odd::{Odd, WriteSide};
 pub use raw::{Ending, How, Raw};
 pub use server::{Server, Setup};
 pub use stream::{Door, Memory, Stream};
+pub use wire::{Frame, Frames, frames, kind};
 
 use std::time::Duration;
 

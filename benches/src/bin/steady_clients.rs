@@ -5,6 +5,7 @@
 //! HTTP/2.
 
 use std::{
+    collections::VecDeque,
     fmt,
     net::SocketAddr,
     process::ExitCode,
@@ -13,7 +14,7 @@ use std::{
 
 use anyhow::{Result, anyhow, bail, ensure};
 use lameduck_benches::{
-    frames::{self, INITIAL_WINDOW, PREFACE, kind},
+    frames::{self, Frame, Frames, INITIAL_WINDOW, PREFACE, kind},
     nofile,
     process::ServerCommand,
     settings::Args,
@@ -197,7 +198,8 @@ async fn events(addr: SocketAddr) -> Result<()> {
 /// A connection of HTTP/2 with one stream, whose frames are read as they come.
 struct Http2 {
     stream: TcpStream,
-    read: Vec<u8>,
+    partial: Frames,
+    came: VecDeque<Frame>,
 }
 
 impl Http2 {
@@ -209,14 +211,15 @@ impl Http2 {
             .await?;
         Ok(Http2 {
             stream,
-            read: Vec::new(),
+            partial: Frames::default(),
+            came: VecDeque::new(),
         })
     }
 
     /// The bytes of DATA that came next.
     async fn data(&mut self) -> Result<usize> {
         loop {
-            while let Some(frame) = frames::take_frame(&mut self.read) {
+            while let Some(frame) = self.came.pop_front() {
                 if let Some(owed) = frame.acknowledgement() {
                     self.stream.write_all(&owed).await?;
                 }
@@ -229,10 +232,12 @@ impl Http2 {
                     return Ok(frame.payload.len());
                 }
             }
+            let mut read = Vec::new();
             ensure!(
-                self.stream.read_buf(&mut self.read).await? > 0,
+                self.stream.read_buf(&mut read).await? > 0,
                 "the server closed"
             );
+            self.came.extend(self.partial.take(&read));
         }
     }
 
@@ -256,7 +261,7 @@ async fn upload2(addr: SocketAddr, rate: u32) -> Result<()> {
     loop {
         tokio::select! {
             _ = steps.tick() => {
-                let data = frames::frame(kind::DATA, 0, 1, &vec![b'x'; bytes]);
+                let data = Frame::new(kind::DATA, 0, 1, vec![b'x'; bytes]).bytes();
                 http2.stream.write_all(&data).await?;
             }
             end = http2.read_on() => end?,

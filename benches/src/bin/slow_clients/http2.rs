@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use lameduck_benches::frames::{self, END_STREAM, INITIAL_WINDOW, PREFACE, kind};
+use lameduck_benches::frames::{self, END_STREAM, Frame, Frames, INITIAL_WINDOW, PREFACE, kind};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -74,7 +74,7 @@ impl Attack {
             Attack::Preface => (PREFACE.to_vec(), Vec::new()),
             Attack::SlowHeaders => {
                 // A frame that says to be longer than what comes of it.
-                let mut head = frames::frame(kind::HEADERS, END_STREAM, 1, &[0; 4096]);
+                let mut head = Frame::new(kind::HEADERS, END_STREAM, 1, [0; 4096]).bytes();
                 head.truncate(9);
                 (
                     [hello(wide), head, frames::block("GET", "/")].concat(),
@@ -84,12 +84,12 @@ impl Attack {
             Attack::HalfHeaders => {
                 let block = frames::block("GET", "/");
                 let open = frames::request(1, "POST", "/echo", false);
-                let head = frames::frame(kind::HEADERS, END_STREAM, 3, &block[..4]);
+                let head = Frame::new(kind::HEADERS, END_STREAM, 3, &block[..4]).bytes();
                 ([hello(wide), open, head].concat(), Vec::new())
             }
             Attack::SlowBody => {
                 let head = frames::request(1, "POST", "/echo", false);
-                let drip = frames::frame(kind::DATA, 0, 1, b"x");
+                let drip = Frame::new(kind::DATA, 0, 1, b"x").bytes();
                 ([hello(wide), head].concat(), drip)
             }
             Attack::SlowRead => {
@@ -177,7 +177,8 @@ async fn client(
     tokio::pin!(over);
     let (start, again) = attack.bytes();
     stream.write_all(&start).await.ok()?;
-    let (mut read, mut drips) = (Vec::new(), time::interval(drip));
+    let (mut read, mut frames) = (Vec::new(), Frames::default());
+    let mut drips = time::interval(drip);
     drips.tick().await;
     let mut ended = None;
     while ended.is_none() {
@@ -191,7 +192,9 @@ async fn client(
                 if !matches!(count, Ok(1..)) {
                     ended = Some(Instant::now());
                 }
-                while let Some(frame) = frames::take_frame(&mut read) {
+                let came = frames.take(&read);
+                read.clear();
+                for frame in came {
                     // Nothing may come between HEADERS and CONTINUATION (RFC 9113, 6.10).
                     let owed = frame.acknowledgement().filter(|_| attack != Attack::HalfHeaders);
                     if let Some(owed) = owed {
