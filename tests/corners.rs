@@ -18,10 +18,12 @@ use http_body_util::BodyExt;
 use lameduck::events::Events;
 use lameduck::serve::{Deadlines, RequestBody, serve_connection_with_timeouts};
 use lameduck::{Lifecycle, Limits, Phase, Shutdown, Timeouts};
+use support::wire::{self, INITIAL_WINDOW, PREFACE};
 use support::{
-    App, How, LIMIT, Raw, Server, Setup, app, empty, h2_connect, kind, ms, reply, within,
+    App, Frame, Frames, How, LIMIT, Odd, Raw, Server, Setup, WriteSide, app, empty, h2_connect,
+    kind, ms, reply, within,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -102,13 +104,13 @@ async fn slowly_read_heads_are_whole_in_a_drain() {
     let stream = tokio::net::TcpSocket::new_v4().unwrap();
     stream.set_recv_buffer_size(16 * 1024).unwrap();
     let mut stream = stream.connect(server.addr).await.unwrap();
-    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    hello.extend(support::Frame::new(kind::SETTINGS, 0, 0, []).bytes());
+    let mut hello = PREFACE.to_vec();
+    hello.extend(Frame::new(kind::SETTINGS, 0, 0, []).bytes());
     for stream in 0..ASKED {
         let stream = u32::try_from(stream * 2 + 1).unwrap();
         // GET http://a/
         let block = [0x82, 0x86, 0x84, 0x01, 1, b'a'];
-        hello.extend(support::Frame::new(kind::HEADERS, 5, stream, block).bytes());
+        hello.extend(Frame::new(kind::HEADERS, 5, stream, block).bytes());
     }
     stream.write_all(&hello).await.unwrap();
     let all = async {
@@ -122,7 +124,7 @@ async fn slowly_read_heads_are_whole_in_a_drain() {
     server.handle.drain_now();
     tokio::time::sleep(ms(1_500)).await;
     let (mut came, mut heads) = (0, 0);
-    let mut partial = support::Frames::default();
+    let mut partial = Frames::default();
     let mut buffer = vec![0; 64 * 1024];
     let reading = async {
         loop {
@@ -134,7 +136,7 @@ async fn slowly_read_heads_are_whole_in_a_drain() {
             for frame in partial.take(&buffer[..length]) {
                 heads += usize::from(frame.kind == kind::HEADERS);
                 if frame.kind == kind::PING && frame.flags == 0 {
-                    let pong = support::Frame::new(kind::PING, 1, 0, frame.payload);
+                    let pong = Frame::new(kind::PING, 1, 0, frame.payload);
                     let _ = stream.write_all(&pong.bytes()).await;
                 }
             }
@@ -158,9 +160,9 @@ impl Drop for SlowToDrop {
 /// An HTTP/2 client that says nothing but this.
 async fn h2_says(server: &Server, settings: &[u8], block: &[u8]) -> Raw {
     let mut client = server.connect().await;
-    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    let settings = support::Frame::new(kind::SETTINGS, 0, 0, settings);
-    let head = support::Frame::new(kind::HEADERS, 5, 1, block);
+    client.send(PREFACE).await;
+    let settings = Frame::new(kind::SETTINGS, 0, 0, settings);
+    let head = Frame::new(kind::HEADERS, 5, 1, block);
     client.send([settings.bytes(), head.bytes()].concat()).await;
     client
 }
@@ -170,7 +172,7 @@ const GET_BLOCK: [u8; 6] = [0x82, 0x86, 0x84, 0x01, 1, b'a'];
 
 /// The connection has had its last turn, by h2's wakes, when its last stream ends on another thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_connection_is_idle_when_its_last_stream_ends_on_another_thread() {
+async fn connection_whose_last_stream_ends_on_another_thread_is_idle() {
     let came = Arc::new(Semaphore::new(0));
     let comes = came.clone();
     let app = app(move |request| {
@@ -192,7 +194,7 @@ async fn a_connection_is_idle_when_its_last_stream_ends_on_another_thread() {
         .forget();
     // The deadline that was armed before the stream began comes and goes.
     tokio::time::sleep(ms(600)).await;
-    let reset = support::Frame::new(kind::RST_STREAM, 0, 1, [0, 0, 0, 8]);
+    let reset = Frame::new(kind::RST_STREAM, 0, 1, [0, 0, 0, 8]);
     client.send(reset.bytes()).await;
     let ending = client.read_until_close().await;
     assert_ne!(ending.how, How::StillOpen);
@@ -220,7 +222,7 @@ impl http_body::Body for SlowBody {
 
 /// The connection has had its last turn when a stream's task ends and leaves the end of its answer behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_answers_end_that_is_left_on_another_thread_has_its_deadline() {
+async fn answer_end_left_on_another_thread_has_its_deadline() {
     let app = tower::service_fn(|_: Request<RequestBody>| async {
         let body = SlowBody(Some(Bytes::from_static(b"hello")), SlowToDrop);
         Ok::<_, Infallible>(Response::new(body))
@@ -232,48 +234,113 @@ async fn an_answers_end_that_is_left_on_another_thread_has_its_deadline() {
     assert_ne!(ending.how, How::StillOpen);
 }
 
+#[tokio::test]
+async fn answer_that_leaves_in_small_pieces_has_its_end() {
+    // Several DATA frames, none of which the transport takes at once.
+    let app = app(|_| async { reply(200, vec![7; 100_000]) });
+    let (mut client, io) = duplex(512);
+    tokio::spawn(serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap());
+    let hello = [
+        PREFACE.to_vec(),
+        wire::settings(&[(INITIAL_WINDOW, 1 << 20)]),
+        wire::window_update(0, 1 << 20),
+        Frame::new(kind::HEADERS, 5, 1, GET_BLOCK).bytes(),
+    ];
+    client.write_all(&hello.concat()).await.unwrap();
+    let mut frames = Frames::default();
+    let mut buffer = [0; 512];
+    let end = async {
+        loop {
+            let length = client.read(&mut buffer).await.unwrap();
+            assert_ne!(length, 0, "the connection stands");
+            let came = frames.take(&buffer[..length]);
+            if came
+                .iter()
+                .any(|frame| frame.stream == 1 && frame.ends_stream())
+            {
+                return;
+            }
+        }
+    };
+    within(LIMIT, "the end", end).await;
+}
+
 // === two tasks ===
 
-/// A service whose `/` answers while a task of its own still has the body, and reads it when it is let.
-fn reads_elsewhere(let_go: &Arc<Semaphore>) -> App {
+/// A service that answers `/read` and `/drop` while a task of its own still has the body, and does with it what the
+/// path says once it may.
+fn body_elsewhere(let_go: &Arc<Semaphore>) -> App {
     let let_go = let_go.clone();
     app(move |request: Request<RequestBody>| {
         let let_go = let_go.clone();
         async move {
-            if request.uri().path() == "/next" {
-                return reply(200, "next");
-            }
+            let reads = match request.uri().path() {
+                "/read" => true,
+                "/drop" => false,
+                _ => return reply(200, "next"),
+            };
             let mut body = request.into_body();
-            // hyper reads what is asked for, and has no one to wake.
-            let mut no_one = Context::from_waker(Waker::noop());
-            let asked = http_body::Body::poll_frame(Pin::new(&mut body), &mut no_one);
-            assert!(asked.is_pending());
+            if reads {
+                // hyper reads what is asked for, and has no one to wake.
+                let mut no_one = Context::from_waker(Waker::noop());
+                let asked = http_body::Body::poll_frame(Pin::new(&mut body), &mut no_one);
+                assert!(asked.is_pending());
+            }
             tokio::spawn(async move {
                 let_go.acquire().await.unwrap().forget();
-                let _ = body.collect().await;
+                if reads {
+                    let _ = body.collect().await;
+                }
             });
             reply(200, "first")
         }
     })
 }
 
-const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_end_of_a_body_on_another_task_lets_the_next_request_begin() {
+/// Sends a request whose body outlives its answer, and the next one; that is answered once the body has ended.
+async fn next_begins_behind(path: &str) {
     let let_go = Arc::new(Semaphore::new(0));
-    let server = Setup::new().start(reads_elsewhere(&let_go)).await;
+    let server = Setup::new().start(body_elsewhere(&let_go)).await;
     let mut client = server.connect().await;
-    assert_eq!(client.ask(POST).await.text(), "first");
+    let post = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(client.ask(post).await.text(), "first");
     client
         .send("helloGET /next HTTP/1.1\r\nhost: a\r\n\r\n")
         .await;
-    // Until hyper has parsed the next head, and has nothing more to be woken by.
+    // Until the server has read what it reads by itself, and the socket wakes it no more.
     tokio::time::sleep(ms(200)).await;
     let_go.add_permits(1);
     assert_eq!(client.read_response().await.text(), "next");
     drop(client);
     server.until_open(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn body_read_on_another_task_lets_the_next_request_begin() {
+    next_begins_behind("/read").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn body_dropped_on_another_task_lets_the_next_request_begin() {
+    next_begins_behind("/drop").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limit_set_on_another_task_holds_at_once() {
+    let app = app(|request: Request<RequestBody>| async move {
+        let deadlines = request.extensions().get::<Deadlines>().unwrap().clone();
+        tokio::spawn(async move {
+            // The connection waits by now, without any deadline.
+            tokio::time::sleep(ms(100)).await;
+            deadlines.set_read_stall(ms(50));
+        });
+        let read = request.into_body().collect().await;
+        reply(if read.is_err() { 408 } else { 200 }, "")
+    });
+    let server = Server::start(Timeouts::none(), app).await;
+    let mut client = server.connect().await;
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+    assert_eq!(client.ask(head).await.status, 408);
 }
 
 #[tokio::test]
@@ -311,7 +378,7 @@ async fn ended_connection_is_closed_while_its_future_lives() {
     let timeouts = Timeouts::none().idle(ms(50)).read_header(ms(50));
     let hello = [&b""[..], b"GET", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
     for said in hello {
-        let (mut client, io) = tokio::io::duplex(1024);
+        let (mut client, io) = duplex(1024);
         let connection = serve_connection_with_timeouts(io, app.clone(), timeouts).unwrap();
         let mut connection = std::pin::pin!(connection);
         client.write_all(said).await.unwrap();
@@ -340,7 +407,7 @@ async fn connection_may_move_to_another_task() {
             Ok::<_, Infallible>(Response::new(empty()))
         }
     });
-    let (mut client, io) = tokio::io::duplex(1024);
+    let (mut client, io) = duplex(1024);
     let connection = serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap();
     let mut connection = Box::pin(connection);
     client.write_all(GET.as_bytes()).await.unwrap();
@@ -352,48 +419,28 @@ async fn connection_may_move_to_another_task() {
     within(ms(2_000), "the deadline", task).await.unwrap();
 }
 
-/// A transport whose write side closes late, as TLS may.
-struct SlowToClose {
-    io: tokio::io::DuplexStream,
-    closing: Option<Pin<Box<tokio::time::Sleep>>>,
-}
+/// A write side that does not close at once, as that of TLS.
+struct SlowToClose(Option<Pin<Box<tokio::time::Sleep>>>);
 
-impl AsyncRead for SlowToClose {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl WriteSide for SlowToClose {
+    fn shutdown(
+        &mut self,
+        io: Pin<&mut DuplexStream>,
         cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for SlowToClose {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closing = self
-            .closing
+            .0
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(ms(30))));
         ready!(closing.as_mut().poll(cx));
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        io.poll_shutdown(cx)
     }
 }
 
 #[tokio::test]
 async fn slowly_closing_transport_is_closed() {
-    let (mut client, io) = tokio::io::duplex(4096);
-    let io = SlowToClose { io, closing: None };
+    let (mut client, io) = duplex(4096);
+    let odd = SlowToClose(None);
+    let io = Odd { io, odd };
     let app = app(|_| async { reply(200, "done") });
     let connection = serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap();
     tokio::spawn(connection);
