@@ -52,26 +52,26 @@ impl Deadlines {
     }
 
     /// Moves `read`: the request body must be read within this time from now. `None` turns it off.
-    pub fn set_read(&self, wait: impl Into<Option<Duration>>) {
-        self.request.set_read_deadline(self.epoch, wait.into());
+    pub fn set_read(&self, timeout: impl Into<Option<Duration>>) {
+        self.request.set_read_deadline(self.epoch, timeout.into());
     }
 
     /// Moves `response_head`: the response must begin within this time from now, or from the next part of the body that
     /// the handler receives. `None` turns it off.
-    pub fn set_response_head(&self, wait: impl Into<Option<Duration>>) {
-        let change = Change::ResponseHead(wait.into());
+    pub fn set_response_head(&self, timeout: impl Into<Option<Duration>>) {
+        let change = Change::ResponseHead(timeout.into());
         self.request.change_deadline(self.epoch, change);
     }
 
     /// Sets `read_stall`, the longest pause of the client while the body is awaited. `None` turns it off.
-    pub fn set_read_stall(&self, wait: impl Into<Option<Duration>>) {
-        let change = Change::ReadStall(wait.into());
+    pub fn set_read_stall(&self, timeout: impl Into<Option<Duration>>) {
+        let change = Change::ReadStall(timeout.into());
         self.request.change_deadline(self.epoch, change);
     }
 
     /// Sets `write_stall`, the longest time in which the client takes nothing of the response. `None` turns it off.
-    pub fn set_write_stall(&self, wait: impl Into<Option<Duration>>) {
-        let change = Change::WriteStall(wait.into());
+    pub fn set_write_stall(&self, timeout: impl Into<Option<Duration>>) {
+        let change = Change::WriteStall(timeout.into());
         self.request.change_deadline(self.epoch, change);
     }
 
@@ -88,8 +88,8 @@ impl Deadlines {
     }
 
     /// Moves `write`: the response must be written within this time from now. `None` turns it off.
-    pub fn set_write(&self, wait: impl Into<Option<Duration>>) {
-        self.request.set_write_deadline(self.epoch, wait.into());
+    pub fn set_write(&self, timeout: impl Into<Option<Duration>>) {
+        self.request.set_write_deadline(self.epoch, timeout.into());
     }
 }
 

@@ -8,17 +8,17 @@ use std::fmt::{self, Write};
 /// The mark of truncation. It is not ASCII, so it never occurs in a path written by [`path`].
 const ELLIPSIS: char = '…';
 
-/// Returns a path or a method, limited to `most` bytes plus the ellipsis, in visible ASCII. Other bytes, `"` and `\`
+/// Returns a path or a method, limited to `max` bytes plus the ellipsis, in visible ASCII. Other bytes, `"` and `\`
 /// are percent-encoded, as the sender should have done (RFC 3986, 2.1). Allocates only if the text changes.
-pub(crate) fn path(path: &str, most: usize) -> Cow<'_, str> {
+pub(crate) fn path(path: &str, max: usize) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-    if path.len() <= most && path.bytes().all(is_plain) {
+    if path.len() <= max && path.bytes().all(is_plain) {
         return Cow::Borrowed(path);
     }
-    let mut fit = String::with_capacity(most + ELLIPSIS.len_utf8());
+    let mut fit = String::with_capacity(max + ELLIPSIS.len_utf8());
     for byte in path.bytes() {
         let width = if is_plain(byte) { 1 } else { 3 };
-        if fit.len() + width > most {
+        if fit.len() + width > max {
             fit.push(ELLIPSIS);
             break;
         }
@@ -32,9 +32,9 @@ pub(crate) fn path(path: &str, most: usize) -> Cow<'_, str> {
     Cow::Owned(fit)
 }
 
-/// Returns the text in one line of at most `most` bytes plus the ellipsis.
-pub(crate) fn line(text: impl fmt::Display, most: usize) -> String {
-    let mut line = Line::new(most);
+/// Returns the text in one line of at most `max` bytes plus the ellipsis.
+pub(crate) fn line(text: impl fmt::Display, max: usize) -> String {
+    let mut line = Line::new(max);
     // The only possible error is that the line is full.
     let _ = write!(line, "{text}");
     line.text
@@ -42,8 +42,8 @@ pub(crate) fn line(text: impl fmt::Display, most: usize) -> String {
 
 /// Returns an error and its sources in one line.
 #[cfg(feature = "tracing")]
-pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
-    let mut line = Line::new(most);
+pub(crate) fn error(error: &(dyn Error + 'static), max: usize) -> String {
+    let mut line = Line::new(max);
     let _ = write!(line, "{error}");
     let mut source = error.source();
     // Bounded by a count as well: an error can be its own source and print nothing.
@@ -52,7 +52,7 @@ pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
             break;
         };
         // Many errors repeat the text of their source.
-        let said = self::line(cause, most);
+        let said = self::line(cause, max);
         if !line.text.ends_with(&said) {
             let _ = write!(line, ": {said}");
         }
@@ -63,15 +63,15 @@ pub(crate) fn error(error: &(dyn Error + 'static), most: usize) -> String {
 
 struct Line {
     text: String,
-    most: usize,
+    max: usize,
     full: bool,
 }
 
 impl Line {
-    fn new(most: usize) -> Self {
+    fn new(max: usize) -> Self {
         Line {
             text: String::new(),
-            most,
+            max,
             full: false,
         }
     }
@@ -89,7 +89,7 @@ impl Write for Line {
                 hidden if hidden.is_control() || steers(hidden) => char::REPLACEMENT_CHARACTER,
                 plain => plain,
             };
-            if self.text.len() + char.len_utf8() > self.most {
+            if self.text.len() + char.len_utf8() > self.max {
                 self.text.push(ELLIPSIS);
                 self.full = true;
                 return Err(fmt::Error);

@@ -47,8 +47,8 @@ impl DrainLayer {
 
     /// Sets the `Retry-After` of refusals, rounded up to a whole second, at least 1. Default: 1 s.
     #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
-        self.with(|shared| shared.reply = Reply::new(Reason::Draining).retry_after(wait))
+    pub fn retry_after(self, delay: Duration) -> Self {
+        self.with(|shared| shared.reply = Reply::new(Reason::Draining).retry_after(delay))
     }
 
     /// Exempts requests for which `exempt` returns `true`, such as health probes and metrics: they are served to the
@@ -65,8 +65,8 @@ impl DrainLayer {
         self.with(|shared| shared.extension = false)
     }
 
-    /// Emits [`Event::Refused`] for each refusal to `events` too. By default only the [hub](Lifecycle::listen) of the
-    /// lifecycle receives it.
+    /// Emits [`Event::Refused`](crate::events::Event::Refused) for each refusal to `events` too. By default only the
+    /// [hub](Lifecycle::listen) of the lifecycle receives it.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = shared.lifecycle.event_sink().and(events))

@@ -67,12 +67,13 @@ impl Health {
         HealthService::new(self.clone(), Probe::Liveness)
     }
 
-    /// Returns the readiness service: 200 in [`Phase::Ready`] while no required check fails, else 503.
+    /// Returns the readiness service: 200 in [`Phase::Ready`](crate::Phase::Ready) while no required check fails, else
+    /// 503.
     pub fn readiness(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Readiness)
     }
 
-    /// Returns the start-up service: 503 until [`Phase::Ready`] is reached, 200 from then on.
+    /// Returns the start-up service: 503 until [`Phase::Ready`](crate::Phase::Ready) is reached, 200 from then on.
     pub fn startup(&self) -> HealthService {
         HealthService::new(self.clone(), Probe::Startup)
     }

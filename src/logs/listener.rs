@@ -58,7 +58,7 @@ macro_rules! write_request {
 pub(super) struct Listener {
     kinds: Kinds,
     /// The maximum number of lines of one kind per second.
-    most: u32,
+    max: u32,
 }
 
 /// Returns `true` if any subscriber may want lines of this level.
@@ -74,10 +74,10 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 impl Listener {
-    pub fn new(most: u32) -> Self {
+    pub fn new(max: u32) -> Self {
         Listener {
             kinds: Kinds::new(),
-            most,
+            max,
         }
     }
 
@@ -225,7 +225,7 @@ impl Listener {
     fn phase(&self, phase: Phase) {
         // Reports the last seconds of a flood, which no further line of its kind would report.
         for kind in self.kinds.all() {
-            report_left_out(kind, kind.meter.settle(self.most));
+            report_left_out(kind, kind.meter.settle(self.max));
         }
         let phase = phase.as_str();
         info!(target: "lameduck", event = "phase", phase, "the phase has changed");
@@ -236,7 +236,7 @@ impl Listener {
         let Some(kind) = kind.filter(|kind| wanted(kind.level)) else {
             return false;
         };
-        let measured = kind.meter.count(now(), self.most);
+        let measured = kind.meter.count(now(), self.max);
         report_left_out(kind, measured.left_out);
         measured.write
     }

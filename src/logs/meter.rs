@@ -31,8 +31,8 @@ fn count(word: u64) -> u32 {
 }
 
 impl Meter {
-    /// Counts one line in second `now`, of which at most `most` are written.
-    pub fn count(&self, now: u32, most: u32) -> Measured {
+    /// Counts one line in second `now`, of which at most `max` are written.
+    pub fn count(&self, now: u32, max: u32) -> Measured {
         let mut seen = self.word.load(Ordering::Relaxed);
         while second(seen) < now {
             // The thread that starts the new second reads the final count of the old one, so it is reported exactly
@@ -46,8 +46,8 @@ impl Meter {
             match turned {
                 Ok(_) => {
                     return Measured {
-                        write: most > 0,
-                        left_out: count(seen).saturating_sub(most),
+                        write: max > 0,
+                        left_out: count(seen).saturating_sub(max),
                     };
                 }
                 Err(other) => seen = other,
@@ -56,23 +56,23 @@ impl Meter {
         // The current second, or a later one if another thread has moved on meanwhile.
         let before = self.word.fetch_add(1, Ordering::Relaxed);
         Measured {
-            write: count(before) < most,
+            write: count(before) < max,
             left_out: 0,
         }
     }
 
     /// Returns the number of lines left out and not yet reported, and marks them as reported.
-    pub fn settle(&self, most: u32) -> u32 {
+    pub fn settle(&self, max: u32) -> u32 {
         let mut seen = self.word.load(Ordering::Relaxed);
-        while count(seen) > most {
+        while count(seen) > max {
             let settled = self.word.compare_exchange_weak(
                 seen,
-                word(second(seen), most),
+                word(second(seen), max),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             );
             match settled {
-                Ok(_) => return count(seen) - most,
+                Ok(_) => return count(seen) - max,
                 Err(other) => seen = other,
             }
         }

@@ -25,11 +25,11 @@ impl io::Write for Written {
 
 impl Written {
     /// Captures this thread's lines up to this level as text, until the guard is dropped.
-    pub fn text(most: Level) -> (Self, DefaultGuard) {
+    pub fn text(max_level: Level) -> (Self, DefaultGuard) {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
-            .with_max_level(most)
+            .with_max_level(max_level)
             .with_ansi(false)
             .without_time()
             .with_writer(move || writer.clone())
@@ -38,13 +38,13 @@ impl Written {
     }
 
     /// Captures this thread's lines up to this level as JSON, until the guard is dropped.
-    pub fn json(most: Level) -> (Self, DefaultGuard) {
+    pub fn json(max_level: Level) -> (Self, DefaultGuard) {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
             .json()
             .flatten_event(true)
-            .with_max_level(most)
+            .with_max_level(max_level)
             .without_time()
             .with_writer(move || writer.clone())
             .finish();

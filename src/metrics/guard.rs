@@ -16,7 +16,7 @@ use crate::track::{self, TrackedBody};
 /// the sum, or drown all smaller values in it for ever.
 const LONGEST_CLAIM: u64 = 1 << 40;
 
-/// The response body of a [`Measured`] service. The end of the body is the end of the request.
+/// The response body of a [`Measured`](super::Measured) service. The end of the body is the end of the request.
 pub type MetricsBody<B> = TrackedBody<B, Measure>;
 
 /// A guard that measures a request until its end: by its body, by a failure, or by a drop.

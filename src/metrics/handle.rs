@@ -155,8 +155,8 @@ impl MetricsBuilder {
     /// Sets the maximum number of series of `http_server_request_duration_seconds`, from 1 to 1,048,576; further ones
     /// are folded into the route `_other`. The other histograms keep the same number of methods with their routes.
     /// Default: 2,000, which take 1.3 MB, 0.2 MB of it from the start.
-    pub fn max_series(mut self, most: usize) -> Self {
-        self.max_series = most;
+    pub fn max_series(mut self, max: usize) -> Self {
+        self.max_series = max;
         self
     }
 

@@ -59,7 +59,7 @@ pub(super) struct Totals {
 }
 
 impl Series {
-    pub fn new(most: usize, duration: Bounds, size: Bounds) -> Self {
+    pub fn new(max: usize, duration: Bounds, size: Bounds) -> Self {
         let mut methods = Method::all();
         let folded_routes = std::array::from_fn(|_| {
             let method = methods.next().unwrap_or(Method::OTHER);
@@ -67,8 +67,8 @@ impl Series {
         });
         Series {
             hasher: RandomState::new(),
-            routes: Table::new(most),
-            ends: Table::new(most),
+            routes: Table::new(max),
+            ends: Table::new(max),
             folded_routes,
             folded_ends: Table::new(Method::COUNT * End::FOLDED),
             folded: AtomicU64::new(0),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(super) struct Table<T> {
     slots: Box<[OnceLock<Box<T>>]>,
     taken: AtomicUsize,
-    most: usize,
+    max: usize,
 }
 
 /// The index of an entry.
@@ -14,15 +14,15 @@ pub(super) struct Table<T> {
 pub(super) struct Place(pub u32);
 
 impl<T> Table<T> {
-    /// Creates a table for at most `most` entries, at least 1 and at most 2^20. It has twice as many slots, so that a
+    /// Creates a table for at most `max` entries, at least 1 and at most 2^20. It has twice as many slots, so that a
     /// search soon meets an empty one.
-    pub fn new(most: usize) -> Self {
-        let most = most.clamp(1, 1 << 20);
-        let slots = (most * 2).next_power_of_two();
+    pub fn new(max: usize) -> Self {
+        let max = max.clamp(1, 1 << 20);
+        let slots = (max * 2).next_power_of_two();
         Table {
             slots: (0..slots).map(|_| OnceLock::new()).collect(),
             taken: AtomicUsize::new(0),
-            most,
+            max,
         }
     }
 
@@ -54,7 +54,7 @@ impl<T> Table<T> {
 
     /// Reserves room for one entry. Relaxed: it is a budget and publishes nothing, the slot does.
     fn take(&self) -> bool {
-        let more = |taken| (taken < self.most).then_some(taken + 1);
+        let more = |taken| (taken < self.max).then_some(taken + 1);
         self.taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_ok()

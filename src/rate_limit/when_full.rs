@@ -1,4 +1,5 @@
-/// The treatment of a new key when [`max_keys`](RateLimitLayer::max_keys) keys are tracked and all of them still count.
+/// The treatment of a new key when [`max_keys`](super::RateLimitLayer::max_keys) keys are tracked and all of them still
+/// count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {

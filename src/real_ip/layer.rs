@@ -72,7 +72,8 @@ impl RealIpLayer {
         self.with(|shared| shared.peer = Some(Arc::new(peer)))
     }
 
-    /// Emits the verdict on each request, [`Event::ClientAddress`], and each refusal, [`Event::Refused`].
+    /// Emits the verdict on each request, [`Event::ClientAddress`](crate::events::Event::ClientAddress), and each
+    /// refusal, [`Event::Refused`](crate::events::Event::Refused).
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)

@@ -104,12 +104,12 @@ impl Reply {
     /// A number of more than three digits is rounded up to three significant digits (1234 s becomes 1240), so that it
     /// can be written without allocating.
     #[must_use]
-    pub fn retry_after(mut self, wait: Duration) -> Self {
+    pub fn retry_after(mut self, delay: Duration) -> Self {
         // Rounded up in both units: a client that returns a moment too early is refused again.
-        let seconds = wait
+        let seconds = delay
             .as_secs()
-            .saturating_add(u64::from(wait.subsec_nanos() > 0));
-        let millis = wait.as_nanos().div_ceil(1_000_000);
+            .saturating_add(u64::from(delay.subsec_nanos() > 0));
+        let millis = delay.as_nanos().div_ceil(1_000_000);
         self.retry_after = Some(RetryAfter {
             seconds: digits::at_least(seconds.max(1)),
             millis: digits::at_least(u64::try_from(millis).unwrap_or(u64::MAX).max(1)),
