@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Extensions, HeaderValue};
 
 /// The maximum length of an incoming id, in bytes.
-const LONGEST: usize = 128;
+const MAX_LEN: usize = 128;
 
 /// The id of a request: 1 to 128 letters, digits and `- . _ ~ + / = :`. Clones share it.
 ///
@@ -36,7 +36,7 @@ impl RequestId {
     pub(crate) fn kept(value: &HeaderValue) -> Option<Self> {
         let bytes = value.as_bytes();
         let fits =
-            (1..=LONGEST).contains(&bytes.len()) && bytes.iter().all(|&byte| is_allowed(byte));
+            (1..=MAX_LEN).contains(&bytes.len()) && bytes.iter().all(|&byte| is_allowed(byte));
         fits.then(|| RequestId {
             value: value.clone(),
         })

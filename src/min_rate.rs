@@ -28,10 +28,10 @@ pub struct MinRate {
 }
 
 /// The longest valid window, a week: a longer one is a mistake of units.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The highest valid rate, 1 GB/s: no client is asked for more.
-const FASTEST: u64 = 1_000_000_000;
+const MAX_RATE: u64 = 1_000_000_000;
 
 impl MinRate {
     /// Creates a rate measured in windows of 10 s, after a grace of 5 s.
@@ -80,13 +80,13 @@ impl MinRate {
     pub(crate) fn problem(&self) -> Option<RateProblem> {
         if self.bytes_per_second == 0 {
             Some(RateProblem::Zero)
-        } else if self.bytes_per_second > FASTEST {
+        } else if self.bytes_per_second > MAX_RATE {
             Some(RateProblem::TooFast(self.bytes_per_second))
         } else if self.window.is_zero() {
             Some(RateProblem::NoWindow)
-        } else if self.window > LONGEST {
+        } else if self.window > MAX_TIME {
             Some(RateProblem::LongWindow(self.window))
-        } else if self.grace > LONGEST {
+        } else if self.grace > MAX_TIME {
             Some(RateProblem::LongGrace(self.grace))
         } else {
             None

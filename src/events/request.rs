@@ -9,7 +9,7 @@ use crate::route;
 use crate::text;
 
 /// The maximum length of a shown path and method, in bytes.
-const LONGEST: usize = 256;
+const MAX_LEN: usize = 256;
 
 /// The request that an [`Event`](super::Event) refers to, as far as it is known where the event is emitted.
 ///
@@ -77,7 +77,7 @@ impl Display for RequestInfo<'_> {
         let mut separator = "";
         for part in [self.method, self.path].into_iter().flatten() {
             f.write_str(separator)?;
-            f.write_str(&text::path(part, LONGEST))?;
+            f.write_str(&text::path(part, MAX_LEN))?;
             separator = " ";
         }
         let mut open = false;
@@ -92,8 +92,8 @@ impl Display for RequestInfo<'_> {
             open = true;
             write!(f, "{name}{value}")
         };
-        let route = self.route.map(|route| text::path(route, LONGEST));
-        let id = self.request_id.map(|id| text::path(id, LONGEST));
+        let route = self.route.map(|route| text::path(route, MAX_LEN));
+        let id = self.request_id.map(|id| text::path(id, MAX_LEN));
         detail("", self.peer.as_ref().map(|it| it as &dyn Display))?;
         detail("route ", route.as_ref().map(|it| it as &dyn Display))?;
         detail("client ", self.client.as_ref().map(|it| it as &dyn Display))?;

@@ -16,9 +16,9 @@ type Running = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 type Ask = dyn Fn() -> Running + Send + Sync;
 
 /// The time after its deadline for which a check that does not yield is awaited.
-const SLACK: Duration = Duration::from_millis(100);
+const ABANDON_GRACE: Duration = Duration::from_millis(100);
 /// The maximum length of a reported error, in bytes: it may quote a whole page of foreign text.
-const LONGEST_ERROR: usize = 512;
+const MAX_ERROR_LEN: usize = 512;
 
 /// A check of a dependency.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Check {
             return self.failed("still blocked in an earlier check".into(), Duration::ZERO);
         };
         let left = deadline
-            .saturating_add(SLACK)
+            .saturating_add(ABANDON_GRACE)
             .saturating_sub(started.since.elapsed());
         let (found, duration) = match timeout(left, &mut task).await {
             Ok(Ok(found)) => found,
@@ -186,7 +186,7 @@ fn message(error: &BoxError) -> Arc<str> {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        if text.len() > LONGEST_ERROR {
+        if text.len() > MAX_ERROR_LEN {
             break;
         }
         let cause_text = cause.to_string();
@@ -201,8 +201,8 @@ fn message(error: &BoxError) -> Arc<str> {
 }
 
 fn shorten(text: &mut String) {
-    if text.len() > LONGEST_ERROR {
-        let mut end = LONGEST_ERROR;
+    if text.len() > MAX_ERROR_LEN {
+        let mut end = MAX_ERROR_LEN;
         while !text.is_char_boundary(end) {
             end -= 1;
         }

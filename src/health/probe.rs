@@ -8,11 +8,11 @@ use crate::text;
 /// The default timeout: a check with the default deadline (2 s) can end within it.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The maximum size of a response's head, in bytes.
-const MOST: usize = 16 * 1024;
+const MAX_HEAD: usize = 16 * 1024;
 /// The time for which the rest of a response is awaited once its status is known.
-const REST: Duration = Duration::from_millis(250);
+const BODY_TIMEOUT: Duration = Duration::from_millis(250);
 /// The maximum size of the body quoted in an error, in bytes.
-const QUOTED: usize = 1024;
+const MAX_QUOTED: usize = 1024;
 
 /// Requests a health route over HTTP/1.1 and checks for a 2xx: for a program that is its own `HEALTHCHECK`, in an image
 /// without curl.
@@ -46,7 +46,7 @@ pub fn probe_within(addr: SocketAddr, path: &str, deadline: Duration) -> Result<
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(ProbeError::Path(path.to_owned()));
     }
-    let mut probe = Asked {
+    let mut probe = Attempt {
         since: Instant::now(),
         deadline,
     };
@@ -79,12 +79,12 @@ pub enum ProbeError {
 }
 
 /// A probe with its deadline.
-struct Asked {
+struct Attempt {
     since: Instant,
     deadline: Duration,
 }
 
-impl Asked {
+impl Attempt {
     fn ask(&mut self, addr: SocketAddr, path: &str) -> Result<(), ProbeError> {
         let mut stream =
             TcpStream::connect_timeout(&addr, self.left()?).map_err(|error| {
@@ -108,7 +108,7 @@ impl Asked {
             match status(&answer)? {
                 // Interim responses may come unrequested (RFC 9110, 15.2); 101 is not one of them.
                 Some(100 | 102..=199) if pass_over(&mut answer) => continue,
-                Some(100 | 102..=199) if answer.len() < MOST => {}
+                Some(100 | 102..=199) if answer.len() < MAX_HEAD => {}
                 Some(status) => break status,
                 None => {}
             }
@@ -122,8 +122,8 @@ impl Asked {
         };
         // Reads to the end if it comes soon: closing a socket with unread bytes resets the connection. A server that
         // keeps the connection open in spite of `Connection: close` does not delay the probe.
-        self.deadline = self.deadline.min(self.since.elapsed() + REST);
-        while answer.len() < MOST && matches!(self.read(&mut stream, &mut answer), Ok(1..)) {}
+        self.deadline = self.deadline.min(self.since.elapsed() + BODY_TIMEOUT);
+        while answer.len() < MAX_HEAD && matches!(self.read(&mut stream, &mut answer), Ok(1..)) {}
         match status {
             200..=299 => Ok(()),
             status => Err(ProbeError::Status {
@@ -217,7 +217,7 @@ fn head_end(answer: &[u8]) -> Option<usize> {
 /// Returns the beginning of the body, after the head.
 fn body(answer: &[u8]) -> String {
     let body = head_end(answer).map_or(&[][..], |end| &answer[end..]);
-    let quoted = &body[..body.len().min(QUOTED)];
+    let quoted = &body[..body.len().min(MAX_QUOTED)];
     String::from_utf8_lossy(quoted).trim_end().to_owned()
 }
 
@@ -231,8 +231,8 @@ impl fmt::Display for ProbeError {
             ProbeError::NotHttp => f.write_str("the response is not HTTP/1"),
             ProbeError::Status { status, body } if body.is_empty() => write!(f, "status {status}"),
             ProbeError::Status { status, body } => {
-                // Whoever answered wrote it, and it goes to a terminal, or to a container's log.
-                write!(f, "status {status}: {}", text::line(body, QUOTED))
+                // Foreign text, bound for a terminal or a container's log.
+                write!(f, "status {status}: {}", text::line(body, MAX_QUOTED))
             }
         }
     }

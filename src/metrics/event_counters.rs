@@ -82,7 +82,7 @@ fn add(counter: &AtomicU64) {
 }
 
 impl EventCounters {
-    /// The listener has been given away, or follows a hub: a zero now says that nothing has happened.
+    /// Records that the listener has been taken or follows a hub: from now on a zero means that no event has occurred.
     pub fn set_wired(&self) {
         self.wired.store(true, Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ use crate::track::{self, TrackedBody};
 
 /// The longest declared length that is added to a sum, 1 TiB. A length is only a claim: a few of the largest would wrap
 /// the sum, or drown all smaller values in it for ever.
-const LONGEST_CLAIM: u64 = 1 << 40;
+const MAX_LENGTH: u64 = 1 << 40;
 
 /// The response body of a [`Measured`](super::Measured) service. The end of the body is the end of the request.
 pub type MetricsBody<B> = TrackedBody<B, Measure>;
@@ -65,7 +65,7 @@ impl Running {
             version: request.version(),
             status: 0,
             received: declared(request.method(), request.version(), request.headers())
-                .map(|length| length.min(LONGEST_CLAIM)),
+                .map(|length| length.min(MAX_LENGTH)),
             sent: 0,
             headless: request.method() == HttpMethod::HEAD,
             inside: false,

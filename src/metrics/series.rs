@@ -11,7 +11,7 @@ pub(super) const FOLDED: &str = "_other";
 /// The route of a request without one.
 pub(super) const UNMATCHED: &str = "unmatched";
 /// The maximum length of a route; a longer one is folded, so that memory is bounded in bytes too.
-const LONGEST_ROUTE: usize = 512;
+const MAX_ROUTE_LEN: usize = 512;
 
 /// The series of requests: an entry for each method and route, and an entry for each outcome of such requests. Both are
 /// looked up without a lock and addressed by their index.
@@ -81,7 +81,7 @@ impl Series {
     /// Records the beginning of a request.
     pub fn begin(&self, method: Method, route: &str) -> RouteId {
         self.active[method.index()].fetch_add(1, Ordering::Relaxed);
-        let found = (route.len() <= LONGEST_ROUTE)
+        let found = (route.len() <= MAX_ROUTE_LEN)
             .then(|| {
                 self.routes.find(
                     self.hasher.hash_one((method, route)),

@@ -12,11 +12,11 @@ use crate::sync::Lock;
 /// The values read from their owners at each scrape. Only scrapes take the lock, never requests.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    given: Lock<Given>,
+    handles: Lock<Handles>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Given {
+struct Handles {
     lifecycle: Option<Lifecycle>,
     #[cfg(feature = "serve")]
     shutdown: Option<Handle>,
@@ -27,38 +27,38 @@ struct Given {
 
 impl Sources {
     /// Clones the sources out, so that no foreign code is called under the lock.
-    fn given(&self) -> Given {
-        self.with(|given| given.clone())
+    fn handles(&self) -> Handles {
+        self.with(|handles| handles.clone())
     }
 
-    fn with<T>(&self, with: impl FnOnce(&mut Given) -> T) -> T {
-        with(&mut self.given.lock())
+    fn with<T>(&self, with: impl FnOnce(&mut Handles) -> T) -> T {
+        with(&mut self.handles.lock())
     }
 
     pub fn lifecycle(&self, lifecycle: &Lifecycle) {
-        self.with(|given| given.lifecycle = Some(lifecycle.clone()));
+        self.with(|handles| handles.lifecycle = Some(lifecycle.clone()));
     }
 
     #[cfg(feature = "serve")]
     pub fn shutdown(&self, handle: &Handle) {
-        self.with(|given| {
-            given.lifecycle = Some(handle.lifecycle().clone());
-            given.shutdown = Some(handle.clone());
+        self.with(|handles| {
+            handles.lifecycle = Some(handle.lifecycle().clone());
+            handles.shutdown = Some(handle.clone());
         });
     }
 
     pub fn in_flight(&self, handle: InFlightHandle) {
-        self.with(|given| given.in_flight.push(handle));
+        self.with(|handles| handles.in_flight.push(handle));
     }
 
     #[cfg(feature = "rate-limit")]
     pub fn rate_limit(&self, handle: RateLimitHandle) {
-        self.with(|given| given.rate_limits.push(handle));
+        self.with(|handles| handles.rate_limits.push(handle));
     }
 
     /// Returns the index of the phase.
     pub fn phase(&self, counters: &EventCounters) -> usize {
-        match self.given().lifecycle {
+        match self.handles().lifecycle {
             Some(lifecycle) => phase_index(lifecycle.phase()),
             None => counters.phase(),
         }
@@ -69,12 +69,12 @@ impl Sources {
         if let Some(took) = counters.drained() {
             return took;
         }
-        let given = self.given();
+        let handles = self.handles();
         #[cfg(feature = "serve")]
-        if let Some(took) = given.shutdown.and_then(|handle| handle.drained()) {
+        if let Some(took) = handles.shutdown.and_then(|handle| handle.drained()) {
             return took;
         }
-        let (began, over) = match given.lifecycle {
+        let (began, over) = match handles.lifecycle {
             Some(lifecycle) => {
                 let over = lifecycle.entered(Phase::Closed);
                 (lifecycle.entered(Phase::Draining), over)
@@ -90,22 +90,22 @@ impl Sources {
 
     #[cfg(feature = "serve")]
     pub fn connections(&self) -> Option<ConnectionCounts> {
-        Some(self.given().shutdown?.connections())
+        Some(self.handles().shutdown?.connections())
     }
 
     /// Returns the number of requests in flight and its peak; `None` without a handle.
     pub fn requests(&self) -> Option<(usize, usize)> {
-        let given = self.given();
+        let handles = self.handles();
         let add =
             |(count, peak), handle: &InFlightHandle| (count + handle.count(), peak + handle.peak());
-        (!given.in_flight.is_empty()).then(|| given.in_flight.iter().fold((0, 0), add))
+        (!handles.in_flight.is_empty()).then(|| handles.in_flight.iter().fold((0, 0), add))
     }
 
     /// Returns the number of keys that the rate limits track; `None` without a handle.
     #[cfg(feature = "rate-limit")]
     pub fn keys(&self) -> Option<usize> {
-        let given = self.given();
-        let keys = given.rate_limits.iter().map(RateLimitHandle::keys).sum();
-        (!given.rate_limits.is_empty()).then_some(keys)
+        let handles = self.handles();
+        let keys = handles.rate_limits.iter().map(RateLimitHandle::keys).sum();
+        (!handles.rate_limits.is_empty()).then_some(keys)
     }
 }

@@ -1,4 +1,4 @@
-//! `RUSTFLAGS="--cfg lameduck_loom" cargo test --release --lib loom`
+//! Model checks, run by `RUSTFLAGS="--cfg lameduck_loom" cargo test --release --lib loom`.
 
 use super::{Lifecycle, Phase};
 use crate::track::Tally;

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 
 use super::clock::Clock;
-use super::limits::MOST;
+use super::limits::MAX_QUOTAS;
 use super::shared::{By, Shared};
 use super::store::Store;
 use super::{Fields, InvalidQuota, Key, Quota, RateLimit, RateLimitHandle, WhenFull};
@@ -37,10 +37,10 @@ impl RateLimitLayer {
     pub fn new(quotas: impl IntoIterator<Item = Quota>) -> Result<Self, InvalidQuota> {
         let quotas = quotas
             .into_iter()
-            .take(MOST + 1)
+            .take(MAX_QUOTAS + 1)
             .map(Quota::check)
             .collect::<Result<Arc<[Quota]>, _>>()?;
-        if quotas.is_empty() || quotas.len() > MOST {
+        if quotas.is_empty() || quotas.len() > MAX_QUOTAS {
             return Err(InvalidQuota::number());
         }
         let encoded = quotas

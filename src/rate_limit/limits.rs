@@ -13,11 +13,11 @@ use governor::state::StateStore;
 use super::decision::Decision;
 
 /// The maximum number of quotas of a limiter.
-pub(super) const MOST: usize = 4;
+pub(super) const MAX_QUOTAS: usize = 4;
 
 /// The time at which each quota is full again (GCRA's theoretical arrival time). A time in the past is equivalent to
 /// none: this is why a key may be dropped without loss once all its times have passed.
-pub(super) type Times = [u64; MOST];
+pub(super) type Times = [u64; MAX_QUOTAS];
 
 type Limiter = RateLimiter<State, Inside, Now, StateInformationMiddleware>;
 

@@ -1,6 +1,6 @@
 //! The limiter compared with plain arithmetic, for arbitrary quotas and arrivals.
 
-use super::limits::MOST;
+use super::limits::MAX_QUOTAS;
 use super::store::Store;
 use super::*;
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ proptest! {
     /// remainder; the model's time stands still instead. Sweeping must not be observable.
     #[test]
     fn it_behaves_like_a_token_bucket(
-        quotas in prop::collection::vec(quota(), 1..=MOST),
+        quotas in prop::collection::vec(quota(), 1..=MAX_QUOTAS),
         arrivals in prop::collection::vec((step(), 0_u64..6), 1..200),
     ) {
         let store = Store::new(&encoded(&quotas), 6);
@@ -142,7 +142,7 @@ proptest! {
 
     /// A client that returns exactly after the wait is admitted, and one that returns a nanosecond earlier is not.
     #[test]
-    fn the_wait_is_exact(quotas in prop::collection::vec(quota(), 1..=MOST)) {
+    fn the_wait_is_exact(quotas in prop::collection::vec(quota(), 1..=MAX_QUOTAS)) {
         let store = Store::new(&encoded(&quotas), 1);
         let take = |now| store.take(&Key::UNKNOWN, now, WhenFull::Forget).decision;
         let mut now = 0;

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use indexmap::map::raw_entry_v1::{RawEntryApiV1, RawEntryMut};
 
 use super::decision::Outcome;
-use super::limits::{Limits, MOST, Times, until};
+use super::limits::{Limits, MAX_QUOTAS, Times, until};
 use super::{Key, WhenFull};
 
 /// A subset of the keys under one lock.
@@ -28,7 +28,7 @@ pub(super) struct Shard {
 }
 
 /// The number of keys examined for each new one: more than one, so that the sweep gains on arrivals.
-const SWEPT: usize = 4;
+const SWEEP: usize = 4;
 /// The number of live keys from which the one nearest to death is evicted.
 const SAMPLE: usize = 16;
 
@@ -56,7 +56,7 @@ impl Shard {
             .keys
             .raw_entry_v1()
             .index_from_hash(hash, |known| known == key);
-        let mut times: Times = [0; MOST];
+        let mut times: Times = [0; MAX_QUOTAS];
         let stride = self.limits.len();
         let Some(index) = known else {
             let full = match self.make_room(now, when_full) {
@@ -132,7 +132,7 @@ impl Shard {
     }
 
     fn sweep(&mut self, now: u64) {
-        for _ in 0..SWEPT {
+        for _ in 0..SWEEP {
             if now < self.none_dead_before || self.keys.is_empty() {
                 return;
             }

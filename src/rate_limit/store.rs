@@ -20,15 +20,15 @@ pub(super) struct Store {
 
 /// The minimum number of keys per shard. It is large enough that hashing fills shards evenly, and small enough that a
 /// scan of one shard takes microseconds.
-const SHARD: usize = 1024;
+const MIN_SHARD: usize = 1024;
 /// The maximum number of shards; more locks would bring no benefit.
-const MOST_SHARDS: usize = 4096;
+const MAX_SHARDS: usize = 4096;
 
 impl Store {
     pub(super) fn new(quotas: &[governor::Quota], max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let hasher = RandomState::new();
-        let count = 1 << (max_keys / SHARD).clamp(1, MOST_SHARDS).ilog2();
+        let count = 1 << (max_keys / MIN_SHARD).clamp(1, MAX_SHARDS).ilog2();
         let shards = (0..count).map(|at| {
             let room = max_keys / count + usize::from(at < max_keys % count);
             Lock::new(Shard::new(quotas, room, hasher.clone()))

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The maximum length of an entry: longer than any address with its zone and port.
-pub(super) const LONGEST: usize = 96;
+pub(super) const MAX_LEN: usize = 96;
 
 /// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, with an optional zone after
 /// an IPv6 address; IPv4-mapped addresses are folded. `None` for anything else: the parsers of the standard library are
 /// strict and accept no octal, hexadecimal or short form.
 pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
-    if entry.len() > LONGEST {
+    if entry.len() > MAX_LEN {
         return None;
     }
     let entry = std::str::from_utf8(entry).ok()?;
@@ -37,7 +37,7 @@ pub(super) fn read(entry: &[u8]) -> Option<IpAddr> {
 /// Parses `192.0.2.1:80`, `2001:db8::1:80`, `[2001:db8::1]:80`: always with a port after the last colon. IPv6 without a
 /// port is indistinguishable from IPv6 with one, so an address without a port is rejected.
 pub(super) fn read_with_port(entry: &[u8]) -> Option<IpAddr> {
-    if entry.len() > LONGEST {
+    if entry.len() > MAX_LEN {
         return None;
     }
     let (ip, port) = std::str::from_utf8(entry).ok()?.rsplit_once(':')?;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::address::{LONGEST, is_port};
+use super::address::{MAX_LEN, is_port};
 
 /// Returns the address in an element's `for`; `None` if there is no address (also for `unknown` and obfuscated names),
 /// or if any part of the element violates RFC 7239, 4.
@@ -132,14 +132,14 @@ fn is_token(b: u8) -> bool {
 
 /// A value without quotes and escapes, on the stack; only the length is kept beyond that of an address.
 struct Text {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_LEN],
     len: usize,
 }
 
 impl Text {
     fn new() -> Self {
         Text {
-            bytes: [0; LONGEST],
+            bytes: [0; MAX_LEN],
             len: 0,
         }
     }

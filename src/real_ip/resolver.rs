@@ -6,7 +6,7 @@ use super::{ClientIpHeader, TrustedProxies, address, entries, forwarded};
 use crate::conn_info::{ClientIp, Verdict};
 
 /// The maximum number of hops that are walked; no real client is behind that many proxies.
-pub(super) const MOST_HOPS: usize = 32;
+pub(super) const MAX_HOPS: usize = 32;
 
 /// The rules without a service around them: a pure function of the peer and the headers.
 ///
@@ -110,7 +110,7 @@ impl Resolver {
         let mut hops = 0;
         // RFC 9110, 5.6.1.2: empty entries do not count.
         for entry in entries::rev(&lines, self.quotes()).filter(|entry| !entry.is_empty()) {
-            if hops == MOST_HOPS {
+            if hops == MAX_HOPS {
                 return (last, Verdict::TooMany);
             }
             let Some(ip) = read(entry) else {

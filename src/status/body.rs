@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 const GAP: Duration = Duration::from_millis(100);
 
 /// The maximum number of concurrent watchers.
-pub(super) const MOST_WATCHERS: usize = 64;
+pub(super) const MAX_WATCHERS: usize = 64;
 
 /// The body of the page's responses.
 pub struct StatusBody(Kind);
@@ -49,7 +49,7 @@ pub(super) struct Watcher(Arc<AtomicUsize>);
 impl Watcher {
     /// Returns `None` if all slots are taken.
     pub fn enter(watchers: &Arc<AtomicUsize>) -> Option<Self> {
-        let one_more = |count| (count < MOST_WATCHERS).then_some(count + 1);
+        let one_more = |count| (count < MAX_WATCHERS).then_some(count + 1);
         // Relaxed: a count that orders nothing.
         watchers
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)

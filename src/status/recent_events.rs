@@ -22,7 +22,7 @@ pub(super) const CAPACITY: usize = 100;
 const COALESCE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The maximum length of an error's or a request's text, in bytes.
-const LONGEST: usize = 200;
+const MAX_LEN: usize = 200;
 
 /// The listener behind [`StatusPage::events`](super::StatusPage::events).
 ///
@@ -173,7 +173,7 @@ impl RecentEvents {
     ) {
         // Formatted before the lock is taken: an error is foreign code, which may take its time, panic, or emit an
         // event itself.
-        let text = text::line(detail, LONGEST);
+        let text = text::line(detail, MAX_LEN);
         let now = Instant::now();
         self.log().note(kind, what, text, peer, count, now);
         // Release: a reader of the version sees the list, through its lock anyway.

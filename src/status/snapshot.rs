@@ -15,7 +15,7 @@ use crate::text;
 pub(super) const NAMED: usize = 100;
 
 /// The maximum length of a method and a path, in bytes.
-const LONGEST: usize = 256;
+const MAX_LEN: usize = 256;
 
 /// The text before the document, which makes it a server-sent event.
 pub(super) const BEFORE: &str = "data: ";
@@ -133,8 +133,8 @@ fn in_flight(json: &mut Json, shared: &Shared) {
                 } = request;
                 json.object(|json| {
                     json.key("age_ms").number(millis(*age));
-                    json.key("method").text(text::line(method, LONGEST));
-                    json.key("path").text(text::line(path, LONGEST));
+                    json.key("method").text(text::line(method, MAX_LEN));
+                    json.key("path").text(text::line(path, MAX_LEN));
                     let route = routes.get(&(method.as_str(), path.as_str()));
                     json.key("route")
                         .or_null(matched.as_ref().or(route), |json, route| json.text(route));

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::body::MOST_WATCHERS;
+use super::body::MAX_WATCHERS;
 use super::recent_events::CAPACITY;
 use super::service::{PAGE, POLICY};
 use super::{StatusBody, StatusPage};
@@ -319,7 +319,7 @@ async fn nothing_is_queued_for_a_watcher_that_does_not_read() {
 async fn at_most_sixty_four_watch() {
     let (_, page) = page();
     let mut watching = Vec::new();
-    for _ in 0..MOST_WATCHERS {
+    for _ in 0..MAX_WATCHERS {
         watching.push(Watching::begin(&page).await);
     }
     let refused = get(&page.clone().title("another"), "/live").await;

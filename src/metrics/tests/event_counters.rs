@@ -50,7 +50,7 @@ fn counters_of_events_are_absent_until_something_is_wired() {
     let lifecycle = Lifecycle::new();
     let sink = lifecycle.event_sink();
     metrics.lifecycle(&lifecycle);
-    // Given in a second place too: each event is counted once.
+    // Passed in a second place too: each event is counted once.
     lifecycle.listen(metrics.events());
     sink.tell(|| Event::Opened { peer: None });
     let wired = scrape(&metrics);

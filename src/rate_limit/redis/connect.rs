@@ -13,8 +13,8 @@ use super::error::Slow;
 use super::script::{Gcra, only_this_key};
 use crate::events::Events;
 
-pub(super) const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const MIN_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// The timeout for connecting and authenticating. No request waits that long: queries have their own deadline.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -62,7 +62,7 @@ fn well(error: RedisError) -> Result<(), RedisError> {
 }
 
 pub(super) fn longer(pause: Duration) -> Duration {
-    (2 * pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+    (2 * pause).clamp(MIN_PAUSE, MAX_PAUSE)
 }
 
 /// Returns between half of the pause and all of it: instances that lost Redis together must not return together.

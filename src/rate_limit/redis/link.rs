@@ -10,15 +10,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use super::connect::{
-    IN_FLIGHT, LONGEST_PAUSE, SHORTEST_PAUSE, Settings, connect, jittered, longer,
-};
+use super::connect::{IN_FLIGHT, MAX_PAUSE, MIN_PAUSE, Settings, connect, jittered, longer};
 use super::error::Slow;
 use crate::events::{Event, Events, Hub};
 use crate::sync::Lock;
 
 /// The number of consecutive slow answers or refusals that open the breaker. A lost connection opens it at once.
-pub(super) const IN_A_ROW: u32 = 5;
+pub(super) const MAX_FAILURES: u32 = 5;
 
 /// The state shared by the clones of a limiter.
 pub(super) struct Link {
@@ -126,8 +124,8 @@ impl Link {
         lost: bool,
         error: &(dyn Error + 'static),
     ) {
-        let in_a_row = connected.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if !lost && in_a_row < IN_A_ROW {
+        let failures = connected.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if !lost && failures < MAX_FAILURES {
             return;
         }
         // Affects only the connection it belongs to: a late answer says nothing about the next connection.
@@ -142,10 +140,10 @@ impl Link {
             // Must precede the search, which reports its own end.
             self.report_away(error);
             // The connection was lost again soon: the pauses keep growing.
-            let flapping = connected.since.elapsed() < 2 * LONGEST_PAUSE;
+            let flapping = connected.since.elapsed() < 2 * MAX_PAUSE;
             self.search(match flapping {
                 true => longer(connected.pause),
-                false => SHORTEST_PAUSE,
+                false => MIN_PAUSE,
             });
         }
     }

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::rate_limit::redis::connect::IN_FLIGHT;
-use crate::rate_limit::redis::link::IN_A_ROW;
+use crate::rate_limit::redis::link::MAX_FAILURES;
 
 const QUOTA: Quota = Quota::per_hour(1_000_000);
 /// Allows for a busy machine.
@@ -91,7 +91,7 @@ async fn a_hanging_redis_costs_five_deadlines_and_then_nothing() {
     until("there", || !limiter.is_away()).await;
     let before = (emitted.all().len(), limiter.fallbacks());
     redis.pause();
-    for number in 1..=IN_A_ROW {
+    for number in 1..=MAX_FAILURES {
         assert!(!limiter.is_away(), "after {number}");
         let begin = Instant::now();
         assert_eq!(ask(&limiter, "x", QUOTA).await, None);
@@ -113,7 +113,10 @@ async fn a_hanging_redis_costs_five_deadlines_and_then_nothing() {
     tokio::time::sleep(ms(600)).await;
     assert!(limiter.is_away());
     assert_eq!(emitted.all().len(), before.0 + 1, "emitted once");
-    assert_eq!(limiter.fallbacks(), before.1 + 1000 + u64::from(IN_A_ROW));
+    assert_eq!(
+        limiter.fallbacks(),
+        before.1 + 1000 + u64::from(MAX_FAILURES)
+    );
     redis.resume();
     until("back", || !limiter.is_away()).await;
     assert!(emitted.pairs() >= 1);
@@ -131,7 +134,7 @@ async fn a_single_slow_answer_does_not_open_the_breaker() {
     let emitted_before = emitted.all().len();
     for _ in 0..2 {
         redis.pause();
-        for _ in 0..IN_A_ROW - 1 {
+        for _ in 0..MAX_FAILURES - 1 {
             assert_eq!(ask(&limiter, "x", QUOTA).await, None);
         }
         redis.resume();
@@ -198,7 +201,7 @@ async fn cancelled_queries_leak_nothing_and_hide_no_outage() {
 
     // All clients give up before the deadline; the hanging Redis is detected all the same.
     redis.pause();
-    for _ in 0..IN_A_ROW {
+    for _ in 0..MAX_FAILURES {
         let check = begun(limiter.check(&Key::from("x"), &[QUOTA])).await;
         drop(check);
     }
@@ -234,7 +237,7 @@ async fn a_read_only_replica_counts_as_away() {
         .query_async(&mut raw)
         .await
         .unwrap();
-    for _ in 0..IN_A_ROW {
+    for _ in 0..MAX_FAILURES {
         assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     }
     assert!(limiter.is_away());
