@@ -58,7 +58,7 @@ fn process() {
     }
 }
 
-/// Returns a shutdown that spends its whole grace on the drain.
+/// Returns a shutdown with this grace and no other budget.
 fn short(grace: Duration) -> Shutdown {
     Shutdown::new()
         .lame_duck(Duration::ZERO)

@@ -90,7 +90,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<AppBody> {
     response
 }
 
-/// The number given to `name` in the query; 0 when it is missing or is none.
+/// Returns the number given to `name` in the query; 0 if it is missing or invalid.
 fn number<B>(request: &Request<B>, name: &str) -> u64 {
     request
         .uri()
@@ -102,7 +102,7 @@ fn number<B>(request: &Request<B>, name: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// Allocations and reallocations so far; 0 unless the binary made the counting allocator its global one.
+/// Returns the allocations and reallocations so far; 0 unless the binary made the counting allocator its global one.
 pub(crate) fn allocations() -> usize {
     let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
     stats.allocations + stats.reallocations

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Runs `work` with the calling thread pinned to `core`, and puts the old mask back.
+/// Runs `work` with the calling thread pinned to `core`, and restores the old mask.
 ///
 /// A process started meanwhile inherits the mask, so it is pinned before it runs its first instruction.
 pub fn pinned<T>(core: Option<usize>, work: impl FnOnce() -> T) -> Result<T> {

@@ -1,4 +1,4 @@
-//! Many keep-alive connections that made one request each and then say nothing.
+//! Many keep-alive connections that have made one request each and are now silent.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::http1::Connection;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How a crowd arrives.
+/// The arrival of a crowd.
 #[derive(Clone, Copy, Debug)]
 pub struct Waves {
     pub count: usize,

@@ -1,7 +1,7 @@
-//! Shared tools of the measurements, and the servers that are measured.
+//! Shared tools of the measurements, and the measured servers.
 //!
 //! Each measurement is a binary of its own (`src/bin`). It starts release builds of the servers as child processes, so
-//! that what is measured is a whole process as it would run in production: its memory, its exit, its signals.
+//! that a whole process is measured as in production: its memory, its exit, its signals.
 
 pub mod app;
 pub mod cores;

@@ -1,4 +1,4 @@
-//! What measuring costs a request, by lameduck and by axum-prometheus, and what a scrape costs.
+//! The cost of metrics for a request, by lameduck and by axum-prometheus, and the cost of a scrape.
 
 use std::{convert::Infallible, fmt::Debug, hint::black_box, time::Instant};
 
@@ -18,7 +18,7 @@ const USAGE: &str = "metrics [--requests 300000] [--rounds 7] [--series 1000]
 Nanoseconds per request, the median of --rounds rounds, each of which measures every service; then the size and time of
 a scrape with --series series. metrics_counted: allocations per request instead.";
 
-/// `count`: allocations so far; they are measured instead of time.
+/// Runs the measurement. `count` returns the allocations so far, which are then measured instead of time.
 pub async fn run(count: Option<fn() -> usize>) -> Result<()> {
     let mut args = Args::from_env(USAGE);
     let requests: u32 = args.value("--requests", 300_000)?;
@@ -41,7 +41,7 @@ pub async fn run(count: Option<fn() -> usize>) -> Result<()> {
     let named = Metrics::builder().route(|_| Some("/users/{id}")).build();
     let router = || Router::<()>::new().route("/users/{id}", get(|| async { "hello" }));
     let in_axum = Metrics::new();
-    // The router boxes each layer that it is given: the difference to one that does nothing is the measuring.
+    // The router boxes each layer: the difference to one that does nothing is the cost of the metrics.
     let off = router().layer(MetricsLayer::off());
     let ours = router().layer(in_axum.layer());
     let axum_prometheus = router().layer(theirs.clone());
@@ -108,7 +108,7 @@ impl Bench {
             }
             Some(count) => {
                 let asked = self.requests.min(10_000);
-                // The series are made by requests that do not count.
+                // The series are created by requests that are not measured.
                 ask(service, 10).await?;
                 let before = count();
                 ask(service, asked).await?;

@@ -1,4 +1,4 @@
-//! A server as a child process: start it, wait for it, signal it, look at its memory.
+//! A server as a child process: its start, its signals, its exit and its memory.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,10 +17,10 @@ use tokio::{sync::oneshot, time};
 
 use crate::{cores, http1};
 
-/// How long a server may take to be ready.
+/// The time within which a server must be ready.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// How a server is started; the same description starts it again on the same port.
+/// The description of a server's start; it starts the server again on the same port.
 #[derive(Clone, Debug)]
 pub struct ServerCommand {
     program: PathBuf,
@@ -59,7 +59,7 @@ impl ServerCommand {
         self
     }
 
-    /// Appends what the server prints to a file; otherwise it is thrown away.
+    /// Appends the server's output to a file; otherwise it is discarded.
     pub fn log(mut self, path: Option<PathBuf>) -> Self {
         self.log = path;
         self
@@ -79,8 +79,8 @@ impl ServerCommand {
         let mut command = Command::new(&self.program);
         command
             .env("PORT", self.port.to_string())
-            // The full service's: several are to run side by side, none refuses one client that asks for a crowd, and
-            // a line for each request is not what is measured. Other servers do not look at them.
+            // These are the full service's settings: several must run side by side, none refuses one client that sends
+            // a crowd, and a line for each request is not measured. Other servers ignore them.
             .env("ADMIN_PORT", "off")
             .env("RATE_LIMIT", "off")
             .env("LOG_LEVEL", "info,lameduck::access=off")
@@ -133,7 +133,7 @@ impl ServerCommand {
     }
 }
 
-/// When and how a process ended.
+/// The time and the status of a process's exit.
 #[derive(Clone, Copy, Debug)]
 pub struct Exit {
     pub at: Instant,
@@ -170,7 +170,7 @@ impl ServerProcess {
         bail!("{} was not ready after {START_LIMIT:?}", self.name)
     }
 
-    /// Sends SIGTERM and says when.
+    /// Sends SIGTERM and returns the time.
     pub fn terminate(&self) -> Result<Instant> {
         let at = Instant::now();
         pidfd_send_signal(&self.pidfd, Signal::TERM).context("sending SIGTERM")?;
@@ -190,7 +190,7 @@ impl ServerProcess {
         Ok(result.context("the waiting thread is gone")??)
     }
 
-    /// Resident memory in bytes, counted page by page (`VmRSS` is only approximate on newer kernels).
+    /// Returns the resident memory in bytes, counted page by page (`VmRSS` is only approximate on newer kernels).
     pub fn resident(&self) -> Result<u64> {
         let path = format!("/proc/{}/smaps_rollup", self.pid);
         let text = fs::read_to_string(&path).context(path)?;
@@ -202,7 +202,7 @@ impl ServerProcess {
             .ok_or_else(|| anyhow!("no Rss in smaps_rollup"))
     }
 
-    /// Processor time of the main thread so far, which is all of it for a single-threaded server.
+    /// Returns the processor time of the main thread so far, which is all of it for a single-threaded server.
     pub fn main_thread_cpu(&self) -> Result<Duration> {
         let path = format!("/proc/{}/schedstat", self.pid);
         let text = fs::read_to_string(&path).context(path)?;
@@ -231,8 +231,8 @@ impl Drop for ServerProcess {
     }
 }
 
-/// A free port below the range the kernel takes client ports from: a client must not take a server's port while the
-/// server is being restarted.
+/// Returns a free port below the kernel's range of client ports: a client must not take a server's port during a
+/// restart.
 fn free_port() -> Result<u16> {
     (0..1000)
         .map(|_| fastrand::u16(20_000..32_000))

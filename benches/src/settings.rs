@@ -22,7 +22,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     }
 }
 
-/// A duration from the environment; `None` when the variable is not set.
+/// Reads a duration from the environment; `None` if the variable is not set.
 pub fn env_duration(name: &str) -> Result<Option<Duration>> {
     match env::var(name) {
         Ok(text) => parse_duration(&text).map(Some).context(name.to_owned()),
@@ -31,7 +31,7 @@ pub fn env_duration(name: &str) -> Result<Option<Duration>> {
     }
 }
 
-/// A value from the environment, or its default.
+/// Reads a value from the environment, or returns its default.
 pub fn env_or<T>(name: &str, default: T) -> Result<T>
 where
     T: FromStr,
@@ -46,11 +46,11 @@ where
     }
 }
 
-/// The command line: `--name value` and `--flag`, and a complaint about everything else.
+/// The command line: `--name value` and `--flag`; anything else is an error.
 pub struct Args(pico_args::Arguments);
 
 impl Args {
-    /// Reads the command line; prints `usage` and ends the process when help is asked for.
+    /// Reads the command line; prints `usage` and exits if help is requested.
     pub fn from_env(usage: &str) -> Self {
         let mut args = pico_args::Arguments::from_env();
         if args.contains(["-h", "--help"]) {
@@ -79,7 +79,7 @@ impl Args {
             .unwrap_or(default))
     }
 
-    /// The path of a server: as given, or the binary called `default` in the folder of this one.
+    /// Returns the path of a server: as given, or the binary called `default` in the folder of this one.
     pub fn server(&mut self, name: &'static str, default: &str) -> Result<PathBuf> {
         match self.0.opt_value_from_str(name)? {
             Some(path) => Ok(path),
@@ -96,7 +96,7 @@ impl Args {
     }
 }
 
-/// The binary called `name` in the folder of the running one.
+/// Returns the binary called `name` in the folder of the running one.
 pub fn sibling(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("where is this binary?")?;
     Ok(own.with_file_name(name))

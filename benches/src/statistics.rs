@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The value below which `percent` of the sorted sample lie (nearest rank).
+/// Returns the value below which `percent` of the sorted sample lie (nearest rank).
 pub fn percentile<T: Copy + PartialOrd>(sample: &[T], percent: f64) -> Option<T> {
     let mut sorted = sample.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
@@ -16,7 +16,7 @@ pub fn median<T: Copy + PartialOrd>(sample: &[T]) -> Option<T> {
     percentile(sample, 50.0)
 }
 
-/// A duration in milliseconds with two decimals; `-` for none.
+/// Formats a duration in milliseconds with two decimals; `-` for none.
 pub fn millis(duration: Option<Duration>) -> String {
     match duration {
         Some(duration) => format!("{:.2} ms", duration.as_secs_f64() * 1e3),
@@ -24,7 +24,7 @@ pub fn millis(duration: Option<Duration>) -> String {
     }
 }
 
-/// `median A, p99 B, max C` of a sample of durations.
+/// Formats a sample of durations as `median A, p99 B, max C`.
 pub fn spread(sample: &[Duration]) -> String {
     format!(
         "p50 {}, p99 {}, max {}",

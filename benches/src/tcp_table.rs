@@ -1,13 +1,13 @@
 //! The kernel's table of TCP sockets: which connections a server still holds.
 //!
 //! A client cannot always see that it was closed: one that does not read sees neither the end nor a reset. The kernel
-//! knows: a socket that belongs to a process has an inode; one that was closed has none, or is gone.
+//! knows: the socket of a process has an inode; one that was closed has none, or is gone.
 
 use std::{collections::HashSet, fs};
 
 use anyhow::{Context, Result};
 
-/// The client ports of the connections to `port` that a process on the server's side holds.
+/// Returns the client ports of the connections to `port` that a process on the server's side holds.
 pub fn held(port: u16) -> Result<HashSet<u16>> {
     let mut clients = HashSet::new();
     for path in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -21,7 +21,7 @@ pub fn held(port: u16) -> Result<HashSet<u16>> {
     Ok(clients)
 }
 
-/// `sl local_address rem_address st queues timer retransmits uid timeout inode ..`, addresses as `hex:hex`.
+/// Parses `sl local_address rem_address st queues timer retransmits uid timeout inode ..`, addresses as `hex:hex`.
 fn client_of(line: &str, server_port: u16) -> Option<u16> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_ascii_whitespace().skip(1);

@@ -1,4 +1,4 @@
-//! `axum::serve` with a lame-duck wait and graceful shutdown: what a careful user has today.
+//! `axum::serve` with a lame-duck wait and graceful shutdown: the best practice without lameduck.
 
 fn main() -> anyhow::Result<()> {
     lameduck_benches::servers::axum_serve()

@@ -1,4 +1,4 @@
-//! hyper-util's `auto` server, bare: what the others are compared with.
+//! hyper-util's `auto` server, bare: the baseline of the others.
 
 fn main() -> anyhow::Result<()> {
     lameduck_benches::servers::bare_auto()

@@ -1,4 +1,4 @@
-//! How soon a server is gone: with nothing in flight, with one request in flight, with many idle connections.
+//! The time to exit of a server: with nothing in flight, with one request in flight, with many idle connections.
 
 use std::{
     path::PathBuf,
@@ -102,7 +102,7 @@ async fn one_in_flight(options: &Options) -> Result<Duration> {
         let path = format!("/slow?ms={}", wait.as_millis());
         connection.get(&path, LIMIT).await
     });
-    // The request has to be in the handler's hands before the signal.
+    // The request must have reached the handler before the signal.
     time::sleep(Duration::from_millis(50)).await;
     server.terminate()?;
     let answer = request.await??;

@@ -50,7 +50,7 @@ async fn measure(program: &Path, waves: Waves, idle: Duration) -> Result<f64> {
     // Long deadlines: no connection may be closed while it is being counted.
     let command = ServerCommand::new(program)?.env("IDLE_TIMEOUT", "120s");
     let server = command.start().await?;
-    // What the first request sets up once is not a connection's cost.
+    // One-time allocations of the first request are no cost of a connection.
     http1::get_once(server.addr(), "/", Duration::from_secs(5)).await?;
     time::sleep(Duration::from_millis(200)).await;
     let before = server.resident()?;

@@ -1,4 +1,4 @@
-//! What measuring costs a request, beside axum-prometheus in one run, and what a scrape costs.
+//! The cost of metrics for a request, beside axum-prometheus in one run, and the cost of a scrape.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -27,7 +27,7 @@ const SERVER_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Below this share of its core, a server was not what limited the rate.
+/// The share of its core below which a server did not limit the rate.
 const FULLY_BUSY: f64 = 0.9;
 
 struct Options {
@@ -39,12 +39,12 @@ struct Options {
     allocations: bool,
 }
 
-/// What one run of the load gave.
+/// The result of one run of the load.
 struct Run {
     per_second: f64,
     /// Processor time of the server per request.
     cpu: Duration,
-    /// How much of its core the server used; well below 1, the load was the bottleneck and the run says little.
+    /// The share of its core that the server used; well below 1, the load was the bottleneck and the run means little.
     busy: f64,
 }
 
@@ -82,7 +82,7 @@ async fn throughput(options: &Options) -> Result<()> {
     let mut of_server = Vec::new();
     let mut of_baseline = Vec::new();
     for run in 1..=options.runs {
-        // Who goes first alternates too.
+        // The first of each pair alternates too.
         let order = if run % 2 == 1 {
             [&baseline, &server]
         } else {
@@ -129,7 +129,7 @@ async fn throughput(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// One run: a fresh server, a short warm-up, then the measured load.
+/// Makes one run: a fresh server, a short warm-up, then the measured load.
 async fn load(command: &ServerCommand, options: &Options) -> Result<Run> {
     let server = command.start().await?;
     wrk(&server, options.connections, WARM_UP).await?;
@@ -177,7 +177,7 @@ async fn wrk(server: &ServerProcess, connections: usize, duration: Duration) -> 
         .ok_or_else(|| anyhow!("wrk's answer was not understood:\n{text}"))
 }
 
-/// Of the two servers' counting twins, where there are such.
+/// Measures allocations of the two servers' counting twins, where they exist.
 async fn allocations(options: &Options) -> Result<()> {
     let (server, baseline) = (
         counted_twin(&options.server),
@@ -205,7 +205,7 @@ fn counted_twin(server: &Path) -> PathBuf {
     server.with_file_name(format!("{name}_counted"))
 }
 
-/// Heap allocations of one `GET /` on a warm keep-alive connection, by difference over many.
+/// Returns the heap allocations of one `GET /` on a warm keep-alive connection, by difference over many.
 async fn allocations_per_request(server: &Path) -> Result<f64> {
     const REQUESTS: u32 = 10_000;
     let server = ServerCommand::new(server)?.start().await?;
@@ -220,7 +220,7 @@ async fn allocations_per_request(server: &Path) -> Result<f64> {
         connection.get("/", limit).await?;
     }
     let last = counted(&mut connection).await?;
-    // Reading the counter allocates too; two readings in a row tell how much.
+    // Reading the counter allocates too; two readings in a row show how much.
     let reading = second - first;
     Ok((last - second - reading) / f64::from(REQUESTS))
 }

@@ -34,10 +34,10 @@ const USAGE: &str = "steady_clients [--for 2m] [--clients 10] [--rate 300] [--se
 --server   full_service, or another server with its routes; started with its default timeouts and without a rate limit
 Ends with 1 if the server cut one of them.";
 
-/// A line each 20 s.
+/// The path of a stream with a line each 20 s.
 const EVENTS: &str = "/stream?n=10000&ms=20000";
 
-/// Parts of a second in which a client of `--rate` moves its share.
+/// The parts of a second in which a client of `--rate` moves its share.
 const STEPS: u32 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ async fn main() -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(cut > 0)))
 }
 
-/// Goes on for `duration`; an error says how the server cut it.
+/// Runs for `duration`; an error states how the server cut it.
 async fn steady(kind: Kind, addr: SocketAddr, rate: u32, duration: Duration) -> Result<()> {
     let began = Instant::now();
     let going = async {
@@ -148,13 +148,13 @@ async fn connect(addr: SocketAddr, receive_buffer: u32) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// A part of a second, and how many bytes move in it.
+/// Returns a timer for a part of a second, and the bytes that move in it.
 fn step(rate: u32) -> (time::Interval, usize) {
     let interval = time::interval(Duration::from_secs(1) / STEPS);
     (interval, (rate / STEPS) as usize)
 }
 
-/// Reads what comes, without a limit; gives an error when it ends.
+/// Reads everything, without a limit; returns an error when it ends.
 async fn read_on(stream: &mut TcpStream) -> Result<()> {
     let mut bytes = [0; 4096];
     loop {
@@ -175,7 +175,7 @@ async fn upload(addr: SocketAddr, rate: u32) -> Result<()> {
     }
 }
 
-/// Reads at a rate: what it has not read is in its small receive buffer, or waits at the server.
+/// Reads at a rate: unread bytes are in its small receive buffer, or wait at the server.
 async fn download(addr: SocketAddr, path: &str, rate: u32, receive_buffer: u32) -> Result<()> {
     let mut stream = connect(addr, receive_buffer).await?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -195,7 +195,7 @@ async fn events(addr: SocketAddr) -> Result<()> {
     read_on(&mut stream).await
 }
 
-/// A connection of HTTP/2 with one stream, whose frames are read as they come.
+/// An HTTP/2 connection with one stream, whose frames are read as they arrive.
 struct Http2 {
     stream: TcpStream,
     partial: Frames,
@@ -216,7 +216,7 @@ impl Http2 {
         })
     }
 
-    /// The bytes of DATA that came next.
+    /// Returns the number of bytes in the next DATA.
     async fn data(&mut self) -> Result<usize> {
         loop {
             while let Some(frame) = self.came.pop_front() {
@@ -241,7 +241,7 @@ impl Http2 {
         }
     }
 
-    /// Reads on, and gives back as much window as comes.
+    /// Reads on, and returns as much window as arrives.
     async fn read_on(&mut self) -> Result<()> {
         loop {
             let count = self.data().await? as u32;

@@ -2,22 +2,22 @@ use super::Failure;
 
 const MAX_HEADERS: usize = 64;
 
-/// How the end of a body is told.
+/// The framing of a body.
 pub enum Framing {
     Length(usize),
     Chunked,
 }
 
-/// What matters of a parsed head.
+/// The relevant parts of a parsed head.
 pub struct Head {
-    /// In bytes, up to and with the empty line.
+    /// The length in bytes, including the empty line.
     pub length: usize,
     pub status: u16,
     pub framing: Framing,
     pub close: bool,
 }
 
-/// `None` when the head is not whole yet.
+/// Parses a head; `None` while it is incomplete.
 pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
@@ -50,7 +50,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, Failure> {
         (true, None) => Framing::Chunked,
         (false, Some(length)) => Framing::Length(length),
         (false, None) if bodiless => Framing::Length(0),
-        // A body that ends with the connection cannot be told from one that was cut.
+        // A body that ends with the connection is indistinguishable from one that was cut.
         (false, None) => {
             return Err(Failure::Malformed(format!(
                 "status {status} without a length"

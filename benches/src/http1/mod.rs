@@ -1,4 +1,4 @@
-//! An HTTP/1 client that is strict about completeness: an answer is whole, or it is a [`Failure`].
+//! An HTTP/1 client that is strict about completeness: an answer is complete, or it is a [`Failure`].
 
 mod head;
 #[cfg(test)]
@@ -25,19 +25,19 @@ const MAX_HEAD: usize = 64 * 1024;
 pub struct Answer {
     pub status: u16,
     pub body: Vec<u8>,
-    /// The server said that it closes the connection after this answer.
+    /// True if the server announced that it closes the connection after this answer.
     pub close: bool,
-    /// When the last byte was read.
+    /// The time when the last byte was read.
     pub done_at: Instant,
 }
 
-/// Why there is no complete answer.
+/// The reason for the lack of a complete answer.
 #[derive(Debug)]
 pub enum Failure {
     Connect(io::Error),
     Write(io::Error),
     Read(io::Error),
-    /// The connection ended before the answer did; what was missing.
+    /// The connection ended before the answer did; names the missing part.
     Ended(&'static str),
     /// The server sent something that is no answer to this request.
     Malformed(String),
@@ -59,21 +59,21 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a connection looks like while no request is under way.
+/// The state of a connection while no request is under way.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Idle {
     Open,
     Closed,
-    /// The server sent bytes nobody asked for.
+    /// The server sent unrequested bytes.
     Talks,
 }
 
-/// The receive buffer of a slow reader: what it has not read yet stays with the server.
+/// The receive buffer of a slow reader: unread bytes stay with the server.
 const SLOW_RECEIVE_BUFFER: u32 = 32 * 1024;
 /// The most that a slow reader takes at once.
 const SLOW_PIECE: u64 = 16 * 1024;
 
-/// Connects a client that reads slowly, with a receive buffer that shows it to the server.
+/// Connects a client that reads slowly, with a receive buffer small enough for the server to notice.
 pub async fn connect_slow_reader(addr: SocketAddr) -> io::Result<TcpStream> {
     let socket = match addr {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -83,12 +83,12 @@ pub async fn connect_slow_reader(addr: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(addr).await
 }
 
-/// One keep-alive connection.
+/// A keep-alive connection.
 pub struct Connection {
     stream: TcpStream,
-    /// Bytes read and not yet taken.
+    /// Bytes read and not yet consumed.
     buffer: Vec<u8>,
-    /// Bytes a second that are read; `None`: as they come.
+    /// The bytes read a second; `None`: as they arrive.
     pace: Option<u64>,
 }
 
@@ -97,7 +97,7 @@ impl Connection {
         Self::open_by(TcpStream::connect(addr), None, limit).await
     }
 
-    /// A connection whose client reads so many bytes a second.
+    /// Opens a connection whose client reads so many bytes a second.
     pub async fn open_paced(addr: SocketAddr, pace: u64, limit: Duration) -> Result<Self, Failure> {
         Self::open_by(connect_slow_reader(addr), Some(pace), limit).await
     }
@@ -119,12 +119,12 @@ impl Connection {
         })
     }
 
-    /// This side's port.
+    /// Returns this side's port.
     pub fn local_port(&self) -> Option<u16> {
         self.stream.local_addr().ok().map(|addr| addr.port())
     }
 
-    /// Looks, without waiting, whether the server closed the connection.
+    /// Checks without waiting if the server closed the connection.
     pub fn look(&mut self) -> Idle {
         let mut bytes = [0; 64];
         match self.stream.try_read(&mut bytes) {
@@ -138,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the server closes the idle connection or talks out of turn; safe to drop at any time.
+    /// Waits until the server closes the idle connection or sends unrequested bytes; cancel safe.
     pub async fn until_not_idle(&mut self) -> Idle {
         loop {
             if self.stream.readable().await.is_err() {
@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Writes a whole request and reads its whole answer, within `limit`.
+    /// Writes a whole request and reads its complete answer, within `limit`.
     pub async fn request(&mut self, request: &[u8], limit: Duration) -> Result<Answer, Failure> {
         time::timeout(limit, async {
             self.stream
@@ -164,7 +164,7 @@ impl Connection {
         .map_err(|_| Failure::TimedOut)?
     }
 
-    /// Writes a request in pieces with pauses, and reads its whole answer, within `limit`.
+    /// Writes a request in pieces with pauses, and reads its complete answer, within `limit`.
     pub async fn request_in_pieces(
         &mut self,
         pieces: impl Iterator<Item = &[u8]>,
@@ -303,7 +303,7 @@ pub fn post_request(path: &str, body: &[u8]) -> Vec<u8> {
     request
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a connection of its own.
 pub async fn get_once(addr: SocketAddr, path: &str, limit: Duration) -> Result<Answer, Failure> {
     let mut connection = Connection::open(addr, limit).await?;
     connection.get(path, limit).await

@@ -4,7 +4,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The client's view of a server that answers anything with `bytes` and closes.
+/// Returns the client's view of a server that answers anything with `bytes` and closes.
 async fn answer_to(bytes: &'static [u8]) -> Result<Answer, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let addr = listener.local_addr().expect("address");

@@ -1,4 +1,4 @@
-//! The service that is asked, and the requests that ask it.
+//! The measured service, and its requests.
 
 use std::{
     convert::Infallible,
@@ -41,27 +41,27 @@ where
     Ok(Response::new(Bytes::from_static(b"hello").into()))
 }
 
-/// What a request has for a body.
+/// The body of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
-    /// A `GET` without one.
+    /// A `GET` without a body.
     Get,
-    /// 13 bytes whose number is known.
+    /// 13 bytes of known length.
     Known,
-    /// 13 bytes whose number only their end tells.
+    /// 13 bytes of unknown length.
     Unknown,
 }
 
-/// Where a request finds its peer.
+/// The server whose extensions carry the peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Server {
-    /// In what `lameduck::serve` tells.
+    /// The extensions of `lameduck::serve`.
     Lameduck,
-    /// In what `axum::serve` tells.
+    /// The extensions of `axum::serve`.
     Axum,
 }
 
-/// A request as a server hands it on: a few headers, and who is at the other end.
+/// Builds a request as a server passes it on: a few headers, and the peer.
 pub fn request(asks: Asks, server: Server) -> Request<AskBody> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(HOST, HeaderValue::from_static("localhost:8080"));
@@ -93,7 +93,7 @@ pub fn request(asks: Asks, server: Server) -> Request<AskBody> {
     request
 }
 
-/// The body of such a request.
+/// The body of a measured request.
 pub struct AskBody {
     left: Bytes,
     asks: Asks,

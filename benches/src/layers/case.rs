@@ -18,10 +18,10 @@ use super::asking::{AskBody, Asks, Server, request};
 
 type Loop = dyn Fn(u32) -> Pin<Box<dyn Future<Output = Result<Duration>>>>;
 
-/// One service, and the requests it is asked.
+/// A service and its requests.
 pub struct Case {
     pub name: &'static str,
-    /// The name of the case that it is compared with: the service alone.
+    /// The name of the case to compare with: the service alone.
     pub base: &'static str,
     run: Box<Loop>,
 }
@@ -41,8 +41,7 @@ impl Case {
         let run = move |requests| -> Pin<Box<dyn Future<Output = _>>> {
             let mut service = service.clone();
             Box::pin(async move {
-                // Not measured: the first makes room where something keeps its room, and may be all that a limit lets
-                // through.
+                // The first request is not measured: it may allocate registries, and may be all that a limit allows.
                 ask(&mut service, asks, server).await;
                 let seen = ask(&mut service, asks, server).await;
                 ensure!(seen == status, "{name}: answered {seen}, not {status}");
@@ -60,13 +59,13 @@ impl Case {
         }
     }
 
-    /// Asks so many times; gives the time it took.
+    /// Sends so many requests; returns the time they took.
     pub async fn run(&self, requests: u32) -> Result<Duration> {
         (self.run)(requests).await
     }
 }
 
-/// One request and its whole answer.
+/// Sends one request and reads its whole answer.
 async fn ask<S, B>(service: &mut S, asks: Asks, server: Server) -> StatusCode
 where
     S: Service<Request<AskBody>, Response = Response<B>, Error = Infallible>,

@@ -1,4 +1,4 @@
-//! All that is measured.
+//! The measured cases.
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
@@ -32,13 +32,13 @@ const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
 const TOO_MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
-/// Of the service alone: what the others are compared with.
+/// The name of the case of the service alone, the baseline of the others.
 pub const BASE: &str = "service";
 const BASE_KNOWN: &str = "service/known";
 const BASE_UNKNOWN: &str = "service/unknown";
 const BASE_AXUM: &str = "service/axum";
 
-/// The service that takes whatever body the layer hands it.
+/// Builds the service for whatever body the layer passes on.
 macro_rules! hello {
     () => {
         service_fn(hello::<_, Full<Bytes>>)
@@ -210,7 +210,7 @@ fn theirs() -> Result<Vec<Case>> {
         .layer(in_flight())
         .layer(limit(1 << 20))
         .layer(within(10 * second))
-        // The innermost, for it answers only with axum's own body.
+        // The limit is the innermost layer, because it answers only with axum's own body.
         .layer(many.clone());
     Ok(vec![
         Case::new(
@@ -248,7 +248,7 @@ fn theirs() -> Result<Vec<Case>> {
             KNOWN,
             TOO_LARGE,
         ),
-        // The handler's own answer: this layer leaves it to the handler.
+        // The handler answers itself: this layer leaves the refusal to the handler.
         Case::new(
             "tower-http limit/unknown/refused",
             BASE_UNKNOWN,
@@ -263,7 +263,7 @@ fn theirs() -> Result<Vec<Case>> {
             GET,
             OK,
         ),
-        // Not its refusal: its timer never fires sooner than in the next millisecond.
+        // The refusal is not measured: its timer never fires before the next millisecond.
         Case::new(
             "tower_governor",
             BASE_AXUM,

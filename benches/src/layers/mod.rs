@@ -1,4 +1,4 @@
-//! What each layer costs a request, in one process and one run: the same service alone and within the layers.
+//! The cost of each layer for a request, in one process and one run: the same service alone and within the layers.
 
 mod asking;
 mod case;
@@ -24,10 +24,11 @@ which measures every layer), heap allocations, and with --instructions the instr
 The lines without a difference are the services alone. --only asks one of them --count times and prints nothing: for a
 profiler.";
 
-/// How often valgrind has a layer asked: the difference of both runs is what the requests between them took.
+/// The numbers of requests of a layer under valgrind: the difference of both runs is the cost of the requests between
+/// them.
 const COUNTS: [u32; 2] = [1_000, 51_000];
 
-/// The binary `layers`.
+/// Runs the binary `layers`.
 pub async fn layers() -> Result<()> {
     let mut args = Args::from_env(USAGE);
     let only: String = args.value("--only", String::new())?;
@@ -54,7 +55,7 @@ pub async fn layers() -> Result<()> {
     Ok(())
 }
 
-/// The binary `layers_counted`: the name of each layer, and its allocations a request.
+/// Runs the binary `layers_counted`: prints each layer's name and its allocations a request.
 pub async fn layers_counted() -> Result<()> {
     const REQUESTS: u32 = 10_000;
     for case in cases::all()? {
@@ -65,7 +66,7 @@ pub async fn layers_counted() -> Result<()> {
         case.run(2 * REQUESTS).await?;
         let second = allocations() - before - first;
         ensure!(before > 0, "this binary does not count its allocations");
-        // What a run costs beside its requests is in both.
+        // The cost of a run beside its requests is in both.
         println!(
             "{}\t{:.4}",
             case.name,
@@ -93,7 +94,7 @@ async fn times(cases: &[Case], requests: u32, rounds: usize) -> Result<Column> {
         .collect()
 }
 
-/// From the twin of this binary that counts, which costs time.
+/// Reads the figures of this binary's counting twin, because counting costs time.
 fn counted() -> Result<Column> {
     let twin = sibling("layers_counted")?;
     let output = Command::new(&twin)
@@ -123,7 +124,7 @@ fn instructions(cases: &[Case]) -> Result<Column> {
     Ok(column)
 }
 
-/// The instructions of one run of this binary.
+/// Returns the instructions of one run of this binary.
 fn callgrind(name: &str, count: u32) -> Result<f64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

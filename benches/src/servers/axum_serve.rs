@@ -22,25 +22,25 @@ use tower_http::{
 
 use crate::{app::App, settings};
 
-/// `axum::serve` with what its users do today: at SIGTERM readiness fails, a wait of `LAME_DUCK`, graceful shutdown.
+/// Serves by `axum::serve` with today's practice: at SIGTERM readiness fails, a wait of `LAME_DUCK`, graceful shutdown.
 pub fn axum_serve() -> Result<()> {
     serve(false, Ok)
 }
 
-/// The same within the layers of tower-http and tower_governor that come nearest to lameduck's: no drain, no client
-/// behind proxies, no names of what is in flight. None of their limits is ever reached.
+/// Serves the same within the layers of tower-http and tower_governor that come nearest to lameduck's: no drain, no
+/// client behind proxies, no names of requests in flight. None of their limits is ever reached.
 pub fn axum_stacked() -> Result<()> {
     serve(true, |router| {
         let (in_flight, _) = InFlightRequestsLayer::pair();
-        // 100,000,000 in a second. It counts by the peer, which axum's ConnectInfo tells.
+        // The quota is 100,000,000 a second. It counts by the peer, from axum's ConnectInfo.
         let quota = GovernorConfigBuilder::default()
             .per_nanosecond(10)
             .burst_size(100_000_000)
             .finish()
             .context("the quota")?;
         let second = Duration::from_secs(1);
-        // One layer to the router, which puts each of its layers into a box. The limit is the innermost, for it answers
-        // only with axum's own body; where it stands costs nothing.
+        // The router gets one layer, because it boxes each of its layers. The limit is the innermost, because it
+        // answers only with axum's own body; its place costs nothing.
         let layers = ServiceBuilder::new()
             .layer(in_flight)
             .layer(RequestBodyLimitLayer::new(1024 * 1024))

@@ -10,7 +10,7 @@ use tokio::time;
 
 use crate::app::App;
 
-/// hyper-util's `auto` server with nothing around it: no deadlines, no drain. SIGTERM ends it as it ends any process.
+/// Serves by hyper-util's bare `auto` server: no deadlines, no drain. SIGTERM ends it as it ends any process.
 pub fn bare_auto() -> Result<()> {
     super::runtime()?.block_on(async {
         let listener = super::listen().await?;
@@ -18,7 +18,7 @@ pub fn bare_auto() -> Result<()> {
         let builder = auto::Builder::new(TokioExecutor::new());
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Out of files, most likely: a pause keeps the loop from spinning.
+                // The process is probably out of descriptors: a pause keeps the loop from spinning.
                 time::sleep(Duration::from_millis(5)).await;
                 continue;
             };

@@ -6,10 +6,10 @@ use lameduck::{Lifecycle, Shutdown, Timeouts, serve::App as Service};
 
 use crate::{app::App, settings};
 
-/// Serves what `wrap` makes of the service through `lameduck::serve`.
+/// Serves the service that `wrap` returns through `lameduck::serve`.
 ///
-/// Set by `LAME_DUCK`, `DRAIN_TIMEOUT`, `READ_HEADER_TIMEOUT`, `READ_TIMEOUT`, `WRITE_TIMEOUT`, `IDLE_TIMEOUT` and
-/// `TERMINATION_GRACE`; what is not set keeps the crate's default.
+/// The variables `LAME_DUCK`, `DRAIN_TIMEOUT`, `READ_HEADER_TIMEOUT`, `READ_TIMEOUT`, `WRITE_TIMEOUT`, `IDLE_TIMEOUT`
+/// and `TERMINATION_GRACE` configure it; unset ones keep the crate's default.
 pub(super) fn lameduck_serve<S: Service>(
     extensions: bool,
     wrap: impl FnOnce(&Lifecycle, App) -> Result<S>,
@@ -34,7 +34,7 @@ pub(super) fn lameduck_serve<S: Service>(
     })
 }
 
-/// What is served to the very end.
+/// Returns true for requests that are served to the very end.
 pub(super) fn is_probe(request: &Parts) -> bool {
     matches!(request.uri.path(), "/healthz" | "/readyz")
 }

@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{nofile, settings};
 
-/// What every server does first: room for many connections, and a runtime of one thread.
+/// Prepares a server: raises the limit of descriptors, and builds a runtime of one thread.
 fn runtime() -> Result<Runtime> {
     nofile::raise()?;
     Builder::new_current_thread()

@@ -18,10 +18,10 @@ const LAYERS: [&str; 6] = [
     "timeout",
 ];
 
-/// The same service through `lameduck::serve`, within the whole stack, none of whose limits is ever reached.
+/// Serves the service through `lameduck::serve`, within the whole stack, none of whose limits is ever reached.
 ///
-/// `LAYERS=drain,timeout` switches off all layers but these; `LAYERS=` all of them. `EXTENSIONS=0` leaves the
-/// extensions out, and with them the peer that is counted.
+/// `LAYERS=drain,timeout` switches off all layers but these; `LAYERS=` all of them. `EXTENSIONS=0` omits the
+/// extensions, and with them the peer that is counted.
 pub fn stacked() -> Result<ExitCode> {
     let extensions = env::var_os("EXTENSIONS").is_none_or(|value| value != "0");
     let wanted = env::var("LAYERS").unwrap_or_else(|_| LAYERS.join(","));

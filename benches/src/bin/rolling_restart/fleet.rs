@@ -16,7 +16,7 @@ use tokio::time::{self, MissedTickBehavior};
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const POLL_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where an instance stands in its restart.
+/// The state of an instance in its restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Starting,
@@ -30,7 +30,7 @@ struct Story {
     stage: Stage,
     restart: u32,
     signalled_at: Option<Instant>,
-    /// When the last poll that was answered 200 was sent; `None` when the last poll said otherwise.
+    /// The time of the last poll if it was answered 200; `None` otherwise.
     ready_poll: Option<Instant>,
 }
 
@@ -49,7 +49,7 @@ impl Instance {
         self.story().ready_poll.is_some()
     }
 
-    /// Whether a poll sent after `since` found the instance ready.
+    /// Returns true if a poll sent after `since` found the instance ready.
     pub fn was_ready_after(&self, since: Instant) -> bool {
         self.story().ready_poll.is_some_and(|poll| poll > since)
     }
@@ -77,7 +77,7 @@ impl Instance {
     }
 }
 
-/// Where the instance stands now, for the story of a lost request.
+/// Formats the instance's current state, for the story of a lost request.
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let story = *self.story();
@@ -135,7 +135,7 @@ impl Fleet {
         })
     }
 
-    /// One of the ready instances, by chance.
+    /// Picks one of the ready instances at random.
     pub fn pick(&self) -> Option<Arc<Instance>> {
         let ready: Vec<_> = self.instances.iter().filter(|one| one.is_ready()).collect();
         fastrand::choice(ready).cloned()

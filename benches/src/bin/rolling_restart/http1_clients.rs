@@ -50,14 +50,15 @@ async fn connect(load: &Load, role: Role) -> Option<(Arc<Instance>, Connection)>
     }
 }
 
-/// Thinks, asks, reads; gives the connection back if it can be used again.
+/// Thinks, sends, reads; returns the connection if it can be reused.
 async fn use_once(
     load: &Load,
     role: Role,
     instance: &Instance,
     mut connection: Connection,
 ) -> Option<Connection> {
-    // A client in a pool notices that its idle connection was closed; what is left is the race that a drain must win.
+    // A client in a pool notices that its idle connection was closed; the remaining race is the one that a drain must
+    // win.
     let idle = tokio::select! {
         idle = connection.until_not_idle() => idle,
         () = load.think() => connection.look(),

@@ -20,11 +20,11 @@ use crate::{
 struct Open {
     instance: Arc<Instance>,
     sender: SendRequest<Bytes>,
-    /// Tells this connection from the next one in the same slot.
+    /// Distinguishes this connection from the next one in the same slot.
     generation: u64,
 }
 
-/// Where the clients of one group find their connection; it is empty after a GOAWAY.
+/// The slot of a group's shared connection; it is empty after a GOAWAY.
 #[derive(Default)]
 struct Slot {
     open: Option<Open>,
@@ -58,7 +58,7 @@ async fn client(load: Load, role: Role, slot: Arc<Mutex<Slot>>) {
     }
 }
 
-/// The group's connection, or a new one to a ready instance.
+/// Returns the group's connection, or a new one to a ready instance.
 async fn connection(load: &Load, role: Role, slot: &Mutex<Slot>) -> Option<Open> {
     // Held while connecting: the others of the group wait for the same connection.
     let mut slot = slot.lock().await;
@@ -93,14 +93,14 @@ async fn handshake(instance: &Instance, role: Role) -> anyhow::Result<SendReques
     };
     stream.set_nodelay(true)?;
     let (sender, connection) = h2::client::handshake(stream).await?;
-    // Its streams tell how the connection ended.
+    // The connection's streams report how it ended.
     tokio::spawn(async move {
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-/// One request and its answer; `false` when the connection is not to be used again.
+/// Sends one request and judges its answer; `false` if the connection must not be reused.
 async fn ask(load: &Load, role: Role, open: Open) -> bool {
     // After a GOAWAY, or the end of an idle connection, no request can be sent: nothing was written, nothing is lost.
     let ready = time::timeout(REQUEST_LIMIT, open.sender.ready()).await;
@@ -132,7 +132,7 @@ async fn ask(load: &Load, role: Role, open: Open) -> bool {
 }
 
 enum Broken {
-    /// The server said that it did not process the stream.
+    /// The server declared that it did not process the stream.
     Refused(h2::Error),
     Lost(h2::Error),
 }
@@ -150,7 +150,7 @@ impl From<h2::Error> for Broken {
     }
 }
 
-/// Sends the request and reads the whole answer; `begun` says whether the stream was opened.
+/// Sends the request and reads the whole answer; `begun` is set once the stream was opened.
 async fn exchange(
     sender: &mut SendRequest<Bytes>,
     instance: &Instance,

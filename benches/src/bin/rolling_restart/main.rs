@@ -1,7 +1,7 @@
-//! Two instances of a server, restarted one after the other under keep-alive load, behind what a load balancer does.
+//! Two instances of a server, restarted one after the other under keep-alive load, as behind a load balancer.
 //!
-//! Clients open new connections only to instances whose `/readyz` was 200 at the last poll, but go on using an open
-//! connection until the server closes it or says that it will. Nothing may be lost, refused or answered with 503.
+//! Clients open new connections only to instances whose `/readyz` was 200 at the last poll, but keep using an open
+//! connection until the server closes it or announces that it will. Nothing may be lost, refused or answered with 503.
 
 mod fleet;
 mod http1_clients;
@@ -37,10 +37,10 @@ const USAGE: &str = "rolling_restart [--http2] [--restarts 50] [--clients 64] [-
 --logs     a folder for what the instances print
 Ends with 1 if a request was lost, refused, retriable or answered with 503 or another status than 200.";
 
-/// A request that takes longer has no complete answer.
+/// The time after which a request counts as incomplete.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
-/// What every client works with.
+/// The shared state of all clients.
 #[derive(Clone)]
 struct Load {
     fleet: Arc<Fleet>,
@@ -53,7 +53,7 @@ impl Load {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Up to 20 ms between an answer and the next request.
+    /// Waits up to 20 ms between an answer and the next request.
     async fn think(&self) {
         time::sleep(Duration::from_micros(fastrand::u64(0..20_000))).await;
     }

@@ -1,4 +1,4 @@
-//! What the clients ask, and whether the answer is right; the same for both protocols.
+//! The requests of the clients, and the check of the answers; the same for both protocols.
 
 use std::{
     fmt, iter,
@@ -14,16 +14,16 @@ const ECHO_LENGTH: usize = 512;
 const UPLOAD_LENGTH: usize = 64 * 1024;
 const DOWNLOAD_LENGTH: usize = 1024 * 1024;
 
-/// Bytes a second that a slow reader takes: a download takes a second.
+/// The bytes a second that a slow reader takes: a download takes a second.
 pub const SLOW_RATE: u64 = 1024 * 1024;
-/// An upload comes in so many pieces, with this pause after each.
+/// The number of pieces of an upload, with this pause after each.
 pub const UPLOAD_PIECES: usize = 8;
 pub const UPLOAD_PAUSE: Duration = Duration::from_millis(25);
 
-/// A client that finds no ready instance for longer than this counts it as trouble.
+/// The time without a ready instance after which a client reports trouble.
 const NONE_READY_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a client does all the time.
+/// The role of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Short requests.
@@ -34,7 +34,7 @@ pub enum Role {
     Uploader,
 }
 
-/// How many clients have which role.
+/// The number of clients in each role.
 #[derive(Clone, Copy, Debug)]
 pub struct Roles {
     pub clients: usize,
@@ -61,7 +61,7 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// What a client of this role asks next.
+    /// Returns the next operation of a client of this role.
     pub fn of(role: Role) -> Self {
         match role {
             Role::SlowReader => Ask::Download,

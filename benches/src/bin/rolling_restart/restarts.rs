@@ -8,10 +8,10 @@ use tokio::time;
 
 use crate::fleet::{Fleet, Instance, Stage};
 
-/// How long an instance may take until the poller finds it ready.
+/// The time within which the poller must find an instance ready.
 const READY_LIMIT: Duration = Duration::from_secs(15);
 
-/// How the restarted processes ended.
+/// The exits of the restarted processes.
 #[derive(Default)]
 pub struct Exits {
     times: Vec<Duration>,
@@ -70,7 +70,7 @@ pub async fn roll(
     Ok(exits)
 }
 
-/// Starts an instance and waits until the poller, not only the instance itself, says that it is ready.
+/// Starts an instance and waits until the poller, not only the instance itself, finds it ready.
 async fn start(instance: &Instance) -> Result<ServerProcess> {
     instance.stage(Stage::Starting);
     let started = Instant::now();

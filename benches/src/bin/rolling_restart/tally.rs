@@ -1,4 +1,4 @@
-//! What became of the requests.
+//! The outcomes of the requests.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -7,20 +7,20 @@ use std::sync::{
 
 use crate::fleet::Instance;
 
-/// More lines than this help nobody.
+/// The maximum of lines that is still useful.
 const MAX_DETAILS: usize = 200;
 
-/// Everything that can go wrong with a request.
+/// The ways in which a request can fail.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
-    /// Written, and no complete answer came.
+    /// The request was written, and no complete answer came.
     Lost,
     /// A ready instance did not take a new connection.
     Refused,
-    /// HTTP/2: the server said that it did not process the stream, so a client may try again.
+    /// HTTP/2: the server declared that it did not process the stream, so a client may retry.
     Retriable,
     Answered503,
-    /// Another status than 200, a wrong body, or bytes nobody asked for.
+    /// Another status than 200, a wrong body, or unrequested bytes.
     Wrong,
     /// No instance was ready for a long time.
     NoneReady,
@@ -35,7 +35,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A request got its right and complete answer.
+    /// Counts a right and complete answer.
     pub fn answered(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
@@ -88,7 +88,7 @@ impl Tally {
             ("wrong", Trouble::Wrong),
             ("without a ready instance", Trouble::NoneReady),
         ] {
-            // The retriable ones belong to HTTP/2 and are always told there.
+            // Retriable requests belong to HTTP/2 and are always reported there.
             let always = protocol == "http2" && matches!(trouble, Trouble::Retriable);
             if always || count(trouble) > 0 {
                 line += &format!(", {} {name}", count(trouble));

@@ -9,7 +9,7 @@ pub struct Deadlines {
     pub read: Duration,
     pub write: Duration,
     pub idle: Duration,
-    /// Of a connection; a server of these measurements has the default.
+    /// The stall deadline of a connection; a server of these measurements has the default.
     pub write_stall: Duration,
     /// The pause of an attacker between two bytes or lines.
     pub drip: Duration,
@@ -38,7 +38,7 @@ impl Attack {
         Attack::Idle,
     ];
 
-    /// The deadline that has to end it, counted from the moment the connection was opened.
+    /// Returns the deadline that must end it, counted from the moment the connection was opened.
     pub fn deadline(self, deadlines: &Deadlines) -> Duration {
         match self {
             Attack::Silence | Attack::SlowHeaders => deadlines.read_header,

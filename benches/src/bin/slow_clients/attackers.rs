@@ -1,4 +1,4 @@
-//! The attacking clients, and what became of each connection.
+//! The attacking clients, and the fate of each connection.
 
 use std::{
     collections::BTreeMap,
@@ -23,10 +23,10 @@ use crate::{
     watch::Watch,
 };
 
-/// How long connections are watched beyond their limit, to tell late from never.
+/// The time that connections are watched beyond their limit, to distinguish late from never.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What happened to the connections of one attack.
+/// The outcome of the connections of one attack.
 pub struct Outcome {
     held: Vec<Duration>,
     never_closed: usize,
@@ -37,7 +37,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// By when each connection was opened, and when `end` says that it ended.
+    /// Computes the outcome from the time each connection was opened and the time that `end` gives for its end.
     pub fn of(
         opened: &[(u16, Instant)],
         watch: &Watch,
@@ -127,7 +127,7 @@ pub async fn connect(addr: SocketAddr, small: bool) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// One slow client; it keeps its end open until the attack is over, and gives the first line it was sent.
+/// Runs one slow client, which keeps its end open until the attack is over, and returns the first line it was sent.
 async fn client(
     attack: Attack,
     mut stream: TcpStream,
@@ -149,7 +149,7 @@ async fn client(
     };
     let _ = stream.write_all(start).await;
     loop {
-        // The slow reader takes a few bytes at a time; the others take what there is.
+        // The slow reader takes a few bytes at a time; the others take everything available.
         let mut bytes = [0; 1024];
         let window = if attack == Attack::SlowRead { 32 } else { 1024 };
         if let Ok(count) = stream.try_read(&mut bytes[..window])

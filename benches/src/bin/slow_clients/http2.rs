@@ -66,14 +66,14 @@ impl Attack {
         }
     }
 
-    /// What is sent at once, and what is sent again and again.
+    /// Returns the bytes sent at once, and those sent repeatedly.
     fn bytes(self) -> (Vec<u8>, Vec<u8>) {
         let hello = |window| [PREFACE, &frames::settings(&[(INITIAL_WINDOW, window)])].concat();
         let wide = 1 << 30;
         match self {
             Attack::Preface => (PREFACE.to_vec(), Vec::new()),
             Attack::SlowHeaders => {
-                // A frame that says to be longer than what comes of it.
+                // The frame declares more bytes than are sent.
                 let mut head = Frame::new(kind::HEADERS, END_STREAM, 1, [0; 4096]).bytes();
                 head.truncate(9);
                 (
@@ -108,7 +108,7 @@ impl Attack {
         }
     }
 
-    /// Whether the end of its stream is the end of the attack.
+    /// Returns true if the end of its stream is the end of the attack.
     fn ends_with_its_stream(self) -> bool {
         matches!(self, Attack::SlowBody | Attack::SlowRead)
     }
@@ -166,7 +166,7 @@ pub async fn run(
     Ok(Outcome::of(&opened, &watch, limit, end))
 }
 
-/// One slow client; when its stream or its connection ended, as it saw it.
+/// Runs one slow client; returns when its stream or its connection ended, as it saw it.
 async fn client(
     attack: Attack,
     mut stream: TcpStream,
@@ -185,7 +185,7 @@ async fn client(
         tokio::select! {
             () = &mut over => break,
             _ = drips.tick() => {
-                // Errors are no reason to stop: reading tells how it ended.
+                // Errors are no reason to stop: reading shows how it ended.
                 let _ = stream.try_write(&again);
             }
             count = stream.read_buf(&mut read), if attack != Attack::NoRead => {
@@ -207,8 +207,8 @@ async fn client(
             }
         }
     }
-    // The connection stays open on this side until all of the attack is over, unless the end of its stream
-    // was what it was watched for.
+    // The connection stays open on this side until the whole attack is over, unless it was watched for the end of its
+    // stream.
     if ended.is_none() || !attack.ends_with_its_stream() {
         over.await;
     }

@@ -26,8 +26,8 @@ The server (plain) is started with READ_HEADER_TIMEOUT, READ_TIMEOUT, WRITE_TIME
 none of them: then stalls and minimum rates end what is slow. --drip is the pause between two bytes of an attacker.
 Ends with 1 if an attacking connection was held for longer than its deadline plus 1 s, or a normal request failed.";
 
-/// What ends each attack with the defaults: a body whose first window (10 s, after a grace of 5 s) brings too little,
-/// and a response of which the peer takes nothing that its kernel would tell.
+/// The default deadlines that end each attack: a body whose first window (10 s, after a grace of 5 s) brings too
+/// little, and a response whose peer acknowledges nothing.
 const DEFAULTS: Deadlines = Deadlines {
     read_header: Duration::from_secs(5),
     read: Duration::from_secs(15),
@@ -37,7 +37,7 @@ const DEFAULTS: Deadlines = Deadlines {
     drip: Duration::from_secs(9),
 };
 
-/// What a server may take on top of a deadline.
+/// The margin that a server has beyond a deadline.
 const MARGIN: Duration = Duration::from_secs(1);
 
 #[tokio::main]

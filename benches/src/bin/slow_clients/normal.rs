@@ -20,12 +20,12 @@ use tokio::{
 const INTERVAL: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What one client saw.
+/// The observations of one client.
 #[derive(Default)]
 struct Sample {
     latencies: Vec<Duration>,
     failures: Vec<String>,
-    /// Its side of every connection it opened.
+    /// The local ports of the connections it opened.
     ports: HashSet<u16>,
 }
 
@@ -59,7 +59,7 @@ pub fn start(addr: SocketAddr) -> Normal {
 }
 
 impl Normal {
-    /// Prints what came since the last report; `false` when a request failed.
+    /// Prints the answers since the last report; `false` if a request failed.
     pub fn report(&self, when: &str) -> bool {
         let mut clean = true;
         for (name, shared, _) in &self.clients {
@@ -81,7 +81,7 @@ impl Normal {
         clean
     }
 
-    /// Whether the connection from `port` is one of a normal client.
+    /// Returns true if the connection from `port` is one of a normal client.
     pub fn owns(&self, port: u16) -> bool {
         self.clients
             .iter()

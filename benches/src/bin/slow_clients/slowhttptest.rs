@@ -13,7 +13,7 @@ use crate::{
     watch::{Sighting, Watch},
 };
 
-/// The shortest life that is taken for an attacker's; the tool's own probes are much shorter.
+/// The shortest lifetime that counts as an attacker's; the tool's own probes are much shorter.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 pub async fn is_installed() -> bool {
@@ -96,7 +96,7 @@ fn arguments(attack: Attack, addr: SocketAddr) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-/// The tool's exit status, without the colours.
+/// Returns the tool's exit status, without the colours.
 fn verdict(output: &str) -> String {
     let mut plain = String::new();
     let mut in_escape = false;

@@ -12,10 +12,10 @@ use tokio::{
     time,
 };
 
-/// How exact the times are. Reading the table costs the kernel some milliseconds, so not much shorter.
+/// The resolution of the times. Reading the table costs the kernel some milliseconds, so it is not much shorter.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// When a connection was first seen with the server, and when it was gone.
+/// The times when a connection was first seen with the server, and when it was gone.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
     pub seen_at: Instant,
@@ -37,7 +37,7 @@ impl Watch {
         Self { sightings, task }
     }
 
-    /// What was seen of the connection from `port`; `None` if the server never held it.
+    /// Returns the sighting of the connection from `port`; `None` if the server never held it.
     pub fn sighting(&self, port: u16) -> Option<Sighting> {
         self.all().get(&port).copied()
     }
