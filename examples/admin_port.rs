@@ -1,4 +1,4 @@
-//! A second port that tells how the service is, to the very end: metrics, health, and the page to watch a drain.
+//! A second port that shows the state of the service, to the very end: metrics, health, and the page to watch a drain.
 //!
 //! ```sh
 //! cargo run --example admin_port --features serve,axum,metrics,status
@@ -18,13 +18,13 @@ async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     let shutdown = Shutdown::new();
     let handle = shutdown.handle();
 
-    // Who listens to what happens.
+    // The listeners of the events.
     let metrics = Metrics::new();
     let page = StatusPage::new(&handle).title("admin_port");
     let events = metrics.events().and(page.events());
     let health = Health::new(handle.lifecycle()).events(events.clone());
 
-    // What they look at.
+    // The sources that they read.
     let stack = lameduck::stack(handle.lifecycle()).events(events.clone());
     let page = page.in_flight(stack.in_flight_handle());
     metrics

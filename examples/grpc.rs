@@ -13,9 +13,9 @@ use tower::ServiceBuilder;
 #[tokio::main]
 async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     let shutdown = Shutdown::new();
-    // Serving while the process is ready; clients that watch it are told when it begins to leave.
+    // The status is SERVING while the process is ready; watching clients see when it begins to leave.
     let health = Health::new(shutdown.handle().lifecycle());
-    // A call that comes while the process drains gets UNAVAILABLE, and goes elsewhere.
+    // A call during the drain gets UNAVAILABLE, and the client goes elsewhere.
     let service = ServiceBuilder::new()
         .layer(InFlightLayer::new())
         .layer(DrainLayer::new(shutdown.handle().lifecycle()))

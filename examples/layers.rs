@@ -37,7 +37,7 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// After Ctrl-C: refuses what is new, waits for what is running, but not for ever.
+/// Waits for Ctrl-C, then refuses new requests and waits for the running ones, at most 10 s.
 async fn drain(
     lifecycle: &Lifecycle,
     in_flight: &lameduck::in_flight::InFlightHandle,

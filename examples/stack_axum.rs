@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 async fn hello(client: ClientIp) -> String {
     match client.ip {
         Some(ip) => format!("hello, {ip}\n"),
-        None => "hello, whoever you are\n".to_owned(),
+        None => "hello, unknown client\n".to_owned(),
     }
 }
 

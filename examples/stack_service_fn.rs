@@ -16,12 +16,12 @@ use lameduck::{ClientIp, Shutdown};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 
-/// Generic over the body, because the layers hand on one of their own.
+/// Answers a request. It is generic over the body, because the layers pass on a type of their own.
 async fn hello<B: Body>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     let client = ClientIp::of(request.extensions()).and_then(|client| client.ip);
     let text = match client {
         Some(ip) => format!("hello, {ip}\n"),
-        None => "hello, whoever you are\n".to_owned(),
+        None => "hello, unknown client\n".to_owned(),
     };
     Ok(Response::new(Full::from(text)))
 }

@@ -16,7 +16,7 @@ use warp::Filter;
 fn hello(info: ConnInfo) -> String {
     match info.client.and_then(|client| client.ip) {
         Some(ip) => format!("hello, {ip}\n"),
-        None => "hello, whoever you are\n".to_owned(),
+        None => "hello, unknown client\n".to_owned(),
     }
 }
 

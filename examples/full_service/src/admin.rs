@@ -1,4 +1,4 @@
-//! What operators and Prometheus ask for, on a port of its own that is there to the very end.
+//! The admin port for operators and Prometheus, which serves to the very end of a shutdown.
 
 use axum::Router;
 use lameduck::{
@@ -9,7 +9,7 @@ use lameduck::{
     status::StatusPage,
 };
 
-/// The page at `/`, and `/metrics`; whoever reaches this port may know why the service is not ready.
+/// Builds the page at `/`, and `/metrics`. Clients of this port may see why the service is not ready.
 pub fn router(health: Health, metrics: MetricsService, page: StatusPage) -> Router {
     Router::new()
         .route_service("/metrics", metrics)
@@ -17,11 +17,11 @@ pub fn router(health: Health, metrics: MetricsService, page: StatusPage) -> Rout
         .layer(health.details(Details::always()).layer())
 }
 
-/// What this process needs in order to serve. A real service checks its pool here.
+/// Checks the dependencies of this process. A real service checks its pool here.
 pub fn health(lifecycle: &Lifecycle, redis: Option<&RedisLimiter>) -> Health {
     let mut health = Health::new(lifecycle).version(env!("CARGO_PKG_VERSION"));
     if let Some(redis) = redis.cloned() {
-        // Optional: without it each instance limits for itself.
+        // The check is optional: without Redis each instance limits for itself.
         health = health.optional_check("redis", move || {
             let away = redis.is_away();
             async move {

@@ -1,7 +1,7 @@
-//! Configuration from the environment: read once, checked whole, before anything else happens.
+//! Configuration from the environment: read once and validated completely, before anything else happens.
 //!
-//! Everything that is wrong is told at once, since a deployment that fails five times for five
-//! typing errors takes five times as long.
+//! All errors are reported at once, because a deployment that fails five times for five typing errors takes five times
+//! as long.
 
 mod duration;
 mod problems;
@@ -36,7 +36,7 @@ pub enum LogFormat {
 #[derive(Debug)]
 pub struct Config {
     pub address: SocketAddr,
-    /// Metrics, health and the status page; not for everybody.
+    /// Metrics, health and the status page; not for the public.
     pub admin: Option<SocketAddr>,
     pub read_header_timeout: Option<Duration>,
     pub response_head_timeout: Option<Duration>,
@@ -52,7 +52,7 @@ pub struct Config {
     pub redis: Option<RedisLimiter>,
     pub lame_duck: Duration,
     pub drain_timeout: Duration,
-    /// How long to wait, before the end, for what Prometheus has not seen yet.
+    /// The wait, before the end, for Prometheus to read the final values.
     pub last_scrape: Option<Duration>,
     pub termination_grace: Duration,
     pub startup_delay: Option<Duration>,
@@ -117,8 +117,7 @@ impl Config {
             log_format: env.read("LOG_FORMAT", default_log_format(), values::log_format),
         };
 
-        // Each of them right, and yet too much together: told only of values that were read as they
-        // were meant.
+        // The values are valid one by one but too long together. This check is skipped if any of them was refused.
         let parts = [
             "LAME_DUCK",
             "DRAIN_TIMEOUT",
@@ -140,13 +139,13 @@ impl Config {
             env.refuse(
                 "LAST_SCRAPE",
                 format!("{last_scrape:?}"),
-                values::nobody_can_scrape(),
+                values::no_port_to_scrape(),
             );
         }
         env.finish(config)
     }
 
-    /// Stalls and minimum rates are the library's own; Go's totals are for who sets them.
+    /// Returns the server's deadlines. Stalls and minimum rates are the library's defaults; Go's totals are opt-in.
     pub fn timeouts(&self) -> Timeouts {
         Timeouts::default()
             .read_header(self.read_header_timeout)
@@ -157,7 +156,7 @@ impl Config {
     }
 }
 
-/// A person at a terminal gets text; a collector at the end of a pipe gets JSON.
+/// Returns text for a person at a terminal, and JSON for a collector at the end of a pipe.
 fn default_log_format() -> LogFormat {
     if std::io::stdout().is_terminal() {
         LogFormat::Text
@@ -166,7 +165,7 @@ fn default_log_format() -> LogFormat {
     }
 }
 
-/// A setting that may be off, as it is written in the environment.
+/// A setting that may be off, formatted as in the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrOff<T>(pub Option<T>);
 
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_documented_ones() {
+    fn defaults_match_the_documentation() {
         let config = read(&[]).expect("defaults");
         let seconds = Duration::from_secs;
         assert_eq!(config.address.to_string(), "0.0.0.0:8080");
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn gos_totals_are_for_who_sets_them() {
+    fn go_totals_are_opt_in() {
         let set = [
             ("READ_TIMEOUT", "15s"),
             ("WRITE_TIMEOUT", "30s"),
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_an_unset_one() {
+    fn empty_value_counts_as_unset() {
         assert_eq!(read(&[("PORT", "")]).expect("unset").address.port(), 8080);
     }
 
@@ -272,36 +271,36 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_told() {
-        let told = read(&[("REDIS_URL", "http://user:hunter2@redis")])
+    fn secret_is_not_shown() {
+        let problems = read(&[("REDIS_URL", "http://user:hunter2@redis")])
             .expect_err("not a Redis URL")
             .to_string();
-        assert!(told.contains("REDIS_URL="), "{told}");
-        assert!(!told.contains("hunter2"), "{told}");
+        assert!(problems.contains("REDIS_URL="), "{problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
     }
 
     #[test]
-    fn budgets_that_do_not_fit_are_told_beside_the_rest() {
-        let told = read(&[("DRAIN_TIMEOUT", "40s"), ("PORT", "http")])
+    fn oversized_budgets_are_reported_with_other_errors() {
+        let problems = read(&[("DRAIN_TIMEOUT", "40s"), ("PORT", "http")])
             .expect_err("40s does not fit 30s")
             .to_string();
-        assert!(told.contains("PORT=http"), "{told}");
-        assert!(told.contains("TERMINATION_GRACE=30s"), "{told}");
-        assert!(told.contains("lower drain to"), "{told}");
+        assert!(problems.contains("PORT=http"), "{problems}");
+        assert!(problems.contains("TERMINATION_GRACE=30s"), "{problems}");
+        assert!(problems.contains("lower drain to"), "{problems}");
     }
 
     #[test]
-    fn a_last_scrape_needs_a_port_for_it() {
-        let told = read(&[("ADMIN_PORT", "off"), ("LAST_SCRAPE", "2s")])
-            .expect_err("nobody can scrape")
+    fn last_scrape_needs_an_admin_port() {
+        let problems = read(&[("ADMIN_PORT", "off"), ("LAST_SCRAPE", "2s")])
+            .expect_err("there is no port to scrape")
             .to_string();
-        assert!(told.contains("LAST_SCRAPE=2s"), "{told}");
-        assert!(told.contains("ADMIN_PORT=off"), "{told}");
+        assert!(problems.contains("LAST_SCRAPE=2s"), "{problems}");
+        assert!(problems.contains("ADMIN_PORT=off"), "{problems}");
         assert!(read(&[("LAST_SCRAPE", "1s")]).is_ok());
     }
 
     #[test]
-    fn a_lame_duck_may_be_off() {
+    fn lame_duck_may_be_off() {
         for off in ["off", "0s", "0ms"] {
             let config = read(&[("LAME_DUCK", off)]).expect(off);
             assert_eq!(config.lame_duck, Duration::ZERO, "{off}");
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_told_at_once() {
+    fn all_errors_are_reported_at_once() {
         let wrong = [
             ("HOST", "localhost"),
             ("PORT", "http"),
@@ -341,9 +340,12 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.1/8"),
             ("CLIENT_IP_HEADER", "x forwarded for"),
         ];
-        let told = read(&wrong).expect_err("nothing is right").to_string();
+        let problems = read(&wrong).expect_err("nothing is right").to_string();
         for (variable, value) in wrong {
-            assert!(told.contains(&format!("{variable}={value}\n")), "{told}");
+            assert!(
+                problems.contains(&format!("{variable}={value}\n")),
+                "{problems}"
+            );
         }
     }
 }

@@ -1,5 +1,4 @@
-//! `full_service --healthcheck`: asks the service that runs beside it, for a container that has no shell and
-//! no curl.
+//! `full_service --healthcheck`: probes the service that runs beside it, for a container without a shell and curl.
 
 use std::{io::Write, process::ExitCode};
 
@@ -8,24 +7,24 @@ use lameduck::health;
 use crate::config::Config;
 
 const USAGE: &str = "\
-usage: full_service                        serves, as the environment says
-       full_service --healthcheck [path]   asks the running service (/healthz); exit code 0 if it is well
-       full_service --help                 says this
+usage: full_service                        serves with the settings of the environment
+       full_service --healthcheck [path]   probes the running service (/healthz); exits with 0 if it is healthy
+       full_service --help                 prints this help
 
-README.md has the settings.
+README.md lists the settings.
 ";
 
-/// What the command line asks for.
+/// A command of the command line.
 pub enum Command {
     Serve,
-    /// Asks for this path.
+    /// Probes this path.
     HealthCheck(String),
 }
 
 impl Command {
     /// # Errors
     ///
-    /// What is to be printed, and the exit code.
+    /// Returns the text to print, and the exit code.
     pub fn from_args(mut args: impl Iterator<Item = String>) -> Result<Self, (&'static str, u8)> {
         let command = match args.next().as_deref() {
             None => Command::Serve,

@@ -1,5 +1,5 @@
-//! What stands between a client and the routes: who it is, how much it may ask for, how long that may
-//! take, and what is told of it.
+//! The layers between a client and the routes: the client's address, its quota, the time limit, and the records of each
+//! request.
 
 use lameduck::{
     AccessLogLayer, BodyLimitLayer, Lifecycle, Metrics, RateLimitLayer, RealIpLayer,
@@ -14,7 +14,7 @@ use lameduck::{
 
 use crate::config::Config;
 
-/// From the outside in.
+/// The layers, from the outside in.
 pub struct Layers {
     pub health: HealthLayer,
     pub metrics: MetricsLayer,

@@ -1,9 +1,8 @@
 //! Log lines on standard output, without ever waiting for its reader.
 //!
-//! Standard output of a container is a pipe. When its reader stops to read, a write to it waits, and with it
-//! the worker that has something to log: then the next, and soon the whole service stands still. Here lines
-//! go to a buffer, and a thread of its own writes them out. What does not fit is dropped, counted, and
-//! reported once the reader reads again.
+//! Standard output of a container is a pipe. When its reader stops reading, a write to it blocks, and with it the
+//! worker that logs: then the next, and soon the whole service. Here lines go to a buffer, and a thread of its own
+//! writes them. Lines that do not fit are dropped, counted, and reported once the reader reads again.
 
 use std::{
     io::{self, Write},
@@ -26,18 +25,18 @@ pub struct LogWriter {
 
 struct Shared {
     state: Mutex<State>,
-    /// The buffer is not empty any more.
+    /// Signalled when the buffer is no longer empty.
     filled: Condvar,
-    /// Everything is written.
+    /// Signalled when everything is written.
     written: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     buffer: Vec<u8>,
-    /// Lines that did not fit since the last report of them.
+    /// The number of lines dropped since the last report of them.
     dropped: u64,
-    /// Something has left the buffer and is not written yet.
+    /// True while bytes that have left the buffer are being written.
     writing: bool,
 }
 
@@ -46,7 +45,7 @@ impl LogWriter {
     ///
     /// # Errors
     ///
-    /// There is no thread to be had.
+    /// Fails if no thread can be started.
     pub fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
@@ -62,7 +61,7 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Waits until everything is written, but not for long: the reader may not read. Returns whether it is.
+    /// Waits until everything is written, at most `at_most`: the reader may not read. Returns true if it is.
     pub fn wait_written(&self, at_most: Duration) -> bool {
         let until = Instant::now() + at_most;
         let mut state = self.shared.state();
@@ -79,7 +78,7 @@ impl LogWriter {
 }
 
 impl Write for LogWriter {
-    /// Takes the line whole or drops it whole.
+    /// Takes or drops the line as a whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.shared.state();
         if state.buffer.len() + line.len() > BUFFER {
@@ -126,7 +125,7 @@ impl Shared {
             state.writing = true;
             drop(state);
 
-            // A reader that has gone for good is no reason to stop the service.
+            // A reader that has gone for good must not stop the service.
             let _ = output.write_all(&batch).and_then(|()| output.flush());
             batch.clear();
             let dropped = mem::take(&mut self.state().dropped);
@@ -148,7 +147,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    /// A reader that reads as often as it is let.
+    /// A reader that reads only when released.
     struct Pipe {
         read: Receiver<()>,
         out: Sender<Vec<u8>>,
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_holds_nothing_up_and_costs_bounded_memory() {
+    fn unread_output_delays_nothing_and_bounds_memory() {
         let (mut writer, read, came) = pipe();
         let line = [b'x'; 1024];
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A whole service on `lameduck`, to run, to put load on, to replace under load, and to copy.
+//! A whole service on `lameduck`: run it, put load on it, replace it under load, copy it.
 //!
 //! `main` is the life of the process from top to bottom; each step has a file of its own.
 
@@ -24,14 +24,14 @@ use crate::{
     config::Config, healthcheck::Command, layers::Layers, log_writer::LogWriter, state::AppState,
 };
 
-/// The configuration is wrong: starting again without changing it will not help.
+/// The exit code for a wrong configuration: a restart without a change will not help.
 const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let command = match Command::from_args(std::env::args().skip(1)) {
         Ok(command) => command,
         Err((usage, code)) => {
-            // `print!` would panic where nobody reads, and hide the exit code.
+            // `print!` would panic without a reader, and hide the exit code.
             let _ = match code {
                 0 => write!(std::io::stdout(), "{usage}"),
                 _ => write!(std::io::stderr(), "{usage}"),
@@ -68,23 +68,21 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(run(config, writer.clone()));
-    // Everything worth waiting for has been waited for, within its budget. What is left was cut,
-    // and must not hold the process.
+    // Everything worth waiting for was awaited, within its budget. The rest was cut, and must not hold the process.
     runtime.shutdown_background();
     telemetry::last_lines(&writer);
     code
 }
 
 async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
-    // What happens at the end is decided at the beginning; from here on signals are heard, and a stop during
-    // the start is an orderly one.
+    // The end is planned at the beginning; from here on signals are handled, and a stop during the start is orderly.
     let metrics = Metrics::new();
     let scrapes = metrics.service();
     let shutdown = shutdown::plan(&config, writer.clone(), scrapes.scraped());
     let handle = shutdown.handle();
     metrics.shutdown(&handle);
 
-    // Bind before any work is done: a port that is taken should be known first.
+    // Bind before any other work, so that a taken port is an early error.
     let Some(listener) = bind(config.address).await else {
         return ExitCode::FAILURE;
     };
@@ -111,7 +109,7 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     );
     let layers = match layers {
         Ok(layers) => layers,
-        // The quota has been checked with the rest of the configuration.
+        // The quota was validated with the rest of the configuration.
         Err(error) => {
             error!(%error, "the layers could not be made");
             return ExitCode::FAILURE;
@@ -124,13 +122,13 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     shutdown::start_workers(&handle, &state);
     telemetry::log_start(&listener, admin.as_ref(), &config);
     if let Some(admin) = admin {
-        // Not a part of what is drained: it watches, to the very end.
+        // The admin port is not drained: it observes to the very end.
         let app = admin::router(health, scrapes, page);
         tokio::spawn(lameduck::serve(admin, app).observe(&handle).into_future());
     }
 
-    // Serving begins at once, so that probes are answered while the start-up work is being done;
-    // `/readyz` says 503 until `handle.ready()`.
+    // Serving begins at once, so that probes are answered during the start-up work; `/readyz` returns 503 until
+    // `handle.ready()`.
     tokio::spawn(shutdown::start_up(config.startup_delay, handle));
     let server = lameduck::serve(listener, app)
         .timeouts(config.timeouts())
@@ -139,10 +137,10 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
 
     match server.await {
         Ok(report) => {
-            telemetry::tell(&report, &mut writer);
+            telemetry::log_report(&report, &mut writer);
             report.exit_code()
         }
-        // The budgets have been checked with the rest of the configuration, so this is the system's.
+        // The budgets were validated with the rest of the configuration, so the error is the system's.
         Err(error) => {
             error!(%error, "the server did not start");
             ExitCode::FAILURE

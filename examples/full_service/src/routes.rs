@@ -22,22 +22,22 @@ use crate::layers::Layers;
 
 pub fn router(layers: Layers, websocket_idle: Duration) -> Router {
     let idle = Extension(websocket::Idle(websocket_idle));
-    // The access log has a line for each request; what a handler logs has the request's id, too.
+    // The access log has a line for each request; a handler's own lines have the request's id, too.
     let span = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_request(())
         .on_response(())
         .on_failure(());
     let layers = ServiceBuilder::new()
-        // Probes go past all others: a draining service is still alive, must be able to say so, and does
-        // not count its probes as work.
+        // Probes pass all other layers: a draining service is still alive, must be able to report so, and does not
+        // count its probes as work.
         .layer(layers.health)
         .layer(layers.metrics)
         .layer(layers.request_id)
         .layer(layers.access_log)
         .layer(layers.stack)
         .layer(span)
-        // A handler that panics answers 500, and its connection lives.
+        // A handler that panics answers 500, and its connection continues.
         .layer(CatchPanicLayer::new());
 
     Router::new()

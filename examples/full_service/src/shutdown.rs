@@ -1,5 +1,5 @@
-//! The start-up and the end of the process: what is done before the first request is wanted, what
-//! runs beside the requests, and what is closed after the last one.
+//! The start-up and the end of the process: the work before the first request, the workers beside the requests, and the
+//! closers after the last one.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tracing::{debug, info};
 
 use crate::{config::Config, log_writer::LogWriter, state::AppState, telemetry};
 
-/// Each part has its budget, and all together must fit in the orchestrator's grace: that is checked
-/// when the server starts, while somebody is looking.
+/// Plans the shutdown. Each part has its budget, and the sum must fit in the orchestrator's grace: the start checks it,
+/// so that an operator sees the error.
 pub fn plan<F>(config: &Config, writer: LogWriter, scraped: F) -> Shutdown
 where
     F: Future<Output = ()> + Send + 'static,
@@ -22,7 +22,7 @@ where
     budgets(config, Shutdown::new(), flush, scraped)
 }
 
-/// Whether the budgets fit: before anything is started, and without hearing signals.
+/// Checks that the budgets fit, before anything is started and without handling signals.
 pub fn check(config: &Config) -> Result<(), InvalidShutdown> {
     let deaf = Shutdown::with_signals(false);
     budgets(config, deaf, || async {}, async {}).check()
@@ -43,36 +43,36 @@ where
         .drain(config.drain_timeout)
         .termination_grace(config.termination_grace)
         .starting()
-        // Closers run one after another, so that nothing is closed before those who use it. A real
-        // service closes here its database pool, then its cache, then its message broker.
+        // Closers run one after another, so that nothing is closed before its users. A real service closes its database
+        // pool here, then its cache, then its message broker.
         .closer("pool", Duration::from_secs(2), || async {
             info!("the pool is closed");
         })
         .flush("logs", Duration::from_secs(1), flush);
     if let Some(budget) = config.last_scrape {
-        // What happened since the last scrape is otherwise never seen: the drain, and what was cut.
+        // Prometheus otherwise never sees the values since its last scrape: the drain, and the cut requests.
         shutdown = shutdown.flush("metrics", budget, || scraped);
     }
     shutdown
 }
 
-/// What must be true before the first request is wanted: migrations, warm caches, a first
-/// connection to the database. Here it is a wait, to give you time to look at `/readyz`.
+/// Does the work before the first request: migrations, warm caches, a first connection to the database. Here it waits,
+/// to give you time to look at `/readyz`.
 pub async fn start_up(delay: Option<Duration>, handle: Handle) {
     if let Some(delay) = delay {
         sleep(delay).await;
     }
-    // Logged as the change of phase that it is; none, if a signal has come before.
+    // This logs a change of phase; none, if a signal has come before.
     handle.ready();
 }
 
-/// Workers run beside the requests, and are told to stop after the last of them, because a request
-/// may still need what they do.
+/// Starts the workers, which run beside the requests and stop after the last of them, because a request may still need
+/// them.
 pub fn start_workers(handle: &Handle, state: &AppState) {
     let state = state.clone();
     handle.spawn_worker("ticker", async move |stop| {
         let mut tick = interval(Duration::from_secs(10));
-        // After a pause of the machine one tick is enough.
+        // After a pause of the machine one tick suffices.
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {

@@ -1,10 +1,10 @@
-//! What the handlers share.
+//! The shared state of the handlers.
 
 use std::time::{Duration, Instant};
 
 use lameduck::{Lifecycle, Phase, in_flight::InFlightHandle};
 
-/// Cheap to clone: every part is a handle.
+/// The shared state. It is cheap to clone: every part is a handle.
 #[derive(Clone)]
 pub struct AppState {
     lifecycle: Lifecycle,

@@ -1,4 +1,4 @@
-//! Logs, and what is told at the end.
+//! Logs, and the report at the end.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -20,14 +20,14 @@ use crate::{
     log_writer::LogWriter,
 };
 
-/// How long the last lines may take to be written: their reader may not read.
+/// The time that the last lines may take to be written: their reader may not read.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// What writes to standard output, and never waits for its reader.
+/// Starts logging to standard output, without ever waiting for its reader.
 ///
 /// # Errors
 ///
-/// There is no thread to be had.
+/// Fails if no thread can be started.
 pub fn init(config: &Config) -> io::Result<LogWriter> {
     let writer = LogWriter::start(io::stdout())?;
     let lines = match config.log_format {
@@ -48,8 +48,7 @@ pub fn init(config: &Config) -> io::Result<LogWriter> {
     Ok(writer)
 }
 
-/// h2 warns of each of some frames that any client may send as fast as it can. Who wants to see that names the target:
-/// `LOG_LEVEL=info,h2=warn`.
+/// Silences h2's warnings, which clients can cause as fast as they send frames. `LOG_LEVEL=info,h2=warn` shows them.
 fn without_floods(levels: Targets) -> Targets {
     const H2: &str = "h2";
     let named = levels.iter().any(|(target, _)| target.starts_with(H2));
@@ -62,14 +61,13 @@ fn without_floods(levels: Targets) -> Targets {
     }
 }
 
-/// Colour is for a person who has not refused it (<https://no-color.org>).
+/// Returns true for a terminal without `NO_COLOR` (<https://no-color.org>).
 fn colour() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && std::io::stdout().is_terminal()
 }
 
-/// Says where the service listens, and with which settings: what was meant and what was read are
-/// not always the same.
+/// Logs the address and the settings in effect, which may differ from the intended ones.
 pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &Config) {
     let address = |listener: &TcpListener| listener.local_addr().ok().map(display);
     info!(
@@ -82,10 +80,10 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
         idle_timeout = %OrOff::timeout(config.idle_timeout),
         request_timeout = %OrOff::timeout(config.request_timeout),
         body_limit = %OrOff(config.body_limit),
-        trusted_proxies = %nobody_or(&config.trusted_proxies),
+        trusted_proxies = %none_or(&config.trusted_proxies),
         client_ip_header = %config.client_ip_header,
         rate_limit = %OrOff(config.rate_limit),
-        // Its Debug has no password.
+        // The `Debug` output has no password.
         redis = %OrOff(config.redis.as_ref().map(|redis| format!("{redis:?}"))),
         lame_duck = ?config.lame_duck,
         drain_timeout = ?config.drain_timeout,
@@ -97,23 +95,23 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
     );
 }
 
-fn nobody_or(trusted: &TrustedProxies) -> String {
+fn none_or(trusted: &TrustedProxies) -> String {
     match trusted.is_empty() {
-        true => "nobody".to_owned(),
+        true => "none".to_owned(),
         false => trusted.to_string(),
     }
 }
 
-/// The report, for the log's reader and for the person at the terminal. What was cut has been logged, the
-/// oldest one by one.
-pub fn tell(report: &Report, writer: &mut LogWriter) {
+/// Reports the shutdown to the log and to the person at the terminal. Cut requests have been logged before, the oldest
+/// one by one.
+pub fn log_report(report: &Report, writer: &mut LogWriter) {
     for step in report.steps.iter().filter(|step| step.end != StepEnd::Done) {
         warn!(
             kind = %step.kind,
             name = step.name,
             took_ms = millis(step.took),
             end = %step.end,
-            "a step of the shutdown did not end as it should"
+            "a step of the shutdown failed"
         );
     }
     info!(
@@ -130,7 +128,7 @@ pub fn tell(report: &Report, writer: &mut LogWriter) {
         cut = report.cut.len(),
         "shutdown report"
     );
-    // `println!` would wait for a reader that does not read, and panic if it has gone before us.
+    // `println!` would wait for a reader that does not read, and panic if it has gone.
     let _ = writer.write_all(format!("\n{report}\n").as_bytes());
 }
 
@@ -138,12 +136,12 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The last thing a shutdown does. An exporter that sends its spans in batches belongs here too.
+/// Writes the last lines of a shutdown. An exporter that sends its spans in batches belongs here too.
 pub async fn flush(writer: LogWriter) {
     let _ = tokio::task::spawn_blocking(move || last_lines(&writer)).await;
 }
 
-/// Waits until the last lines are written, or are not going to be.
+/// Waits until the last lines are written, at most `LAST_LINES`.
 pub fn last_lines(writer: &LogWriter) {
     writer.wait_written(LAST_LINES);
 }

@@ -1,4 +1,4 @@
-//! What operators see: health, the status page, log lines, and the exit code of a health check.
+//! The operators' view: health, the status page, log lines, and the exit code of a health check.
 
 mod support;
 
@@ -118,7 +118,7 @@ fn probes_are_neither_logged_nor_measured() {
     assert!(service.ended().logged("path", "/healthz").is_none());
 }
 
-/// The exit code of `full_service --healthcheck` with these arguments.
+/// Returns the exit code of `full_service --healthcheck` with these arguments.
 fn healthcheck(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
     let port = service.address.port().to_string();
     let output = command(&[("PORT", &port)])
@@ -126,17 +126,20 @@ fn healthcheck(service: &Service, arguments: &[&str]) -> (Option<i32>, String) {
         .args(arguments)
         .output()
         .expect("it runs");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), told)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
 }
 
 #[test]
 fn healthcheck_command_probes_its_own_service() {
     let service = Service::start(&[("STARTUP_DELAY", "1s")]);
     assert_eq!(healthcheck(&service, &[]).0, Some(0), "alive");
-    let (code, told) = healthcheck(&service, &["/readyz"]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("503") && told.contains("starting"), "{told}");
+    let (code, stderr) = healthcheck(&service, &["/readyz"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("503") && stderr.contains("starting"),
+        "{stderr}"
+    );
     service.phase("ready");
     assert_eq!(healthcheck(&service, &["/readyz"]).0, Some(0));
     assert_eq!(healthcheck(&service, &["/readyz", "more"]).0, Some(2));
@@ -146,9 +149,9 @@ fn healthcheck_command_probes_its_own_service() {
 fn taken_admin_port_is_an_error_and_off_disables_it() {
     let service = Service::start(&[("ADMIN_PORT", "off"), ("LAME_DUCK", "off")]);
     let port = service.address.port().to_string();
-    let (code, told) = refused(&[("PORT", "0"), ("ADMIN_PORT", &port)]);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains(&port), "{told}");
+    let (code, stderr) = refused(&[("PORT", "0"), ("ADMIN_PORT", &port)]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&port), "{stderr}");
     service.signal(Signal::INT);
     let (ended, took) = support::service::timed(|| service.ended());
     ended.assert_clean();

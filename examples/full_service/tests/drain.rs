@@ -11,9 +11,9 @@ use support::{
 };
 use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
-/// Long enough to see the phase from outside.
+/// A lame duck long enough to be seen from outside.
 const LAME_DUCK: [(&str, &str); 2] = [("LAME_DUCK", "2s"), ("DRAIN_TIMEOUT", "10s")];
-/// Never over within a test: what ends before it was not waited for.
+/// A lame duck that never ends within a test: a process that ends before it did not wait for it.
 const LONG_LAME_DUCK: [(&str, &str); 3] = [
     ("LAME_DUCK", "10m"),
     ("DRAIN_TIMEOUT", "10m"),
@@ -32,7 +32,7 @@ fn lame_duck_serves_but_is_not_ready() {
     assert_eq!(ready.head.status, 503);
     let alive = client::get(service.address, "/healthz").expect("an answer");
     assert_eq!(alive.head.status, 200);
-    // Both the connection that was open and a new one.
+    // Both an open connection and a new one are served.
     assert_eq!(open.get("/").expect("an answer").head.status, 200);
     let answer = client::get(service.address, "/").expect("an answer");
     assert_eq!(answer.head.status, 200);
@@ -74,7 +74,7 @@ fn request_in_flight_is_finished() {
 fn drain_refuses_new_work_but_answers_probes() {
     let service = Service::start_ready(&[("LAME_DUCK", "1ms")]);
     let connect = || Client::connect(service.address).expect("a connection");
-    // Idle since before the signal, as in the pool of a client.
+    // The connection is idle since before the signal, as in a client's pool.
     let mut idle: [Client; 3] = std::array::from_fn(|_| {
         let mut client = connect();
         assert_eq!(client.get("/").expect("an answer").head.status, 200);
@@ -155,7 +155,7 @@ fn all_stop_signals_drain() {
         service.signal(Signal::HUP);
         service.signal(signal);
         service.phase("lame_duck");
-        // What is sent twice is meant once.
+        // A signal that is sent twice counts once.
         service.signal(signal);
         let answer = client::get(service.address, "/").expect("served on");
         assert_eq!(answer.head.status, 200, "{signal:?}");
@@ -177,7 +177,7 @@ fn signal_during_the_start_is_obeyed() {
 fn unread_log_delays_nothing() {
     let service = Unread::start(&[("LAME_DUCK", "50ms"), ("DRAIN_TIMEOUT", "5s")]);
     let mut client = Client::connect(service.address).expect("a connection");
-    // Some 300 bytes each: a pipe holds 64 KiB, and the buffer 1 MiB.
+    // Each line has some 300 bytes: a pipe holds 64 KiB, and the buffer 1 MiB.
     for _ in 0..6_000 {
         assert_eq!(client.get("/").expect("an answer").head.status, 200);
     }

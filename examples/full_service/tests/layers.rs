@@ -1,4 +1,4 @@
-//! What stands between a client and the routes, with the settings an operator gives it.
+//! The layers between a client and the routes, with an operator's settings.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{
     wait_for,
 };
 
-/// What `/whoami` answers to a request with these header lines.
+/// Returns the answer of `/whoami` to a request with these header lines.
 fn whoami(service: &Service, headers: &str) -> Value {
     let mut client = Client::connect(service.address).expect("a connection");
     let request = format!("GET /whoami HTTP/1.1\r\nhost: test\r\n{headers}\r\n");
@@ -136,11 +136,11 @@ fn two_instances_share_a_quota_through_redis_and_survive_its_loss() {
 
     let statuses = [0, 1, 0, 1, 0, 1, 0, 1].map(|instance| ask(instance, "203.0.113.7"));
     let admitted = statuses.iter().filter(|status| **status == 200).count();
-    // An answer of Redis that is late on a busy machine leaves a request or two to the local count.
+    // A late answer of Redis on a busy machine leaves a request or two to the local count.
     assert!((4..=6).contains(&admitted), "{statuses:?}");
 
     redis.kill();
-    // Each counts by itself now.
+    // Each instance now counts by itself.
     let alone = [(); 8].map(|()| ask(0, "203.0.113.8"));
     assert_eq!(alone, [200, 200, 200, 200, 429, 429, 429, 429]);
 }

@@ -20,7 +20,7 @@ use support::{
 
 const NAME: &str = "job=\"full_service\"";
 
-/// `promtool` with these arguments, and this to read.
+/// Runs `promtool` with these arguments and this input.
 fn promtool(arguments: &[&str], input: &[u8]) {
     let mut child = Command::new("promtool")
         .args(arguments)
@@ -33,10 +33,10 @@ fn promtool(arguments: &[&str], input: &[u8]) {
     stdin.write_all(input).expect("read");
     drop(stdin);
     let output = child.wait_with_output().expect("an end");
-    let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "promtool {arguments:?}: {told}");
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {printed}");
     if arguments.contains(&"metrics") {
-        assert_eq!(told, "", "nothing to complain about");
+        assert_eq!(printed, "", "nothing to complain about");
     }
 }
 
@@ -56,7 +56,7 @@ fn metrics_and_rules_pass_promtool() {
 
 #[test]
 fn prometheus_records_a_drain_under_load() {
-    // Prometheus first, so that it sees the service start.
+    // Prometheus starts first, so that it sees the service start.
     let admin = free_address();
     let prometheus = Prometheus::start("drain", admin);
     let service = Service::start(&[
@@ -70,7 +70,7 @@ fn prometheus_records_a_drain_under_load() {
         ("RATE_LIMIT", "40/h"),
         ("BODY_LIMIT", "10"),
     ]);
-    // Everything is there from the first scrape on, and at nothing.
+    // Every series exists from the first scrape on, at zero.
     prometheus.reaches("lameduck_phase{phase=\"starting\"}", 1.0);
     for name in [
         "lameduck_requests_cut_total",
@@ -82,8 +82,8 @@ fn prometheus_records_a_drain_under_load() {
     }
     service.phase("ready");
 
-    // 30 are served, one is too large, one is gone before its answer, one never sends its head, one is
-    // in the handler for ever; then come those that are over the quota.
+    // 30 requests are served, one is too large, one client leaves before its answer, one never sends its head, one
+    // request is in the handler for ever; then come those over the quota.
     let mut kept = Client::connect(service.address).expect("a connection");
     for _ in 0..30 {
         assert_eq!(kept.get("/").expect("an answer").head.status, 200);
@@ -130,7 +130,7 @@ fn prometheus_records_a_drain_under_load() {
     let ended = service.ended();
     assert_eq!(ended.status.code(), Some(1), "something was cut");
 
-    // What it had scraped last, for the process is gone.
+    // These are the last scraped values: the process is gone.
     let last = |name: &str| prometheus.value(&format!("last_over_time({name}[1m])"));
     assert_eq!(last("lameduck_requests_cut_total"), Some(1.0));
     assert_eq!(last("lameduck_connections{state=\"handler\"}"), Some(0.0));
@@ -141,7 +141,7 @@ fn prometheus_records_a_drain_under_load() {
         let seen = format!("max_over_time(lameduck_phase{{phase=\"{phase}\"}}[1m])");
         assert_eq!(prometheus.value(&seen), Some(1.0), "{phase}");
     }
-    // The alert for it.
+    // The alert fires.
     wait_for("the alert", || {
         let firing = format!("ALERTS{{alertname=\"RequestsCut\", {NAME}}}");
         let alerts = prometheus.query(&format!("max_over_time({firing}[1m])"));
@@ -149,7 +149,7 @@ fn prometheus_records_a_drain_under_load() {
     });
 }
 
-/// With a client that asks meanwhile, so that rates are of something.
+/// Asserts that every query of the dashboard returns data, while a client sends requests for the rates.
 fn every_query_of_the_dashboard_gives_data(prometheus: &Prometheus) {
     let text = std::fs::read_to_string(observability("dashboard.json")).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
@@ -181,7 +181,7 @@ fn slow_scraper_does_not_delay_the_exit() {
     assert_eq!(scrape.head.status, 200);
     service.signal(Signal::TERM);
     let begun = std::time::Instant::now();
-    // Nobody scrapes any more: it waits for its 300 ms, and no longer.
+    // No scrape comes any more: the service waits for its 300 ms, and no longer.
     let ended = service.ended();
     assert!(begun.elapsed() > Duration::from_millis(300));
     assert!(

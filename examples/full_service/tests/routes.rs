@@ -150,7 +150,7 @@ fn oversized_frame_is_refused_by_its_head() {
     let service = Service::start_ready(&[]);
     let url = format!("ws://{}/ws", service.address);
     let (mut socket, _) = tungstenite::connect(url).expect("an upgrade");
-    // The head of a masked binary frame of 2 MiB, and nothing of what it announces.
+    // The bytes are the head of a masked binary frame of 2 MiB, without its payload.
     let mut head = vec![0x82, 0xff];
     head.extend((2u64 * 1024 * 1024).to_be_bytes());
     head.extend([0; 4]);
@@ -165,7 +165,7 @@ fn vanished_websocket_client_is_detected() {
     let url = format!("ws://{}/ws", service.address);
     let (mut alive, _) = tungstenite::connect(&url).expect("an upgrade");
     let (gone, _) = tungstenite::connect(&url).expect("an upgrade");
-    // It answers pings while it reads.
+    // The client answers pings while it reads.
     for _ in 0..4 {
         assert!(matches!(alive.read().expect("a ping"), Message::Ping(_)));
     }
@@ -176,7 +176,7 @@ fn vanished_websocket_client_is_detected() {
             echo => break assert_eq!(echo, Message::text("quack")),
         }
     }
-    // The other one has been pinged too, and has not read it: its end stands behind the ping.
+    // The other client was pinged too, and has not read: its end follows the ping.
     let mut gone = gone;
     let end = std::iter::repeat_with(|| gone.read()).find(Result::is_err);
     assert!(end.is_some());

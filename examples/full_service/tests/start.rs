@@ -1,4 +1,4 @@
-//! How the service starts, or says why it does not.
+//! The start of the service, and its errors.
 
 mod support;
 
@@ -15,36 +15,39 @@ fn every_configuration_error_is_listed_at_once() {
         ("LAME_DUCK", "5"),
         ("RATE_LIMIT", "100/sec"),
     ];
-    let (code, told) = refused(&wrong);
+    let (code, output) = refused(&wrong);
 
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("4 settings are wrong"), "{told}");
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("4 settings are wrong"), "{output}");
     for (variable, value) in wrong {
-        assert!(told.contains(&format!("{variable}={value}\n")), "{told}");
+        assert!(
+            output.contains(&format!("{variable}={value}\n")),
+            "{output}"
+        );
     }
 }
 
 #[test]
 fn budgets_that_do_not_fit_name_the_number_to_change() {
-    let (code, told) = refused(&[
+    let (code, output) = refused(&[
         ("PORT", "0"),
         ("LOG_LEVEL", "off"),
         ("DRAIN_TIMEOUT", "40s"),
     ]);
 
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("DRAIN_TIMEOUT"), "{told}");
-    assert!(told.contains("TERMINATION_GRACE"), "{told}");
+    assert_eq!(code, Some(2), "{output}");
+    assert!(output.contains("DRAIN_TIMEOUT"), "{output}");
+    assert!(output.contains("TERMINATION_GRACE"), "{output}");
 }
 
 #[test]
 fn help_prints_usage_and_a_wrong_argument_is_an_error() {
     for (argument, code) in [("--help", 0), ("--helth", 2)] {
-        let told = command(&[]).arg(argument).output().expect("an output");
-        assert_eq!(told.status.code(), Some(code));
+        let output = command(&[]).arg(argument).output().expect("an output");
+        assert_eq!(output.status.code(), Some(code));
         let (said, unsaid) = match code {
-            0 => (told.stdout, told.stderr),
-            _ => (told.stderr, told.stdout),
+            0 => (output.stdout, output.stderr),
+            _ => (output.stderr, output.stdout),
         };
         assert!(String::from_utf8_lossy(&said).contains("--healthcheck"));
         assert_eq!(String::from_utf8_lossy(&unsaid), "");
@@ -73,9 +76,9 @@ fn starting_service_answers_but_is_not_ready() {
 fn taken_port_is_an_error_not_a_panic() {
     let first = Service::start(&[]);
     let port = first.address.port().to_string();
-    let (code, told) = refused(&[("HOST", "127.0.0.1"), ("PORT", &port)]);
+    let (code, output) = refused(&[("HOST", "127.0.0.1"), ("PORT", &port)]);
 
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("could not be bound"), "{told}");
-    assert!(!told.contains("panicked"), "{told}");
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("could not be bound"), "{output}");
+    assert!(!output.contains("panicked"), "{output}");
 }

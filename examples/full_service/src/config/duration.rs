@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Units from large to small: parts must come in this order, each at most once.
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a duration. The error says what is wrong with the text, as the end of a sentence.
+/// Parses a duration. The error completes a sentence that begins with the text.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut millis: u64 = 0;
@@ -85,8 +85,8 @@ mod tests {
             ("9999999999999999999h", "far too long"),
             ("5ß", "is not a duration"),
         ] {
-            let told = parse(text).expect_err(text);
-            assert!(told.contains(wrong), "{text:?}: {told}");
+            let text = parse(text).expect_err(text);
+            assert!(text.contains(wrong), "{text:?}: {text}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Reads variables one after another and collects what is wrong with them.
+//! Reads variables one after another and collects all errors.
 
 use std::{ffi::OsString, fmt};
 
-/// Why a value was refused: what is wrong with it, and what would be right.
+/// The refusal of a value: the error, and valid alternatives.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub wrong: String,
@@ -16,7 +16,7 @@ struct Problem {
     refusal: Refusal,
 }
 
-/// Everything that is wrong with the environment. `Display` is what the operator reads.
+/// All errors of the environment. Operators read its `Display`.
 #[derive(Debug)]
 pub struct Problems(Vec<Problem>);
 
@@ -35,8 +35,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The variable's value, or the default when it is unset, empty or wrong. Wrong values are
-    /// remembered, and reading goes on so that the next one is found too.
+    /// Returns the variable's value, or the default if it is unset, empty or wrong. Records wrong values and continues,
+    /// so that the next one is found too.
     pub fn read<T>(
         &mut self,
         variable: &'static str,
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// As [`read`](Self::read), of a value that is nobody's to see.
+    /// Reads as [`read`](Self::read) does, without showing the value.
     pub fn read_secret<T>(
         &mut self,
         variable: &'static str,
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         problems.any(|problem| problem.variable == variable)
     }
 
-    /// Remembers a refusal that was found by looking at several variables together.
+    /// Records a refusal that follows from several variables together.
     pub fn refuse(&mut self, variable: &'static str, value: String, refusal: Refusal) {
         self.problems.push(Problem {
             variable,

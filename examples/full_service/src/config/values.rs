@@ -1,4 +1,4 @@
-//! What each variable may hold.
+//! The valid values of each variable.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,13 +11,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{LogFormat, duration, problems::Refusal};
 
-/// Longer than this is a typing error, not a plan.
+/// The longest duration that is not taken for a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 const TIMEOUT: &str = "a duration up to 24h like 5s, 500ms or 1m30s, or `off`";
 const BUDGET: &str = "a duration up to 24h like 5s, 500ms or 1m30s";
 const LAME_DUCK: &str =
-    "a duration up to 24h like 5s, 500ms or 1m30s; `off` or 0s where no balancer is to be told";
+    "a duration up to 24h like 5s, 500ms or 1m30s; `off` or 0s without a load balancer";
 
 fn refuse<T>(wrong: impl Into<String>, right: &'static str) -> Result<T, Refusal> {
     let wrong = wrong.into();
@@ -42,7 +42,7 @@ pub fn port(text: &str) -> Result<u16, Refusal> {
     })
 }
 
-/// A port that may be switched off.
+/// Parses a port that may be switched off.
 pub fn admin_port(text: &str) -> Result<Option<u16>, Refusal> {
     const RIGHT: &str = "a number from 1 to 65535, 0 for any free port, or `off`";
     match text {
@@ -54,7 +54,7 @@ pub fn admin_port(text: &str) -> Result<Option<u16>, Refusal> {
     }
 }
 
-/// A duration that may be switched off.
+/// Parses a duration that may be switched off.
 pub fn timeout(text: &str) -> Result<Option<Duration>, Refusal> {
     match text {
         "off" => Ok(None),
@@ -62,7 +62,7 @@ pub fn timeout(text: &str) -> Result<Option<Duration>, Refusal> {
     }
 }
 
-/// A duration that is part of the shutdown's budget: without an end it would not be one.
+/// Parses a part of the shutdown's budget, which must have an end.
 pub fn budget(text: &str) -> Result<Duration, Refusal> {
     match text {
         "off" => refuse("cannot be off: a shutdown must have an end", BUDGET),
@@ -70,18 +70,18 @@ pub fn budget(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
-/// How long a websocket may be silent.
+/// Parses the silence that a websocket may keep.
 pub fn websocket_idle(text: &str) -> Result<Duration, Refusal> {
     match text {
         "off" => refuse(
-            "cannot be off: a client that has gone without a word would hold the drain",
+            "cannot be off: a vanished client would hold the drain",
             BUDGET,
         ),
         _ => bounded(text, BUDGET),
     }
 }
 
-/// The lame duck may be off: where there is no balancer, there is none to tell.
+/// Parses the lame duck, which may be off where there is no load balancer to inform.
 pub fn lame_duck(text: &str) -> Result<Duration, Refusal> {
     match text {
         "off" => Ok(Duration::ZERO),
@@ -92,7 +92,7 @@ pub fn lame_duck(text: &str) -> Result<Duration, Refusal> {
     }
 }
 
-/// The library's own words say how much too short, and what would fit.
+/// Refuses a grace that is too short; the library's error states by how much, and what would fit.
 pub fn too_short(error: &InvalidShutdown) -> Refusal {
     Refusal {
         wrong: format!("is too short: {error}"),
@@ -100,10 +100,10 @@ pub fn too_short(error: &InvalidShutdown) -> Refusal {
     }
 }
 
-/// A wait for nobody, and an exit code that says it was in vain.
-pub fn nobody_can_scrape() -> Refusal {
+/// Refuses to wait for a scrape that cannot come.
+pub fn no_port_to_scrape() -> Refusal {
     Refusal {
-        wrong: "waits for a scrape, and there is no port for one: ADMIN_PORT=off".to_owned(),
+        wrong: "needs a port to scrape, but ADMIN_PORT=off".to_owned(),
         right: "`off`, or an ADMIN_PORT",
     }
 }
@@ -117,13 +117,12 @@ fn bounded(text: &str, right: &'static str) -> Result<Duration, Refusal> {
     }
 }
 
-/// A level, or levels by target: `info,full_service=debug`.
+/// Parses a level, or levels by target: `info,full_service=debug`.
 pub fn log_level(text: &str) -> Result<Targets, Refusal> {
     const RIGHT: &str =
         "off, error, warn, info, debug or trace, also by target: info,full_service=debug";
 
-    // Alone, `Targets` takes any bare word for the name of a target, and the service would start
-    // with a silence nobody asked for.
+    // `Targets` alone takes any bare word for the name of a target, and the service would start without logs.
     for directive in text.split(',').filter(|directive| !directive.contains('=')) {
         if directive.parse::<LevelFilter>().is_err() {
             return refuse(format!("has an unknown level, {directive:?}"), RIGHT);
@@ -141,7 +140,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, Refusal> {
     }
 }
 
-/// A size that may be switched off.
+/// Parses a size that may be switched off.
 pub fn body_limit(text: &str) -> Result<Option<u64>, Refusal> {
     const RIGHT: &str = "a size like 1MiB, 512KiB, 2MB or 1048576 (bytes), or `off`";
     if text == "off" {

@@ -11,7 +11,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::time::sleep;
 
-/// Longer than the default WRITE_TIMEOUT, so that one can watch it at work.
+/// The longest wait, above every default deadline, so that each can be seen at work.
 const LONGEST_MS: u64 = 60_000;
 
 pub async fn index() -> &'static str {
@@ -37,7 +37,7 @@ pub async fn slow(Query(Slow { ms }): Query<Slow>) -> Response {
     format!("slept {ms} ms\n").into_response()
 }
 
-/// Sends the body back as it comes, with the type it came with; holds no more of it than one piece.
+/// Streams the body back with its content type, one piece at a time.
 pub async fn echo(headers: HeaderMap, body: Body) -> Response {
     let content_type = headers
         .get(CONTENT_TYPE)
@@ -46,8 +46,8 @@ pub async fn echo(headers: HeaderMap, body: Body) -> Response {
     ([(CONTENT_TYPE, content_type)], body).into_response()
 }
 
-/// The refusal of a parameter that asks for more than the route gives.
+/// Refuses a parameter above the limit of the route.
 pub fn too_much(parameter: &str, limit: u64) -> Response {
-    let told = format!("{parameter} must be at most {limit}\n");
-    (StatusCode::BAD_REQUEST, told).into_response()
+    let text = format!("{parameter} must be at most {limit}\n");
+    (StatusCode::BAD_REQUEST, text).into_response()
 }

@@ -1,4 +1,4 @@
-//! Server-sent events: a response without an end, which ends itself when the service is leaving.
+//! Server-sent events: an endless response, which ends itself when the service is leaving.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -13,17 +13,16 @@ use futures_util::stream;
 use lameduck::{drain::Draining, serve::Deadlines};
 use tokio::time::{Interval, interval};
 
-/// How long a client should wait before it comes back, so that a load balancer has the time to
-/// send it to another instance.
+/// The delay before a client reconnects, so that a load balancer has time to send it to another instance.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
-/// An event a second. The last one is `draining`.
+/// Sends an event a second. The last one is `draining`.
 pub async fn events(
     Extension(deadlines): Extension<Deadlines>,
     Extension(draining): Extension<Draining>,
 ) -> impl IntoResponse {
-    // Where WRITE_TIMEOUT is set: a response with no end has no last byte to be in time for. A client
-    // that takes nothing is still found out, by the stall and the minimum rate.
+    // If WRITE_TIMEOUT is set, an endless response has no last byte to be in time. The stall and the minimum rate still
+    // detect a client that reads nothing.
     deadlines.set_write(None);
 
     let ticks = Ticks {
@@ -44,10 +43,10 @@ struct Ticks {
 }
 
 impl Ticks {
-    /// The next event, and what is left of the stream after it.
+    /// Returns the next event, and the rest of the stream.
     async fn next(mut self) -> (Event, Option<Self>) {
         tokio::select! {
-            // First look whether the service is leaving: the last event must not wait for a turn.
+            // The drain is polled first: the last event must not wait for a turn.
             biased;
             () = self.draining.draining() => {
                 let goodbye = Event::default()

@@ -22,7 +22,7 @@ const LONGEST_PAUSE_MS: u64 = 60_000;
 const CHUNK_LEN: usize = 64 * 1024;
 const CHUNKS_PER_MEGABYTE: u64 = (1024 * 1024 / CHUNK_LEN) as u64;
 
-/// Every chunk of every response is this one: a gigabyte costs no memory.
+/// The one chunk of every response: a gigabyte costs no memory.
 static CHUNK: [u8; CHUNK_LEN] = [b'.'; CHUNK_LEN];
 
 #[derive(Deserialize)]
@@ -35,8 +35,7 @@ fn one() -> u64 {
     1
 }
 
-/// `mb` mebibytes, as fast as the client takes them. The length is told, so a client that was cut
-/// off knows it.
+/// Sends `mb` mebibytes, as fast as the client reads. The length is declared, so a client can detect a cut.
 pub async fn big(Query(Big { mb }): Query<Big>) -> Response {
     if mb > MOST_MEGABYTES {
         return too_much("mb", MOST_MEGABYTES);
@@ -66,8 +65,7 @@ fn half_a_second() -> u64 {
     500
 }
 
-/// `n` lines, `ms` milliseconds apart. It does not look at the drain: work that was begun is
-/// finished, and the drain waits for it.
+/// Sends `n` lines, `ms` milliseconds apart. It ignores the drain: it finishes its work, and the drain waits for it.
 pub async fn stream(Query(Chunks { n, ms }): Query<Chunks>) -> Response {
     if n > MOST_CHUNKS {
         return too_much("n", MOST_CHUNKS);

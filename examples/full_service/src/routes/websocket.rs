@@ -12,16 +12,15 @@ use lameduck::{drain::Draining, serve::Deadlines};
 use tokio::time::timeout;
 use tracing::debug;
 
-/// How long the client may take to answer the goodbye.
+/// The time that the client has to answer the goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-/// A message that comes in one frame is as large as that frame, and a frame is kept until it is whole: without
-/// a limit of its own it may have 16 MiB.
+/// The largest message. A frame is kept until it is whole, and without a limit of its own it may have 16 MiB.
 const LARGEST_MESSAGE: usize = 1024 * 1024;
-/// Each connection keeps both buffers for as long as it lives; the defaults are 128 KiB each.
+/// The size of both buffers, which each connection keeps for its lifetime; the defaults are 128 KiB each.
 const BUFFER: usize = 4 * 1024;
 
-/// How long a client may be silent before it gets a ping, and how long it may take to answer that, or to take a
-/// message. A client that has gone without a word is not found out otherwise, and holds the drain.
+/// The silence after which a client gets a ping, and the time it has to answer that, or to take a message. A client
+/// that has vanished is not detected otherwise, and holds the drain.
 #[derive(Clone, Copy)]
 pub struct Idle(pub Duration);
 
@@ -31,8 +30,7 @@ pub async fn upgrade(
     Extension(idle): Extension<Idle>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    // Where READ_TIMEOUT or WRITE_TIMEOUT is set: a conversation has no length that could be known
-    // beforehand.
+    // If READ_TIMEOUT or WRITE_TIMEOUT is set, a conversation has no length that could be known beforehand.
     deadlines.set_read(None);
     deadlines.set_write(None);
     upgrade
@@ -45,8 +43,7 @@ pub async fn upgrade(
 }
 
 async fn converse(mut socket: WebSocket, draining: Draining, idle: Idle) {
-    // Giving up `echo` half-way loses nothing: what a message left in the socket's buffer goes out
-    // before the goodbye.
+    // Dropping `echo` half-way loses nothing: the rest of a message in the socket's buffer is sent before the goodbye.
     let ended = tokio::select! {
         ended = echo(&mut socket, idle) => ended,
         () = draining.draining() => timeout(GOODBYE, say_goodbye(&mut socket))
@@ -68,7 +65,7 @@ async fn echo(socket: &mut WebSocket, Idle(idle): Idle) -> Result<(), axum::Erro
                 asked = false;
                 match message? {
                     message @ (Message::Text(_) | Message::Binary(_)) => message,
-                    // Pings and closes are answered by the protocol's own code.
+                    // The protocol's own code answers pings and closes.
                     Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
                 }
             }
@@ -84,8 +81,8 @@ async fn echo(socket: &mut WebSocket, Idle(idle): Idle) -> Result<(), axum::Erro
     }
 }
 
-/// Sends 1001 "going away", then reads until the client has answered it: a connection closed
-/// earlier may be reset, and the client would not see why.
+/// Sends 1001 "going away", then reads until the client has answered it: a connection closed earlier may be reset, and
+/// the client would not see the reason.
 async fn say_goodbye(socket: &mut WebSocket) -> Result<(), axum::Error> {
     socket
         .send(Message::Close(Some(CloseFrame {

@@ -1,4 +1,4 @@
-//! Who is asking.
+//! The client's address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub struct WhoAmI {
     client: Option<IpAddr>,
-    /// Why this address was chosen.
+    /// The reason for this address.
     why: &'static str,
     /// The other end of the connection: the nearest proxy, if there is one.
     peer: Option<SocketAddr>,

@@ -1,4 +1,4 @@
-//! HTTP/1 by hand, so that what is on the wire is what is tested.
+//! HTTP/1 by hand, so that the tests see the wire itself.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
-/// One connection, kept open between requests.
+/// A connection, kept open between requests.
 pub struct Client {
     io: BufReader<TcpStream>,
 }
@@ -27,7 +27,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a connection of its own.
 pub fn get(address: SocketAddr, target: &str) -> io::Result<Response> {
     Client::connect(address)?.get(target)
 }
@@ -96,7 +96,7 @@ impl Client {
         }
     }
 
-    /// The next chunk of a chunked body; `None` after the last.
+    /// Reads the next chunk of a chunked body; `None` after the last.
     pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let size_line = self.line()?;
         let size = usize::from_str_radix(&size_line, 16).map_err(io::Error::other)?;

@@ -1,7 +1,7 @@
-//! What the tests stand on: the real binary as a child process, and a small HTTP/1 client that
-//! hides nothing. Every wait is for a condition, and has an end.
+//! The base of the tests: the real binary as a child process, and a small HTTP/1 client that hides nothing. Every wait
+//! is for a condition, and has an end.
 
-// Each test file uses its own part of this.
+// Each test file uses a part of this module only.
 #![allow(dead_code)]
 
 pub mod client;
@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything here takes on a busy machine: reached only when something is broken.
+/// A limit longer than anything here takes on a busy machine: reached only in a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asks again and again until the answer is `Some`; panics with `what` when patience ends.
+/// Polls until the answer is `Some`; panics with `what` when patience ends.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -29,7 +29,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Free a moment ago, for a process that cannot choose one itself.
+/// Returns an address that was free a moment ago, for a process that cannot choose one itself.
 pub fn free_address() -> SocketAddr {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     free.local_addr().expect("its address")

@@ -1,4 +1,4 @@
-//! A real Prometheus on a port of its own, which scrapes what it is given ten times a second.
+//! A real Prometheus on a port of its own, which scrapes its target ten times a second.
 
 use std::{
     fmt::Write as _,
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{client, free_address, wait_for};
 
-/// Ends with the test, and takes its files along.
+/// A Prometheus that ends with the test and removes its files.
 pub struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -49,7 +49,7 @@ impl Prometheus {
             address,
             folder,
         };
-        // It hands its targets on every five seconds only.
+        // Prometheus reloads its targets every five seconds only.
         wait_for("Prometheus to have its target", || {
             let targets = client::get(address, "/api/v1/targets").ok()?;
             let targets = (targets.head.status == 200).then(|| targets.json())?;
@@ -59,7 +59,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// What the query gives: each sample's labels and its value.
+    /// Returns the samples of the query: the labels and the value of each.
     pub fn query(&self, query: &str) -> Vec<(Value, f64)> {
         let answer = self.ask(&format!("/api/v1/query?query={}", encoded(query)));
         assert_eq!(answer["status"], "success", "{query}: {answer}");
@@ -71,7 +71,7 @@ impl Prometheus {
         samples.iter().map(sample).collect()
     }
 
-    /// The one value of a query; `None` when there is no sample.
+    /// Returns the only value of a query; `None` when there is no sample.
     pub fn value(&self, query: &str) -> Option<f64> {
         let samples = self.query(query);
         assert!(samples.len() <= 1, "{query}: {samples:?}");
@@ -99,7 +99,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// A file of the example's folder of that name.
+/// Returns the path of a file in the example's folder `observability`.
 pub fn observability(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("observability")

@@ -8,7 +8,7 @@ use std::{
 
 use super::{free_address, wait_for};
 
-/// Ends with the test.
+/// A Redis that ends with the test.
 pub struct Redis {
     child: Child,
     address: SocketAddr,
@@ -39,7 +39,7 @@ impl Redis {
         redis
     }
 
-    /// How many keys it holds.
+    /// Returns the number of its keys.
     pub fn keys(&self) -> usize {
         let mut client = TcpStream::connect(self.address).expect("a connection");
         client.write_all(b"DBSIZE\r\n").expect("sent");

@@ -1,4 +1,4 @@
-//! The service as the operator has it: a process with an environment, an output and signals.
+//! The service as operators run it: a process with an environment, an output and signals.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -22,13 +22,13 @@ pub struct Service {
     admin: Option<SocketAddr>,
 }
 
-/// What is left of the service after its end.
+/// The remains of the service after its end.
 pub struct Ended {
     pub status: ExitStatus,
     pub output: Vec<String>,
 }
 
-/// The binary with nothing in its environment but what the test gives it.
+/// Returns the binary with only the test's environment.
 pub fn command(environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_full_service"));
     command.env_clear().envs(environment.iter().copied());
@@ -43,7 +43,7 @@ impl Service {
         let mut child = command(&[("LOG_FORMAT", "json")])
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0")])
             .envs(environment.iter().copied())
-            // A terminal would make another signal of SIGINT.
+            // A terminal would change the meaning of SIGINT.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -73,14 +73,14 @@ impl Service {
         service
     }
 
-    /// As `start`, and waits until it is ready.
+    /// Starts the service, and waits until it is ready.
     pub fn start_ready(environment: &[(&str, &str)]) -> Self {
         let service = Self::start(environment);
         service.phase("ready");
         service
     }
 
-    /// The address of its admin port.
+    /// Returns the address of its admin port.
     pub fn admin(&self) -> SocketAddr {
         self.admin.expect("an admin port in the log")
     }
@@ -117,7 +117,7 @@ impl Service {
     }
 }
 
-/// No test leaves a process behind, whatever became of it.
+/// Kills the process, so that no test leaves one behind.
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -125,7 +125,7 @@ impl Drop for Service {
     }
 }
 
-/// The service with an output of which only the beginning is read.
+/// The service with an output whose reader reads only the beginning.
 pub struct Unread {
     child: Child,
     _stdout: BufReader<ChildStdout>,
@@ -133,7 +133,7 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// Starts it without a limit for clients, and waits until it listens.
+    /// Starts the service without a limit for clients, and waits until it listens.
     pub fn start(environment: &[(&str, &str)]) -> Self {
         let mut child = command(&[("LOG_FORMAT", "json"), ("RATE_LIMIT", "off")])
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "off")])
@@ -184,7 +184,7 @@ impl Ended {
         find(&self.output, field, value)
     }
 
-    /// The lines for a person: those that are not log lines.
+    /// Returns the lines for a person: those that are not log lines.
     pub fn printed(&self) -> String {
         let lines = self.output.iter().filter(|line| !line.starts_with('{'));
         lines.map(|line| format!("{line}\n")).collect()
@@ -207,7 +207,7 @@ fn find(output: &[String], field: &str, value: &str) -> Option<Value> {
         .find(|line| line[field] == value)
 }
 
-/// Runs a service that is to refuse its start: its exit code and what it said.
+/// Runs a service that must refuse to start: returns its exit code and its output.
 pub fn refused(environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut child = command(environment)
         .stdout(Stdio::piped())
@@ -217,7 +217,7 @@ pub fn refused(environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let status = wait_for("a refusal to start", || {
         child.try_wait().expect("a child to wait for")
     });
-    let mut told = String::new();
+    let mut stderr = String::new();
     for pipe in [
         child
             .stdout
@@ -229,13 +229,13 @@ pub fn refused(environment: &[(&str, &str)]) -> (Option<i32>, String) {
             .map(|pipe| Box::new(pipe) as Box<dyn Read>),
     ] {
         pipe.expect("a piped output")
-            .read_to_string(&mut told)
+            .read_to_string(&mut stderr)
             .expect("text");
     }
-    (status.code(), told)
+    (status.code(), stderr)
 }
 
-/// How long `work` took.
+/// Returns the time that `work` took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begun = Instant::now();
     let done = work();
