@@ -9,6 +9,7 @@ use super::AccessLog;
 use super::shared::Shared;
 
 /// A layer that logs one line per request; see the [module](super).
+#[doc(alias("TraceLayer"))]
 #[derive(Clone)]
 pub struct AccessLogLayer {
     /// `None` if the layer is off.

@@ -9,6 +9,7 @@ use super::{BodyLimit, RouteBodyLimit};
 use crate::events::Events;
 
 /// Refuses a request body that is too large; see the [module](super).
+#[doc(alias("RequestBodyLimitLayer", "DefaultBodyLimit"))]
 #[derive(Clone)]
 pub struct BodyLimitLayer {
     pub(super) shared: Arc<Shared>,

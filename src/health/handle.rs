@@ -14,6 +14,7 @@ use crate::phase::{Lifecycle, Phase};
 /// The health of the process; see the [module](super). Clones share the checks and their results.
 ///
 /// Configure it completely before you clone it or create layers and services: later changes do not affect those.
+#[doc(alias("healthz", "readyz", "livez", "startupz"))]
 #[derive(Clone, Debug)]
 pub struct Health {
     pub(super) shared: Arc<Shared>,

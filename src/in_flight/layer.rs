@@ -7,6 +7,7 @@ use super::registry::Registry;
 use super::{InFlight, InFlightHandle};
 
 /// A layer that counts the requests in flight; see the [module](super). Clones share the count.
+#[doc(alias("InFlightRequestsLayer"))]
 #[derive(Clone)]
 pub struct InFlightLayer {
     registry: Arc<Registry>,

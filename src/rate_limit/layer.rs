@@ -16,6 +16,7 @@ use crate::events::Events;
 /// A layer that refuses requests over a quota; see the [module](super).
 ///
 /// All services that a layer and its clones create share one count.
+#[doc(alias("GovernorLayer", "throttle"))]
 #[derive(Clone)]
 pub struct RateLimitLayer {
     /// `None` if the layer is off.

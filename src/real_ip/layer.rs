@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::reply::{Reason, Reply};
 
 /// A layer that finds the client's address; see the [module](super).
+#[doc(alias("X-Forwarded-For", "X-Real-IP", "Forwarded"))]
 #[derive(Clone)]
 pub struct RealIpLayer {
     /// `None` if the layer is off.

@@ -7,6 +7,7 @@ use super::SetRequestId;
 use super::shared::Shared;
 
 /// A layer that gives each request an id; see the [module](super).
+#[doc(alias("SetRequestIdLayer", "PropagateRequestIdLayer", "x-request-id"))]
 #[derive(Clone, Debug)]
 pub struct RequestIdLayer {
     /// `None` if the layer is off.

@@ -76,6 +76,7 @@ impl<L: Listener, A: App> Serve<L, A> {
 
     /// The shutdown that this server drives: signals, phases, workers, closers. Default:
     /// [`Shutdown::new`], made when the server is awaited; one of your own hears signals from when it is made.
+    #[doc(alias("with_graceful_shutdown", "graceful_shutdown", "serve_with_shutdown"))]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.part = Some(Part::Drives(shutdown));
         self

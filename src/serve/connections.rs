@@ -99,6 +99,7 @@ where
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias("GracefulShutdown"))]
 #[derive(Clone)]
 pub struct Connections {
     registry: Arc<Registry>,

@@ -10,6 +10,7 @@ use super::{Budgets, Handle, InvalidShutdown, Report, Signals, StartError, StepO
 use crate::events::Events;
 
 /// What happens, and how long each part may take, from the signal to the end of the process.
+#[doc(alias("with_graceful_shutdown", "graceful_shutdown", "SIGTERM"))]
 #[must_use = "a shutdown does nothing until a server drives it"]
 pub struct Shutdown {
     handle: Handle,

@@ -85,6 +85,7 @@ impl Handle {
     }
 
     /// Begins the whole sequence, as SIGTERM does.
+    #[doc(alias("graceful_shutdown"))]
     pub fn shutdown(&self) {
         self.orders().give(Order::Leave, Cause::Called);
     }

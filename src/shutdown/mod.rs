@@ -68,6 +68,55 @@
 //! assert_eq!(report.steps.len(), 2); // the worker and the closer
 //! # }
 //! ```
+//!
+//! # Testing your drain
+//!
+//! On tokio's paused clock (`#[tokio::test(start_paused = true)]`, tokio's feature `test-util`) a drain of seconds
+//! takes none. [`with_signals(false)`](Shutdown::with_signals) leaves the signals to the test runner, port 0 keeps
+//! tests apart, and [`Handle::shutdown`] does what SIGTERM does.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use lameduck::Shutdown;
+//! use std::time::Duration;
+//! use tokio::net::TcpListener;
+//! use tokio::sync::Notify;
+//!
+//! static STARTED: Notify = Notify::const_new();
+//!
+//! /// Holds a request to `/slow` for `time`, begins the shutdown meanwhile, and returns the answer and the report.
+//! async fn shut_down_during(time: Duration) -> (reqwest::Result<String>, lameduck::Report) {
+//!     let slow = move || async move {
+//!         STARTED.notify_one();
+//!         tokio::time::sleep(time).await;
+//!         "done"
+//!     };
+//!     let app = Router::new().route("/slow", get(slow));
+//!     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+//!     let url = format!("http://{}/slow", listener.local_addr().unwrap());
+//!
+//!     let shutdown = Shutdown::with_signals(false).lame_duck(Duration::ZERO).drain(Duration::from_secs(15));
+//!     let handle = shutdown.handle();
+//!     let server = tokio::spawn(lameduck::serve(listener, app).shutdown(shutdown).into_future());
+//!     let client = tokio::spawn(async { reqwest::get(url).await?.text().await });
+//!     STARTED.notified().await;
+//!     handle.shutdown();
+//!     (client.await.unwrap(), server.await.unwrap().unwrap())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! // A request that fits the drain is answered.
+//! let (answer, report) = shut_down_during(Duration::from_secs(10)).await;
+//! assert_eq!(answer.unwrap(), "done");
+//! assert!(report.is_clean(), "{report}");
+//!
+//! // One that does not is cut, and the report names it.
+//! let (answer, report) = shut_down_during(Duration::from_secs(60)).await;
+//! assert!(answer.is_err());
+//! assert_eq!(report.cut[0].path, "/slow");
+//! # }
+//! ```
 
 mod budgets;
 mod builder;

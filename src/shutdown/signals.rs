@@ -45,12 +45,16 @@ pub struct Signals {
 #[non_exhaustive]
 pub enum Signal {
     /// SIGTERM
+    #[doc(alias = "SIGTERM")]
     Terminate,
     /// SIGQUIT
+    #[doc(alias = "SIGQUIT")]
     Quit,
     /// SIGINT, on Windows Ctrl-C
+    #[doc(alias = "SIGINT")]
     Interrupt,
     /// SIGHUP
+    #[doc(alias = "SIGHUP")]
     Hangup,
 }
 

@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::reply::Reason;
 
 /// Answers a request that takes too long; see the [module](super).
+#[doc(alias("grpc-timeout"))]
 #[derive(Clone)]
 pub struct TimeoutLayer {
     /// `None`: off.
@@ -64,6 +65,7 @@ impl TimeoutLayer {
     /// The time runs to the end of the response's body. Default: to its head.
     ///
     /// Not for a route that streams without an end: switch it off there by [`RouteTimeout::off`].
+    #[doc(alias("ResponseBodyTimeoutLayer"))]
     #[must_use]
     pub fn whole_response(self) -> Self {
         self.with(|shared| shared.whole = true)

@@ -135,6 +135,7 @@ impl Timeouts {
     }
 
     /// Limits the time until a request's head is complete. Default: 5 s. `None`: as `read`.
+    #[doc(alias("ReadHeaderTimeout", "header_read_timeout"))]
     #[must_use]
     pub fn read_header(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read_header = wait.into();
@@ -152,6 +153,7 @@ impl Timeouts {
 
     /// Limits the time until a request is read to the end of its body. Default: off; Go's is 15 s in
     /// [`go()`](Self::go).
+    #[doc(alias("ReadTimeout"))]
     #[must_use]
     pub fn read(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read = wait.into();
@@ -160,6 +162,7 @@ impl Timeouts {
 
     /// Limits the time from a request's head to the last byte of its response. Default: off; 30 s in
     /// [`go()`](Self::go).
+    #[doc(alias("WriteTimeout"))]
     #[must_use]
     pub fn write(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.write = wait.into();
@@ -167,6 +170,7 @@ impl Timeouts {
     }
 
     /// Limits the time between a response and the next request. Default: 120 s. `None`: as `read`.
+    #[doc(alias("IdleTimeout", "keep_alive_timeout"))]
     #[must_use]
     pub fn idle(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.idle = wait.into();
@@ -175,6 +179,7 @@ impl Timeouts {
 
     /// Limits the time without a byte of the request body, while the handler waits for one. Default:
     /// 30 s.
+    #[doc(alias("RequestBodyTimeoutLayer"))]
     #[must_use]
     pub fn read_stall(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.read_stall = wait.into();

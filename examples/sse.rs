@@ -1,0 +1,61 @@
+//! Server-sent events that end at the drain by themselves, so that a deploy cuts no stream.
+//!
+//! ```sh
+//! cargo run --example sse --features serve,axum
+//! curl -N localhost:8080/events        # then press Ctrl-C here: the last event is `draining`
+//! ```
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::{Event, Sse};
+use axum::{Extension, Router, routing::get};
+use lameduck::drain::Draining;
+use lameduck::{DrainLayer, Shutdown};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+#[tokio::main]
+async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
+    let shutdown = Shutdown::new();
+    // The layer gives each request the `Draining` extension.
+    let app = Router::new()
+        .route("/events", get(events))
+        .layer(DrainLayer::new(shutdown.handle().lifecycle()));
+
+    let listener = TcpListener::bind("127.0.0.1:8080").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let report = lameduck::serve(listener, app).shutdown(shutdown).await?;
+    println!("{report}");
+    Ok(report.exit_code())
+}
+
+type Events = Sse<ReceiverStream<Result<Event, Infallible>>>;
+
+async fn events(Extension(draining): Extension<Draining>) -> Events {
+    let (events, stream) = mpsc::channel(1);
+    tokio::spawn(send_until_the_drain(draining, events));
+    Sse::new(ReceiverStream::new(stream))
+}
+
+/// Sends an event a second until the client or the process leaves.
+async fn send_until_the_drain(draining: Draining, events: mpsc::Sender<Result<Event, Infallible>>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    for count in 1.. {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = events.closed() => return,
+            () = draining.draining() => {
+                // `retry` gives the load balancer time to choose another instance for the reconnect.
+                let last = Event::default().event("draining").retry(Duration::from_secs(1));
+                let _ = events.send(Ok(last.data("please reconnect"))).await;
+                return;
+            }
+        }
+        let event = Event::default().data(format!("event {count}"));
+        if events.send(Ok(event)).await.is_err() {
+            return;
+        }
+    }
+}
