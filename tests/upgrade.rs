@@ -214,7 +214,7 @@ async fn upgraded_connection_counts_until_it_is_dropped() {
     server.finish().await;
 }
 
-/// Where the body ends and the stream begins would be a matter of opinion.
+/// The end of the body and the beginning of the stream would be ambiguous.
 #[tokio::test]
 async fn request_with_a_body_is_not_upgraded() {
     let app = app(|mut request: Request<RequestBody>| async move {
