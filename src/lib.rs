@@ -80,8 +80,8 @@
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// Modules stand on floors and import from below only: `tests/floors.rs` has the table, and fails on an arrow that points
-// up and on files that import each other in a circle.
+// Modules are arranged in layers and import only from lower ones. `tests/floors.rs` holds the table, and fails on an
+// import from a higher layer and on files that import each other in a circle.
 
 #[macro_use]
 mod all;

@@ -30,8 +30,8 @@ const MAX_QUOTED: usize = 1024;
 ///
 /// # Errors
 ///
-/// Returns [`ProbeError`] if the path is invalid, the connection fails, no complete status arrives in time, the response
-/// is not HTTP, or the status is not a 2xx.
+/// Returns [`ProbeError`] if the path is invalid, the connection fails, no complete status arrives in time, the
+/// response is not HTTP, or the status is not a 2xx.
 pub fn probe(addr: SocketAddr, path: &str) -> Result<(), ProbeError> {
     probe_within(addr, path, DEADLINE)
 }

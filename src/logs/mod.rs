@@ -44,13 +44,13 @@
 //! upon themselves, and what anyone on the internet can cause (a slow head, an oversized body, more requests than the
 //! quota); the metrics count these. A line per request is the job of the [access log](crate::access_log).
 //!
-//! # Lines of others
+//! # Lines of h2
 //!
-//! The HTTP/2 library that the server stands on, h2, logs by itself, without a bound: a WARN for each acknowledgement of
-//! a PING that was never sent, for one, and any client can send some 100,000 of these a second. A filter should have
-//! `h2=error`, as that of `examples/full_service` has.
+//! h2, the HTTP/2 library of the server, logs on its own and without a bound. For example, it writes a WARN for each
+//! acknowledgement of a PING that was never sent, and any client can send some 100,000 of these per second. Add
+//! `h2=error` to the subscriber's filter, as `examples/full_service` does.
 //!
-//! # The bound
+//! # Bounds
 //!
 //! At most 10 lines per second of each kind are written ([`Logs::lines_per_second`]), so that no client can flood the
 //! log. A kind is an `event` with its reason, kind or verdict. One line `left_out` reports the number of omitted lines,

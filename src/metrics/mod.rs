@@ -67,11 +67,11 @@
 //! | `lameduck_rate_limit_fallbacks_total`, `…_restored_total` | | [`RateLimitFallback`](crate::events::Event::RateLimitFallback), [`RateLimitRestored`](crate::events::Event::RateLimitRestored) |
 //!
 //! The first four are OpenTelemetry's HTTP server metrics in Prometheus's spelling, with its labels
-//! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`,
-//! `error_type`); the sizes carry only two of them, which suffice. Event counters and phases appear with all their labels
-//! from the first scrape on, once the metrics follow a [lifecycle](Metrics::lifecycle) or a
-//! [shutdown](Metrics::shutdown), or their [listener](Metrics::events) has been taken. Values read from a handle appear
-//! once the handle is set. Metrics without a source are absent.
+//! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`, `error_type`); the
+//! sizes carry only two of them, which suffice. Event counters and phases appear with all their labels from the first
+//! scrape on, once the metrics follow a [lifecycle](Metrics::lifecycle) or a [shutdown](Metrics::shutdown), or their
+//! [listener](Metrics::events) has been taken. Values read from a handle appear once the handle is set. Metrics without
+//! a source are absent.
 //!
 //! # Bounded labels
 //!
