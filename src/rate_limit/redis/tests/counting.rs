@@ -111,51 +111,57 @@ async fn quotas_are_kept_exactly_even_below_a_microsecond() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_share_one_quota() {
     let redis = Redis::start().await;
-    // A burst worth one second, and far less than the clients can request: refill beyond it is lost.
-    let quota = Quota::per_second(100).burst(100);
+    let instances = [limiter(&redis.url()), limiter(&redis.url())];
+    // Quota that no one asks for is lost beyond the burst: five seconds' worth, more than a busy machine stands still.
+    let quota = Quota::per_second(50).burst(250);
+    let quota_of = |time: Duration| 50.0 * time.as_secs_f64();
+    // A full burst loses what comes meanwhile, so it is spent first.
     let begin = Instant::now();
-    let end = begin + ms(3000);
+    let mut burst = 0;
+    let (spent_from, spent_to) = loop {
+        let asked = Instant::now();
+        let answer = ask(&instances[burst % 2], "x", quota).await;
+        if !answer.expect("Redis is there").admitted {
+            break (asked, Instant::now());
+        }
+        burst += 1;
+    };
+    let most = 250.0 + quota_of(spent_to - begin) + 1.0;
+    assert!(burst >= 250 && burst as f64 <= most, "{burst} of {most:.1}");
+    let end = spent_to + ms(3000);
     let mut tasks = Vec::new();
-    for instance in [limiter(&redis.url()), limiter(&redis.url())] {
+    for instance in instances {
         for _ in 0..4 {
             let instance = instance.clone();
             tasks.push(tokio::spawn(async move {
                 let mut admitted = 0_u32;
-                let mut first = None;
-                // Runs to a refusal: by then all that was available has been taken.
+                // To a refusal: what there was to be had by then has been had.
                 loop {
                     let asked = Instant::now();
                     let answer = ask(&instance, "x", quota).await.expect("Redis is there");
                     let answered = Instant::now();
-                    first = first.or(Some(answered));
                     admitted += u32::from(answer.admitted);
                     if !answer.admitted && answered >= end {
-                        return (admitted, first, asked, answered);
+                        return (admitted, asked, answered);
                     }
                 }
             }));
         }
     }
-    let (mut admitted, mut first, mut refused, mut last) = (0, None, begin, begin);
+    let (mut admitted, mut refused_from, mut refused_to) = (0, spent_to, spent_to);
     for task in tasks {
-        let (some, answered_first, asked, answered) = task.await.unwrap();
+        let (some, asked, answered) = task.await.unwrap();
         admitted += some;
-        first = first.map_or(answered_first, |first| {
-            answered_first.map(|other| other.min(first))
-        });
-        refused = refused.max(asked);
-        last = last.max(answered);
+        refused_from = refused_from.max(asked);
+        refused_to = refused_to.max(answered);
     }
-    // Redis counts from a moment before its first answer to one after the last query.
-    let quota_of = |time: Duration| 100.0 + 100.0 * time.as_secs_f64();
-    let least = quota_of(refused - first.expect("an answer"));
-    let most = quota_of(last - begin);
-    println!("{admitted} admitted, {least:.1} to {most:.1} expected");
+    // From one refusal to another, each somewhere between its question and its answer.
+    let least = quota_of(refused_from - spent_to) - 2.0;
+    let most = quota_of(refused_to - spent_from) + 2.0;
+    let expected = format!("{admitted} admitted, {least:.1} to {most:.1} expected");
+    println!("{expected}");
     let admitted = f64::from(admitted);
-    assert!(
-        admitted >= least - 2.0 && admitted <= most + 2.0,
-        "{admitted} admitted, {least:.1} to {most:.1} expected"
-    );
+    assert!(admitted >= least && admitted <= most, "{expected}");
 }
 
 #[tokio::test]
