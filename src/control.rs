@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 #[cfg(feature = "serve")]
-use crate::events::RequestInfo;
+use crate::events::{Events, RequestInfo};
 use crate::id::RequestId;
 #[cfg(feature = "serve")]
 use crate::min_rate::MinRate;
+#[cfg(feature = "serve")]
+use crate::phase::Lifecycle;
 use crate::route::Route;
 #[cfg(feature = "serve")]
 use crate::track::End;
@@ -26,6 +28,14 @@ pub(crate) trait RequestControl: Send + Sync {
     fn is_admitted(&self, epoch: u64) -> bool;
     /// Records a fact that a layer has learnt.
     fn learn(&self, epoch: u64, fact: Fact<'_>);
+    /// A route's own layer takes these over from the layers further out.
+    fn take_over(&self, epoch: u64, what: u8);
+    /// What has been taken over so.
+    fn taken_over(&self, epoch: u64) -> u8;
+    /// The sink of the server's events.
+    fn events(&self) -> &Events;
+    /// The phase of the server's process.
+    fn lifecycle(&self) -> Option<&Lifecycle>;
     /// Records this end, unless another was recorded before.
     fn ends_by(&self, epoch: u64, end: End);
     /// Returns the end that the server decided; `None` if it has not ended the request.

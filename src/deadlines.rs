@@ -2,8 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::control::{Change, RequestControl};
+use crate::control::{Change, Fact, RequestControl};
+use crate::events::{Events, RequestInfo};
 use crate::min_rate::MinRate;
+use crate::phase::Lifecycle;
+use crate::track::End;
 
 /// A request extension through which a handler moves its own deadlines, like Go's `http.ResponseController`: for long
 /// uploads, server-sent events, long polls.
@@ -90,6 +93,59 @@ impl Deadlines {
     /// Moves `write`: the response must be written within this time from now. `None` turns it off.
     pub fn set_write(&self, timeout: impl Into<Option<Duration>>) {
         self.request.set_write_deadline(self.epoch, timeout.into());
+    }
+}
+
+/// A request of another server, which has no deadlines.
+struct Unserved {
+    events: Events,
+}
+
+impl RequestControl for Unserved {
+    fn set_read_deadline(&self, _: u64, _: Option<Duration>) {}
+    fn set_write_deadline(&self, _: u64, _: Option<Duration>) {}
+    fn change_deadline(&self, _: u64, _: Change) {}
+    fn describe(&self, _: u64, _: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
+        false
+    }
+    fn is_admitted(&self, _: u64) -> bool {
+        false
+    }
+    fn learn(&self, _: u64, _: Fact<'_>) {}
+    fn take_over(&self, _: u64, _: u8) {}
+    fn taken_over(&self, _: u64) -> u8 {
+        0
+    }
+    fn events(&self) -> &Events {
+        &self.events
+    }
+    fn lifecycle(&self) -> Option<&Lifecycle> {
+        None
+    }
+    fn ends_by(&self, _: u64, _: End) {}
+    fn ended_by(&self, _: u64) -> Option<End> {
+        None
+    }
+}
+
+impl Default for Deadlines {
+    /// Returns the deadlines of no request: setting them does nothing.
+    fn default() -> Self {
+        let events = Events::none();
+        Deadlines::new(Arc::new(Unserved { events }), 0)
+    }
+}
+
+/// On another server, and in a test that calls the service by `oneshot`, setting them does nothing.
+#[cfg(feature = "axum")]
+impl<S: Sync> axum::extract::FromRequestParts<S> for Deadlines {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
     }
 }
 

@@ -108,6 +108,7 @@ pub mod logs;
 pub mod metrics;
 #[cfg(feature = "serve")]
 mod min_rate;
+pub mod per_route;
 pub mod phase;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
@@ -141,6 +142,7 @@ pub use health::{Health, HealthLayer};
 pub use in_flight::InFlightLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer};
+pub use per_route::{RouteLayer, route};
 pub use phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimitLayer;

@@ -55,7 +55,10 @@ const FLOORS: &[(&str, &[&str])] = &[
             "timeout",
         ],
     ),
-    ("over the layers", &["metrics", "stack", "status"]),
+    (
+        "over the layers",
+        &["metrics", "per_route", "stack", "status"],
+    ),
     ("server: settings and time", &["serve/config", "serve/time"]),
     (
         "server: what connections share",

@@ -8,6 +8,8 @@ mod cors;
 mod grpc;
 #[path = "stack/http.rs"]
 mod http;
+#[path = "stack/per_route.rs"]
+mod per_route;
 #[path = "stack/places.rs"]
 mod places;
 mod support;

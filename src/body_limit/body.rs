@@ -9,9 +9,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::error::too_large;
-use super::shared::Shared;
+use super::shared::emit_refused;
 use crate::error::BoxError;
-use crate::served::Subject;
+use crate::events::Events;
+use crate::served::{BODY_LIMIT, Subject};
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
 /// bytes, then an error for which [`is_too_large`](super::is_too_large) is true.
@@ -27,6 +28,8 @@ pub struct BodyLimitBody<B> {
     /// Cut, and the error not told yet.
     owes_error: bool,
     over: Option<Over>,
+    /// The request, where a route's own layer may have another limit.
+    yields: Option<Subject>,
 }
 
 /// Tells the answer that the body was over its limit, and whoever listens.
@@ -35,18 +38,29 @@ pub(super) struct Over(Arc<Flag>);
 
 struct Flag {
     set: AtomicBool,
-    shared: Arc<Shared>,
+    /// The body declares more than the limit: none of it is read, unless a route's own layer takes over.
+    declared: bool,
+    events: Events,
     subject: Subject,
 }
 
 impl Over {
-    pub fn new(shared: Arc<Shared>, subject: Subject) -> Self {
+    pub fn new(events: Events, subject: Subject, declared: bool) -> Self {
         let set = AtomicBool::new(false);
         Over(Arc::new(Flag {
             set,
-            shared,
+            declared,
+            events,
             subject,
         }))
+    }
+
+    pub fn is_declared(&self) -> bool {
+        self.0.declared
+    }
+
+    pub fn is_taken_over(&self) -> bool {
+        self.0.subject.is_taken_over(BODY_LIMIT)
     }
 
     pub fn is_set(&self) -> bool {
@@ -54,9 +68,10 @@ impl Over {
     }
 
     /// Told here and not with the answer, which may be out already.
-    fn set(&self) {
-        self.0.set.store(true, Ordering::Release);
-        self.0.shared.tell_refused(&self.0.subject);
+    pub fn set(&self) {
+        if !self.0.set.swap(true, Ordering::AcqRel) {
+            emit_refused(&self.0.events, &self.0.subject);
+        }
     }
 }
 
@@ -67,7 +82,24 @@ impl<B> BodyLimitBody<B> {
             left: limit,
             owes_error: false,
             over,
+            yields: None,
         }
+    }
+
+    pub(super) fn yielding(mut self, subject: Subject) -> Self {
+        self.yields = Some(subject);
+        self
+    }
+
+    pub(crate) fn unlimited(body: B) -> Self {
+        Self::new(body, None, None)
+    }
+
+    /// Returns how many bytes may still come, now that a route's own layer may have been called.
+    fn left(&self) -> Option<u64> {
+        let taken_over = |subject: &Subject| subject.is_taken_over(BODY_LIMIT);
+        self.left
+            .filter(|_| !self.yields.as_ref().is_some_and(taken_over))
     }
 }
 
@@ -83,7 +115,17 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let left = self.left();
         let mut this = self.project();
+        // Asked once: a route's own layer is called before the body is read.
+        if this.yields.take().is_some() {
+            *this.left = left;
+            let declared_over = this.over.as_ref().is_some_and(Over::is_declared);
+            if declared_over && left.is_some() {
+                this.body.set(None);
+                *this.owes_error = true;
+            }
+        }
         if let Some(body) = this.body.as_mut().as_pin_mut() {
             let Some(frame) = ready!(body.poll_frame(cx))
                 .transpose()
@@ -134,7 +176,7 @@ where
             return SizeHint::with_exact(0);
         };
         let inner = body.size_hint();
-        let Some(left) = self.left else {
+        let Some(left) = self.left() else {
             return inner;
         };
         let mut hint = SizeHint::new();

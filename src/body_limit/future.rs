@@ -28,19 +28,30 @@ enum Answer<F> {
 }
 
 /// What there is to know if the body runs over its limit.
-pub(super) struct Watch {
-    pub over: Over,
-    pub asked: Asked,
+pub(crate) struct Watch {
+    pub(super) over: Over,
+    pub(super) asked: Asked,
+}
+
+impl Watch {
+    /// Returns whether the answer is a refusal: the body ran over, or declares that it would, and no route's own layer
+    /// has taken over.
+    fn refuses(&self) -> bool {
+        if self.over.is_declared() && !self.over.is_taken_over() {
+            self.over.set();
+        }
+        self.over.is_set()
+    }
 }
 
 impl<F> BodyLimitFuture<F> {
-    pub(super) fn passed(future: F, watch: Option<Watch>) -> Self {
+    pub(crate) fn passed(future: F, watch: Option<Watch>) -> Self {
         BodyLimitFuture {
             answer: Answer::Passed { future, watch },
         }
     }
 
-    pub(super) fn refused(refusal: Response<Bytes>) -> Self {
+    pub(crate) fn refused(refusal: Response<Bytes>) -> Self {
         BodyLimitFuture {
             answer: Answer::Refused(refusal),
         }
@@ -59,7 +70,7 @@ where
             Projected::Passed { future, watch } => {
                 let given = ready!(future.poll(cx));
                 match watch.take() {
-                    Some(watch) if watch.over.is_set() => watch.answer(given),
+                    Some(watch) if watch.refuses() => watch.answer(given),
                     _ => given.map(ReplyBody::service),
                 }
             }

@@ -65,6 +65,7 @@
 //! # }
 //! ```
 
+mod admit;
 mod body;
 mod error;
 mod future;
@@ -75,9 +76,11 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admit::{Admission, admit, expect_route_limit};
 pub use body::BodyLimitBody;
 pub use error::is_too_large;
 pub use future::BodyLimitFuture;
+pub(crate) use future::Watch;
 pub use layer::BodyLimitLayer;
 pub use route::RouteBodyLimit;
 pub use service::BodyLimit;

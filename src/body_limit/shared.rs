@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
+use http::Extensions;
 use http::request::Parts;
-use http::{Extensions, Request};
 
 use super::RouteBodyLimit;
 use crate::events::{Event, Events};
@@ -29,14 +29,9 @@ impl Shared {
         // No body can be over it, so there is nothing to watch.
         limit.filter(|limit| *limit < u64::MAX)
     }
+}
 
-    /// What names the request of an event that is emitted when the body has run over.
-    pub fn subject<B>(&self, request: &Request<B>) -> Subject {
-        Subject::of(request, self.events.is_heard())
-    }
-
-    pub fn tell_refused(&self, subject: &Subject) {
-        let reason = Reason::BodyTooLarge;
-        subject.emit(&self.events, |request| Event::Refused { reason, request });
-    }
+pub(super) fn emit_refused(events: &Events, subject: &Subject) {
+    let reason = Reason::BodyTooLarge;
+    subject.emit(events, |request| Event::Refused { reason, request });
 }

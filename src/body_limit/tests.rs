@@ -151,7 +151,9 @@ fn trailers_and_empty_frames_are_no_bytes() {
 fn the_inner_body_is_dropped_at_the_cut_and_the_error_is_told_once_it_is_read() {
     let frames = Frames::of(&[2, 2, 2]);
     let alive = frames.alive.clone();
-    let over = super::body::Over::new(BodyLimitLayer::new(3).shared, Default::default());
+    let none = Events::none();
+    let subject = crate::served::Subject::of(&mut Request::new(()), &none);
+    let over = super::body::Over::new(none, subject, false);
     let mut body = BodyLimitBody::new(frames, Some(3), Some(over.clone()));
     next(&mut body).unwrap().unwrap();
     assert_eq!(Arc::strong_count(&alive), 2);

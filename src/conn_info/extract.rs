@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{ClientIp, ConnInfo};
+use super::{ClientIp, ConnInfo, Verdict};
 
 type Rejection = (StatusCode, &'static str);
 
@@ -12,11 +12,18 @@ fn missing(what: &'static str) -> Rejection {
     (StatusCode::INTERNAL_SERVER_ERROR, what)
 }
 
+/// Without a [`RealIpLayer`](crate::RealIpLayer) the client is the peer; where the peer is not known either, as in a
+/// test that calls the service by `oneshot`, the address is `None`. A handler is not refused for it.
 impl<S: Sync> FromRequestParts<S> for ClientIp {
-    type Rejection = Rejection;
+    type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Self::of(&parts.extensions).ok_or_else(|| missing("the service has no RealIpLayer\n"))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let extensions = &parts.extensions;
+        Ok(Self::of(extensions).unwrap_or_else(|| {
+            let peer = extensions.get::<ConnInfo>().and_then(|info| info.peer);
+            let verdict = peer.map_or(Verdict::Unknown, |_| Verdict::Peer);
+            ClientIp::new(peer.map(|peer| peer.ip()), peer, verdict)
+        }))
     }
 }
 

@@ -54,15 +54,16 @@ mod method;
 mod table;
 #[cfg(test)]
 mod tests;
+mod trailers;
 
 pub use body::ReplyBody;
 pub use form::Asked;
-pub(crate) use form::is_native_grpc;
 pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) use method::get_or_head_only;
 pub(crate) use method::only;
 pub use table::Reason;
+pub(crate) use trailers::{answers_grpc, grpc_trailers};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};

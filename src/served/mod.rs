@@ -5,15 +5,18 @@
 //! Both meet in the extension [`Deadlines`](crate::serve::Deadlines), so that the link costs no allocation of its own.
 
 mod subject;
+mod takeover;
 
 pub(crate) use subject::Subject;
+pub(crate) use takeover::{BODY_LIMIT, TIMEOUT, Takeover};
 
 use http::Extensions;
 
 use crate::control::Fact;
 #[cfg(feature = "serve")]
 use crate::deadlines::Deadlines;
-use crate::events::RequestInfo;
+use crate::events::{Events, RequestInfo};
+use crate::phase::Lifecycle;
 use crate::track::End;
 
 /// A handle on a request, empty if another server serves it. Cheap to clone.
@@ -63,6 +66,35 @@ impl Served {
         seen
     }
 
+    /// A route's own layer takes these over from the layers further out.
+    pub fn take_over(&self, what: u8) {
+        #[cfg(feature = "serve")]
+        if let Some(request) = &self.request {
+            let (request, epoch) = request.served();
+            request.take_over(epoch, what);
+        }
+        let _ = what;
+    }
+
+    /// Returns what has been taken over so.
+    pub fn taken_over(&self) -> u8 {
+        #[cfg(feature = "serve")]
+        if let Some(request) = &self.request {
+            let (request, epoch) = request.served();
+            return request.taken_over(epoch);
+        }
+        0
+    }
+
+    /// Returns the sink of the server's events.
+    pub fn events(&self) -> Events {
+        #[cfg(feature = "serve")]
+        if let Some(request) = &self.request {
+            return request.served().0.events().clone();
+        }
+        Events::none()
+    }
+
     /// Records that the time granted by a layer is over.
     pub fn timed_out(&self) {
         #[cfg(feature = "serve")]
@@ -84,6 +116,19 @@ pub(crate) fn is_admitted(extensions: &Extensions) -> bool {
     #[cfg(not(feature = "serve"))]
     let _ = extensions;
     false
+}
+
+/// Returns the phase of the process whose server serves the request.
+pub(crate) fn lifecycle(extensions: &Extensions) -> Option<Lifecycle> {
+    #[cfg(feature = "serve")]
+    return extensions
+        .get::<Deadlines>()
+        .and_then(|request| request.served().0.lifecycle().cloned());
+    #[cfg(not(feature = "serve"))]
+    {
+        let _ = extensions;
+        None
+    }
 }
 
 /// Records a fact about the request with these extensions.

@@ -1,66 +1,86 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::{Method, Request, Uri};
 
-use super::Served;
+use super::{Served, Takeover};
 use crate::events::{Event, Events, RequestInfo, target};
 use crate::id::RequestId;
 use crate::route::{self, Route};
 
-/// The subject of an event that may be emitted after the request itself has moved into the service.
+/// The request of a limit: its name in an event that may be emitted when the request itself has gone on to the service,
+/// and the word of a route's own layer, which may take over.
 ///
-/// The server that serves the request knows its name. On another server the name is copied, which costs an allocation
-/// and is done only if there is a listener.
-#[derive(Debug, Default)]
+/// The server that serves it knows both, and nothing is allocated. On another server the word is allocated, and the
+/// name is copied for a listener.
+#[derive(Clone, Debug)]
 pub(crate) enum Subject {
-    #[default]
-    Unknown,
     Served(Served),
-    Own(Box<Own>),
+    Own(Arc<Takeover>),
+    Named(Arc<Named>),
 }
 
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct Named {
     method: Method,
     uri: Uri,
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
     route: Option<Route>,
     id: Option<RequestId>,
+    takeover: Arc<Takeover>,
 }
 
 impl Subject {
-    /// Names the request if `wanted` and if its server knows it, without copying.
-    pub fn served<B>(request: &Request<B>, wanted: bool) -> Self {
-        if !wanted {
-            return Subject::Unknown;
-        }
+    /// Returns the subject of a layer's limit, whose `events` a route's own layer emits to as well.
+    pub fn of<B>(request: &mut Request<B>, events: &Events) -> Self {
         let served = Served::of(request.extensions());
-        match served.is_known() {
-            true => Subject::Served(served),
-            false => Subject::Unknown,
-        }
-    }
-
-    /// Names the request if `wanted`, which is `false` if there is no listener.
-    pub fn of<B>(request: &Request<B>, wanted: bool) -> Self {
-        if !wanted {
-            return Subject::Unknown;
-        }
-        let extensions = request.extensions();
-        let served = Served::of(extensions);
         if served.is_known() {
             return Subject::Served(served);
         }
+        let takeover = Takeover::of(request.extensions_mut(), events);
+        if !events.is_heard() {
+            return Subject::Own(takeover);
+        }
+        let extensions = request.extensions();
         let head = RequestInfo::from_head(request.method(), request.uri(), extensions);
-        Subject::Own(Box::new(Own {
+        Subject::Named(Arc::new(Named {
             method: request.method().clone(),
             uri: request.uri().clone(),
             peer: head.peer,
             client: head.client,
             route: route::matched(extensions).cloned(),
             id: RequestId::of(extensions).cloned(),
+            takeover,
         }))
+    }
+
+    /// Has the layers further out stand back.
+    pub fn take_over(&self, what: u8) {
+        match self {
+            Subject::Served(served) => served.take_over(what),
+            Subject::Own(takeover) => takeover.take(what),
+            Subject::Named(named) => named.takeover.take(what),
+        }
+    }
+
+    /// Returns whether a layer further in has taken over.
+    pub fn is_taken_over(&self, what: u8) -> bool {
+        let taken = match self {
+            Subject::Served(served) => served.taken_over(),
+            Subject::Own(takeover) => takeover.taken(),
+            Subject::Named(named) => named.takeover.taken(),
+        };
+        taken & what != 0
+    }
+
+    /// Returns the sink of the layers further out, or of the server.
+    pub fn events(&self) -> Events {
+        match self {
+            Subject::Served(served) => served.events(),
+            Subject::Own(takeover) => takeover.events(),
+            Subject::Named(named) => named.takeover.events(),
+        }
     }
 
     /// Records that the time granted by a layer is over.
@@ -78,13 +98,13 @@ impl Subject {
         let emit = &mut |request: RequestInfo<'_>| events.tell(|| event(request));
         match self {
             Subject::Served(served) if served.describe(emit) => {}
-            Subject::Served(_) | Subject::Unknown => emit(RequestInfo::default()),
-            Subject::Own(own) => emit(own.info()),
+            Subject::Served(_) | Subject::Own(_) => emit(RequestInfo::default()),
+            Subject::Named(named) => emit(named.info()),
         }
     }
 }
 
-impl Own {
+impl Named {
     fn info(&self) -> RequestInfo<'_> {
         let mut info = RequestInfo::from_peer(self.peer);
         info.method = Some(self.method.as_str());

@@ -44,7 +44,7 @@ impl<B> TimeoutBody<B> {
         let mut trailers = false;
         let mut limit = None;
         if let Some(terms) = terms {
-            if terms.whole {
+            if terms.whole && terms.limit.deadline().is_some() {
                 trailers = terms.ends_by_trailers(response.headers());
                 limit = Some(terms.limit);
             }
@@ -86,10 +86,13 @@ where
             return Poll::Pending;
         };
         // Outside of the budget, for the same reason as in the future.
-        if Instant::now() < limit.deadline {
+        let Some(deadline) = limit.deadline() else {
+            return Poll::Pending;
+        };
+        if Instant::now() < deadline {
             let sleep = this
                 .sleep
-                .get_or_insert_with(|| Box::pin(sleep_until(limit.deadline)));
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(pin!(unconstrained(sleep.as_mut())).poll(cx));
         }
         limit.give_up();

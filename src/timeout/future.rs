@@ -28,7 +28,7 @@ pub struct TimeoutFuture<F> {
 }
 
 impl<F> TimeoutFuture<F> {
-    pub(super) fn new(inner: F, terms: Option<Terms>) -> Self {
+    pub(crate) fn new(inner: F, terms: Option<Terms>) -> Self {
         TimeoutFuture {
             inner: Some(inner),
             terms,
@@ -54,14 +54,16 @@ where
                 return Poll::Ready(answer.map(|response| TimeoutBody::of(response, terms)));
             }
         }
-        let Some(terms) = this.terms.as_ref() else {
+        let Some(deadline) = this.terms.as_ref().and_then(|terms| terms.limit.deadline()) else {
+            this.sleep.set(None);
             return Poll::Pending;
         };
         // Outside of tokio's cooperative budget: a service that uses it up in each of its polls would leave
         // none for the timer, which would have the task polled again and again until the deadline.
-        if Instant::now() < terms.limit.deadline {
-            if this.sleep.is_none() {
-                this.sleep.set(Some(sleep_until(terms.limit.deadline)));
+        if Instant::now() < deadline {
+            let armed = this.sleep.as_ref().as_pin_ref();
+            if armed.is_none_or(|sleep| sleep.deadline() != deadline) {
+                this.sleep.set(Some(sleep_until(deadline)));
             }
             if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                 ready!(pin!(unconstrained(sleep)).poll(cx));

@@ -96,3 +96,4 @@ pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
 pub use route::RouteTimeout;
 pub use service::Timeout;
+pub(crate) use terms::Terms;

@@ -46,7 +46,7 @@ where
         }
         let route = route.or_else(|| request.extensions().get::<RouteTimeout>().copied());
         // Before the inner call: a service may do its work there.
-        let terms = Terms::of(shared, route, &request);
+        let terms = Terms::of(shared, route, &mut request);
         TimeoutFuture::new(self.inner.call(request), terms)
     }
 }

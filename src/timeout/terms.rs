@@ -1,29 +1,33 @@
-//! What is in force for one request.
+//! The terms of one request.
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, Version};
 use tokio::time::Instant;
 
 use super::RouteTimeout;
 use super::grpc::{Said, said};
 use super::shared::Shared;
 use crate::events::{Event, Events};
-use crate::reply::{Asked, Reason, Reply, ReplyBody, is_native_grpc};
-use crate::served::Subject;
+use crate::reply::{Asked, Reason, Reply, ReplyBody, answers_grpc, grpc_trailers};
+use crate::served::{Subject, TIMEOUT};
 
 /// A request's deadline, and what is to be known when it passes.
-pub(super) struct Terms {
-    pub limit: Limit,
-    pub asked: Asked,
+pub(crate) struct Terms {
+    pub(super) limit: Limit,
+    pub(super) asked: Asked,
     /// The deadline is for the body too.
-    pub whole: bool,
+    pub(super) whole: bool,
     /// The protocol has trailers that every client reads.
     trailers: bool,
 }
 
 /// What the body goes on with.
 pub(super) struct Limit {
-    pub deadline: Instant,
+    deadline: Instant,
     reason: Reason,
+    /// A route's own layer may take over from this one, and has no one to stand back for itself.
+    yields: bool,
     // Not the layer's whole state: without a listener there is no counter that all requests share.
     events: Events,
     subject: Subject,
@@ -31,12 +35,12 @@ pub(super) struct Limit {
 
 impl Terms {
     /// `None` if the request has all the time it wants. The time runs from now.
-    pub fn of<B>(
+    pub(super) fn of<B>(
         shared: &Shared,
         route: Option<RouteTimeout>,
-        request: &Request<B>,
+        request: &mut Request<B>,
     ) -> Option<Self> {
-        let mut time = match route {
+        let time = match route {
             Some(route) => route.after,
             None => Some(shared.after),
         };
@@ -44,28 +48,55 @@ impl Terms {
             return None;
         }
         let asked = Asked::of(request);
+        let mut client = None;
         if shared.grpc_timeout && asked.is_grpc() {
-            match said(request.headers()) {
-                Said::Nothing => {}
-                Said::Within(client) => time = Some(time.map_or(client, |own| own.min(client))),
-                Said::Malformed => shared.events.tell(|| Event::MalformedGrpcTimeout),
-            }
+            client = client_time(request.headers(), &shared.events);
         }
-        Some(Terms {
-            limit: Limit {
-                deadline: Instant::now().checked_add(time?)?,
-                reason: shared.reason,
-                events: shared.events.clone(),
-                subject: match shared.events.is_heard() {
-                    true => Subject::of(request, true),
-                    // Without a listener only the server has to know that the time was over.
-                    false => Subject::served(request, shared.whole),
-                },
-            },
+        let deadline = Instant::now().checked_add(shorter(time, client)?)?;
+        let limit = Limit {
+            deadline,
+            reason: shared.reason,
+            yields: true,
+            events: shared.events.clone(),
+            subject: Subject::of(request, &shared.events),
+        };
+        Some(Terms::new(limit, asked, shared.whole, request.version()))
+    }
+
+    /// Returns the terms of a route that has taken over from the layers further out.
+    pub fn of_route<B>(
+        time: Option<Duration>,
+        grpc_timeout: bool,
+        reason: Reason,
+        subject: &Subject,
+        request: &Request<B>,
+    ) -> Option<Self> {
+        if time.is_none() && !grpc_timeout {
+            return None;
+        }
+        let events = subject.events();
+        let asked = Asked::of(request);
+        let mut client = None;
+        if grpc_timeout && asked.is_grpc() {
+            client = client_time(request.headers(), &events);
+        }
+        let limit = Limit {
+            deadline: Instant::now().checked_add(shorter(time, client)?)?,
+            reason,
+            yields: false,
+            events,
+            subject: subject.clone(),
+        };
+        Some(Terms::new(limit, asked, false, request.version()))
+    }
+
+    fn new(limit: Limit, asked: Asked, whole: bool, version: Version) -> Self {
+        Terms {
+            limit,
             asked,
-            whole: shared.whole,
-            trailers: request.version() >= Version::HTTP_2,
-        })
+            whole,
+            trailers: version >= Version::HTTP_2,
+        }
     }
 
     /// The refusal.
@@ -79,12 +110,34 @@ impl Terms {
     /// Whether an answer of this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
     /// status in the data, and below HTTP/2 a body that ends is complete, whatever its trailers say.
     pub fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
-        let kind = answer.get(header::CONTENT_TYPE);
-        self.trailers && kind.is_some_and(|kind| is_native_grpc(kind.as_bytes()))
+        self.trailers && answers_grpc(answer)
     }
 }
 
+fn shorter(own: Option<Duration>, client: Option<Duration>) -> Option<Duration> {
+    match (own, client) {
+        (Some(own), Some(client)) => Some(own.min(client)),
+        (own, client) => own.or(client),
+    }
+}
+
+/// Returns the time that `grpc-timeout` names.
+fn client_time(headers: &HeaderMap, events: &Events) -> Option<Duration> {
+    match said(headers) {
+        Said::Within(time) => return Some(time),
+        Said::Malformed => events.tell(|| Event::MalformedGrpcTimeout),
+        Said::Nothing => {}
+    }
+    None
+}
+
 impl Limit {
+    /// Returns the deadline, unless a route's own layer has taken over by now.
+    pub fn deadline(&self) -> Option<Instant> {
+        let taken_over = self.yields && self.subject.is_taken_over(TIMEOUT);
+        (!taken_over).then_some(self.deadline)
+    }
+
     /// The body ends early because of it, in an error that outer layers see.
     pub fn give_up(&self) {
         self.subject.timed_out();
@@ -97,16 +150,8 @@ impl Limit {
             .emit(&self.events, |request| Event::Refused { reason, request });
     }
 
-    /// The refusal as the trailers of a gRPC answer.
+    /// Returns the refusal as the trailers of a gRPC answer.
     pub fn grpc_trailers(&self) -> HeaderMap {
-        // From the one table: what a Trailers-Only answer says beside its content type.
-        let mut headers = HeaderMap::with_capacity(3);
-        let grpc = HeaderValue::from_static("application/grpc");
-        headers.insert(header::CONTENT_TYPE, grpc);
-        let asked = Asked::head(&Method::POST, Version::HTTP_2, &headers);
-        let refusal = Reply::new(self.reason).answer(asked, headers);
-        let mut trailers = refusal.into_parts().0.headers;
-        trailers.remove(header::CONTENT_TYPE);
-        trailers
+        grpc_trailers(self.reason)
     }
 }

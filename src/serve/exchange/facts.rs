@@ -7,7 +7,8 @@ use super::fault::ServiceFault;
 use super::request::Exchange;
 use super::state::State;
 use crate::control::{Change, Fact, RequestControl};
-use crate::events::{Event, RequestInfo};
+use crate::events::{Event, Events, RequestInfo};
+use crate::phase::Lifecycle;
 use crate::serve::state::Known;
 
 use crate::track::End;
@@ -109,6 +110,29 @@ impl RequestControl for Exchange {
             Fact::Route(route) => facts.route = Some(route.to_owned()),
             Fact::Id(id) => facts.id = Some(id.clone()),
         }
+    }
+
+    fn take_over(&self, epoch: u64, what: u8) {
+        let mut cross = self.cross();
+        if cross.epoch == epoch {
+            cross.taken_over |= what;
+        }
+    }
+
+    fn taken_over(&self, epoch: u64) -> u8 {
+        let cross = self.cross();
+        match cross.epoch == epoch {
+            true => cross.taken_over,
+            false => 0,
+        }
+    }
+
+    fn events(&self) -> &Events {
+        &self.server.events
+    }
+
+    fn lifecycle(&self) -> Option<&Lifecycle> {
+        Some(&self.server.lifecycle)
     }
 
     fn ends_by(&self, epoch: u64, end: End) {

@@ -81,6 +81,8 @@ pub(crate) struct Cross {
     pub name: String,
     /// What layers have learnt of the request.
     pub facts: Facts,
+    /// What a route's own layer has taken over from the layers further out.
+    pub taken_over: u8,
 }
 
 /// A name longer than this is cut, with an ellipsis to say so.
@@ -213,6 +215,7 @@ impl Exchange {
         self.conn.count_request();
         cross.reading.begin();
         cross.facts = Facts::default();
+        cross.taken_over = 0;
         name(&mut cross.name, method, target(uri));
         cross.epoch
     }

@@ -1,0 +1,93 @@
+//! The decision about one request.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body::{Body, SizeHint};
+
+use super::BodyLimitBody;
+use super::body::Over;
+use super::future::Watch;
+use super::shared::emit_refused;
+use crate::events::Events;
+use crate::reply::{Asked, Reason, Reply};
+use crate::served::{BODY_LIMIT, Subject};
+
+/// The largest limit that a route's own layer has.
+///
+/// A body that is over the limit of a layer further out is refused by what it declares, before the route's own layer
+/// is called. Up to here one may take over; beyond it none does.
+static LARGEST_OF_ROUTES: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn expect_route_limit(bytes: u64) {
+    LARGEST_OF_ROUTES.fetch_max(bytes, Relaxed);
+}
+
+/// What becomes of a request.
+pub(crate) enum Admission<B> {
+    Passed(Request<BodyLimitBody<B>>, Option<Watch>),
+    Refused(Response<Bytes>),
+}
+
+/// Wraps the body of a request that is not over `limit` as far as can be seen, or refuses the request.
+///
+/// `yields`: a route's own layer may have another limit.
+pub(crate) fn admit<B: Body<Data = Bytes>>(
+    request: Request<B>,
+    limit: u64,
+    events: &Events,
+    subject: Subject,
+    yields: bool,
+) -> Admission<B> {
+    if yields && subject.is_taken_over(BODY_LIMIT) {
+        return Admission::Passed(request.map(BodyLimitBody::unlimited), None);
+    }
+    let hint = request.body().size_hint();
+    let over = |limit| is_over(&hint, request.headers(), limit);
+    let declared_over = over(limit);
+    let a_route_may_take_it = yields && !over(LARGEST_OF_ROUTES.load(Relaxed));
+    if declared_over && !a_route_may_take_it {
+        emit_refused(events, &subject);
+        let asked = Asked::of(&request);
+        let headers = request.into_parts().0.headers;
+        return Admission::Refused(Reply::new(Reason::BodyTooLarge).answer(asked, headers));
+    }
+    // A body that says where it ends is believed as far as this; it is counted all the same.
+    let may_run_over = hint.upper().is_none_or(|upper| upper > limit);
+    let mut watch = None;
+    if declared_over || (may_run_over && !request.body().is_end_stream()) {
+        let subject = subject.clone();
+        watch = Some(Watch {
+            over: Over::new(events.clone(), subject, declared_over),
+            asked: Asked::of(&request),
+        });
+    }
+    let over = watch.as_ref().map(|watch| watch.over.clone());
+    let request = request.map(|body| {
+        let body = BodyLimitBody::new(body, Some(limit), over);
+        match yields {
+            true => body.yielding(subject),
+            false => body,
+        }
+    });
+    Admission::Passed(request, watch)
+}
+
+fn is_over(hint: &SizeHint, headers: &HeaderMap, limit: u64) -> bool {
+    hint.lower() > limit
+        || headers
+            .get_all(header::CONTENT_LENGTH)
+            .iter()
+            .any(|length| says_more_than(length.as_bytes(), limit))
+}
+
+/// Returns whether it is a number and over the limit; one that is no number is the server's to refuse.
+fn says_more_than(length: &[u8], limit: u64) -> bool {
+    // A number too large for 64 bits is over any limit.
+    length.iter().all(u8::is_ascii_digit)
+        && length.iter().fold(0_u64, |sum, digit| {
+            let digit = u64::from(digit - b'0');
+            sum.saturating_mul(10).saturating_add(digit)
+        }) > limit
+}

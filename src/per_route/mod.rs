@@ -1,0 +1,79 @@
+//! The settings of one route, where the route is.
+//!
+//! The layers around a whole service have one time and one size for all of it. A route that needs others says so by a
+//! layer of its own, [`route()`], further in:
+//!
+//! | route | setting |
+//! |---|---|
+//! | an upload | `route().body_limit(100 << 20).timeout(Duration::from_secs(60))` |
+//! | a long poll, a slow report | `route().timeout(Duration::from_secs(120))`, or `timeout(None)` |
+//! | server-sent events, a gRPC stream, an endless download | `route().streaming()` |
+//!
+//! It works in the place where a route is defined: on an axum `MethodRouter` or nested `Router`, around one tonic
+//! service, and, with [`when`](RouteLayer::when), by a predicate around several. The layers further out,
+//! [`TimeoutLayer`](crate::TimeoutLayer), [`BodyLimitLayer`](crate::BodyLimitLayer) and those of
+//! [`stack()`](crate::stack()), stand back for what the route sets, larger or smaller. On
+//! [`serve`](mod@crate::serve) the connection's own deadlines follow. On any other server, and in a test that calls
+//! the service by `oneshot`, it does the same without them.
+//!
+//! With axum:
+//!
+//! ```
+//! use axum::Router;
+//! use axum::routing::{get, post};
+//! use std::time::Duration;
+//! # async fn events() {}
+//! # async fn upload() {}
+//!
+//! let app: Router = Router::new()
+//!     .route("/events", get(events).layer(lameduck::route().streaming()))
+//!     .route(
+//!         "/upload",
+//!         post(upload).layer(lameduck::route().body_limit(100 << 20).timeout(Duration::from_secs(60))),
+//!     );
+//! ```
+//!
+//! By a predicate, around any service:
+//!
+//! ```
+//! # use bytes::Bytes;
+//! # use http::{Request, Response};
+//! # use http_body_util::Full;
+//! # use std::{convert::Infallible, time::Duration};
+//! # use tower::{ServiceBuilder, service_fn};
+//! use lameduck::{TimeoutLayer, route};
+//!
+//! let service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
+//!     .layer(route().timeout(Duration::from_secs(120)).when(|head| head.uri.path().starts_with("/reports/")))
+//! # .service(service_fn(|_: Request<lameduck::body_limit::BodyLimitBody<Full<Bytes>>>| async {
+//! #     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+//! # }));
+//! # let _ = service;
+//! ```
+//!
+//! # Streams
+//!
+//! A [`streaming`](RouteLayer::streaming) response has no total time, and ends by itself when the process leaves: at a
+//! random moment of the first three quarters of the lame duck, so that not all clients reconnect at once. A gRPC stream
+//! ends with UNAVAILABLE, which clients retry; every other body ends where a frame ends. A body of known length is not
+//! ended: it has an end of its own, and the drain waits for it. A websocket is no body: its handler watches
+//! [`Draining`](crate::drain::Draining).
+//!
+//! # What it costs
+//!
+//! One allocation for a streaming response. On a server other than [`serve`](mod@crate::serve), the layers further out
+//! add one to each request that they may limit.
+
+mod body;
+mod future;
+mod layer;
+mod service;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use body::RouteBody;
+pub use future::RouteFuture;
+pub use layer::{RouteLayer, route};
+pub use service::RouteService;

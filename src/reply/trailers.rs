@@ -1,0 +1,25 @@
+//! Refusals of what has begun to be answered already.
+
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+
+use super::form::is_native_grpc;
+use super::{Asked, Reason, Reply};
+
+/// Returns a refusal as the trailers of a gRPC answer.
+pub(crate) fn grpc_trailers(reason: Reason) -> HeaderMap {
+    // From the one table: what a Trailers-Only answer says beside its content type.
+    let mut headers = HeaderMap::with_capacity(3);
+    let grpc = HeaderValue::from_static("application/grpc");
+    headers.insert(header::CONTENT_TYPE, grpc);
+    let asked = Asked::head(&Method::POST, Version::HTTP_2, &headers);
+    let refusal = Reply::new(reason).answer(asked, headers);
+    let mut trailers = refusal.into_parts().0.headers;
+    trailers.remove(header::CONTENT_TYPE);
+    trailers
+}
+
+/// Returns whether an answer with these headers is gRPC's, and not gRPC-Web's.
+pub(crate) fn answers_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| is_native_grpc(kind.as_bytes()))
+}

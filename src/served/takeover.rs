@@ -1,0 +1,47 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use http::Extensions;
+
+use crate::events::Events;
+
+/// A route's own layer has a time for the request: the layers further out stand back.
+pub(crate) const TIMEOUT: u8 = 1;
+/// A route's own layer has a limit for the request's body.
+pub(crate) const BODY_LIMIT: u8 = 2;
+
+/// The word by which a route's own layer, which the request comes to last, has the layers further out stand back, on a
+/// server that keeps none: an extension of the request, which the outermost layer that may have to stand back inserts.
+#[derive(Debug)]
+pub(crate) struct Takeover {
+    taken: AtomicU8,
+    events: Events,
+}
+
+impl Takeover {
+    /// Returns the request's, and makes one where there is none yet. A route's own layer emits to `events`.
+    pub fn of(extensions: &mut Extensions, events: &Events) -> Arc<Self> {
+        if let Some(takeover) = extensions.get::<Arc<Self>>() {
+            return takeover.clone();
+        }
+        let takeover = Arc::new(Takeover {
+            taken: AtomicU8::new(0),
+            events: events.clone(),
+        });
+        extensions.insert(takeover.clone());
+        takeover
+    }
+
+    // Relaxed: both sides are one request's, on one task at a time.
+    pub fn take(&self, what: u8) {
+        self.taken.fetch_or(what, Relaxed);
+    }
+
+    pub fn taken(&self) -> u8 {
+        self.taken.load(Relaxed)
+    }
+
+    pub fn events(&self) -> Events {
+        self.events.clone()
+    }
+}
