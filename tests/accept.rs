@@ -39,15 +39,15 @@ fn app() -> Router {
 }
 
 /// The accept errors that were reported, with their pauses.
-fn told() -> (Events, Arc<Mutex<Vec<Option<Duration>>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let into = told.clone();
+fn recorder() -> (Events, Arc<Mutex<Vec<Option<Duration>>>>) {
+    let recorded = Arc::new(Mutex::new(Vec::new()));
+    let into = recorded.clone();
     let events = Events::to(move |event| {
         if let Event::AcceptError { pause, .. } = event {
             into.lock().unwrap().push(*pause);
         }
     });
-    (events, told)
+    (events, recorded)
 }
 
 async fn answer(mut client: DuplexStream) -> String {
@@ -66,7 +66,7 @@ async fn accept_backs_off_without_descriptors_and_reports_it_once() {
     let (client, io) = tokio::io::duplex(1024);
     let mut script: VecDeque<_> = (0..6).map(|_| emfile()).collect();
     script.push_back(Ok(io));
-    let (events, told) = told();
+    let (events, recorded) = recorder();
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let handle = shutdown.handle();
     let server = lameduck::serve(Scripted(script), app())
@@ -78,7 +78,7 @@ async fn accept_backs_off_without_descriptors_and_reports_it_once() {
     // 5 + 10 + 20 + 40 + 80 + 160 ms
     let paused = began.elapsed();
     assert!((315..400).contains(&paused.as_millis()), "{paused:?}");
-    assert_eq!(*told.lock().unwrap(), [Some(Duration::from_millis(5))]);
+    assert_eq!(*recorded.lock().unwrap(), [Some(Duration::from_millis(5))]);
     handle.shutdown();
     assert!(server.await.unwrap().unwrap().is_clean());
 }
@@ -103,7 +103,7 @@ async fn connection_broken_in_the_queue_costs_no_pause() {
     let (client, io) = tokio::io::duplex(1024);
     let broke = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
     let script = VecDeque::from([broke(), broke(), Ok(io)]);
-    let (events, told) = told();
+    let (events, recorded) = recorder();
     let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
     let handle = shutdown.handle();
     let server = lameduck::serve(Scripted(script), app())
@@ -113,7 +113,7 @@ async fn connection_broken_in_the_queue_costs_no_pause() {
     let began = tokio::time::Instant::now();
     assert!(answer(client).await.starts_with("HTTP/1.1 200"));
     assert!(began.elapsed() < Duration::from_millis(5));
-    assert_eq!(*told.lock().unwrap(), [None, None]);
+    assert_eq!(*recorded.lock().unwrap(), [None, None]);
     handle.shutdown();
     assert!(server.await.unwrap().unwrap().is_clean());
 }

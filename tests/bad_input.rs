@@ -61,7 +61,7 @@ impl Bed {
     }
 
     /// Sends `bytes` on a new connection and returns how it ended, even if not all was accepted.
-    async fn tell(&self, bytes: impl AsRef<[u8]>) -> Ending {
+    async fn send(&self, bytes: impl AsRef<[u8]>) -> Ending {
         let mut client = self.connect().await;
         let _ = client.try_send(bytes).await;
         client.read_until_close().await
@@ -234,7 +234,7 @@ async fn malformed_request_line_gets_400() {
         ),
     ];
     for (what, bytes) in cases {
-        let ending = bed.tell(bytes).await;
+        let ending = bed.send(bytes).await;
         assert_refused(&ending, 400, what);
         assert_time(ending.at, Duration::ZERO);
         // A connection with a good request before it ends the same way.
@@ -253,18 +253,18 @@ async fn oversized_head_gets_431() {
     let bed = Bed::new(Setup::new().limits(limits)).await;
     let long = "a".repeat(4096);
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n");
-    assert_refused(&bed.tell(head).await, 431, "one long header");
+    assert_refused(&bed.send(head).await, 431, "one long header");
 
     let many = "x-many: some bytes\r\n".repeat(90 * 2);
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n");
-    assert_refused(&bed.tell(head).await, 431, "many headers");
+    assert_refused(&bed.send(head).await, 431, "many headers");
 
     let head = format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert_refused(&bed.tell(head).await, 414, "a long path");
+    assert_refused(&bed.send(head).await, 414, "a long path");
 
     // A head that never ends, from a client that does not read before it has sent 5 MB.
     let endless = format!("GET / HTTP/1.1\r\nx-endless: {}", "a".repeat(5_000_000));
-    assert_refused(&bed.tell(endless).await, 431, "an endless header");
+    assert_refused(&bed.send(endless).await, 431, "an endless header");
 
     // Heads up to the limit are served.
     let fits = "a".repeat(1900);
@@ -283,7 +283,7 @@ async fn head_limit_defaults_to_64_kib() {
         let long = "a".repeat(length);
         format!("GET / HTTP/1.1\r\nhost: a\r\nx-long: {long}\r\n\r\n")
     };
-    assert_refused(&bed.tell(head(64 * 1024)).await, 431, "over 64 KiB");
+    assert_refused(&bed.send(head(64 * 1024)).await, 431, "over 64 KiB");
     let mut client = bed.connect().await;
     assert_eq!(client.ask(head(63 * 1024)).await.status, 200);
     drop(client);
@@ -297,7 +297,7 @@ async fn too_many_headers_get_431() {
         format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")
     };
     let bed = Bed::with(Timeouts::default()).await;
-    assert_refused(&bed.tell(head(101)).await, 431, "101, by default");
+    assert_refused(&bed.send(head(101)).await, 431, "101, by default");
     let mut client = bed.connect().await;
     assert_eq!(client.ask(head(100)).await.status, 200);
     drop(client);
@@ -305,7 +305,7 @@ async fn too_many_headers_get_431() {
 
     let limits = Limits::default().max_headers(10);
     let bed = Bed::new(Setup::new().limits(limits)).await;
-    assert_refused(&bed.tell(head(11)).await, 431, "11 of 10");
+    assert_refused(&bed.send(head(11)).await, 431, "11 of 10");
     let mut client = bed.connect().await;
     assert_eq!(client.ask(head(10)).await.status, 200);
     drop(client);
@@ -415,21 +415,21 @@ async fn invalid_content_length_is_refused() {
     ] {
         let request =
             format!("POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{SMUGGLED}");
-        assert_refused(&bed.tell(request).await, 400, length);
+        assert_refused(&bed.send(request).await, 400, length);
     }
     // The length is larger than hyper's own integers.
     let request = format!(
         "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{SMUGGLED}",
         u64::MAX
     );
-    let ending = bed.tell(request).await;
+    let ending = bed.send(request).await;
     let answer = ending.answer();
     assert!(matches!(answer.status, 400 | 413 | 431), "{answer:?}");
     assert!(answer.closes() && ending.how == How::Fin);
     let twice = format!(
         "POST /read HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 36\r\n\r\n{SMUGGLED}"
     );
-    assert_refused(&bed.tell(twice).await, 400, "two lengths");
+    assert_refused(&bed.send(twice).await, 400, "two lengths");
     assert!(bed.seen().is_empty());
     bed.finish().await;
 }
@@ -439,11 +439,11 @@ async fn absurd_content_length_is_not_waited_for() {
     let bed = Bed::with(Timeouts::none().read(ms(300))).await;
     let absurd = usize::try_from(i64::MAX).unwrap();
     // The body is unread: the answer comes at once, and the connection closes.
-    let ending = bed.tell(post("/refuse", absurd, SMUGGLED)).await;
+    let ending = bed.send(post("/refuse", absurd, SMUGGLED)).await;
     assert_refused(&ending, 413, "unread");
     assert_time(ending.at, Duration::ZERO);
     // The body is read: the wait lasts until the deadline.
-    let ending = bed.tell(post("/read", absurd, SMUGGLED)).await;
+    let ending = bed.send(post("/read", absurd, SMUGGLED)).await;
     assert_refused(&ending, 200, "read");
     assert!(
         ending
@@ -467,11 +467,11 @@ async fn chunks_override_a_length_and_the_connection_closes() {
         for (body, seen) in [("0\r\n\r\n", 0), ("9\r\nabcdefghi\r\n0\r\n\r\n", 9)] {
             let request =
                 format!("POST /read HTTP/1.1\r\nhost: a\r\n{first}{second}\r\n{body}{SMUGGLED}");
-            let ending = bed.tell(&request).await;
+            let ending = bed.send(&request).await;
             assert_refused(&ending, 200, &request);
             assert_eq!(ending.answer().text(), format!("n={seen}"), "{request:?}");
             // An unread body has the same result.
-            let ending = bed.tell(request.replace("/read", "/ignore")).await;
+            let ending = bed.send(request.replace("/read", "/ignore")).await;
             assert_refused(&ending, 200, &request);
             asked += 2;
         }
@@ -494,12 +494,12 @@ async fn transfer_coding_not_ending_in_chunked_is_refused() {
         let request = format!(
             "POST /read HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n{SMUGGLED}"
         );
-        assert_refused(&bed.tell(request).await, 400, coding);
+        assert_refused(&bed.send(request).await, 400, coding);
     }
     let old = format!(
         "POST /read HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"
     );
-    let ending = bed.tell(old).await;
+    let ending = bed.send(old).await;
     assert_eq!((ending.how, ending.answer().status), (How::Fin, 400));
     assert!(bed.seen().is_empty());
     bed.finish().await;
@@ -524,11 +524,11 @@ async fn malformed_chunks_end_the_connection() {
     for (what, body) in cases {
         let body = format!("{body}{SMUGGLED}");
         // The body is read: the handler sees the error, and its answer is sent.
-        let ending = bed.tell(chunked("/read", &body)).await;
+        let ending = bed.send(chunked("/read", &body)).await;
         assert_refused(&ending, 200, what);
         assert!(ending.answer().text().contains("broke off"), "{what}");
         // The body is unread: the error occurs while it is discarded.
-        let ending = bed.tell(chunked("/ignore", &body)).await;
+        let ending = bed.send(chunked("/ignore", &body)).await;
         assert_refused(&ending, 200, what);
     }
     bed.finish().await;
@@ -545,14 +545,14 @@ async fn bytes_after_an_oversized_body_are_no_request() {
     let chunk = [b"8000\r\n", &requests(0x8000)[..], b"\r\n"].concat();
     let chunks = [chunk.repeat(20), b"0\r\n\r\n".to_vec(), more].concat();
     for path in ["/refuse", "/half"] {
-        let ending = bed.tell(post(path, 1_000_000, &body)).await;
+        let ending = bed.send(post(path, 1_000_000, &body)).await;
         assert_refused(&ending, 413, path);
-        let ending = bed.tell(chunked(path, &chunks)).await;
+        let ending = bed.send(chunked(path, &chunks)).await;
         assert_refused(&ending, 413, path);
     }
     // The body is dropped after the answer, which therefore could not announce the close.
     for request in [post("/hold", 1_000_000, &body), chunked("/hold", &chunks)] {
-        let ending = bed.tell(request).await;
+        let ending = bed.send(request).await;
         assert_eq!((ending.how, ending.answer().status), (How::Fin, 200));
         assert_time(ending.at, ms(150));
     }
@@ -635,7 +635,7 @@ async fn service_error_caused_by_a_late_body_gets_408() {
 #[tokio::test]
 async fn handler_that_ignores_its_late_body_gets_408() {
     let bed = Bed::with(Timeouts::none().read(ms(200)).write(ms(500))).await;
-    let ending = bed.tell(post("/sleep", 10, "abc")).await;
+    let ending = bed.send(post("/sleep", 10, "abc")).await;
     assert_refused(&ending, 408, "half a body");
     assert_time(ending.at, ms(500));
     bed.finish().await;
@@ -647,7 +647,7 @@ async fn bytes_after_a_cancelled_handler_are_no_request() {
     let whole = async {
         let mut request = post("/sleep", 1000, requests(1000));
         request.extend_from_slice(SMUGGLED.as_bytes());
-        let ending = bed.tell(request).await;
+        let ending = bed.send(request).await;
         assert_refused(&ending, 503, "a whole body");
         assert_time(ending.at, ms(300));
     };
@@ -669,17 +669,17 @@ async fn bytes_after_a_cancelled_handler_are_no_request() {
 async fn bytes_after_the_last_answer_are_no_request() {
     let bed = Bed::with(Timeouts::default()).await;
     let ending = bed
-        .tell(format!(
+        .send(format!(
             "GET /ignore HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n{SMUGGLED}"
         ))
         .await;
     assert_refused(&ending, 200, "the client's close");
     let ending = bed
-        .tell(format!("GET /ignore HTTP/1.0\r\nhost: a\r\n\r\n{SMUGGLED}"))
+        .send(format!("GET /ignore HTTP/1.0\r\nhost: a\r\n\r\n{SMUGGLED}"))
         .await;
     assert_eq!((ending.how, ending.answer().status), (How::Fin, 200));
     let ending = bed
-        .tell(format!("GET /close HTTP/1.1\r\nhost: a\r\n\r\n{SMUGGLED}"))
+        .send(format!("GET /close HTTP/1.1\r\nhost: a\r\n\r\n{SMUGGLED}"))
         .await;
     assert_refused(&ending, 200, "the handler's close");
     bed.finish().await;
@@ -704,7 +704,7 @@ async fn pipelining_client_reads_the_last_answer() {
 #[tokio::test]
 async fn panic_halfway_through_a_body_ends_the_connection() {
     let bed = Bed::with(Timeouts::default()).await;
-    let ending = bed.tell(post("/panic", 1000, requests(500))).await;
+    let ending = bed.send(post("/panic", 1000, requests(500))).await;
     assert_ne!(ending.how, How::StillOpen);
     assert!(ending.answers().iter().all(|answer| answer.status == 500));
     bed.finish().await;
@@ -907,9 +907,9 @@ async fn get_may_have_a_body() {
 async fn large_unread_body_closes_the_connection() {
     let bed = Bed::with(Timeouts::default()).await;
     for length in [DISCARD + 1, 5_000_000] {
-        let ending = bed.tell(post("/refuse", length, requests(length))).await;
+        let ending = bed.send(post("/refuse", length, requests(length))).await;
         assert_refused(&ending, 413, "all of it sent");
-        let ending = bed.tell(post("/refuse", length, "")).await;
+        let ending = bed.send(post("/refuse", length, "")).await;
         assert_refused(&ending, 413, "none of it sent");
         assert_time(ending.at, Duration::ZERO);
     }
@@ -917,7 +917,7 @@ async fn large_unread_body_closes_the_connection() {
 
     let limits = Limits::default().discard(10);
     let bed = Bed::new(Setup::new().limits(limits)).await;
-    let ending = bed.tell(post("/refuse", 11, "abc")).await;
+    let ending = bed.send(post("/refuse", 11, "abc")).await;
     assert_refused(&ending, 413, "a limit of 10");
     let mut client = bed.connect().await;
     assert!(!client.ask(post("/refuse", 10, "0123456789")).await.closes());
@@ -1009,7 +1009,7 @@ async fn expect_continue_body_is_not_waited_for_after_a_refusal() {
     // The final answer comes without a 100. Whether the client then sends the body is unknown, so the connection closes
     // however small the body is.
     for length in [5, 5_000_000] {
-        let ending = bed.tell(head("/refuse", length)).await;
+        let ending = bed.send(head("/refuse", length)).await;
         assert_refused(&ending, 413, "unread");
         assert_time(ending.at, Duration::ZERO);
     }
@@ -1017,11 +1017,11 @@ async fn expect_continue_body_is_not_waited_for_after_a_refusal() {
     let body = requests(5_000_000);
     let mut request = head("/refuse", body.len()).into_bytes();
     request.extend_from_slice(&body);
-    assert_refused(&bed.tell(request).await, 413, "sent nevertheless");
+    assert_refused(&bed.send(request).await, 413, "sent nevertheless");
     let mut request = head("/refuse", 5).into_bytes();
     request.extend_from_slice(b"abcde");
     request.extend_from_slice(SMUGGLED.as_bytes());
-    assert_refused(&bed.tell(request).await, 413, "sent nevertheless, and more");
+    assert_refused(&bed.send(request).await, 413, "sent nevertheless, and more");
     bed.finish().await;
 }
 
@@ -1048,7 +1048,7 @@ async fn h2_garbage_after_the_preface_gets_goaway() {
         ),
     ];
     for (what, garbage) in cases {
-        let ending = bed.tell([PREFACE, &garbage].concat()).await;
+        let ending = bed.send([PREFACE, &garbage].concat()).await;
         assert_ne!(ending.how, How::StillOpen, "{what}");
         assert_time(ending.at, Duration::ZERO);
         assert_goaway(&ending, what);
@@ -1067,7 +1067,7 @@ async fn h2_garbage_after_the_preface_gets_goaway() {
     ];
     for (what, frame) in cases {
         let ending = bed
-            .tell([PREFACE, &settings(), &frame.bytes()].concat())
+            .send([PREFACE, &settings(), &frame.bytes()].concat())
             .await;
         assert_ne!(ending.how, How::StillOpen, "{what}");
         assert_time(ending.at, Duration::ZERO);
@@ -1093,7 +1093,7 @@ fn assert_goaway(ending: &Ending, what: &str) {
 async fn h2_half_a_preface_has_the_header_deadline() {
     let bed = Bed::with(Timeouts::none().read_header(ms(400))).await;
     let at_once = async {
-        let ending = bed.tell(&PREFACE[..20]).await;
+        let ending = bed.send(&PREFACE[..20]).await;
         // The bytes could still be either protocol's; the refusal is in HTTP/1.
         assert_refused(&ending, 408, "half a preface");
         assert_time(ending.at, ms(400));
@@ -1105,7 +1105,7 @@ async fn h2_half_a_preface_has_the_header_deadline() {
         assert_time(ending.at, ms(400));
     };
     let never = async {
-        let ending = bed.tell("").await;
+        let ending = bed.send("").await;
         assert_eq!((ending.how, ending.text().as_str()), (How::Fin, ""));
         assert_time(ending.at, ms(400));
     };
@@ -1117,7 +1117,7 @@ async fn h2_half_a_preface_has_the_header_deadline() {
 async fn h2_silence_after_the_preface_ends_the_connection() {
     let bed = Bed::with(Timeouts::none().idle(ms(300))).await;
     let silent = async |bytes: Vec<u8>| {
-        let ending = bed.tell(&bytes).await;
+        let ending = bed.send(&bytes).await;
         assert_ne!(ending.how, How::StillOpen);
         // The idle deadline passes, and a second for an acknowledgement that does not come.
         assert!(ending.at <= ms(1300 + 400), "{:?}", ending.at);
@@ -1194,7 +1194,7 @@ async fn h2_unread_body_is_stopped_and_the_connection_reused() {
         let text = within(LIMIT, "its body", answer.into_body().data()).await;
         assert!(text.is_some_and(|text| text.is_ok()));
         let (_, reset) = heard.until(kind::RST_STREAM, stream).await;
-        assert_eq!(reset.code(), Some(0), "told to stop, without an error");
+        assert_eq!(reset.code(), Some(0), "asked to stop, without an error");
     }
     drop(sender);
     within(LIMIT, "the end", connection).await.unwrap().unwrap();

@@ -143,7 +143,7 @@ async fn all_read_413(path: &str, request: Vec<u8>, reading: Reading) {
         }
     }
     assert_eq!(read, 100, "{path} {reading:?}");
-    assert_eq!(count.refused.load(Relaxed), 100, "each is told once");
+    assert_eq!(count.refused.load(Relaxed), 100, "each is reported once");
     Arc::into_inner(server).unwrap().finish().await;
 }
 
@@ -185,7 +185,7 @@ async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
         ("/swallow", false),
     ] {
         for each in [LIMIT_BYTES + 1, LIMIT_BYTES, 4096, 999] {
-            let told = count.refused.load(Relaxed);
+            let before = count.refused.load(Relaxed);
             let mut client = server.connect().await;
             client.send(by_chunks(path)).await;
             client.send(chunks(LIMIT_BYTES + 1, each)).await;
@@ -194,7 +194,7 @@ async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
             assert!(answer.complete);
             let ours = answer.text() == "the request body is too large\n";
             assert_eq!(ours, !own, "{path}: {answer:?}");
-            assert_eq!(count.refused.load(Relaxed), told + 1, "{path}");
+            assert_eq!(count.refused.load(Relaxed), before + 1, "{path}");
 
             // Bodies as long as the limit, in chunks and by length.
             let mut client = server.connect().await;
@@ -208,7 +208,7 @@ async fn axum_extractors_answer_413_and_swallowed_errors_become_413() {
             client.send(by_length("/bytes", LIMIT_BYTES)).await;
             client.send(vec![b'1'; LIMIT_BYTES]).await;
             assert_eq!(client.read_response().await.status, 200);
-            assert_eq!(count.refused.load(Relaxed), told + 1);
+            assert_eq!(count.refused.load(Relaxed), before + 1);
         }
     }
     server.finish().await;

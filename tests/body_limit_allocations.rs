@@ -21,7 +21,7 @@ static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// A body of one frame, of known or unknown length.
 struct Upload {
     data: Bytes,
-    told: bool,
+    known: bool,
 }
 
 impl Body for Upload {
@@ -37,7 +37,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.told {
+        match self.known {
             true => SizeHint::with_exact(self.data.len() as u64),
             false => SizeHint::default(),
         }
@@ -62,7 +62,7 @@ std::thread_local! {
 }
 
 /// Returns the allocations of one call from request to the end of the answer, and its status.
-fn call(layer: &BodyLimitLayer, length: usize, told: bool) -> (usize, u16) {
+fn call(layer: &BodyLimitLayer, length: usize, known: bool) -> (usize, u16) {
     let mut service = layer.layer(service_fn(read));
     let data = Bytes::from_static(&[b'x'; 64]).slice(..length);
     let request = Request::post(Uri::from_static("/a/path"))
@@ -70,7 +70,7 @@ fn call(layer: &BodyLimitLayer, length: usize, told: bool) -> (usize, u16) {
         .header("user-agent", "test")
         .header("accept", "application/json")
         .header("content-type", "text/plain")
-        .body(Upload { data, told })
+        .body(Upload { data, known })
         .unwrap();
     MAP.set(Some(http::HeaderMap::with_capacity(8)));
     let mut cx = Context::from_waker(Waker::noop());

@@ -786,9 +786,9 @@ async fn steady_uploader_is_served_and_a_stalled_one_is_cut() {
     drop((steady, stalled));
     assert!(
         server
-            .told()
+            .reported()
             .iter()
-            .any(|told| told.starts_with("timeout read_stall"))
+            .any(|line| line.starts_with("timeout read_stall"))
     );
     server.finish().await;
 }

@@ -54,11 +54,11 @@ impl Drop for Running {
 /// keeps it unread, `body` polls it only at the end; `/stream?MILLISECONDS` sends a piece at once and one then;
 /// `/sized` sends half of its declared length.
 fn service() -> (App, mpsc::UnboundedReceiver<Did>) {
-    let (told, did) = mpsc::unbounded_channel();
+    let (sender, did) = mpsc::unbounded_channel();
     let app = app(move |request: Request<RequestBody>| {
         let running = (request.uri().path() != "/good").then(|| {
-            told.send(Did::Begin).ok();
-            Running(told.clone(), false)
+            sender.send(Did::Begin).ok();
+            Running(sender.clone(), false)
         });
         async move {
             let Some(running) = running else {
@@ -230,7 +230,7 @@ async fn complete_response_is_not_counted_as_client_gone() {
     }
     drop(client);
     server.until_open(0).await;
-    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    assert!(!server.reported().iter().any(|line| line.contains("gone")));
     server.finish().await;
 }
 
@@ -266,9 +266,12 @@ async fn is_dropped(limits: Limits, what: &str, request: &str, how: Leave) {
     let took = left.elapsed();
     assert!(took < SOON, "{what}, {how:?}: {took:?}");
     server.until_open(0).await;
-    let told = server.told();
-    let gone: Vec<_> = told.iter().filter(|line| line.contains("gone")).collect();
-    assert_eq!(gone.len(), 2, "{what}, {how:?}: {told:?}");
+    let reported = server.reported();
+    let gone: Vec<_> = reported
+        .iter()
+        .filter(|line| line.contains("gone"))
+        .collect();
+    assert_eq!(gone.len(), 2, "{what}, {how:?}: {reported:?}");
     assert!(gone[0].starts_with("client gone after"), "{gone:?}");
     assert!(gone[0].contains(" /"), "it names the request: {gone:?}");
     assert!(gone[1].ends_with("client_gone"), "{gone:?}");
@@ -344,7 +347,7 @@ async fn half_close_does_not_end_a_response() {
     assert_eq!(next(&mut did).await, Did::End);
     drop(client);
     server.until_open(0).await;
-    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    assert!(!server.reported().iter().any(|line| line.contains("gone")));
     server.finish().await;
 }
 
@@ -403,7 +406,7 @@ async fn half_closed_client_gets_the_usual_answer() {
         }
     }
     futures(cases).await;
-    assert!(!server.told().iter().any(|line| line.contains("gone")));
+    assert!(!server.reported().iter().any(|line| line.contains("gone")));
     server.finish().await;
 }
 
@@ -790,9 +793,11 @@ async fn http2_client_gone_ends_its_handlers() {
             assert_eq!(next(&mut did).await, Did::Dropped, "{how:?}");
         }
         server.until_open(0).await;
-        let told = server.told();
-        let gone = told.iter().filter(|line| line.starts_with("client gone"));
-        assert_eq!(gone.count(), 3, "{told:?}");
+        let reported = server.reported();
+        let gone = reported
+            .iter()
+            .filter(|line| line.starts_with("client gone"));
+        assert_eq!(gone.count(), 3, "{reported:?}");
         server.finish().await;
     }
 }

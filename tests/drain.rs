@@ -744,20 +744,22 @@ async fn hanging_handler_is_cut_reported_and_dropped() {
     assert_eq!(report.cut[0].state, "in the handler");
     assert_eq!(dropped.load(Relaxed), 1, "the handler is cancelled");
     assert!(report.drain < ms(290), "it fell at once: {report}");
-    let told = server.told();
+    let reported = server.reported();
     assert!(
-        told.iter()
-            .any(|told| told.starts_with("cut after ") && told.contains(" PUT /hangs (")),
-        "{told:?}"
+        reported
+            .iter()
+            .any(|line| line.starts_with("cut after ") && line.contains(" PUT /hangs (")),
+        "{reported:?}"
     );
     assert!(
-        told.iter()
-            .any(|told| told.starts_with("connection closed") && told.ends_with(": cut")),
-        "{told:?}"
+        reported
+            .iter()
+            .any(|line| line.starts_with("connection closed") && line.ends_with(": cut")),
+        "{reported:?}"
     );
 }
 
-// === what clients are told ===
+// === answers in a drain ===
 
 #[tokio::test]
 async fn lame_duck_closes_a_growing_share_of_answers() {
@@ -971,11 +973,11 @@ async fn service_fn_is_served_and_its_error_is_a_500() {
     drop(client);
     assert!(
         server
-            .told()
+            .reported()
             .iter()
-            .any(|told| told.starts_with("the service failed: it failed GET /fails (")),
+            .any(|line| line.starts_with("the service failed: it failed GET /fails (")),
         "{:?}",
-        server.told()
+        server.reported()
     );
     server.finish().await;
 }

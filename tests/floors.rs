@@ -14,7 +14,7 @@ use std::path::Path;
 
 use imports::{Module, Tree};
 
-/// From the ground up. A room is a folder or a file of `src`; the longest name counts.
+/// The floors from the ground up. A room is a folder or a file of `src`; the longest name counts.
 const FLOORS: &[(&str, &[&str])] = &[
     (
         "ground: words that need no others",

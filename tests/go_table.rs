@@ -165,13 +165,13 @@ impl Handlers {
     }
 
     /// Switches protocols; then says goodbye when the drain begins, or never.
-    fn upgrade(self, mut request: Request<RequestBody>, told: bool) -> Response<Body> {
+    fn upgrade(self, mut request: Request<RequestBody>, notified: bool) -> Response<Body> {
         let lifecycle = self.lifecycle.lock().unwrap().clone();
         let lifecycle = lifecycle.expect("the server's phase");
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             let mut io = hyper_util::rt::TokioIo::new(upgrade.await.expect("an upgrade"));
-            if told {
+            if notified {
                 lifecycle.draining().await;
                 io.write_all(b"bye").await.expect("the client reads");
                 io.shutdown().await.expect("the client is there");
@@ -680,15 +680,15 @@ async fn sd_hijacked() {
     let mut server = setup.start(handlers.app()).await;
     let lifecycle = server.handle.lifecycle().clone();
     *handlers.lifecycle.lock().unwrap() = Some(lifecycle);
-    let mut told = upgrade(&server, "/upgrade/told").await;
+    let mut notified = upgrade(&server, "/upgrade/told").await;
     let mut deaf = upgrade(&server, "/upgrade/deaf").await;
     // The connection is counted.
     assert_eq!(server.open(), 2);
-    told.mark();
+    notified.mark();
     deaf.mark();
     server.handle.drain_now();
     // The connection is notified: it says goodbye at once.
-    let ending = told.read_until_close().await;
+    let ending = notified.read_until_close().await;
     assert_eq!((ending.how, ending.text().as_str()), (How::Fin, "bye"));
     assert_time(ending.at, Duration::ZERO);
     // The drain waits for the connection as long as it may, then cuts and reports it.

@@ -77,14 +77,14 @@ async fn probe_reports_what_serve_answers() {
     );
     assert!(
         refused.contains(r#""error":"gone""#),
-        "on the loopback it is told why: {refused}"
+        "details for the loopback: {refused}"
     );
     asked(addr, "/healthz").await.unwrap();
     server.until_open(0).await;
-    let told = server.told();
+    let reported = server.reported();
     assert!(
-        !told.iter().any(|told| told.contains("reset")),
-        "no probe resets: {told:?}"
+        !reported.iter().any(|line| line.contains("reset")),
+        "no probe resets: {reported:?}"
     );
     server.finish().await;
 }
@@ -440,7 +440,7 @@ fn invalid_path_is_not_sent() {
     for path in ["", "readyz", "/a b", "/a\r\nx: y", "/\0", "/é"] {
         let asked = probe(nobody, path);
         assert!(
-            matches!(&asked, Err(ProbeError::Path(told)) if told == path),
+            matches!(&asked, Err(ProbeError::Path(named)) if named == path),
             "{asked:?}"
         );
     }

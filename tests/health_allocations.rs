@@ -64,7 +64,7 @@ async fn health_layer_allocates_nothing() {
     lifecycle.advance(Phase::LameDuck);
     assert_eq!(allocations(&layer, "/readyz", 503), 0, "leaving");
 
-    let told = health.details(Details::always()).layer();
-    let cost = allocations(&told, "/readyz", 503);
+    let detailed = health.details(Details::always()).layer();
+    let cost = allocations(&detailed, "/readyz", 503);
     assert!(cost <= 2, "the details are one text: {cost}");
 }

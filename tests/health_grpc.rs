@@ -264,7 +264,7 @@ mod paused {
         assert_eq!(
             before.elapsed(),
             Duration::from_secs(5),
-            "told by the same run"
+            "reported by the same run"
         );
         assert_eq!(runs.load(SeqCst), 2);
 

@@ -303,11 +303,12 @@ async fn stream_that_ignores_the_drain_is_cut_and_reported() {
         "{report}"
     );
     assert_eq!(gate.dropped(), 3, "the handlers are cancelled");
-    let told = server.told();
+    let reported = server.reported();
     assert!(
-        told.iter()
-            .any(|told| told.starts_with("connection closed") && told.ends_with(": cut")),
-        "{told:?}"
+        reported
+            .iter()
+            .any(|line| line.starts_with("connection closed") && line.ends_with(": cut")),
+        "{reported:?}"
     );
 }
 
@@ -809,9 +810,11 @@ async fn write_timeout_ends_only_its_stream() {
     let early = within(LIMIT, "an answer", early).await.unwrap().unwrap();
     assert_eq!(early.text(), "/slow/early");
     serves(&mut client).await;
-    let told = server.told();
-    let timeouts = told.iter().filter(|told| told.starts_with("timeout write"));
-    assert_eq!(timeouts.count(), 1, "{told:?}");
+    let reported = server.reported();
+    let timeouts = reported
+        .iter()
+        .filter(|line| line.starts_with("timeout write"));
+    assert_eq!(timeouts.count(), 1, "{reported:?}");
     drop(client);
     server.finish().await;
 }
@@ -870,11 +873,11 @@ async fn stream_with_a_closed_window_stalls_without_a_write_deadline() {
     assert!(at >= ms(280) && at < ms(1_300), "{at:?}");
     drop(body);
     serves(&mut client).await;
-    let told = server.told();
-    let stalls = told
+    let reported = server.reported();
+    let stalls = reported
         .iter()
-        .filter(|told| told.starts_with("timeout write_stall"));
-    assert_eq!(stalls.count(), 1, "{told:?}");
+        .filter(|line| line.starts_with("timeout write_stall"));
+    assert_eq!(stalls.count(), 1, "{reported:?}");
     drop(client);
     server.finish().await;
 }

@@ -79,9 +79,11 @@ async fn assert_too_slow(mut client: Raw, server: &Server, what: &str) {
         .any(|frame| frame.kind == kind::GOAWAY);
     assert!(goaway, "{what}: no GOAWAY");
     server.until_open(0).await;
-    let told = server.told();
-    let timeouts = told.iter().filter(|event| event.contains("read_header"));
-    assert!(timeouts.count() > 0, "{what}: {told:?}");
+    let reported = server.reported();
+    let timeouts = reported
+        .iter()
+        .filter(|event| event.contains("read_header"));
+    assert!(timeouts.count() > 0, "{what}: {reported:?}");
 }
 
 #[tokio::test]

@@ -300,7 +300,7 @@ async fn server_logs_phases_failures_and_refusals() {
     assert_eq!(
         refused,
         ["draining"],
-        "a failure is told as such, and at debug as a refusal"
+        "a failure is logged as such, and at debug as a refusal"
     );
     assert_eq!(of("cut").len(), 1);
     assert_eq!(of("cut")[0]["path"], "/hang");

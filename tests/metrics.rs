@@ -254,7 +254,7 @@ async fn observing_port_reports_the_drain() {
     assert_eq!(draining.value(ACTIVE), Some("1"));
     let so_far = |scrape: &Scrape| -> f64 {
         let value = scrape.value("lameduck_drain_duration_seconds");
-        value.expect("it is told").parse().expect("a number")
+        value.expect("a sample").parse().expect("a number")
     };
     let first = so_far(&draining);
     tokio::time::sleep(ms(20)).await;
@@ -349,7 +349,7 @@ async fn drain_duration_excludes_workers_and_closers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serve = lameduck::serve(listener, Router::<()>::new()).shutdown(shutdown);
     let report = tokio::spawn(serve.into_future());
-    let told = async || {
+    let measured = async || {
         use tower::ServiceExt;
         let answer = metrics.service().oneshot(http::Request::new(())).await;
         let body = http_body_util::BodyExt::collect(answer.unwrap().into_body()).await;
@@ -362,8 +362,11 @@ async fn drain_duration_excludes_workers_and_closers() {
     handle.drain_now();
     within(LIMIT, "the closer", comes).await.unwrap();
     tokio::time::sleep(ms(50)).await;
-    let during = told().await;
+    let during = measured().await;
     go.send(()).unwrap();
     let report = within(LIMIT, "the report", report).await.unwrap().unwrap();
-    assert_eq!((during, told().await), (report.drain.as_secs_f64(), during));
+    assert_eq!(
+        (during, measured().await),
+        (report.drain.as_secs_f64(), during)
+    );
 }

@@ -320,10 +320,10 @@ async fn read_stall_counts_only_while_the_body_is_waited_for() {
         assert_eq!(answer.status(), 200);
     };
     tokio::join!(http1, http2);
-    let told = server.told();
+    let reported = server.reported();
     assert!(
-        !told.iter().any(|event| event.contains("read_stall")),
-        "{told:?}"
+        !reported.iter().any(|event| event.contains("read_stall")),
+        "{reported:?}"
     );
 }
 

@@ -204,10 +204,10 @@ async fn watcher_gets_the_report_before_the_end() {
     assert_eq!(report.cut.len(), 1, "the watcher is not cut: {report}");
     let ending = watcher.read_until_close().await;
     assert_eq!(ending.how, How::Fin);
-    let told = ending.answer().text();
-    assert!(told.contains("1 request was CUT"), "{told}");
-    assert!(told.contains("GET /slow"), "{told}");
-    assert!(told.ends_with(" served"), "whole: {told}");
+    let text = ending.answer().text();
+    assert!(text.contains("1 request was CUT"), "{text}");
+    assert!(text.contains("GET /slow"), "{text}");
+    assert!(text.ends_with(" served"), "whole: {text}");
 }
 
 #[tokio::test]
@@ -344,12 +344,12 @@ async fn http2_observer_serves_to_the_end() {
     gate.add_permits(1);
     let report = two.public.report().await;
     assert!(report.is_clean(), "{report}");
-    let mut told = String::new();
+    let mut text = String::new();
     while let Some(data) = watch.data().await {
         let data = data.unwrap();
-        told.push_str(std::str::from_utf8(&data).unwrap());
+        text.push_str(std::str::from_utf8(&data).unwrap());
     }
-    assert!(told.ends_with(" served"), "{told}");
+    assert!(text.ends_with(" served"), "{text}");
     two.admin.report().await;
     drop(sender);
     within(LIMIT, "its end", connection).await.unwrap().unwrap();

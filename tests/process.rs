@@ -221,11 +221,11 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (tell, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
+                if sender.send(line).is_err() {
                     return;
                 }
             }
@@ -400,12 +400,12 @@ fn blocked_process_ends_within_its_grace() {
     let (status, took) = process.ended();
     assert_eq!(status.code(), Some(i32::from(EXIT_FORCED)));
     assert!(took > ms(1_900) && took < ms(3_500), "{took:?}");
-    let told = process.stderr();
+    let stderr = process.stderr();
     assert!(
-        told.contains("lameduck: the process is ended with exit code 124"),
-        "{told}"
+        stderr.contains("lameduck: the process is ended with exit code 124"),
+        "{stderr}"
     );
-    assert!(told.contains("termination grace of 2s"), "{told}");
+    assert!(stderr.contains("termination grace of 2s"), "{stderr}");
 }
 
 #[test]

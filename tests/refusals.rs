@@ -14,8 +14,10 @@ const GOOD: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// Returns the server's refusals in words.
 fn refusals(server: &support::Server) -> Vec<String> {
-    let told = server.told().into_iter();
-    told.filter(|told| told.starts_with("refused: ")).collect()
+    let reported = server.reported().into_iter();
+    reported
+        .filter(|line| line.starts_with("refused: "))
+        .collect()
 }
 
 #[track_caller]
@@ -206,8 +208,8 @@ async fn partial_head_is_refused_with_a_date_and_reported_as_far_as_read() {
         client.send(half).await;
         let ending = client.read_until_close().await;
         assert_says_why(&ending.answer(), 408, "in time", half);
-        let told = refusals(&server);
-        let last = told.last().unwrap();
+        let reported = refusals(&server);
+        let last = reported.last().unwrap();
         assert!(last.contains(named) && !last.contains("secret"), "{last}");
     }
     server.finish().await;
@@ -236,13 +238,13 @@ async fn deadline_event_names_the_id_and_client_found_by_layers() {
     let mut client = server.connect().await;
     let head = "GET /hangs HTTP/1.1\r\nhost: a\r\nx-request-id: r7\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
     assert_eq!(client.ask(head).await.status, 503);
-    let told = server.told();
+    let reported = server.reported();
     for kind in [
         "timeout write GET /hangs (127.0.0.1:",
         "refused: handler_timeout GET /hangs (127.0.0.1:",
     ] {
-        let event = told.iter().find(|told| told.starts_with(kind));
-        let event = event.unwrap_or_else(|| panic!("{kind}: {told:?}"));
+        let event = reported.iter().find(|line| line.starts_with(kind));
+        let event = event.unwrap_or_else(|| panic!("{kind}: {reported:?}"));
         assert!(event.ends_with(", client 203.0.113.9, id r7)"), "{event}");
     }
 }
@@ -257,9 +259,9 @@ async fn partial_head_is_not_reported_as_the_previous_request() {
     client.send("GE").await;
     assert_eq!(client.read_until_close().await.answer().status, 408);
     let named: Vec<_> = server
-        .told()
+        .reported()
         .into_iter()
-        .filter(|told| told.contains("/good"))
+        .filter(|line| line.contains("/good"))
         .collect();
     assert!(named.is_empty(), "{named:?}");
 }
@@ -274,8 +276,8 @@ async fn dual_stack_listener_reports_ipv4_as_ipv4() {
     }
     let listener = socket.listen(16).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (seen, shutdown) = (told.clone(), lameduck::Shutdown::new().signals(false));
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let (seen, shutdown) = (reported.clone(), lameduck::Shutdown::new().signals(false));
     let handle = shutdown.handle();
     let app = app(
         |request: Request<lameduck::serve::RequestBody>| async move {
@@ -309,12 +311,15 @@ async fn dual_stack_listener_reports_ipv4_as_ipv4() {
         .await
         .unwrap()
         .unwrap();
-    let told = told.lock().unwrap();
+    let reported = reported.lock().unwrap();
     assert!(
-        told.iter().any(|told| told.contains("(127.0.0.1:")),
-        "{told:?}"
+        reported.iter().any(|line| line.contains("(127.0.0.1:")),
+        "{reported:?}"
     );
-    assert!(!told.iter().any(|told| told.contains("ffff")), "{told:?}");
+    assert!(
+        !reported.iter().any(|line| line.contains("ffff")),
+        "{reported:?}"
+    );
 }
 
 /// Errors that h2 detects end in a GOAWAY, and are reported; a client that leaves is no error.

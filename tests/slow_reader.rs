@@ -65,10 +65,10 @@ async fn stopped_reader_stalls() {
     assert!(lived < ms(4_500), "after {lived:?}");
     assert!(
         server
-            .told()
+            .reported()
             .iter()
             .any(|event| event.contains("write_stall")),
         "{:?}",
-        server.told()
+        server.reported()
     );
 }

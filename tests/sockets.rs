@@ -214,7 +214,7 @@ async fn vanished_client_is_detected_and_delays_no_drain() {
     let report = within(Duration::from_secs(15), "the report", report).await;
     assert!(report.is_clean(), "{report}");
     assert_eq!(ends.try_recv(), Ok(ErrorKind::TimedOut));
-    let gone = server.told();
+    let gone = server.reported();
     let gone = gone.iter().filter(|line| line.starts_with("client gone"));
     assert_eq!(gone.count(), 1);
 }

@@ -191,10 +191,10 @@ async fn late_grpc_call_gets_trailers_only() {
     let (at, head) = heard.until(kind::HEADERS, 1).await;
     assert_eq!(head.flags & 1, 1, "END_STREAM is on the head: {head:?}");
     assert!(at >= AFTER, "{at:?}");
-    let told = server.told();
+    let reported = server.reported();
     assert!(
-        told.iter().all(|event| !event.contains("timeout")),
-        "{told:?}"
+        reported.iter().all(|event| !event.contains("timeout")),
+        "{reported:?}"
     );
     drop(client);
     connection.abort();

@@ -287,16 +287,16 @@ async fn upgraded_connection_has_no_http_deadlines() {
 
 #[tokio::test]
 async fn transport_can_be_taken_back() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     let app = upgrading(move |io| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         async move {
             let upgraded = io.into_inner();
             let parts = upgraded.downcast::<TokioIo<ServeIo<TcpStream>>>().unwrap();
             let mut io = parts.io.into_inner();
             let peer = io.get_ref().peer_addr().unwrap();
             io.write_all(b"from the transport").await.unwrap();
-            tell.send(peer).unwrap();
+            sender.send(peer).unwrap();
         }
     });
     let server = Setup::new().start(app).await;
@@ -306,24 +306,27 @@ async fn transport_can_be_taken_back() {
     assert_eq!(ending.how, How::Fin);
     let text = ending.text();
     assert!(text.ends_with("\r\n\r\nfrom the transport"), "{text}");
-    assert_eq!(next(&mut told).await, client.stream().local_addr().unwrap());
+    assert_eq!(
+        next(&mut received).await,
+        client.stream().local_addr().unwrap()
+    );
     drop(client);
     server.finish().await;
 }
 
 #[tokio::test]
 async fn closing_the_write_side_first_loses_no_input() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     let sent = Arc::new(Notify::new());
     let wait = sent.clone();
     let app = upgrading(move |mut io| {
-        let (tell, wait) = (tell.clone(), wait.clone());
+        let (sender, wait) = (sender.clone(), wait.clone());
         async move {
             wait.notified().await;
             io.shutdown().await.unwrap();
             let mut came = String::new();
             io.read_to_string(&mut came).await.unwrap();
-            tell.send(came).unwrap();
+            sender.send(came).unwrap();
         }
     });
     let server = Setup::new().start(app).await;
@@ -335,7 +338,7 @@ async fn closing_the_write_side_first_loses_no_input() {
     assert_eq!(ending(&mut stream).await, How::Fin);
     stream.write_all(b"good-bye").await.unwrap();
     stream.shutdown().await.unwrap();
-    assert_eq!(next(&mut told).await, "a long good-bye");
+    assert_eq!(next(&mut received).await, "a long good-bye");
     drop(stream);
     server.finish().await;
 }
@@ -417,11 +420,11 @@ async fn is_cut_and_named(connections: usize) {
         ending(stream).await;
     }
     server.until_open(0).await;
-    let told = server.told();
-    let cut = told
+    let reported = server.reported();
+    let cut = reported
         .iter()
-        .filter(|told| told.starts_with("connection closed") && told.ends_with(": cut"));
-    assert_eq!(cut.count(), connections, "told as such");
+        .filter(|line| line.starts_with("connection closed") && line.ends_with(": cut"));
+    assert_eq!(cut.count(), connections, "as cut connections");
     assert!(!report.is_clean());
 }
 
@@ -437,12 +440,12 @@ async fn upgraded_connections_are_cut_at_the_deadline_and_reported() {
 
 #[tokio::test]
 async fn both_halves_of_a_cut_connection_fail() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::unbounded_channel();
     let app = upgrading(move |io| {
-        let tell = tell.clone();
+        let sender = sender.clone();
         async move {
             let (mut reader, mut writer) = tokio::io::split(io);
-            let tell_of_read = tell.clone();
+            let tell_of_read = sender.clone();
             tokio::spawn(async move {
                 let error = reader.read(&mut [0; 64]).await.unwrap_err();
                 tell_of_read.send(("read", error.kind())).unwrap();
@@ -453,13 +456,13 @@ async fn both_halves_of_a_cut_connection_fail() {
                     break error;
                 }
             };
-            tell.send(("write", error.kind())).unwrap();
+            sender.send(("write", error.kind())).unwrap();
         }
     });
     let mut server = Setup::new().drain(ms(300)).start(app).await;
     let stream = upgrade(&server).await;
     let report = server.drain().await;
-    let mut both = [next(&mut told).await, next(&mut told).await];
+    let mut both = [next(&mut received).await, next(&mut received).await];
     both.sort_unstable_by_key(|(half, _)| *half);
     let aborted = ErrorKind::ConnectionAborted;
     assert_eq!(both, [("read", aborted), ("write", aborted)]);
@@ -527,13 +530,13 @@ mod websocket {
         draining: Option<Draining>,
         ended: mpsc::UnboundedSender<bool>,
     ) {
-        let told = async {
+        let notified = async {
             match draining {
                 Some(draining) => draining.draining().await,
                 None => std::future::pending().await,
             }
         };
-        let mut told = std::pin::pin!(told);
+        let mut notified = std::pin::pin!(notified);
         let failed = loop {
             tokio::select! {
                 message = socket.recv() => match message {
@@ -546,7 +549,7 @@ mod websocket {
                     Some(Err(_)) => break true,
                     None => break false,
                 },
-                () = &mut told => {
+                () = &mut notified => {
                     let _ = socket.send(Message::Close(None)).await;
                     break false;
                 }
@@ -561,10 +564,10 @@ mod websocket {
     }
 
     async fn start(heed: bool, lame_duck: Duration, drain: Duration) -> Service {
-        let (tell, ended) = mpsc::unbounded_channel();
+        let (sender, ended) = mpsc::unbounded_channel();
         let on_ws = move |ws: WebSocketUpgrade, Extension(draining): Extension<Draining>| {
-            let tell = tell.clone();
-            async move { ws.on_upgrade(move |socket| talk(socket, heed.then_some(draining), tell)) }
+            let sender = sender.clone();
+            async move { ws.on_upgrade(move |socket| talk(socket, heed.then_some(draining), sender)) }
         };
         let server = Knowing::start(lame_duck, drain, |lifecycle| {
             Router::new()

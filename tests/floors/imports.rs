@@ -1,4 +1,4 @@
-//! Which file of `src` needs which others: by its imports, and by the paths that it names. Re-exports are followed to
+//! The imports between files of `src`: their `use` declarations, and the paths they name. Re-exports are followed to
 //! the file that defines the item; one that hands an item on and does not use it is no arrow.
 
 use std::collections::{BTreeMap, BTreeSet};

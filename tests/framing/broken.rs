@@ -130,11 +130,11 @@ async fn http2_failure_ends_only_its_stream() {
         .expect("it is unharmed");
     assert_eq!(slow.status(), 200);
     let panics = server
-        .told()
+        .reported()
         .iter()
-        .filter(|told| told.contains("it panicked"))
+        .filter(|line| line.contains("it panicked"))
         .count();
-    assert_eq!(panics, 3, "{:?}", server.told());
+    assert_eq!(panics, 3, "{:?}", server.reported());
 }
 
 #[tokio::test]
@@ -147,10 +147,17 @@ async fn panic_is_the_reported_close_reason() {
             .await;
         let _ = client.read_until_close().await;
         server.until_open(0).await;
-        let told = server.told();
-        let closed = told.iter().rfind(|told| told.contains("closed")).unwrap();
+        let reported = server.reported();
+        let closed = reported
+            .iter()
+            .rfind(|line| line.contains("closed"))
+            .unwrap();
         assert!(closed.ends_with(": panicked"), "{path}: {closed}");
-        let named = |told: &&String| told.contains("it panicked") && told.contains(path);
-        assert_eq!(told.iter().filter(named).count(), 1, "{path}: {told:?}");
+        let named = |line: &&String| line.contains("it panicked") && line.contains(path);
+        assert_eq!(
+            reported.iter().filter(named).count(),
+            1,
+            "{path}: {reported:?}"
+        );
     }
 }

@@ -47,8 +47,9 @@ fn service() -> App {
 }
 
 fn faults(server: &Server) -> Vec<String> {
-    let told = server.told().into_iter();
-    told.filter(|told| told.starts_with("the service failed: the response"))
+    let reported = server.reported().into_iter();
+    reported
+        .filter(|line| line.starts_with("the service failed: the response"))
         .collect()
 }
 

@@ -43,7 +43,7 @@ impl Noting {
     }
 
     /// Returns everything received for these bytes, until the connection ends.
-    pub async fn tell(&self, bytes: impl AsRef<[u8]>) -> Ending {
+    pub async fn send(&self, bytes: impl AsRef<[u8]>) -> Ending {
         let mut client = self.server.connect().await;
         let _ = client.try_send(bytes).await;
         client.read_until_close().await
@@ -53,7 +53,7 @@ impl Noting {
     pub async fn assert_refused(&self, request: &[u8], statuses: &[u16]) {
         let what = String::from_utf8_lossy(request).into_owned();
         let behind = b"GET /behind HTTP/1.1\r\nhost: a\r\n\r\n";
-        let ending = self.tell([request, behind].concat()).await;
+        let ending = self.send([request, behind].concat()).await;
         let answer = ending.answer();
         assert!(statuses.contains(&answer.status), "{what:?}: {answer:?}");
         assert!(answer.closes(), "{what:?}: {answer:?}");

@@ -34,8 +34,8 @@ fn trusted(list: &Value) -> TrustedProxies {
             continue;
         };
         assert_eq!(Some(error.entry()), entry.split_whitespace().next());
-        let told = error.to_string();
-        match told
+        let message = error.to_string();
+        match message
             .split_once("write ")
             .unwrap()
             .1
@@ -103,7 +103,7 @@ fn forwarded_follows_rfc_7239() {
             peer("10.0.0.1"),
             &headers([("forwarded", input.as_bytes())]),
         );
-        let told = found.ip.filter(|found| *found != ip("10.0.0.1"));
+        let answer = found.ip.filter(|found| *found != ip("10.0.0.1"));
         // We return the rightmost of a list; of one element it is the only one.
         let mut expected = match &row["rfc_strict_list"] {
             Value::Null => &row["expect"],
@@ -115,7 +115,7 @@ fn forwarded_follows_rfc_7239() {
             expected = &decision["ip"];
             decided += 1;
         }
-        assert_eq!(told, expected.as_str().map(ip), "{input}");
+        assert_eq!(answer, expected.as_str().map(ip), "{input}");
     }
     assert_eq!(decided, decisions.len());
 }

@@ -68,8 +68,8 @@ async fn a_request_passes_and_knows_its_client(place: impl AsyncFn(Stack) -> Pla
         .header("x-forwarded-for", "203.0.113.9");
     let answer = send(asked).await;
     assert_eq!(answer.status(), 200);
-    let told = answer.text().await.unwrap();
-    assert_eq!(told, "203.0.113.9 by 127.0.0.1 (forwarded)");
+    let text = answer.text().await.unwrap();
+    assert_eq!(text, "203.0.113.9 by 127.0.0.1 (forwarded)");
     within(LIMIT, "idle", in_flight.wait_idle()).await;
     assert_eq!(in_flight.peak(), 1);
 }

@@ -123,10 +123,10 @@ async fn bodiless_answers_send_no_body() {
         assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{ending}");
         let has = request.starts_with("GET") && status == 200;
         assert_eq!(body, if has { "hello" } else { "" }, "{said}");
-        let told = said
+        let declared = said
             .split("\r\n")
             .find_map(|line| line.strip_prefix("content-length: "));
-        assert_eq!(told, length, "{said}");
+        assert_eq!(declared, length, "{said}");
     }
     lifecycle.advance(Phase::Draining);
     let mut client = server.connect().await;

@@ -64,11 +64,11 @@ impl Process {
         let child = command.spawn().expect("chromium is installed");
         let mut process = Process { child, profile };
         let stderr = process.child.stderr.take().expect("it is piped");
-        let (told, address) = mpsc::channel();
+        let (sender, address) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some(address) = line.strip_prefix("DevTools listening on ") {
-                    let _ = told.send(address.trim().to_owned());
+                    let _ = sender.send(address.trim().to_owned());
                 }
             }
         });
@@ -202,24 +202,24 @@ impl Browser {
             let Message::Text(text) = message else {
                 continue;
             };
-            let mut told: Value = serde_json::from_str(&text).expect("JSON");
-            if told["id"] == id {
-                return match told["error"].take() {
-                    Value::Null => Ok(told["result"].take()),
+            let mut message: Value = serde_json::from_str(&text).expect("JSON");
+            if message["id"] == id {
+                return match message["error"].take() {
+                    Value::Null => Ok(message["result"].take()),
                     problem => Err(problem),
                 };
             }
-            self.listen(&told);
+            self.listen(&message);
         }
     }
 
-    fn listen(&mut self, told: &Value) {
-        let entry = &told["params"]["entry"];
+    fn listen(&mut self, message: &Value) {
+        let entry = &message["params"]["entry"];
         // A server that has ended is expected to be unreachable.
-        if told["method"] == "Runtime.exceptionThrown"
-            || (told["method"] == "Log.entryAdded" && entry["source"] != "network")
+        if message["method"] == "Runtime.exceptionThrown"
+            || (message["method"] == "Log.entryAdded" && entry["source"] != "network")
         {
-            self.complaints.push(told["params"].to_string());
+            self.complaints.push(message["params"].to_string());
         }
     }
 }

@@ -32,7 +32,7 @@ pub struct Server {
 /// The events that the server reported.
 struct Seen {
     open: watch::Sender<usize>,
-    told: Mutex<Vec<String>>,
+    reported: Mutex<Vec<String>>,
 }
 
 impl Setup {
@@ -93,7 +93,7 @@ impl Setup {
         let handle = shutdown.handle();
         let seen = Arc::new(Seen {
             open: watch::Sender::new(0),
-            told: Mutex::default(),
+            reported: Mutex::default(),
         });
         let serve = lameduck::serve(listener, app)
             .timeouts(self.timeouts)
@@ -125,7 +125,7 @@ impl Seen {
                 Event::Closed { .. } => self.open.send_modify(|open| *open -= 1),
                 _ => {}
             }
-            self.told.lock().unwrap().push(event.to_string());
+            self.reported.lock().unwrap().push(event.to_string());
         })
     }
 }
@@ -166,8 +166,8 @@ impl Server {
     }
 
     /// Returns the events that the server reported, in words.
-    pub fn told(&self) -> Vec<String> {
-        self.seen.told.lock().unwrap().clone()
+    pub fn reported(&self) -> Vec<String> {
+        self.seen.reported.lock().unwrap().clone()
     }
 
     /// Waits for the end of the server, and returns its report.
