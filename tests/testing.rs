@@ -1,11 +1,11 @@
 //! A test of a drain as users write it: README shows it.
 
+// README: from here
 use axum::{Router, routing::get};
 use lameduck::Shutdown;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-// README: from here
 #[tokio::test(start_paused = true)] // 10 s in the handler take no time
 async fn shutdown_finishes_a_request_in_flight() {
     static STARTED: Notify = Notify::const_new();
