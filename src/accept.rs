@@ -15,13 +15,13 @@ pub(crate) enum Specific {
 }
 
 impl<'a> Accept<'a> {
-    pub fn of(headers: &'a HeaderMap) -> Self {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
         Accept(headers)
     }
 
     /// Returns the weight of a media type by its most specific matching range, with that range's specificity; `None` if
     /// no range matches. A request without `Accept` accepts everything but expresses no preference.
-    pub fn weight(self, kind: &str, subtype: &str) -> Option<(Specific, u16)> {
+    pub(crate) fn weight(self, kind: &str, subtype: &str) -> Option<(Specific, u16)> {
         let lines = self.0.get_all(ACCEPT).iter();
         let ranges = lines.flat_map(|line| split(line.as_bytes(), b','));
         let matching = ranges.filter_map(|range| {

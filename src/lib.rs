@@ -78,6 +78,15 @@
 //! The crate has no unsafe code except one system call (`ioctl(SIOCOUTQ)`, on Linux). MSRV: 1.85.
 
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        unreachable_pub,
+        unnameable_types,
+        clippy::disallowed_methods,
+        clippy::disallowed_types
+    )
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Modules are arranged in layers and import only from lower ones. `tests/floors.rs` holds the table, and fails on an
@@ -98,10 +107,14 @@ mod deadlines;
 pub mod drain;
 mod error;
 pub mod events;
+// Checks and their ages are few and slow.
+#[allow(clippy::disallowed_methods)]
 pub mod health;
 mod id;
 pub mod in_flight;
 mod json;
+// One look for each kind of line.
+#[allow(clippy::disallowed_methods)]
 #[cfg(feature = "tracing")]
 pub mod logs;
 #[cfg(feature = "metrics")]
@@ -119,15 +132,21 @@ mod route;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod served;
+// A few looks in the life of a process.
+#[allow(clippy::disallowed_methods)]
 #[cfg(feature = "serve")]
 pub mod shutdown;
 #[cfg(any(feature = "metrics", feature = "status"))]
 mod single_flight;
 pub mod stack;
+// A few looks for each snapshot.
+#[allow(clippy::disallowed_methods)]
 #[cfg(feature = "status")]
 pub mod status;
 mod sync;
 mod text;
+// Its deadline is as exact as the timer that it arms.
+#[allow(clippy::disallowed_methods)]
 pub mod timeout;
 pub mod track;
 

@@ -22,7 +22,7 @@ struct Made<T> {
 }
 
 impl<T: Clone> SingleFlight<T> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         SingleFlight {
             turn: Turn::new(()),
             begun: AtomicU64::new(0),
@@ -33,7 +33,7 @@ impl<T: Clone> SingleFlight<T> {
     /// Returns the last value if it `still_fits`, or one whose computation begins after this call.
     ///
     /// Cancel safe.
-    pub async fn get(&self, still_fits: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> T {
+    pub(crate) async fn get(&self, still_fits: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> T {
         // Relaxed: the number is read again under the locks that order the values. A stale, lower number belongs to an
         // older call and only causes another computation.
         let asked = self.begun.load(Ordering::Relaxed);

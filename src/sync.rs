@@ -3,7 +3,9 @@
 //!
 //! The cfg is not the usual `loom`, because tokio reads that one too and drops half of itself.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[allow(clippy::disallowed_types)] // what `Lock` is made of
+use std::sync::Mutex;
+use std::sync::{MutexGuard, PoisonError};
 #[cfg(feature = "serve")]
 use std::task::Waker;
 
@@ -19,9 +21,11 @@ pub(crate) use model::Notify;
 
 /// A mutex without poisoning: its data is consistent at every release, including one by a panic.
 #[derive(Debug, Default)]
+#[allow(clippy::disallowed_types)] // the one place
 pub(crate) struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
+    #[allow(clippy::disallowed_types)]
     pub(crate) const fn new(value: T) -> Self {
         Lock(Mutex::new(value))
     }

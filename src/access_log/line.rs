@@ -40,7 +40,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub fn new<B>(request: &Request<B>, peer: Option<SocketAddr>, client: Option<IpAddr>) -> Self {
+    pub(crate) fn new<B>(
+        request: &Request<B>,
+        peer: Option<SocketAddr>,
+        client: Option<IpAddr>,
+    ) -> Self {
         Line {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
@@ -59,12 +63,12 @@ impl Line {
     }
 
     /// Records the head of the response.
-    pub fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode) {
         self.head = Some((status, self.began.elapsed()));
     }
 
     /// Runs the service's code, so that a panic in it is logged as one.
-    pub fn guarded<T>(this: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
+    pub(crate) fn guarded<T>(this: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
         if let Some(line) = this.as_mut() {
             line.inside = true;
         }
@@ -76,7 +80,7 @@ impl Line {
     }
 
     /// Writes the line.
-    pub fn end(mut self, how: End) {
+    pub(crate) fn end(mut self, how: End) {
         self.end = how; // the drop writes the line
     }
 }

@@ -3,6 +3,8 @@ use crate::track::{End, Guard};
 
 /// A guard that writes the line when the body ends; holds `None` if no line is written.
 #[derive(Debug)]
+// Named by a public type that is to be used by its alias alone.
+#[allow(unnameable_types)]
 pub struct LineGuard(pub(super) Option<Line>);
 
 impl Guard for LineGuard {

@@ -45,7 +45,7 @@ struct Flag {
 }
 
 impl Over {
-    pub fn new(events: Events, subject: Subject, declared: bool) -> Self {
+    pub(crate) fn new(events: Events, subject: Subject, declared: bool) -> Self {
         let set = AtomicBool::new(false);
         Over(Arc::new(Flag {
             set,
@@ -55,20 +55,20 @@ impl Over {
         }))
     }
 
-    pub fn is_declared(&self) -> bool {
+    pub(crate) fn is_declared(&self) -> bool {
         self.0.declared
     }
 
-    pub fn is_taken_over(&self) -> bool {
+    pub(crate) fn is_taken_over(&self) -> bool {
         self.0.subject.is_taken_over(BODY_LIMIT)
     }
 
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.set.load(Ordering::Acquire)
     }
 
     /// Told here and not with the answer, which may be out already.
-    pub fn set(&self) {
+    pub(crate) fn set(&self) {
         if !self.0.set.swap(true, Ordering::AcqRel) {
             emit_refused(&self.0.events, &self.0.subject);
         }

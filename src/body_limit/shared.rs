@@ -20,7 +20,11 @@ pub(super) struct Shared {
 
 impl Shared {
     /// The limit of a request for which `own` was said.
-    pub fn limit_of(&self, own: Option<RouteBodyLimit>, extensions: &Extensions) -> Option<u64> {
+    pub(crate) fn limit_of(
+        &self,
+        own: Option<RouteBodyLimit>,
+        extensions: &Extensions,
+    ) -> Option<u64> {
         self.limit?;
         let limit = match own.or_else(|| extensions.get().copied()) {
             Some(RouteBodyLimit { limit }) => limit,

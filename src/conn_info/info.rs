@@ -86,6 +86,7 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
 /// Returns the time at which the request arrived: as recorded by `serve`, otherwise now.
 ///
 /// It does not suit measuring a service's own time: a layer further out may have delayed the request.
+#[allow(clippy::disallowed_methods)] // on a server that has not looked
 pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
     let info = extensions.get::<ConnInfo>();
     let arrived = info.and_then(|info| info.arrived);

@@ -86,11 +86,11 @@ impl Hub {
         })
     }
 
-    pub fn is_heard(&self) -> bool {
+    pub(crate) fn is_heard(&self) -> bool {
         self.sources().any(Source::is_heard)
     }
 
-    pub fn contains(&self, listener: &Arc<Listener>) -> bool {
+    pub(crate) fn contains(&self, listener: &Arc<Listener>) -> bool {
         self.sources().any(|source| match source {
             Source::Listener(own) => Arc::ptr_eq(own, listener),
             Source::Hub(hub) => hub.contains(listener),
@@ -105,7 +105,7 @@ impl Hub {
             })
     }
 
-    pub fn emit(&self, event: &Event<'_>) {
+    pub(crate) fn emit(&self, event: &Event<'_>) {
         emit(|| self.sources(), event);
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Entry {
 }
 
 /// A request, in flight until this guard is dropped.
+// Named by a public type that is to be used by its alias alone.
+#[allow(unnameable_types)]
 pub struct InFlightGuard {
     registry: Arc<Registry>,
     shard: usize,
@@ -41,7 +43,7 @@ pub struct InFlightGuard {
 }
 
 impl Registry {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = threads.next_power_of_two().min(64);
         Registry {
@@ -51,7 +53,7 @@ impl Registry {
         }
     }
 
-    pub fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
+    pub(crate) fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
         if let Some(route) = route::matched(request.extensions()) {
             served::learn(request.extensions(), Fact::Route(route));
         }
@@ -82,7 +84,7 @@ impl Registry {
     }
 
     /// Visits all requests in flight, one shard at a time.
-    pub fn visit(&self, mut visit: impl FnMut(&Entry)) {
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&Entry)) {
         for shard in 0..self.shards.len() {
             self.shard(shard, |slab| {
                 slab.iter().for_each(|(_, entry)| visit(entry))

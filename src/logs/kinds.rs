@@ -72,7 +72,7 @@ pub(super) fn level_of(reason: Reason) -> Level {
 }
 
 impl Kinds {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Kinds {
             refused: from_fn(|at| {
                 let reason = Reason::ALL[at];
@@ -93,22 +93,22 @@ impl Kinds {
         }
     }
 
-    pub fn refused(&self, reason: Reason) -> Option<&Kind> {
+    pub(crate) fn refused(&self, reason: Reason) -> Option<&Kind> {
         self.refused.get(reason as usize)
     }
 
-    pub fn timeout(&self, which: Timeout) -> Option<&Kind> {
+    pub(crate) fn timeout(&self, which: Timeout) -> Option<&Kind> {
         self.timeouts.get(which as usize)
     }
 
     /// Returns `None` if the verdict is not flagged.
-    pub fn address(&self, verdict: Verdict) -> Option<&Kind> {
+    pub(crate) fn address(&self, verdict: Verdict) -> Option<&Kind> {
         self.addresses
             .get(verdict as usize)
             .filter(|_| verdict.is_flagged())
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Kind> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Kind> {
         let lists = self.refused.iter().chain(&self.timeouts);
         lists.chain(&self.addresses).chain([
             &self.service_error,

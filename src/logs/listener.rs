@@ -74,7 +74,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 impl Listener {
-    pub fn new(max: u32) -> Self {
+    pub(crate) fn new(max: u32) -> Self {
         Listener {
             kinds: Kinds::new(),
             max,
@@ -82,7 +82,7 @@ impl Listener {
     }
 
     /// Writes the event; `now` returns the current second.
-    pub fn write(&self, event: &Event<'_>, now: impl Fn() -> u32) {
+    pub(crate) fn write(&self, event: &Event<'_>, now: impl Fn() -> u32) {
         match *event {
             Event::Phase(phase) => self.phase(phase),
             Event::Cut {

@@ -32,7 +32,7 @@ fn count(word: u64) -> u32 {
 
 impl Meter {
     /// Counts one line in second `now`, of which at most `max` are written.
-    pub fn count(&self, now: u32, max: u32) -> Measured {
+    pub(crate) fn count(&self, now: u32, max: u32) -> Measured {
         let mut seen = self.word.load(Ordering::Relaxed);
         while second(seen) < now {
             // The thread that starts the new second reads the final count of the old one, so it is reported exactly
@@ -62,7 +62,7 @@ impl Meter {
     }
 
     /// Returns the number of lines left out and not yet reported, and marks them as reported.
-    pub fn settle(&self, max: u32) -> u32 {
+    pub(crate) fn settle(&self, max: u32) -> u32 {
         let mut seen = self.word.load(Ordering::Relaxed);
         while count(seen) > max {
             let settled = self.word.compare_exchange_weak(

@@ -49,7 +49,10 @@ impl<const N: usize> Counts<N> {
     }
 
     /// Returns each name with its count.
-    pub fn named(&self, names: [&'static str; N]) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn named(
+        &self,
+        names: [&'static str; N],
+    ) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         names.into_iter().zip(counts)
     }
@@ -83,15 +86,15 @@ fn add(counter: &AtomicU64) {
 
 impl EventCounters {
     /// Records that the listener has been taken or follows a hub: from now on a zero means that no event has occurred.
-    pub fn set_wired(&self) {
+    pub(crate) fn set_wired(&self) {
         self.wired.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_wired(&self) -> bool {
+    pub(crate) fn is_wired(&self) -> bool {
         self.wired.load(Ordering::Relaxed)
     }
 
-    pub fn record(&self, event: &Event<'_>) {
+    pub(crate) fn record(&self, event: &Event<'_>) {
         match event {
             Event::Phase(phase) => self.moved(*phase),
             Event::Drained { took, .. } => {
@@ -117,6 +120,7 @@ impl EventCounters {
         }
     }
 
+    #[allow(clippy::disallowed_methods)] // once a phase
     fn moved(&self, to: Phase) {
         if to >= Phase::Draining {
             self.draining.get_or_init(Instant::now);
@@ -128,17 +132,17 @@ impl EventCounters {
     }
 
     /// Returns the index of the last phase.
-    pub fn phase(&self) -> usize {
+    pub(crate) fn phase(&self) -> usize {
         usize::from(self.phase.load(Ordering::Relaxed))
     }
 
     /// Returns the duration of the drain once it is over.
-    pub fn drained(&self) -> Option<Duration> {
+    pub(crate) fn drained(&self) -> Option<Duration> {
         self.drained.get().copied()
     }
 
     /// Returns the instants at which the drain began and ended.
-    pub fn drain(&self) -> (Option<Instant>, Option<Instant>) {
+    pub(crate) fn drain(&self) -> (Option<Instant>, Option<Instant>) {
         (self.draining.get().copied(), self.over.get().copied())
     }
 }

@@ -8,7 +8,12 @@ use prometheus_client::metrics::MetricType;
 pub(super) struct Families<'a>(pub DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    pub fn counter(&mut self, name: &str, help: &str, counter: &AtomicU64) -> Result<(), Error> {
+    pub(crate) fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        counter: &AtomicU64,
+    ) -> Result<(), Error> {
         let mut family = self
             .0
             .encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -16,7 +21,7 @@ impl Families<'_> {
         family.encode_counter::<NoLabelSet, _, f64>(&count, None)
     }
 
-    pub fn counters(
+    pub(crate) fn counters(
         &mut self,
         name: &str,
         help: &str,
@@ -34,14 +39,14 @@ impl Families<'_> {
         Ok(())
     }
 
-    pub fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: usize) -> Result<(), Error> {
         let mut family = self
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge)?;
         family.encode_gauge(&value)
     }
 
-    pub fn gauges<V: EncodeGaugeValue>(
+    pub(crate) fn gauges<V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,

@@ -41,7 +41,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
+    pub(crate) fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
         let began = arrival_of(request.extensions());
         let method = Method::of(request.method());
         let (id, request) = match &shared.route_of {
@@ -76,7 +76,7 @@ impl Running {
     }
 
     /// Runs the service's code, so that a panic in it is recorded as one.
-    pub fn guarded<T>(&mut self, run: impl FnOnce() -> T) -> T {
+    pub(crate) fn guarded<T>(&mut self, run: impl FnOnce() -> T) -> T {
         self.inside = true;
         let result = run();
         self.inside = false;
@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// Records the head of the response and moves the request into the body.
-    pub fn answered<B: Body>(
+    pub(crate) fn answered<B: Body>(
         this: Option<Self>,
         response: Response<B>,
     ) -> Response<MetricsBody<B>> {
@@ -99,7 +99,7 @@ impl Running {
     }
 
     /// Records a failure of the service.
-    pub fn failed(mut self) {
+    pub(crate) fn failed(mut self) {
         self.finish(Outcome::Service);
     }
 
@@ -128,6 +128,8 @@ impl Drop for Running {
 
 /// A guard that ends a request with its body; holds `None` where requests are not measured.
 #[derive(Debug)]
+// Named by a public type that is to be used by its alias alone.
+#[allow(unnameable_types)]
 pub struct Measure(Option<Running>);
 
 impl track::Guard for Measure {

@@ -17,12 +17,12 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Creates bounds in seconds.
-    pub fn seconds(exported: &[f64]) -> Self {
+    pub(crate) fn seconds(exported: &[f64]) -> Self {
         Self::new(exported, TICKS_PER_SECOND)
     }
 
     /// Creates bounds in bytes.
-    pub fn bytes(exported: &[f64]) -> Self {
+    pub(crate) fn bytes(exported: &[f64]) -> Self {
         Self::new(exported, 1.0)
     }
 
@@ -43,7 +43,7 @@ impl Bounds {
         }
     }
 
-    pub fn histogram(&self) -> Histogram {
+    pub(crate) fn histogram(&self) -> Histogram {
         Histogram {
             counts: (0..=self.limits.len()).map(|_| AtomicU64::new(0)).collect(),
             sum: AtomicU64::new(0),
@@ -60,7 +60,7 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub fn observe(&self, bounds: &Bounds, value: u64) {
+    pub(crate) fn observe(&self, bounds: &Bounds, value: u64) {
         let bucket = bounds.limits.partition_point(|limit| *limit < value);
         // Relaxed: a count publishes no other data.
         if let Some(count) = self.counts.get(bucket) {
@@ -69,7 +69,7 @@ impl Histogram {
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    pub fn observe_duration(&self, bounds: &Bounds, duration: Duration) {
+    pub(crate) fn observe_duration(&self, bounds: &Bounds, duration: Duration) {
         let ticks = duration.as_nanos() / 100;
         self.observe(bounds, u64::try_from(ticks).unwrap_or(u64::MAX));
     }
@@ -77,7 +77,7 @@ impl Histogram {
     /// Reads the sum, the count, and the count of each bucket (not cumulative, into `buckets`). The count is derived
     /// from the buckets read, so that they always agree; an observation made meanwhile may be in only one of count and
     /// sum.
-    pub fn read(&self, bounds: &Bounds, buckets: &mut Vec<(f64, u64)>) -> (f64, u64) {
+    pub(crate) fn read(&self, bounds: &Bounds, buckets: &mut Vec<(f64, u64)>) -> (f64, u64) {
         buckets.clear();
         let exported = bounds.exported.iter().copied().chain([f64::INFINITY]);
         let counts = self

@@ -12,11 +12,11 @@ impl Method {
         "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY",
         "_OTHER",
     ];
-    pub const COUNT: usize = Self::NAMES.len();
+    pub(crate) const COUNT: usize = Self::NAMES.len();
 
-    pub const OTHER: Method = Method(10);
+    pub(crate) const OTHER: Method = Method(10);
 
-    pub fn of(method: &http::Method) -> Self {
+    pub(crate) fn of(method: &http::Method) -> Self {
         Method(match method.as_str() {
             "GET" => 0,
             "HEAD" => 1,
@@ -32,15 +32,15 @@ impl Method {
         })
     }
 
-    pub fn all() -> impl Iterator<Item = Method> {
+    pub(crate) fn all() -> impl Iterator<Item = Method> {
         (0..Self::COUNT as u8).map(Method)
     }
 
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         Self::NAMES[self.index()]
     }
 }
@@ -66,10 +66,10 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    pub const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 7;
 
     /// Returns the outcome of a response that has begun.
-    pub fn of(end: crate::track::End) -> Self {
+    pub(crate) fn of(end: crate::track::End) -> Self {
         use crate::track::End;
         match end {
             End::Complete => Outcome::Answered,
@@ -93,9 +93,9 @@ pub(super) struct End {
 
 impl End {
     /// The number of folded ends: no status and nine classes (of which HTTP has five), each with any outcome.
-    pub const FOLDED: usize = 10 * Outcome::COUNT;
+    pub(crate) const FOLDED: usize = 10 * Outcome::COUNT;
 
-    pub fn new(outcome: Outcome, status: u16, version: Version) -> Self {
+    pub(crate) fn new(outcome: Outcome, status: u16, version: Version) -> Self {
         End {
             outcome,
             status,
@@ -104,7 +104,7 @@ impl End {
     }
 
     /// Reduces the labels: the class of the status, and no version.
-    pub fn folded(self) -> Self {
+    pub(crate) fn folded(self) -> Self {
         End {
             status: self.status / 100,
             version: None,
@@ -113,7 +113,7 @@ impl End {
     }
 
     /// Returns a number that is unique to this end.
-    pub fn word(self) -> u64 {
+    pub(crate) fn word(self) -> u64 {
         let version = match self.version {
             None => 0,
             Some(Version::HTTP_09) => 1,
@@ -126,7 +126,7 @@ impl End {
     }
 
     /// Returns `http_response_status_code`: the status sent, `5xx` if it is folded, empty if none was sent.
-    pub fn status(self) -> Code {
+    pub(crate) fn status(self) -> Code {
         let digit = |number: u16| b'0' + (number % 10) as u8;
         Code(match self.status {
             0 => None,
@@ -137,7 +137,7 @@ impl End {
 
     /// Returns `error_type`: empty for a response that is not a failure of the server. `status` is that of
     /// [`status`](Self::status).
-    pub fn error_type(self, status: &str) -> &str {
+    pub(crate) fn error_type(self, status: &str) -> &str {
         match self.outcome {
             Outcome::Answered if matches!(self.status, 5 | 500..=599) => status,
             Outcome::Answered => "",
@@ -151,7 +151,7 @@ impl End {
     }
 
     /// Returns `network_protocol_version` as OpenTelemetry spells it; empty if it is folded.
-    pub fn version(self) -> &'static str {
+    pub(crate) fn version(self) -> &'static str {
         match self.version {
             None => "",
             Some(Version::HTTP_09) => "0.9",
@@ -167,7 +167,7 @@ impl End {
 pub(super) struct Code(Option<[u8; 3]>);
 
 impl Code {
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         let text = self.0.as_ref().map(|digits| std::str::from_utf8(digits));
         text.and_then(Result::ok).unwrap_or("")
     }

@@ -59,7 +59,7 @@ pub(super) struct Totals {
 }
 
 impl Series {
-    pub fn new(max: usize, duration: Bounds, size: Bounds) -> Self {
+    pub(crate) fn new(max: usize, duration: Bounds, size: Bounds) -> Self {
         let mut methods = Method::all();
         let folded_routes = std::array::from_fn(|_| {
             let method = methods.next().unwrap_or(Method::OTHER);
@@ -79,7 +79,7 @@ impl Series {
     }
 
     /// Records the beginning of a request.
-    pub fn begin(&self, method: Method, route: &str) -> RouteId {
+    pub(crate) fn begin(&self, method: Method, route: &str) -> RouteId {
         self.active[method.index()].fetch_add(1, Ordering::Relaxed);
         let found = (route.len() <= MAX_ROUTE_LEN)
             .then(|| {
@@ -94,14 +94,14 @@ impl Series {
     }
 
     /// Records the head of the response.
-    pub fn head(&self, id: RouteId, after: Duration) {
+    pub(crate) fn head(&self, id: RouteId, after: Duration) {
         if let Some(route) = self.route(id) {
             route.head.observe_duration(&self.duration, after);
         }
     }
 
     /// Records the end of the request.
-    pub fn end(&self, id: RouteId, method: Method, end: End, totals: &Totals) {
+    pub(crate) fn end(&self, id: RouteId, method: Method, end: End, totals: &Totals) {
         self.active[method.index()].fetch_sub(1, Ordering::Relaxed);
         if let Some(route) = self.route(id) {
             if let Some(size) = totals.request {
@@ -147,19 +147,19 @@ impl Series {
         table.get(place)
     }
 
-    pub fn route(&self, id: RouteId) -> Option<&Route> {
+    pub(crate) fn route(&self, id: RouteId) -> Option<&Route> {
         match id {
             RouteId::Own(place) => self.routes.get(place),
             RouteId::Folded(method) => self.folded_routes.get(method.index()),
         }
     }
 
-    pub fn active(&self) -> impl Iterator<Item = (Method, i64)> {
+    pub(crate) fn active(&self) -> impl Iterator<Item = (Method, i64)> {
         Method::all().map(|method| (method, self.active[method.index()].load(Ordering::Relaxed)))
     }
 
     /// Returns the entries by method and route, sorted by name; folded ones only for methods that occurred.
-    pub fn routes(&self) -> Vec<&Route> {
+    pub(crate) fn routes(&self) -> Vec<&Route> {
         let own = self.routes.iter().map(|(_, route)| route);
         let used = |method: &Method| {
             let mut ends = self.folded_ends.iter();
@@ -174,7 +174,7 @@ impl Series {
     }
 
     /// Returns the entries by all labels, sorted by name.
-    pub fn ends(&self) -> Vec<(&Route, &Ended)> {
+    pub(crate) fn ends(&self) -> Vec<(&Route, &Ended)> {
         let all = self.ends.iter().chain(self.folded_ends.iter());
         let mut all: Vec<_> = all
             .filter_map(|(_, ended)| Some((self.route(ended.route)?, ended)))
@@ -183,7 +183,7 @@ impl Series {
         all
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 }

@@ -35,29 +35,29 @@ impl Sources {
         with(&mut self.handles.lock())
     }
 
-    pub fn lifecycle(&self, lifecycle: &Lifecycle) {
+    pub(crate) fn lifecycle(&self, lifecycle: &Lifecycle) {
         self.with(|handles| handles.lifecycle = Some(lifecycle.clone()));
     }
 
     #[cfg(feature = "serve")]
-    pub fn shutdown(&self, handle: &Handle) {
+    pub(crate) fn shutdown(&self, handle: &Handle) {
         self.with(|handles| {
             handles.lifecycle = Some(handle.lifecycle().clone());
             handles.shutdown = Some(handle.clone());
         });
     }
 
-    pub fn in_flight(&self, handle: InFlightHandle) {
+    pub(crate) fn in_flight(&self, handle: InFlightHandle) {
         self.with(|handles| handles.in_flight.push(handle));
     }
 
     #[cfg(feature = "rate-limit")]
-    pub fn rate_limit(&self, handle: RateLimitHandle) {
+    pub(crate) fn rate_limit(&self, handle: RateLimitHandle) {
         self.with(|handles| handles.rate_limits.push(handle));
     }
 
     /// Returns the index of the phase.
-    pub fn phase(&self, counters: &EventCounters) -> usize {
+    pub(crate) fn phase(&self, counters: &EventCounters) -> usize {
         match self.handles().lifecycle {
             Some(lifecycle) => phase_index(lifecycle.phase()),
             None => counters.phase(),
@@ -65,7 +65,8 @@ impl Sources {
     }
 
     /// Returns the duration of the drain, so far or in total.
-    pub fn drain(&self, counters: &EventCounters) -> Duration {
+    #[allow(clippy::disallowed_methods)] // once a scrape
+    pub(crate) fn drain(&self, counters: &EventCounters) -> Duration {
         if let Some(took) = counters.drained() {
             return took;
         }
@@ -89,12 +90,12 @@ impl Sources {
     }
 
     #[cfg(feature = "serve")]
-    pub fn connections(&self) -> Option<ConnectionCounts> {
+    pub(crate) fn connections(&self) -> Option<ConnectionCounts> {
         Some(self.handles().shutdown?.connections())
     }
 
     /// Returns the number of requests in flight and its peak; `None` without a handle.
-    pub fn requests(&self) -> Option<(usize, usize)> {
+    pub(crate) fn requests(&self) -> Option<(usize, usize)> {
         let handles = self.handles();
         let add =
             |(count, peak), handle: &InFlightHandle| (count + handle.count(), peak + handle.peak());
@@ -103,7 +104,7 @@ impl Sources {
 
     /// Returns the number of keys that the rate limits track; `None` without a handle.
     #[cfg(feature = "rate-limit")]
-    pub fn keys(&self) -> Option<usize> {
+    pub(crate) fn keys(&self) -> Option<usize> {
         let handles = self.handles();
         let keys = handles.rate_limits.iter().map(RateLimitHandle::keys).sum();
         (!handles.rate_limits.is_empty()).then_some(keys)

@@ -16,7 +16,7 @@ pub(super) struct Place(pub u32);
 impl<T> Table<T> {
     /// Creates a table for at most `max` entries, at least 1 and at most 2^20. It has twice as many slots, so that a
     /// search soon meets an empty one.
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         let max = max.clamp(1, 1 << 20);
         let slots = (max * 2).next_power_of_two();
         Table {
@@ -27,7 +27,12 @@ impl<T> Table<T> {
     }
 
     /// Finds the entry for which `is` returns `true`, or inserts one; returns `None` if the table is full.
-    pub fn find(&self, hash: u64, is: impl Fn(&T) -> bool, make: impl Fn() -> T) -> Option<Place> {
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        is: impl Fn(&T) -> bool,
+        make: impl Fn() -> T,
+    ) -> Option<Place> {
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -60,21 +65,21 @@ impl<T> Table<T> {
             .is_ok()
     }
 
-    pub fn get(&self, place: Place) -> Option<&T> {
+    pub(crate) fn get(&self, place: Place) -> Option<&T> {
         self.slots
             .get(place.0 as usize)?
             .get()
             .map(|entry| &**entry)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Place, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Place, &T)> {
         self.slots
             .iter()
             .enumerate()
             .filter_map(|(at, slot)| Some((Place(at as u32), &**slot.get()?)))
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 }

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+#[allow(clippy::disallowed_methods)] // a look for each phase
 mod lifecycle;
 #[cfg(all(test, lameduck_loom))]
 mod loom_tests;

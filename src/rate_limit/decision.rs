@@ -22,7 +22,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub fn no_room(wait: Duration) -> Self {
+    pub(crate) fn no_room(wait: Duration) -> Self {
         Outcome {
             decision: Decision {
                 admitted: false,

@@ -10,7 +10,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Returns the incoming id or a new one, and removes every other id from the headers.
-    pub fn id(&self, headers: &mut HeaderMap) -> RequestId {
+    pub(crate) fn id(&self, headers: &mut HeaderMap) -> RequestId {
         let mut lines = headers.get_all(&self.header).iter();
         let (first, second) = (lines.next(), lines.next());
         let kept = match (first, second) {

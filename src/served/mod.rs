@@ -27,7 +27,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub fn of(extensions: &Extensions) -> Self {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
         #[cfg(not(feature = "serve"))]
         let _ = extensions;
         Served {
@@ -37,7 +37,7 @@ impl Served {
     }
 
     /// Returns `true` if the request is served by this crate's server.
-    pub fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         #[cfg(feature = "serve")]
         return self.request.is_some();
         #[cfg(not(feature = "serve"))]
@@ -45,7 +45,7 @@ impl Served {
     }
 
     /// Passes the server's info about the request to `with`; returns `false` if there is none.
-    pub fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
+    pub(crate) fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) -> bool {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             let (request, epoch) = request.served();
@@ -57,7 +57,7 @@ impl Served {
 
     #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     /// Returns the true end, where a body or a future only shows that it failed or was dropped.
-    pub fn end(&self, seen: End) -> End {
+    pub(crate) fn end(&self, seen: End) -> End {
         #[cfg(feature = "serve")]
         if let (End::Cancelled | End::Error, Some(request)) = (seen, &self.request) {
             let (request, epoch) = request.served();
@@ -67,7 +67,7 @@ impl Served {
     }
 
     /// A route's own layer takes these over from the layers further out.
-    pub fn take_over(&self, what: u8) {
+    pub(crate) fn take_over(&self, what: u8) {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             let (request, epoch) = request.served();
@@ -77,7 +77,7 @@ impl Served {
     }
 
     /// Returns what has been taken over so.
-    pub fn taken_over(&self) -> u8 {
+    pub(crate) fn taken_over(&self) -> u8 {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             let (request, epoch) = request.served();
@@ -87,7 +87,7 @@ impl Served {
     }
 
     /// Returns the sink of the server's events.
-    pub fn events(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             return request.served().0.events().clone();
@@ -96,7 +96,7 @@ impl Served {
     }
 
     /// Records that the time granted by a layer is over.
-    pub fn timed_out(&self) {
+    pub(crate) fn timed_out(&self) {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             let (request, epoch) = request.served();

@@ -33,7 +33,7 @@ pub(crate) struct Named {
 
 impl Subject {
     /// Returns the subject of a layer's limit, whose `events` a route's own layer emits to as well.
-    pub fn of<B>(request: &mut Request<B>, events: &Events) -> Self {
+    pub(crate) fn of<B>(request: &mut Request<B>, events: &Events) -> Self {
         let served = Served::of(request.extensions());
         if served.is_known() {
             return Subject::Served(served);
@@ -56,7 +56,7 @@ impl Subject {
     }
 
     /// Has the layers further out stand back.
-    pub fn take_over(&self, what: u8) {
+    pub(crate) fn take_over(&self, what: u8) {
         match self {
             Subject::Served(served) => served.take_over(what),
             Subject::Own(takeover) => takeover.take(what),
@@ -65,7 +65,7 @@ impl Subject {
     }
 
     /// Returns whether a layer further in has taken over.
-    pub fn is_taken_over(&self, what: u8) -> bool {
+    pub(crate) fn is_taken_over(&self, what: u8) -> bool {
         let taken = match self {
             Subject::Served(served) => served.taken_over(),
             Subject::Own(takeover) => takeover.taken(),
@@ -75,7 +75,7 @@ impl Subject {
     }
 
     /// Returns the sink of the layers further out, or of the server.
-    pub fn events(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         match self {
             Subject::Served(served) => served.events(),
             Subject::Own(takeover) => takeover.events(),
@@ -84,14 +84,18 @@ impl Subject {
     }
 
     /// Records that the time granted by a layer is over.
-    pub fn timed_out(&self) {
+    pub(crate) fn timed_out(&self) {
         if let Subject::Served(served) = self {
             served.timed_out();
         }
     }
 
     /// Emits an event about this request.
-    pub fn emit(&self, events: &Events, event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>) {
+    pub(crate) fn emit(
+        &self,
+        events: &Events,
+        event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>,
+    ) {
         if !events.is_heard() {
             return;
         }

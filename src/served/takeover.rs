@@ -20,7 +20,7 @@ pub(crate) struct Takeover {
 
 impl Takeover {
     /// Returns the request's, and makes one where there is none yet. A route's own layer emits to `events`.
-    pub fn of(extensions: &mut Extensions, events: &Events) -> Arc<Self> {
+    pub(crate) fn of(extensions: &mut Extensions, events: &Events) -> Arc<Self> {
         if let Some(takeover) = extensions.get::<Arc<Self>>() {
             return takeover.clone();
         }
@@ -33,15 +33,15 @@ impl Takeover {
     }
 
     // Relaxed: both sides are one request's, on one task at a time.
-    pub fn take(&self, what: u8) {
+    pub(crate) fn take(&self, what: u8) {
         self.taken.fetch_or(what, Relaxed);
     }
 
-    pub fn taken(&self) -> u8 {
+    pub(crate) fn taken(&self) -> u8 {
         self.taken.load(Relaxed)
     }
 
-    pub fn events(&self) -> Events {
+    pub(crate) fn events(&self) -> Events {
         self.events.clone()
     }
 }

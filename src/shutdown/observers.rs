@@ -23,7 +23,7 @@ struct List {
 }
 
 impl Observers {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Observers {
             list: Lock::default(),
             report: watch::Sender::new(None),
@@ -35,7 +35,7 @@ impl Observers {
     }
 
     /// `lifecycle` is the observer's own, and ends with the shutdown.
-    pub fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
+    pub(crate) fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
         let mut list = self.list();
         if list.over {
             // It came too late to see anything.
@@ -48,11 +48,11 @@ impl Observers {
         }
     }
 
-    pub fn report(&self) -> Option<Arc<Report>> {
+    pub(crate) fn report(&self) -> Option<Arc<Report>> {
         self.report.borrow().clone()
     }
 
-    pub async fn reported(&self) -> Arc<Report> {
+    pub(crate) async fn reported(&self) -> Arc<Report> {
         let mut receiver = self.report.subscribe();
         loop {
             if let Some(report) = receiver.borrow_and_update().clone() {
@@ -73,7 +73,7 @@ impl Observers {
     }
 
     /// Ends the observers at once.
-    pub fn abandon(&self, report: &Report) {
+    pub(crate) fn abandon(&self, report: &Report) {
         for (lifecycle, server) in self.publish(report) {
             drop(server.cut());
             lifecycle.advance(Phase::Closed);
@@ -83,7 +83,7 @@ impl Observers {
 
     /// Tells the observers how it ended and lets them end: they have answers to give and a moment to give
     /// them, unless the end is to be at once.
-    pub async fn end(&self, report: &Report, until: Instant, orders: &Orders) {
+    pub(crate) async fn end(&self, report: &Report, until: Instant, orders: &Orders) {
         let observers = self.publish(report);
         let mut servers = Vec::with_capacity(observers.len());
         for (lifecycle, server) in &observers {

@@ -23,14 +23,14 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Orders {
             current: watch::Sender::new(Order::Serve),
             cause: Lock::new(None),
         }
     }
 
-    pub fn give(&self, order: Order, cause: Cause) {
+    pub(crate) fn give(&self, order: Order, cause: Cause) {
         let mut first = self.cause.lock();
         first.get_or_insert(cause);
         drop(first);
@@ -41,16 +41,16 @@ impl Orders {
         });
     }
 
-    pub fn current(&self) -> Order {
+    pub(crate) fn current(&self) -> Order {
         *self.current.borrow()
     }
 
-    pub fn cause(&self) -> Option<Cause> {
+    pub(crate) fn cause(&self) -> Option<Cause> {
         *self.cause.lock()
     }
 
     /// Waits until the order is at least this.
-    pub async fn at_least(&self, order: Order) {
+    pub(crate) async fn at_least(&self, order: Order) {
         let mut receiver = self.current.subscribe();
         // It fails only when the sender is gone, and `self` holds it.
         let _ = receiver.wait_for(|current| *current >= order).await;

@@ -13,6 +13,8 @@ pub trait StepOutput: sealed::Sealed + Send + 'static {
 }
 
 mod sealed {
+    // Sealed: it is not to be named.
+    #[allow(unnameable_types)]
     pub trait Sealed {}
     impl Sealed for () {}
     impl<E> Sealed for Result<(), E> {}
@@ -43,7 +45,7 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    pub fn new<F, R>(name: &str, budget: Duration, start: F) -> Self
+    pub(crate) fn new<F, R>(name: &str, budget: Duration, start: F) -> Self
     where
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output: StepOutput> + Send + 'static,
@@ -56,7 +58,7 @@ impl Planned {
     }
 
     /// Runs it within its budget. With `orders`, an order to cut ends it, or has it skipped.
-    pub async fn run(self, kind: StepKind, orders: Option<&Orders>) -> Step {
+    pub(crate) async fn run(self, kind: StepKind, orders: Option<&Orders>) -> Step {
         let began = Instant::now();
         if orders.is_some_and(|orders| orders.current() >= Order::Cut) {
             return Step::new(kind, self.name, Duration::ZERO, StepEnd::Skipped);

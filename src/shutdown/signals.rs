@@ -189,7 +189,7 @@ pub(super) enum Meaning {
 
 impl Heard {
     /// Takes note of `signal`, and returns what follows from it.
-    pub fn hear(
+    pub(crate) fn hear(
         &mut self,
         signals: &Signals,
         signal: Signal,

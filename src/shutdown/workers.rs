@@ -48,7 +48,7 @@ struct Worker {
 }
 
 impl Workers {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Workers {
             stop: CancellationToken::new(),
             running: Arc::default(),
@@ -56,7 +56,7 @@ impl Workers {
         }
     }
 
-    pub fn stop_token(&self) -> CancellationToken {
+    pub(crate) fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
 
@@ -64,7 +64,7 @@ impl Workers {
         self.shared.lock()
     }
 
-    pub fn spawn<F, R>(&self, name: &str, work: F)
+    pub(crate) fn spawn<F, R>(&self, name: &str, work: F)
     where
         F: FnOnce(CancellationToken) -> R,
         R: Future<Output = ()> + Send + 'static,
@@ -92,7 +92,7 @@ impl Workers {
     }
 
     /// Tells all to stop, waits, aborts who is left, and reports.
-    pub async fn stop(&self, budget: Duration, orders: &Orders) -> Vec<Step> {
+    pub(crate) async fn stop(&self, budget: Duration, orders: &Orders) -> Vec<Step> {
         let told = Instant::now();
         self.shared().told = Some(told);
         self.stop.cancel();
@@ -107,7 +107,7 @@ impl Workers {
     }
 
     /// Tells all to stop, and aborts them.
-    pub fn abort(&self) -> Vec<Step> {
+    pub(crate) fn abort(&self) -> Vec<Step> {
         let told = *self.shared().told.get_or_insert_with(Instant::now);
         self.stop.cancel();
         self.abort_the_rest(told, StepEnd::CutShort)

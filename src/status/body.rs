@@ -48,7 +48,7 @@ pub(super) struct Watcher(Arc<AtomicUsize>);
 
 impl Watcher {
     /// Returns `None` if all slots are taken.
-    pub fn enter(watchers: &Arc<AtomicUsize>) -> Option<Self> {
+    pub(crate) fn enter(watchers: &Arc<AtomicUsize>) -> Option<Self> {
         let one_more = |count| (count < MAX_WATCHERS).then_some(count + 1);
         // Relaxed: a count that orders nothing.
         watchers

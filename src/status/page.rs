@@ -108,7 +108,7 @@ impl StatusPage {
 
 impl Shared {
     /// Returns the current state as a server-sent event, with the position it covers at least.
-    pub async fn event(&self) -> (Bytes, Mark) {
+    pub(crate) async fn event(&self) -> (Bytes, Mark) {
         let still_fits = |last: &Snapshot| {
             let now = self.mark();
             let moved = (last.of.phase, last.of.over) != (now.phase, now.over);
@@ -128,7 +128,7 @@ impl Shared {
     }
 
     /// Returns the current state as a document.
-    pub async fn document(&self) -> Bytes {
+    pub(crate) async fn document(&self) -> Bytes {
         let (event, _) = self.event().await;
         // One line feed stays, for terminals.
         event.slice(BEFORE.len()..event.len() - AFTER.len() + 1)

@@ -79,7 +79,7 @@ pub(super) struct Entry {
 }
 
 impl RecentEvents {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         RecentEvents {
             opened: AtomicU64::new(0),
             closed: Default::default(),
@@ -89,7 +89,7 @@ impl RecentEvents {
         }
     }
 
-    pub fn record(&self, event: &Event<'_>) {
+    pub(crate) fn record(&self, event: &Event<'_>) {
         match event {
             // Relaxed: gauges that order nothing.
             Event::Opened { .. } => {
@@ -183,15 +183,15 @@ impl RecentEvents {
     }
 
     /// Locks the log. No partial update in it matters to a page.
-    pub fn log(&self) -> MutexGuard<'_, EventLog> {
+    pub(crate) fn log(&self) -> MutexGuard<'_, EventLog> {
         self.log.lock()
     }
 
-    pub fn opened(&self) -> u64 {
+    pub(crate) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self
             .closed
             .iter()
@@ -200,12 +200,12 @@ impl RecentEvents {
     }
 
     /// Returns the version, which increases after each entry.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
     /// Waits until the version differs from `seen`.
-    pub async fn since(&self, seen: u64) {
+    pub(crate) async fn since(&self, seen: u64) {
         loop {
             let mut changed = pin!(self.changed.notified());
             // Enable the waiter first, then read.

@@ -45,7 +45,7 @@ pub(super) struct Mark {
 }
 
 impl Shared {
-    pub fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         Mark {
             phase: self.handle.lifecycle().phase(),
             version: self.recent_events.version(),

@@ -64,7 +64,7 @@ impl Terms {
     }
 
     /// Returns the terms of a route that has taken over from the layers further out.
-    pub fn of_route<B>(
+    pub(crate) fn of_route<B>(
         time: Option<Duration>,
         grpc_timeout: bool,
         reason: Reason,
@@ -100,7 +100,7 @@ impl Terms {
     }
 
     /// The refusal.
-    pub fn refuse<B>(self) -> Response<ReplyBody<B>> {
+    pub(crate) fn refuse<B>(self) -> Response<ReplyBody<B>> {
         self.limit.tell();
         // The request's own header map went in with the request.
         let reply = Reply::new(self.limit.reason);
@@ -109,7 +109,7 @@ impl Terms {
 
     /// Whether an answer of this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
     /// status in the data, and below HTTP/2 a body that ends is complete, whatever its trailers say.
-    pub fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
+    pub(crate) fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
         self.trailers && answers_grpc(answer)
     }
 }
@@ -133,25 +133,25 @@ fn client_time(headers: &HeaderMap, events: &Events) -> Option<Duration> {
 
 impl Limit {
     /// Returns the deadline, unless a route's own layer has taken over by now.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let taken_over = self.yields && self.subject.is_taken_over(TIMEOUT);
         (!taken_over).then_some(self.deadline)
     }
 
     /// The body ends early because of it, in an error that outer layers see.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         self.subject.timed_out();
     }
 
     /// Tells that it has passed.
-    pub fn tell(&self) {
+    pub(crate) fn tell(&self) {
         let reason = self.reason;
         self.subject
             .emit(&self.events, |request| Event::Refused { reason, request });
     }
 
     /// Returns the refusal as the trailers of a gRPC answer.
-    pub fn grpc_trailers(&self) -> HeaderMap {
+    pub(crate) fn grpc_trailers(&self) -> HeaderMap {
         grpc_trailers(self.reason)
     }
 }

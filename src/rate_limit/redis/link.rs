@@ -182,6 +182,7 @@ impl Link {
         }
     }
 
+    #[allow(clippy::disallowed_methods)] // once a connection
     pub(super) fn up(&self, redis: MultiplexedConnection, pause: Duration) {
         let connected = Arc::new(Connected {
             redis,

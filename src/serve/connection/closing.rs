@@ -33,7 +33,7 @@ pub(crate) struct Farewell<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
     /// Of a connection whose head, of which this much came, began at `since`, before hyper had it.
-    pub fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
+    pub(crate) fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
         let (server, conn) = (io.guard.server.clone(), io.conn().clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, false));
         exchange.begin_head(since);
@@ -42,7 +42,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
 
     /// Of a connection whose last request was `exchange`, with the reason to refuse the head of which these
     /// bytes came.
-    pub fn new(
+    pub(crate) fn new(
         mut io: ServeIo<T>,
         exchange: Arc<Exchange>,
         refusal: Option<(Reason, Bytes)>,
@@ -68,15 +68,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
         }
     }
 
-    pub fn conn(&self) -> &Conn {
+    pub(crate) fn conn(&self) -> &Conn {
         &self.exchange.conn
     }
 
-    pub fn why(&self) -> Closed {
+    pub(crate) fn why(&self) -> Closed {
         self.exchange.conn.why()
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Timer>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, timer: Pin<&mut Timer>) -> Poll<()> {
         let exchange = self.exchange.clone();
         let server = &exchange.server;
         exchange.begin_poll();
@@ -106,6 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
 }
 
 /// The refusal as HTTP/1.1 spells it, for a connection that hyper no longer holds.
+#[allow(clippy::disallowed_methods)] // costs less than the close that follows
 fn last_words(reason: Reason, head: &RawHead) -> Bytes {
     let reply = Reply::new(reason).answer(head.asked(), HeaderMap::new());
     let mut words = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();

@@ -57,7 +57,13 @@ where
     A: App,
 {
     /// Takes over a connection whose request began at `since` with the bytes that `io` has ahead.
-    pub fn new(mut io: ServeIo<T>, app: A, since: Tick, warm: bool, cx: &Context<'_>) -> Self {
+    pub(crate) fn new(
+        mut io: ServeIo<T>,
+        app: A,
+        since: Tick,
+        warm: bool,
+        cx: &Context<'_>,
+    ) -> Self {
         let server = io.guard.server.clone();
         let exchange = Arc::new(Exchange::new(
             server.clone(),
@@ -81,11 +87,15 @@ where
         }
     }
 
-    pub fn exchange(&self) -> &Arc<Exchange> {
+    pub(crate) fn exchange(&self) -> &Arc<Exchange> {
         &self.exchange
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Next<T>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Timer>,
+    ) -> Poll<Next<T>> {
         loop {
             self.exchange.begin_poll();
             if self.exchange.server.cutting() {

@@ -2,28 +2,22 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::http2_departure::{Departure, Due};
 use super::http2_stream::StreamExecutor;
 use crate::events::{Closed, Event, RequestInfo, Timeout};
-use crate::phase::Phase;
 use crate::reply::Reason;
-use crate::serve::exchange::{FIRST_WINDOW, Streams, Verdict};
+use crate::serve::exchange::{FIRST_WINDOW, OpenStream, Streams, Verdict};
 use crate::serve::service::{App, ConnService, Source};
 use crate::serve::state::Conn;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo};
 use crate::track::End;
-
-/// How long h2 may take to end a connection in which it has heard that the GOAWAY is acknowledged: it may be in the
-/// middle of a frame, or not be able to write.
-const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
 
@@ -31,16 +25,7 @@ type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, S
 pub(crate) struct Http2<T, A: App> {
     connection: Pin<Box<Connection<T, A>>>,
     streams: Arc<Streams>,
-    /// When it is asked to leave, within the lame-duck window.
-    leave_at: Tick,
-    /// Since when it has been told to open no more streams.
-    announced: Option<Tick>,
-    /// Since when it has been asked to leave.
-    goaway_since: Option<Tick>,
-    /// Since when h2 takes the GOAWAY for acknowledged, though the client has not said so.
-    acknowledged: Option<Tick>,
-    /// The client did not take all when h2 last wrote.
-    behind: bool,
+    departure: Departure,
     /// A head was too slow: it ends when h2 has said so.
     refused: bool,
     /// Why it ends, if it ends as it was asked to.
@@ -50,7 +35,7 @@ pub(crate) struct Http2<T, A: App> {
 impl<T, A: App> Drop for Http2<T, A> {
     fn drop(&mut self) {
         // What was begun and never executed (a panic in between) points back at the streams.
-        drop(self.streams.take_begun());
+        drop(OpenStream::claim(&self.streams));
     }
 }
 
@@ -59,7 +44,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: App,
 {
-    pub fn new(mut io: ServeIo<T>, app: A) -> Self {
+    pub(crate) fn new(mut io: ServeIo<T>, app: A) -> Self {
         let server = io.guard.server.clone();
         let streams = Arc::new(Streams::new(server.clone(), io.conn().clone()));
         io.set_mode(Mode::Http2(streams.clone(), Box::default()));
@@ -93,21 +78,21 @@ where
         Http2 {
             connection: Box::pin(connection),
             streams,
-            leave_at: Tick::NEVER,
-            announced: None,
-            goaway_since: None,
-            acknowledged: None,
-            behind: false,
+            departure: Departure::new(),
             refused: false,
             why: Closed::Ended,
         }
     }
 
-    pub fn conn(&self) -> &Arc<Conn> {
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
         &self.streams.conn
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Closed> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Timer>,
+    ) -> Poll<Closed> {
         let streams = self.streams.clone();
         let server = &streams.server;
         loop {
@@ -116,7 +101,12 @@ where
                 let lingers = leaving.linger_until() != Tick::NEVER && !leaving.is_undelivered();
                 return Poll::Ready(if lingers { self.why } else { Closed::Cut });
             }
-            self.follow_phase();
+            if self.departure.follow_phase(&streams) {
+                if streams.idle_since() != Tick::NEVER {
+                    self.why = Closed::Drained;
+                }
+                self.go_away(server.clock.now());
+            }
             streams.begin_poll();
             let ended = streams.leaving.ended();
             match self.connection.as_mut().poll(cx) {
@@ -134,22 +124,21 @@ where
             if self.refused {
                 return Poll::Ready(self.why);
             }
-            self.note_written(ended);
-            let (deadline, due) = self.deadline();
+            self.departure.note_written(&streams, ended);
+            let (deadline, due) = self.departure.next_deadline(&streams);
             let now = ready!(timer.as_mut().poll_due(cx, &server.clock, deadline));
             match due {
-                Due::Leave if self.announced.is_none() => self.announce(now),
-                Due::Leave => self.go_away(now),
+                Due::Leave => {
+                    if !self.departure.announce(&streams, now) {
+                        self.go_away(now);
+                    }
+                }
                 Due::Idle => {
                     self.tell_timeout(Timeout::Idle);
                     self.why = Closed::Timeout(Timeout::Idle);
                     self.go_away(now);
                 }
-                // h2 would wait for ever. It then names the last stream that counts, and closes.
-                Due::Unacknowledged if self.acknowledged.is_none() => {
-                    self.acknowledged = Some(now);
-                    streams.leaving.acknowledge.store(true, Ordering::Relaxed);
-                }
+                Due::Unacknowledged if self.departure.acknowledge(&streams, now) => {}
                 Due::Unacknowledged | Due::Lingered => return Poll::Ready(self.why),
                 // Other streams may be open, and end with it: h2 reads no further than the half head.
                 Due::HeadTooSlow => {
@@ -181,59 +170,8 @@ where
         }
     }
 
-    /// h2 has written what it could, after so many streams had ended.
-    fn note_written(&mut self, ended: usize) {
-        let leaving = &self.streams.leaving;
-        if self.streams.conn.write_is_blocked() {
-            self.behind |= leaving.holds_answers();
-            return;
-        }
-        self.streams.settled.store(true, Ordering::Relaxed);
-        leaving.all_written(ended, self.streams.transport.moved());
-        if self.behind {
-            self.behind = false;
-            self.streams.quiet_from(self.streams.server.clock.now());
-        }
-    }
-
-    fn follow_phase(&mut self) {
-        if self.goaway_since.is_some() {
-            return;
-        }
-        let server = &self.streams.server;
-        match server.lifecycle.phase() {
-            Phase::Starting | Phase::Ready => {}
-            // At a random moment in the third quarter of the window: clients that have many
-            // connections do not lose them all at once, and have left before the drain begins.
-            Phase::LameDuck if self.leave_at == Tick::NEVER => {
-                let half = server.lifecycle.lame_duck_left() / 2;
-                let wait = half + half.mul_f64(self.streams.conn.dice() * 0.5);
-                self.leave_at = server.clock.now().after(Some(wait));
-            }
-            Phase::LameDuck => {}
-            Phase::Draining | Phase::Closed => {
-                let now = server.clock.now();
-                if self.streams.idle_since() != Tick::NEVER {
-                    self.why = Closed::Drained;
-                }
-                self.go_away(now);
-            }
-        }
-    }
-
-    /// Tells the client to open no more streams, some time before the last stream that counts is
-    /// fixed. hyper says both within one round trip, and a client may have requests on their way by
-    /// then, which are refused.
-    fn announce(&mut self, now: Tick) {
-        self.announced = Some(now);
-        self.leave_at = now.after(Some(self.streams.leaving.notice_time()));
-        self.streams.leaving.notice.store(true, Ordering::Relaxed);
-    }
-
     fn go_away(&mut self, now: Tick) {
-        if self.goaway_since.is_none() {
-            self.goaway_since = Some(now);
-            self.streams.leaving.begin(now);
+        if self.departure.begin(&self.streams, now) {
             self.connection.as_mut().graceful_shutdown();
         }
     }
@@ -243,61 +181,6 @@ where
         let request = RequestInfo::from_peer(peer);
         let event = || Event::Timeout { kind, request };
         self.streams.server.events.tell(event);
-    }
-
-    /// Since when the connection has been idle: without a stream, and without an answer that the client does not take.
-    /// What else h2 cannot write, as to a flood of PINGs that never reads, counts for nothing.
-    fn idle_since(&self) -> Tick {
-        if self.behind || self.streams.leaving.holds_answers() {
-            return Tick::NEVER;
-        }
-        self.streams.idle_since()
-    }
-
-    /// The next deadline and what is to be done when it comes.
-    fn deadline(&self) -> (Tick, Due) {
-        let timeouts = &self.streams.server.timeouts;
-        let leaving = &self.streams.leaving;
-        if leaving.linger_until() != Tick::NEVER {
-            return (leaving.linger_until(), Due::Lingered);
-        }
-        let idle_since = self.idle_since();
-        let end = match (self.goaway_since, self.acknowledged, idle_since) {
-            (_, _, Tick::NEVER) => Tick::NEVER,
-            (Some(_), Some(acknowledged), _) => acknowledged.after(Some(LAST_CHANCE)),
-            (Some(since), None, idle) => since.after(Some(leaving.wait())).max(idle),
-            (None, _, idle) => idle.after(timeouts.effective_idle()),
-        };
-        let what = match self.goaway_since {
-            Some(_) => Due::Unacknowledged,
-            None => Due::Idle,
-        };
-        let leave_at = match self.goaway_since {
-            Some(_) => Tick::NEVER,
-            None => self.leave_at,
-        };
-        [
-            (end, what),
-            (leave_at, Due::Leave),
-            (self.streams.conn.write_stall_deadline(timeouts), Due::Slow),
-            (self.streams.transport.look_deadline(), Due::Slow),
-            (
-                self.streams
-                    .head_since()
-                    .after(timeouts.effective_read_header()),
-                Due::HeadTooSlow,
-            ),
-            (
-                self.streams
-                    .transport
-                    .window_deadline(timeouts.effective_min_write_rate()),
-                Due::Slow,
-            ),
-            (self.streams.tail_deadline(), Due::Tail),
-        ]
-        .into_iter()
-        .min_by_key(|(tick, _)| *tick)
-        .unwrap_or((Tick::NEVER, Due::Leave))
     }
 }
 
@@ -318,20 +201,6 @@ impl<T, A: App> Http2<T, A> {
             Verdict::Goes => None,
         }
     }
-}
-
-/// What a deadline of an HTTP/2 connection is for.
-#[derive(Clone, Copy)]
-enum Due {
-    Idle,
-    Leave,
-    Unacknowledged,
-    Lingered,
-    HeadTooSlow,
-    /// The client does not take what is written.
-    Slow,
-    /// Nor the end of a response.
-    Tail,
 }
 
 /// Whether h2 has ended the connection for what the client sent, and not the transport or the client itself.

@@ -30,7 +30,7 @@ where
 {
     fn execute(&self, future: F) {
         let timer = Timer::new(&self.streams.server.clock);
-        let open = self.streams.take_begun();
+        let open = OpenStream::claim(&self.streams);
         tokio::spawn(StreamTask {
             future: Some(future),
             timer,

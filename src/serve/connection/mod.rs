@@ -3,6 +3,7 @@
 mod closing;
 mod http1;
 mod http2;
+mod http2_departure;
 mod http2_stream;
 mod parked;
 mod raw_head;

@@ -54,14 +54,14 @@ pub(crate) enum Woken<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     /// A connection that has just been accepted.
-    pub fn fresh(io: ServeIo<T>) -> Self {
+    pub(crate) fn fresh(io: ServeIo<T>) -> Self {
         let since = io.conn().accepted;
         let deadline = since.after(io.guard.server.timeouts.effective_read_header());
         Parked::new(io, true, since, deadline)
     }
 
     /// A connection that has been quiet since then.
-    pub fn idle(io: ServeIo<T>, since: Tick) -> Self {
+    pub(crate) fn idle(io: ServeIo<T>, since: Tick) -> Self {
         let deadline = since.after(io.guard.server.timeouts.effective_idle());
         Parked::new(io, false, since, deadline)
     }
@@ -82,21 +82,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     }
 
     /// The server wakes this task when the phase moves.
-    pub fn enrol(&self, waker: &Waker) {
+    pub(crate) fn enrol(&self, waker: &Waker) {
         if let Some(io) = &self.io {
             io.conn().set_reader(waker);
         }
     }
 
     /// Notes why it ends.
-    pub fn end(&self, why: Closed) -> Closed {
+    pub(crate) fn end(&self, why: Closed) -> Closed {
         if let Some(io) = &self.io {
             io.conn().will_end(why);
         }
         why
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Timer>) -> Poll<Woken<T>> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Timer>,
+    ) -> Poll<Woken<T>> {
         loop {
             let Some(io) = &mut self.io else {
                 return Poll::Ready(Woken::Over(Closed::Ended));

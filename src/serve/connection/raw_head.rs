@@ -19,7 +19,7 @@ pub(crate) struct RawHead(Bytes);
 
 impl RawHead {
     /// Of these bytes. Only their beginning is kept.
-    pub fn new(mut read: Bytes) -> Self {
+    pub(crate) fn new(mut read: Bytes) -> Self {
         let begins = read
             .iter()
             .position(|byte| !matches!(byte, b'\r' | b'\n'))
@@ -57,7 +57,7 @@ impl RawHead {
     }
 
     /// Why hyper answered `status`, where a head has at most `limit` bytes.
-    pub fn reason(&self, status: u16, limit: usize) -> Reason {
+    pub(crate) fn reason(&self, status: u16, limit: usize) -> Reason {
         let (line, whole) = self.request_line();
         match status {
             _ if self.0.starts_with(&[0x16, 3]) => Reason::TlsOnPlainPort,
@@ -71,7 +71,7 @@ impl RawHead {
     }
 
     /// The form that the request asks for, as far as its head is there.
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         let mut accept = HeaderMap::new();
         let head = &self.0[..self.0.len().min(LOOKED_AT)];
         for line in head.split(|byte| *byte == b'\n').skip(1) {
@@ -92,12 +92,12 @@ impl RawHead {
     }
 
     /// Whether the answer has no body, whatever it says.
-    pub fn is_to_head(&self) -> bool {
+    pub(crate) fn is_to_head(&self) -> bool {
         self.method() == Some("HEAD")
     }
 
     /// Emits the refusal of this head.
-    pub fn emit_refused(&self, exchange: &Exchange, reason: Reason) {
+    pub(crate) fn emit_refused(&self, exchange: &Exchange, reason: Reason) {
         exchange.server.events.tell_with(|tell| {
             let path = self.method().and_then(|_| self.path());
             let mut request = RequestInfo::from_peer(exchange.conn.info.peer);

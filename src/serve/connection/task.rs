@@ -66,7 +66,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: App,
 {
-    pub fn new(io: ServeIo<T>, app: A) -> Self {
+    pub(crate) fn new(io: ServeIo<T>, app: A) -> Self {
         ConnTask {
             app,
             timer: Timer::new(&io.guard.server.clock),

@@ -8,7 +8,7 @@ use crate::shutdown::ConnectionState;
 const UPGRADED: &str = "upgraded";
 
 impl Exchange {
-    pub fn in_flight(&self, visit: &mut dyn FnMut(InFlight<'_>)) {
+    pub(crate) fn in_flight(&self, visit: &mut dyn FnMut(InFlight<'_>)) {
         let state = match self.upgraded() {
             true => UPGRADED,
             false => self.state().as_str(),

@@ -39,7 +39,7 @@ enum HeldCall {
 }
 
 impl RequestBodyState {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         RequestBodyState {
             open: AtomicBool::new(false),
             looked: AtomicBool::new(false),
@@ -49,50 +49,50 @@ impl RequestBodyState {
     }
 
     /// Another request begins.
-    pub fn begin(&self, has_body: bool) {
+    pub(crate) fn begin(&self, has_body: bool) {
         self.open.store(has_body, Relaxed);
         self.looked.store(false, Relaxed);
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.load(Relaxed)
     }
 
     /// It was read to its end.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.open.store(false, Relaxed);
     }
 
     /// `true` the first time it is asked for a request.
-    pub fn first_look(&self) -> bool {
+    pub(crate) fn first_look(&self) -> bool {
         !self.looked.swap(true, Relaxed)
     }
 
-    pub fn ask_to_continue(&self) {
+    pub(crate) fn ask_to_continue(&self) {
         self.continue_asked.store(true, Relaxed);
     }
 
-    pub fn takes_continue(&self) -> bool {
+    pub(crate) fn takes_continue(&self) -> bool {
         self.continue_asked.swap(false, Relaxed)
     }
 
-    pub fn hold_call(&self) {
+    pub(crate) fn hold_call(&self) {
         self.held_call.store(HeldCall::Held as u8, Relaxed);
     }
 
-    pub fn call_begins(&self) {
+    pub(crate) fn call_begins(&self) {
         self.held_call.store(HeldCall::None as u8, Relaxed);
     }
 
-    pub fn holds_call(&self) -> bool {
+    pub(crate) fn holds_call(&self) -> bool {
         self.held_call.load(Relaxed) != HeldCall::None as u8
     }
 
-    pub fn call_is_pollable(&self) -> bool {
+    pub(crate) fn call_is_pollable(&self) -> bool {
         self.held_call.load(Relaxed) == HeldCall::Pollable as u8
     }
 
-    pub fn written_before_call(&self) {
+    pub(crate) fn written_before_call(&self) {
         if self.holds_call() {
             self.held_call.store(HeldCall::Pollable as u8, Relaxed);
         }
@@ -119,43 +119,43 @@ pub(crate) struct Reading {
 
 impl Reading {
     /// Another request begins.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.reader = None;
         self.suspect = None;
         self.leftover = None;
     }
 
     /// Keeps who waits for the body.
-    pub fn wait(&mut self, reader: &Waker) {
+    pub(crate) fn wait(&mut self, reader: &Waker) {
         set_waker(&mut self.reader, reader);
     }
 
-    pub fn take_reader(&mut self) -> Option<Waker> {
+    pub(crate) fn take_reader(&mut self) -> Option<Waker> {
         self.reader.take()
     }
 
-    pub fn suspect(&mut self, suspect: Suspect) {
+    pub(crate) fn suspect(&mut self, suspect: Suspect) {
         self.suspect = Some(suspect);
     }
 
     /// The reader waits, at `now` and with so much of the body there: returns the deadline that has passed if it was
     /// suspected, and asked in time.
-    pub fn confirm(&mut self, now: impl FnOnce() -> Tick, moved: u64) -> Option<Timeout> {
+    pub(crate) fn confirm(&mut self, now: impl FnOnce() -> Tick, moved: u64) -> Option<Timeout> {
         let suspect = self.suspect.take()?;
         let asked = now().since(suspect.at) <= ASKED;
         (asked && moved == suspect.moved).then_some(suspect.kind)
     }
 
-    pub fn leave(&mut self, leftover: Discard) {
+    pub(crate) fn leave(&mut self, leftover: Discard) {
         self.leftover = Some(leftover);
     }
 
     /// Whether there is a leftover that has not been polled, and so wakes nothing.
-    pub fn has_new_leftover(&self) -> bool {
+    pub(crate) fn has_new_leftover(&self) -> bool {
         self.leftover.as_ref().is_some_and(Discard::is_new)
     }
 
-    pub fn take_leftover(&mut self) -> Option<Discard> {
+    pub(crate) fn take_leftover(&mut self) -> Option<Discard> {
         self.leftover.take()
     }
 }

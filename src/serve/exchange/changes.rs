@@ -10,15 +10,15 @@ use crate::control::Change;
 use crate::serve::config::Timeouts;
 
 impl Exchange {
-    pub fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
+    pub(crate) fn set_read_deadline(&self, epoch: u64, wait: Option<Duration>) {
         self.move_deadline(epoch, Movable::Read, wait);
     }
 
-    pub fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
+    pub(crate) fn set_write_deadline(&self, epoch: u64, wait: Option<Duration>) {
         self.move_deadline(epoch, Movable::Write, wait);
     }
 
-    pub fn change_deadline(&self, epoch: u64, change: Change) {
+    pub(crate) fn change_deadline(&self, epoch: u64, change: Change) {
         let pace = match change {
             Change::ResponseHead(_) | Change::ReadStall(_) | Change::WriteStall(_) => None,
             Change::MinReadRate(_) => Some(&self.read),

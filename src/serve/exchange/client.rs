@@ -11,28 +11,28 @@ use crate::track::End;
 
 impl Exchange {
     /// The handler has the request, or its response is being sent; and it is no upgrade.
-    pub fn is_served(&self) -> bool {
+    pub(crate) fn is_served(&self) -> bool {
         matches!(self.state(), State::Handler | State::Responding) && !self.upgraded()
     }
 
     /// The handler waits for more of the request body.
-    pub fn waits_for_body(&self) -> bool {
+    pub(crate) fn waits_for_body(&self) -> bool {
         self.body_open() && self.read.waits()
     }
 
-    pub fn client_gone(&self) -> bool {
+    pub(crate) fn client_gone(&self) -> bool {
         self.given_up_for(End::ClientGone)
     }
 
     /// The transport failed.
-    pub fn failed(&self, error: &io::Error) {
+    pub(crate) fn failed(&self, error: &io::Error) {
         if self.is_served() && is_gone(error) {
             self.client_left();
         }
     }
 
     /// The client is gone while its request is being served.
-    pub fn client_left(&self) {
+    pub(crate) fn client_left(&self) {
         if !self.gives_up(End::ClientGone) {
             return;
         }
@@ -47,16 +47,16 @@ impl Exchange {
 
     // === the next look; only the connection's own task asks for it ===
 
-    pub fn look(&self) -> Tick {
+    pub(crate) fn look(&self) -> Tick {
         Tick(self.look.load(Relaxed))
     }
 
-    pub fn set_look(&self, at: Tick) {
+    pub(crate) fn set_look(&self, at: Tick) {
         self.look.store(at.0, Relaxed);
     }
 
     /// When the connection's task is to poll the transport for it.
-    pub fn look_deadline(&self) -> Tick {
+    pub(crate) fn look_deadline(&self) -> Tick {
         match self.look() {
             // It has come, and the transport looks as soon as it is asked to write.
             Tick(0) => Tick::NEVER,
@@ -65,7 +65,7 @@ impl Exchange {
     }
 
     /// Its time may have come.
-    pub fn look_if_due(&self, now: Tick) {
+    pub(crate) fn look_if_due(&self, now: Tick) {
         if self.look_deadline() <= now {
             self.set_look(Tick(0));
         }

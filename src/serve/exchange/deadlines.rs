@@ -23,7 +23,7 @@ pub(crate) struct RequestDeadlines {
 }
 
 impl RequestDeadlines {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let never = || AtomicU64::new(Tick::NEVER.0);
         RequestDeadlines {
             header: never(),
@@ -36,7 +36,7 @@ impl RequestDeadlines {
     }
 
     /// Another request begins.
-    pub fn begin(&self, read: Tick, write: Tick, response_head: Tick) {
+    pub(crate) fn begin(&self, read: Tick, write: Tick, response_head: Tick) {
         self.read.store(read.0, Relaxed);
         self.write.store(write.0, Relaxed);
         self.response_head.store(response_head.0, Relaxed);
@@ -45,62 +45,62 @@ impl RequestDeadlines {
     }
 
     /// Until when the head must be there, what is left of a body may be discarded, or a close may linger.
-    pub fn header(&self) -> Tick {
+    pub(crate) fn header(&self) -> Tick {
         Tick(self.header.load(Relaxed))
     }
 
-    pub fn set_header(&self, at: Tick) {
+    pub(crate) fn set_header(&self, at: Tick) {
         self.header.store(at.0, Relaxed);
     }
 
     /// Brings the head's deadline forward.
-    pub fn hasten_header(&self, at: Tick) {
+    pub(crate) fn hasten_header(&self, at: Tick) {
         self.header.fetch_min(at.0, Relaxed);
     }
 
-    pub fn read(&self) -> Tick {
+    pub(crate) fn read(&self) -> Tick {
         Tick(self.read.load(Relaxed))
     }
 
-    pub fn write(&self) -> Tick {
+    pub(crate) fn write(&self) -> Tick {
         Tick(self.write.load(Relaxed))
     }
 
     /// What stands in for the answer has until `grace`.
-    pub fn expire_write(&self, grace: Tick) {
+    pub(crate) fn expire_write(&self, grace: Tick) {
         self.write_expired.store(true, Relaxed);
         self.write.store(grace.0, Relaxed);
     }
 
     /// The response is out.
-    pub fn end_write(&self) {
+    pub(crate) fn end_write(&self) {
         self.write.store(Tick::NEVER.0, Relaxed);
     }
 
-    pub fn write_expired(&self) -> bool {
+    pub(crate) fn write_expired(&self) -> bool {
         self.write_expired.load(Relaxed)
     }
 
-    pub fn expire_read(&self) {
+    pub(crate) fn expire_read(&self) {
         self.read_expired.store(true, Relaxed);
     }
 
-    pub fn read_expired(&self) -> bool {
+    pub(crate) fn read_expired(&self) -> bool {
         self.read_expired.load(Relaxed)
     }
 
-    pub fn response_head(&self) -> Tick {
+    pub(crate) fn response_head(&self) -> Tick {
         Tick(self.response_head.load(Relaxed))
     }
 
     /// Moves the deadline of the response's head, unless it is being moved by hand meanwhile.
-    pub fn extend_response_head(&self, from: Tick, to: Tick) {
+    pub(crate) fn extend_response_head(&self, from: Tick, to: Tick) {
         let deadline = &self.response_head;
         let _ = deadline.compare_exchange(from.0, to.0, Relaxed, Relaxed);
     }
 
     /// Returns the deadline that was in force before.
-    pub fn set(&self, which: Movable, at: Tick) -> Tick {
+    pub(crate) fn set(&self, which: Movable, at: Tick) -> Tick {
         let deadline = match which {
             Movable::Read => &self.read,
             Movable::Write => &self.write,

@@ -27,7 +27,7 @@ pub(crate) enum Discarded {
 
 impl Discard {
     /// Of the body of request `epoch`, at most so many bytes.
-    pub fn new(body: Incoming, most: u64, epoch: u64) -> Self {
+    pub(crate) fn new(body: Incoming, most: u64, epoch: u64) -> Self {
         Discard {
             body,
             left: most,
@@ -37,22 +37,22 @@ impl Discard {
     }
 
     /// The number of its request.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// Whether it has not been polled yet.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         !self.polled
     }
 
     /// Whether it is short enough to be discarded; `None` when its length is not known.
-    pub fn fits(&self) -> Option<bool> {
+    pub(crate) fn fits(&self) -> Option<bool> {
         self.body.size_hint().exact().map(|rest| rest <= self.left)
     }
 
     /// Reads away what is there of the next piece.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         self.polled = true;
         let broken = Discarded::TooMuch { came: 0 };
         let length = match Pin::new(&mut self.body).poll_frame(cx) {

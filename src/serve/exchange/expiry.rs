@@ -66,14 +66,14 @@ impl Exchange {
     }
 
     /// The earliest deadline of a request that is with its handler or being answered.
-    pub fn next_deadline(&self) -> Tick {
+    pub(crate) fn next_deadline(&self) -> Tick {
         let mut next = Tick::NEVER;
         self.each_deadline(|at, _| next = next.min(at));
         next
     }
 
     /// The earliest deadline of a response of which only the end is left.
-    pub fn tail_deadline(&self) -> Tick {
+    pub(crate) fn tail_deadline(&self) -> Tick {
         let mut next = Tick::NEVER;
         self.each_tail_deadline(|at, _| next = next.min(at));
         next
@@ -81,7 +81,7 @@ impl Exchange {
 
     /// Which deadline has passed, if one has. A window of a minimum rate that was kept is followed by the
     /// next one. `turn`: HTTP/2, whether the stream has had its turn on the connection.
-    pub fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
+    pub(crate) fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
         let mut passed = None;
         self.each_deadline(|at, due| {
             if passed.is_none() && at <= now {
@@ -92,7 +92,7 @@ impl Exchange {
     }
 
     /// The same of a response of which only the end is left.
-    pub fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<Timeout> {
+    pub(crate) fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<Timeout> {
         let mut passed = None;
         self.each_tail_deadline(|at, due| {
             if passed.is_none() && at <= now {
@@ -163,25 +163,25 @@ impl Exchange {
 
     // === each deadline ===
 
-    pub fn header_deadline(&self) -> Tick {
+    pub(crate) fn header_deadline(&self) -> Tick {
         self.deadlines.header()
     }
 
     /// Brings the head's deadline forward (the drain has a shorter one).
-    pub fn hasten_head(&self, deadline: Tick) {
+    pub(crate) fn hasten_head(&self, deadline: Tick) {
         self.deadlines.hasten_header(deadline);
     }
 
-    pub fn write_deadline(&self) -> Tick {
+    pub(crate) fn write_deadline(&self) -> Tick {
         self.deadlines.write()
     }
 
-    pub fn write_expired(&self) -> bool {
+    pub(crate) fn write_expired(&self) -> bool {
         self.deadlines.write_expired()
     }
 
     /// Until when the response's head must be there; `NEVER` once it is.
-    pub fn response_head_deadline(&self) -> Tick {
+    pub(crate) fn response_head_deadline(&self) -> Tick {
         match self.state() {
             State::Handler if !self.write_expired() => self.deadlines.response_head(),
             _ => Tick::NEVER,
@@ -189,7 +189,7 @@ impl Exchange {
     }
 
     /// What `of` takes from the timeouts of this request.
-    pub fn terms<R>(&self, of: impl FnOnce(&Timeouts) -> R) -> R {
+    pub(crate) fn terms<R>(&self, of: impl FnOnce(&Timeouts) -> R) -> R {
         if self.own_terms.load(Relaxed) {
             if let Some(terms) = &self.cross().terms {
                 return of(terms);
@@ -210,13 +210,13 @@ impl Exchange {
 
     /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
     /// what is answered in its stead has `grace` to be sent.
-    pub fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
+    pub(crate) fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
         self.tell_timeout(kind);
         self.close_after_this();
         self.deadlines.expire_write(now.after(Some(grace)));
     }
 
-    pub fn tell_timeout(&self, kind: Timeout) {
+    pub(crate) fn tell_timeout(&self, kind: Timeout) {
         self.give_up(End::Timeout);
         self.emit(|request| Event::Timeout { kind, request });
     }

@@ -14,7 +14,7 @@ use crate::serve::state::Known;
 use crate::track::End;
 
 impl Exchange {
-    pub fn known(&self) -> Known {
+    pub(crate) fn known(&self) -> Known {
         let peer = self.conn.info.peer;
         match self.state() {
             // The name is that of the request before.
@@ -27,7 +27,7 @@ impl Exchange {
     }
 
     /// Emits an event that names the request.
-    pub fn emit(&self, event: impl for<'a> FnOnce(RequestInfo<'a>) -> Event<'a>) {
+    pub(crate) fn emit(&self, event: impl for<'a> FnOnce(RequestInfo<'a>) -> Event<'a>) {
         let events = &self.server.events;
         if events.is_heard() {
             let known = self.known();
@@ -36,25 +36,25 @@ impl Exchange {
     }
 
     /// The request is given up for this reason, unless it has been for another.
-    pub fn give_up(&self, end: End) {
+    pub(crate) fn give_up(&self, end: End) {
         let _ = self.gives_up(end);
     }
 
     /// `true` when this is the reason that counts.
-    pub fn gives_up(&self, end: End) -> bool {
+    pub(crate) fn gives_up(&self, end: End) -> bool {
         let none = 0;
         let given_up = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
         given_up.is_ok()
     }
 
-    pub fn given_up_for(&self, end: End) -> bool {
+    pub(crate) fn given_up_for(&self, end: End) -> bool {
         self.end.load(Relaxed) == word(end)
     }
 
     /// hyper has dropped the handler or the response's body before its end: the server or a panic has ended it, or
     /// else the client has. On HTTP/1 the transport knows: there a body is also dropped at the end of the length
     /// that its response declares.
-    pub fn abandoned(&self) {
+    pub(crate) fn abandoned(&self) {
         if std::thread::panicking() {
             self.give_up(End::Panic);
         } else if self.http2 && !self.server.cutting() {
@@ -155,7 +155,7 @@ impl RequestControl for Exchange {
 
 impl Exchange {
     /// The service did what it may not, and the request is known.
-    pub fn tell_fault(&self, fault: ServiceFault) {
+    pub(crate) fn tell_fault(&self, fault: ServiceFault) {
         let events = &self.server.events;
         if events.is_heard() {
             let (error, known) = (&fault, self.known());

@@ -60,55 +60,55 @@ impl Default for Leaving {
 
 impl Leaving {
     /// A stream has ended, for the server; h2 may still hold the end of its answer.
-    pub fn stream_ended(&self) {
+    pub(crate) fn stream_ended(&self) {
         self.ended.fetch_add(1, Release);
     }
 
     /// How many streams have ended: to be asked before h2 writes.
-    pub fn ended(&self) -> usize {
+    pub(crate) fn ended(&self) -> usize {
         self.ended.load(Acquire)
     }
 
     /// The transport has taken all that h2 had to write after so many streams had ended: so many bytes.
-    pub fn all_written(&self, ended: usize, bytes: u64) {
+    pub(crate) fn all_written(&self, ended: usize, bytes: u64) {
         if self.written.swap(ended, Relaxed) != ended {
             self.answered.store(bytes, Relaxed);
         }
     }
 
     /// After how many of the bytes that the transport has taken, so many in all, the last answer ends.
-    pub fn answered(&self, bytes: u64) -> u64 {
+    pub(crate) fn answered(&self, bytes: u64) -> u64 {
         match self.holds_answers() {
             true => bytes,
             false => self.answered.load(Relaxed),
         }
     }
 
-    pub fn set_undelivered(&self, undelivered: bool) {
+    pub(crate) fn set_undelivered(&self, undelivered: bool) {
         self.undelivered.store(undelivered, Relaxed);
     }
 
     /// Whether the closing connection lingers for an answer of which the client does not have all.
-    pub fn is_undelivered(&self) -> bool {
+    pub(crate) fn is_undelivered(&self) -> bool {
         self.undelivered.load(Relaxed)
     }
 
     /// Whether streams have ended whose answers the transport has not taken.
-    pub fn holds_answers(&self) -> bool {
+    pub(crate) fn holds_answers(&self) -> bool {
         self.ended() != self.written.load(Relaxed)
     }
 
     /// The client takes nothing: what the kernel holds for it is to go with the connection.
-    pub fn set_reset(&self) {
+    pub(crate) fn set_reset(&self) {
         self.reset.store(true, Relaxed);
     }
 
-    pub fn resets(&self) -> bool {
+    pub(crate) fn resets(&self) -> bool {
         self.reset.load(Relaxed)
     }
 
     /// The GOAWAY and its PING are about to be sent.
-    pub fn begin(&self, now: Tick) {
+    pub(crate) fn begin(&self, now: Tick) {
         self.refuse_from
             .store(now.after(Some(self.wait())).0, Relaxed);
         if !self.holds_answers() {
@@ -117,7 +117,7 @@ impl Leaving {
     }
 
     /// Whether an answer has been sent of which it is not known that the client has it.
-    pub fn owes_proof(&self, goaway_acknowledged: bool) -> bool {
+    pub(crate) fn owes_proof(&self, goaway_acknowledged: bool) -> bool {
         let proven = match goaway_acknowledged {
             true => self.proof.load(Relaxed),
             false => 0,
@@ -126,23 +126,23 @@ impl Leaving {
     }
 
     /// Whether new streams are refused: the client has had its time to hear of the GOAWAY.
-    pub fn refuses(&self, now: impl FnOnce() -> Tick) -> bool {
+    pub(crate) fn refuses(&self, now: impl FnOnce() -> Tick) -> bool {
         match Tick(self.refuse_from.load(Relaxed)) {
             Tick::NEVER => false,
             from => now() >= from,
         }
     }
 
-    pub fn set_linger(&self, until: Tick) {
+    pub(crate) fn set_linger(&self, until: Tick) {
         self.linger_until.store(until.0, Relaxed);
     }
 
     /// Until when the closing connection lingers; `NEVER` while it is not closing.
-    pub fn linger_until(&self) -> Tick {
+    pub(crate) fn linger_until(&self) -> Tick {
         Tick(self.linger_until.load(Relaxed))
     }
 
-    pub fn set_round_trip(&self, took: Duration) {
+    pub(crate) fn set_round_trip(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.round_trip.store(nanos.max(1), Relaxed);
     }
@@ -152,14 +152,14 @@ impl Leaving {
     }
 
     /// How long the client may take to acknowledge the GOAWAY.
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         self.round_trip()
             .saturating_mul(2)
             .clamp(WAIT, LONGEST_WAIT)
     }
 
     /// How long before the GOAWAY that counts a first one announces it.
-    pub fn notice_time(&self) -> Duration {
+    pub(crate) fn notice_time(&self) -> Duration {
         self.round_trip().clamp(NOTICE, WAIT)
     }
 }

@@ -51,7 +51,7 @@ pub(crate) enum Verdict {
 }
 
 impl Pace {
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Pace {
             moved: AtomicU64::new(0),
             held: AtomicU64::new(0),
@@ -66,7 +66,7 @@ impl Pace {
     }
 
     /// Another request begins: it has its own grace. A wait that is under way goes on as the one before.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         if self.waits() {
             return;
         }
@@ -79,32 +79,32 @@ impl Pace {
     }
 
     /// Begins anew with the grace.
-    pub fn restart(&self, now: Tick) {
+    pub(crate) fn restart(&self, now: Tick) {
         self.waited.store(0, Relaxed);
         self.origin.store(now.0, Relaxed);
         self.window_end.store(0, Relaxed);
     }
 
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.moved.load(Relaxed)
     }
 
     /// So many bytes have moved. One task at a time calls this.
-    pub fn count(&self, bytes: usize) {
+    pub(crate) fn count(&self, bytes: usize) {
         let moved = self.moved.load(Relaxed).wrapping_add(bytes as u64);
         self.moved.store(moved, Relaxed);
     }
 
     /// The kernel holds so many of the bytes. Returns whether the peer has had some since this was last called in
     /// the same wait.
-    pub fn hold(&self, bytes: u64) -> bool {
+    pub(crate) fn hold(&self, bytes: u64) -> bool {
         let before = self.held.swap(bytes, Relaxed);
         self.waits() && bytes < before
     }
 
     /// When to look at what the kernel holds for the first time in a wait. The peer's kernel takes what it has room for
     /// at once: seen later, that would look like a peer that had gone on reading until then.
-    pub fn look_deadline(&self) -> Tick {
+    pub(crate) fn look_deadline(&self) -> Tick {
         match self.looks.load(Relaxed) {
             true => self.since().after(Some(FIRST_LOOK)),
             false => Tick::NEVER,
@@ -112,7 +112,7 @@ impl Pace {
     }
 
     /// The look has been taken, if it was due.
-    pub fn look(&self, now: Tick) {
+    pub(crate) fn look(&self, now: Tick) {
         if self.look_deadline() <= now {
             self.looks.store(false, Relaxed);
         }
@@ -132,16 +132,16 @@ impl Pace {
         }
     }
 
-    pub fn since(&self) -> Tick {
+    pub(crate) fn since(&self) -> Tick {
         Tick(self.since.load(Relaxed))
     }
 
-    pub fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.since() != Tick::NEVER
     }
 
     /// The server waits for the peer from `now` on. Not to be called while it waits already.
-    pub fn begin_wait(&self, now: Tick) {
+    pub(crate) fn begin_wait(&self, now: Tick) {
         let origin = now.0.saturating_sub(self.waited.load(Relaxed));
         self.origin.store(origin, Relaxed);
         self.since.store(now.0, Relaxed);
@@ -149,24 +149,24 @@ impl Pace {
     }
 
     /// Something has moved, and the server goes on waiting.
-    pub fn progress(&self, now: Tick) {
+    pub(crate) fn progress(&self, now: Tick) {
         self.since.store(now.0, Relaxed);
     }
 
     /// The server does not wait any more.
-    pub fn end_wait(&self, now: Tick) {
+    pub(crate) fn end_wait(&self, now: Tick) {
         let waited = now.0.saturating_sub(self.origin.load(Relaxed));
         self.since.store(Tick::NEVER.0, Relaxed);
         self.waited.store(waited, Relaxed);
     }
 
     /// As [`end_wait`](Self::end_wait), where the time is not known: what was waited is not charged.
-    pub fn forget_wait(&self) {
+    pub(crate) fn forget_wait(&self) {
         self.since.store(Tick::NEVER.0, Relaxed);
     }
 
     /// When it will have been waited for too long for one byte.
-    pub fn stall_deadline(&self, stall: Option<Duration>) -> Tick {
+    pub(crate) fn stall_deadline(&self, stall: Option<Duration>) -> Tick {
         match self.since() {
             Tick::NEVER => Tick::NEVER,
             since => since.after(stall),
@@ -174,7 +174,7 @@ impl Pace {
     }
 
     /// When the window under way ends, if the wait goes on.
-    pub fn window_deadline(&self, rate: Option<MinRate>) -> Tick {
+    pub(crate) fn window_deadline(&self, rate: Option<MinRate>) -> Tick {
         let (true, Some(rate)) = (self.waits(), rate) else {
             return Tick::NEVER;
         };
@@ -189,7 +189,7 @@ impl Pace {
     ///
     /// `stalls`: a window in which nothing moved is the stall deadline's to judge. `first`: how many
     /// windows the first one counts for.
-    pub fn judge(&self, now: Tick, rate: MinRate, stalls: bool, first: u32) -> Verdict {
+    pub(crate) fn judge(&self, now: Tick, rate: MinRate, stalls: bool, first: u32) -> Verdict {
         let due = self.window_deadline(Some(rate));
         let before = self.window_end.load(Relaxed);
         let moved = self.arrived();
@@ -220,17 +220,17 @@ impl Pace {
     }
 
     /// Whether a window is under way, rather than the grace.
-    pub fn in_window(&self) -> bool {
+    pub(crate) fn in_window(&self) -> bool {
         self.window_end.load(Relaxed) != 0
     }
 
     /// Whether the peer is, or has been, waited for.
-    pub fn has_waited(&self) -> bool {
+    pub(crate) fn has_waited(&self) -> bool {
         self.waits() || self.waited.load(Relaxed) != 0
     }
 
     /// Lets the window under way run on: it could not be judged fairly.
-    pub fn extend(&self, now: Tick, rate: MinRate) {
+    pub(crate) fn extend(&self, now: Tick, rate: MinRate) {
         let waited = Tick(now.0.saturating_sub(self.origin.load(Relaxed)));
         let end = waited.after(Some(rate.window_length())).0.max(1);
         self.window_end.store(end, Relaxed);

@@ -13,22 +13,22 @@ use crate::serve::config::Timeouts;
 use crate::serve::time::Tick;
 
 impl Exchange {
-    pub fn body_open(&self) -> bool {
+    pub(crate) fn body_open(&self) -> bool {
         self.body.is_open()
     }
 
-    pub fn read_expired(&self) -> bool {
+    pub(crate) fn read_expired(&self) -> bool {
         self.deadlines.read_expired()
     }
 
     /// `true` the first time it is asked for a request.
-    pub fn first_look(&self) -> bool {
+    pub(crate) fn first_look(&self) -> bool {
         self.body.first_look()
     }
 
     /// The reader waits for more of the body of request `epoch`, which the peer owes or may keep to itself.
     /// `false` when it need not, because the body has expired.
-    pub fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
+    pub(crate) fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
         let mut cross = self.cross();
         if cross.epoch != epoch {
             return true;
@@ -63,7 +63,7 @@ impl Exchange {
     /// A stall is the peer's only while there is a reader that waits, and one that has been polled once may
     /// have gone on to something else. So it is asked first: waiting still, it is polled again, and finds
     /// either what has come meanwhile or the end of its time.
-    pub fn expire_read(&self, kind: Timeout, now: Tick) {
+    pub(crate) fn expire_read(&self, kind: Timeout, now: Tick) {
         if kind == Timeout::Read || self.state() == State::Discarding {
             self.give_read_up(kind);
         } else {
@@ -92,14 +92,14 @@ impl Exchange {
     }
 
     /// From here on the peer is waited for, for the next byte of the body.
-    pub fn body_waits(&self) {
+    pub(crate) fn body_waits(&self) {
         if !self.read.waits() {
             self.read.begin_wait(self.now());
         }
     }
 
     /// HTTP/2: the reader waits for a body that the client holds back until it hears `100 Continue`.
-    pub fn ask_to_continue(&self) {
+    pub(crate) fn ask_to_continue(&self) {
         if self.http2 {
             self.body.ask_to_continue();
             self.conn.wake();
@@ -107,12 +107,12 @@ impl Exchange {
     }
 
     /// Whether [`ask_to_continue`](Self::ask_to_continue) was called, once.
-    pub fn takes_continue(&self) -> bool {
+    pub(crate) fn takes_continue(&self) -> bool {
         self.body.takes_continue()
     }
 
     /// So many bytes of the body have come, and the peer is not waited for.
-    pub fn body_progressed(&self, bytes: usize) {
+    pub(crate) fn body_progressed(&self, bytes: usize) {
         self.read.count(bytes);
         let waited = self.read.waits();
         let head = self.response_head_deadline();
@@ -131,13 +131,13 @@ impl Exchange {
     }
 
     /// The body of request `epoch` was read to its end.
-    pub fn body_complete(&self, epoch: u64) {
+    pub(crate) fn body_complete(&self, epoch: u64) {
         self.end_body(epoch, false);
     }
 
     /// The body of request `epoch` broke, timed out, or will not be asked for: what follows it on the
     /// wire is no request.
-    pub fn body_broken(&self, epoch: u64) {
+    pub(crate) fn body_broken(&self, epoch: u64) {
         self.end_body(epoch, true);
     }
 
@@ -145,7 +145,7 @@ impl Exchange {
     /// byte behind the last chunk for a trailer's whatever it is, a bare line feed too, and with it the head
     /// of the next request; httparse then finds no trailer in it, or only those before the line feed. What
     /// came as trailers may have been a request, and where the next one begins is not known.
-    pub fn ends_at_trailers(&self) -> bool {
+    pub(crate) fn ends_at_trailers(&self) -> bool {
         !self.http2
     }
 
@@ -174,7 +174,7 @@ impl Exchange {
 
     /// The body of request `epoch` was dropped unread: the owner decides what becomes of the rest. On
     /// HTTP/2 dropping it tells the client to stop.
-    pub fn leave_body(&self, epoch: u64, body: Incoming) {
+    pub(crate) fn leave_body(&self, epoch: u64, body: Incoming) {
         if self.http2 {
             return;
         }
@@ -192,11 +192,11 @@ impl Exchange {
     }
 
     /// Whether there is a leftover that has not been polled, and so wakes nothing.
-    pub fn has_new_leftover(&self) -> bool {
+    pub(crate) fn has_new_leftover(&self) -> bool {
         self.body_open() && self.cross().reading.has_new_leftover()
     }
 
-    pub fn take_leftover(&self) -> Option<Discard> {
+    pub(crate) fn take_leftover(&self) -> Option<Discard> {
         if !self.body_open() {
             return None;
         }
@@ -204,7 +204,7 @@ impl Exchange {
     }
 
     /// The owner reads the rest away, or on.
-    pub fn discard_later(&self, leftover: Discard) {
+    pub(crate) fn discard_later(&self, leftover: Discard) {
         self.cross().reading.leave(leftover);
     }
 
@@ -212,7 +212,7 @@ impl Exchange {
     ///
     /// It speaks of its own request only: the last bytes of a body and the next request's head may
     /// arrive in one read, and hyper may have begun that request by the time this is polled.
-    pub fn poll_discard(
+    pub(crate) fn poll_discard(
         &self,
         leftover: &mut Discard,
         cx: &mut Context<'_>,
@@ -245,31 +245,31 @@ impl Exchange {
     }
 
     /// The rest is given up: the connection closes after the answer, and lingers.
-    pub fn abandon_leftover(&self, leftover: &Discard) {
+    pub(crate) fn abandon_leftover(&self, leftover: &Discard) {
         self.body_broken(leftover.epoch());
     }
 
     // === the call that waits for the end of the body before it ===
 
     /// Whether the request before decides over the next one still, or has decided that there is none.
-    pub fn holds_back(&self) -> bool {
+    pub(crate) fn holds_back(&self) -> bool {
         self.body_open() || self.must_close()
     }
 
-    pub fn hold_call(&self) {
+    pub(crate) fn hold_call(&self) {
         self.body.hold_call();
     }
 
-    pub fn call_begins(&self) {
+    pub(crate) fn call_begins(&self) {
         self.body.call_begins();
     }
 
-    pub fn holds_call(&self) -> bool {
+    pub(crate) fn holds_call(&self) -> bool {
         self.body.holds_call()
     }
 
     /// Whether hyper must be polled again for the call that is held: hyper has no reason of its own to.
-    pub fn call_can_begin(&self) -> bool {
+    pub(crate) fn call_can_begin(&self) -> bool {
         self.body.call_is_pollable() && !self.holds_back()
     }
 }

@@ -10,6 +10,7 @@ use http::{Method, Uri};
 use super::body::{Reading, RequestBodyState};
 use super::deadlines::RequestDeadlines;
 use super::pace::Pace;
+use super::poll_time::PollTime;
 use super::state::{RequestState, State};
 use super::untaken::Untaken;
 use crate::events::target;
@@ -62,8 +63,7 @@ pub(crate) struct Exchange {
     /// Why the request was given up, as `facts` spells it; 0: it was not.
     pub(crate) end: AtomicU8,
     pub(crate) http2: bool,
-    /// The clock as read in this poll of the owner; 0 when it has not been, `NEVER` between two polls.
-    now: AtomicU64,
+    poll_time: PollTime,
     cross: Lock<Cross>,
 }
 
@@ -89,7 +89,12 @@ pub(crate) struct Cross {
 const LONGEST_NAME: usize = 256;
 
 impl Exchange {
-    pub fn new(server: Arc<Shared>, conn: Arc<Conn>, owner: Option<Waker>, http2: bool) -> Self {
+    pub(crate) fn new(
+        server: Arc<Shared>,
+        conn: Arc<Conn>,
+        owner: Option<Waker>,
+        http2: bool,
+    ) -> Self {
         Exchange {
             server,
             conn,
@@ -110,7 +115,7 @@ impl Exchange {
             admitted: AtomicBool::new(true),
             end: AtomicU8::new(0),
             http2,
-            now: AtomicU64::new(0),
+            poll_time: PollTime::new(),
             cross: Lock::new(Cross {
                 owner,
                 ..Cross::default()
@@ -124,53 +129,44 @@ impl Exchange {
     }
 
     /// Who is to be woken when a deadline moves or the body is left: the task that polled last.
-    pub fn set_owner(&self, waker: &Waker) {
+    pub(crate) fn set_owner(&self, waker: &Waker) {
         set_waker(&mut self.cross().owner, waker);
     }
 
     // === the clock ===
 
     /// The owner begins a poll: the clock is read again when it is next asked.
-    pub fn begin_poll(&self) {
-        self.now.store(0, Relaxed);
+    pub(crate) fn begin_poll(&self) {
+        self.poll_time.begin();
     }
 
     /// The owner's poll is over: another task may ask for the time before the next one.
-    pub fn end_poll(&self) {
-        self.now.store(Tick::NEVER.0, Relaxed);
+    pub(crate) fn end_poll(&self) {
+        self.poll_time.end();
     }
 
     /// Whether the owner is polling now. (To be asked by what may itself run within that poll.)
     pub(crate) fn in_poll(&self) -> bool {
-        self.now.load(Relaxed) != Tick::NEVER.0
+        self.poll_time.in_poll()
     }
 
     /// The time of this poll, read once a poll and only if it is needed; between two polls, the time.
-    pub fn now(&self) -> Tick {
-        match Tick(self.now.load(Relaxed)) {
-            Tick(0) => {
-                let now = self.server.clock.now();
-                // Another task may ask while the poll ends: it must leave nothing behind.
-                let _ = self.now.compare_exchange(0, now.0, Relaxed, Relaxed);
-                now
-            }
-            Tick::NEVER => self.server.clock.now(),
-            now => now,
-        }
+    pub(crate) fn now(&self) -> Tick {
+        self.poll_time.get(&self.server.clock)
     }
 
     // === a request's way: each transition of its state ===
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state.get()
     }
 
     /// When this request began, or since when the connection has been idle.
-    pub fn began(&self) -> Tick {
+    pub(crate) fn began(&self) -> Tick {
         self.state.began()
     }
 
-    pub fn counts_as(&self) -> ConnectionState {
+    pub(crate) fn counts_as(&self) -> ConnectionState {
         match self.upgraded() {
             true => ConnectionState::Upgraded,
             false => self.state().counts_as(),
@@ -178,7 +174,7 @@ impl Exchange {
     }
 
     /// HTTP/1: the first byte of a request came at `at`.
-    pub fn begin_head(&self, at: Tick) {
+    pub(crate) fn begin_head(&self, at: Tick) {
         self.state.head_begins(at);
         self.admit();
         let header = self.server.timeouts.effective_read_header();
@@ -186,7 +182,7 @@ impl Exchange {
     }
 
     /// The head is parsed and the handler is about to be called. Gives the request its number.
-    pub fn begin_request(&self, method: &Method, uri: &Uri, has_body: bool) -> u64 {
+    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, has_body: bool) -> u64 {
         let now = self.now();
         let timeouts = &self.server.timeouts;
         if self.state() != State::Head {
@@ -221,16 +217,16 @@ impl Exchange {
     }
 
     /// The response's head is there.
-    pub fn begin_response(&self) {
+    pub(crate) fn begin_response(&self) {
         self.state.response_begins();
     }
 
-    pub fn response_over(&self) {
+    pub(crate) fn response_over(&self) {
         self.response_over.store(true, Relaxed);
     }
 
     /// The socket has taken everything that was written. `true` when that ends the response.
-    pub fn flushed(&self) -> bool {
+    pub(crate) fn flushed(&self) -> bool {
         self.body.written_before_call();
         if !self.response_over.load(Relaxed) || self.state() != State::Responding {
             return false;
@@ -253,7 +249,7 @@ impl Exchange {
         true
     }
 
-    pub fn become_idle(&self) {
+    pub(crate) fn become_idle(&self) {
         if self.server.lifecycle.phase() >= Phase::LameDuck && !self.must_close() {
             // The answer did not ask to leave: its head left too early, or it was spared.
             self.conn.set_uninformed();
@@ -262,7 +258,7 @@ impl Exchange {
     }
 
     /// The write side is closed and the peer is read away until `until`.
-    pub fn linger_until(&self, until: Tick) {
+    pub(crate) fn linger_until(&self, until: Tick) {
         self.state.linger_begins();
         self.deadlines.set_header(until);
     }
@@ -286,49 +282,49 @@ impl Exchange {
 
     // === flags ===
 
-    pub fn must_close(&self) -> bool {
+    pub(crate) fn must_close(&self) -> bool {
         self.close.load(Relaxed)
     }
 
-    pub fn close_after_this(&self) {
+    pub(crate) fn close_after_this(&self) {
         self.close.store(true, Relaxed);
     }
 
-    pub fn unclear(&self) -> bool {
+    pub(crate) fn unclear(&self) -> bool {
         self.unclear.load(Relaxed)
     }
 
-    pub fn set_unclear(&self) {
+    pub(crate) fn set_unclear(&self) {
         self.unclear.store(true, Relaxed);
     }
 
-    pub fn is_http2(&self) -> bool {
+    pub(crate) fn is_http2(&self) -> bool {
         self.http2
     }
 
-    pub fn upgraded(&self) -> bool {
+    pub(crate) fn upgraded(&self) -> bool {
         self.upgraded.load(Relaxed)
     }
 
-    pub fn set_upgraded(&self) {
+    pub(crate) fn set_upgraded(&self) {
         self.upgraded.store(true, Relaxed);
     }
 
     /// The response goes out in chunks.
-    pub fn chunked(&self) -> bool {
+    pub(crate) fn chunked(&self) -> bool {
         self.chunked.load(Relaxed)
     }
 
-    pub fn set_chunked(&self) {
+    pub(crate) fn set_chunked(&self) {
         self.chunked.store(true, Relaxed);
     }
 
     /// HTTP/2: only the end of the response is left, in h2's hands. `true` the first time.
-    pub fn become_tail(&self) -> bool {
+    pub(crate) fn become_tail(&self) -> bool {
         !self.tail.swap(true, AcqRel)
     }
 
-    pub fn is_tail(&self) -> bool {
+    pub(crate) fn is_tail(&self) -> bool {
         self.tail.load(Acquire)
     }
 }

@@ -35,7 +35,7 @@ impl State {
         }
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             State::Idle => "idle",
             State::Head => "reading the head",
@@ -46,7 +46,7 @@ impl State {
         }
     }
 
-    pub fn counts_as(self) -> ConnectionState {
+    pub(crate) fn counts_as(self) -> ConnectionState {
         match self {
             State::Idle => ConnectionState::Idle,
             State::Head => ConnectionState::Head,
@@ -75,18 +75,18 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         RequestState {
             word: AtomicU8::new(State::Idle as u8),
             began: AtomicU64::new(0),
         }
     }
 
-    pub fn get(&self) -> State {
+    pub(crate) fn get(&self) -> State {
         State::from_word(self.word.load(Relaxed))
     }
 
-    pub fn began(&self) -> Tick {
+    pub(crate) fn began(&self) -> Tick {
         Tick(self.began.load(Relaxed))
     }
 
@@ -94,34 +94,34 @@ impl RequestState {
         self.word.store(state as u8, Relaxed);
     }
 
-    pub fn head_begins(&self, at: Tick) {
+    pub(crate) fn head_begins(&self, at: Tick) {
         self.enter(State::Head);
         self.began.store(at.0, Relaxed);
     }
 
     /// The head took no time: HTTP/2, or a pipelined request that was in hyper's buffer.
-    pub fn began_with_its_request(&self, now: Tick) {
+    pub(crate) fn began_with_its_request(&self, now: Tick) {
         self.began.store(now.0, Relaxed);
     }
 
-    pub fn request_begins(&self) {
+    pub(crate) fn request_begins(&self) {
         self.enter(State::Handler);
     }
 
-    pub fn response_begins(&self) {
+    pub(crate) fn response_begins(&self) {
         self.enter(State::Responding);
     }
 
-    pub fn discard_begins(&self) {
+    pub(crate) fn discard_begins(&self) {
         self.enter(State::Discarding);
     }
 
-    pub fn becomes_idle(&self, now: Tick) {
+    pub(crate) fn becomes_idle(&self, now: Tick) {
         self.enter(State::Idle);
         self.began.store(now.0, Relaxed);
     }
 
-    pub fn linger_begins(&self) {
+    pub(crate) fn linger_begins(&self) {
         self.enter(State::Lingering);
     }
 }

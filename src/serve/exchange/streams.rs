@@ -1,6 +1,5 @@
 //! The streams of an HTTP/2 connection, and until when each is open.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
 
@@ -55,19 +54,8 @@ pub(crate) struct Streams {
     last: Lock<Option<Arc<Exchange>>>,
 }
 
-thread_local! {
-    /// hyper calls the service and then hands the stream's future to the executor, on one thread and in
-    /// one poll: what the first began waits here for the second. (Not with the streams: another thread
-    /// may be executing a tunnel of theirs meanwhile.)
-    static BEGUN: RefCell<Option<Arc<OpenStream>>> = const { RefCell::new(None) };
-}
-
-fn set_begun(open: Option<Arc<OpenStream>>) -> Option<Arc<OpenStream>> {
-    BEGUN.with(|begun| begun.replace(open))
-}
-
 impl Streams {
-    pub fn new(server: Arc<Shared>, conn: Arc<Conn>) -> Self {
+    pub(crate) fn new(server: Arc<Shared>, conn: Arc<Conn>) -> Self {
         let now = server.clock.now();
         let accepted = conn.accepted;
         Streams {
@@ -94,36 +82,51 @@ impl Streams {
         self.named.lock()
     }
 
-    /// A request came; its stream's future is about to be executed.
-    pub fn begin(this: &Arc<Self>, header_bytes: usize) -> Arc<OpenStream> {
-        let (server, conn) = (this.server.clone(), this.conn.clone());
+    /// A stream is open: its exchange, and its place among the named.
+    pub(super) fn enter(&self, header_bytes: usize) -> (Arc<Exchange>, usize) {
+        let (server, conn) = (self.server.clone(), self.conn.clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, true));
-        this.count.fetch_add(1, Ordering::Relaxed);
-        let slot = this.named().insert(exchange.clone());
-        let open = Arc::new(OpenStream {
-            streams: this.clone(),
-            exchange,
-            slot,
-            header_bytes,
-        });
-        this.header_bytes.fetch_add(header_bytes, Ordering::Relaxed);
-        drop(set_begun(Some(open.clone())));
-        open
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let slot = self.named().insert(exchange.clone());
+        self.header_bytes.fetch_add(header_bytes, Ordering::Relaxed);
+        (exchange, slot)
+    }
+
+    /// It is not open any more.
+    pub(super) fn leave(&self, slot: usize, header_bytes: usize, tail: bool) {
+        let named = self.named().try_remove(slot);
+        self.set_last(named);
+        self.header_bytes.fetch_sub(header_bytes, Ordering::Relaxed);
+        self.leaving.stream_ended();
+        if tail {
+            self.tails.fetch_sub(1, Ordering::Relaxed);
+        }
+        let now = self.server.clock.now();
+        self.idle_since.store(now.0, Ordering::Relaxed);
+        // Release: who sees no stream sees since when.
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The connection's task has the idle deadline to arm.
+            self.conn.wake();
+        }
+    }
+    /// Of one of the streams only the end is left.
+    pub(super) fn add_tail(&self) {
+        self.tails.fetch_add(1, Ordering::Release);
     }
 
     /// The service is called. Returns how often it was before.
-    pub fn count_call(&self) -> u32 {
+    pub(crate) fn count_call(&self) -> u32 {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The client of this call waits for `100 Continue`.
-    pub fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
+    pub(crate) fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
         let mut unnamed = self.unnamed.lock();
         unnamed.push((call, Arc::downgrade(exchange)));
     }
 
     /// Whether the heads of the open streams take more than they may together.
-    pub fn has_too_much_of_heads(&self) -> bool {
+    pub(crate) fn has_too_much_of_heads(&self) -> bool {
         let most = self.server.limits.http2.max_open_header_bytes;
         self.header_bytes.load(Ordering::Relaxed) > most
     }
@@ -134,7 +137,7 @@ impl Streams {
     }
 
     /// The time of this poll of the connection. For its own task.
-    fn now(&self) -> Tick {
+    pub(super) fn now(&self) -> Tick {
         match self.now.load(Ordering::Relaxed) {
             0 => {
                 let now = self.server.clock.now();
@@ -146,7 +149,7 @@ impl Streams {
     }
 
     /// How far the connection has come with what all of its streams write.
-    fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> Turn {
         let streams = self.count() as u64 + 1;
         Turn {
             moved: self.transport.moved(),
@@ -181,18 +184,13 @@ impl Streams {
         tails.find_map(|(_, open)| open.tail_expired(now, &turn))
     }
 
-    /// What was begun last on this thread, if it is one of these.
-    pub(crate) fn take_begun(&self) -> Option<Arc<OpenStream>> {
-        set_begun(None).filter(|open| std::ptr::eq(&*open.streams, self))
-    }
-
     /// The requests that are open.
-    pub fn open(&self) -> Vec<Arc<Exchange>> {
+    pub(crate) fn open(&self) -> Vec<Arc<Exchange>> {
         self.named().iter().map(|(_, open)| open.clone()).collect()
     }
 
     /// The request whose answer h2 or the kernel holds, because the client does not take it.
-    pub fn held(&self) -> Option<Arc<Exchange>> {
+    pub(crate) fn held(&self) -> Option<Arc<Exchange>> {
         let by_h2 = self.leaving.holds_answers() && self.conn.write_is_blocked();
         let held = by_h2 || self.leaving.is_undelivered();
         let last = self.last.lock();
@@ -262,77 +260,5 @@ impl Activity for Streams {
         let open = self.open();
         let states = open.iter().map(|exchange| exchange.counts_as());
         states.min().unwrap_or(ConnectionState::Idle)
-    }
-}
-
-/// A stream is open until the last of these is dropped: with its task, or with the last piece of its
-/// response if that is later.
-pub(crate) struct OpenStream {
-    streams: Arc<Streams>,
-    pub exchange: Arc<Exchange>,
-    slot: usize,
-    header_bytes: usize,
-}
-
-impl OpenStream {
-    /// How far the connection has come with what all of its streams write.
-    pub(crate) fn turn(&self) -> Turn {
-        self.streams.turn()
-    }
-
-    /// From here on the client is waited for, if h2 holds something for it.
-    pub(crate) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick) {
-        self.exchange
-            .peer_is_to_take(now, self.streams.transport.moved());
-    }
-
-    /// The connection has written so many bytes of the response.
-    pub fn taken(&self, bytes: usize) {
-        let streams = &self.streams;
-        self.exchange
-            .taken(bytes, || streams.now(), streams.transport.moved());
-    }
-
-    /// The stream's task is done; what it left with h2 is not.
-    pub(crate) fn leave_tail(&self) {
-        if !self.exchange.upgraded() && self.exchange.become_tail() {
-            self.streams.tails.fetch_add(1, Ordering::Release);
-            // The connection's task has its deadline to keep.
-            self.streams.conn.wake();
-        }
-    }
-
-    /// The answer was to a CONNECT: hyper is about to execute the sending half as a task of its own.
-    pub fn goes_on_as_a_tunnel(self: &Arc<Self>) {
-        drop(set_begun(Some(self.clone())));
-    }
-
-    /// The sending half has been executed by now, or never will be.
-    pub(crate) fn tunnel_has_begun(&self) {
-        if self.exchange.upgraded() {
-            drop(self.streams.take_begun());
-        }
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        let streams = &self.streams;
-        let named = streams.named().try_remove(self.slot);
-        streams.set_last(named);
-        streams
-            .header_bytes
-            .fetch_sub(self.header_bytes, Ordering::Relaxed);
-        streams.leaving.stream_ended();
-        if self.exchange.is_tail() {
-            streams.tails.fetch_sub(1, Ordering::Relaxed);
-        }
-        let now = streams.server.clock.now();
-        streams.idle_since.store(now.0, Ordering::Relaxed);
-        // Release: who sees no stream sees since when.
-        if streams.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The connection's task has the idle deadline to arm.
-            streams.conn.wake();
-        }
     }
 }

@@ -19,42 +19,42 @@ pub(crate) struct Untaken {
 }
 
 impl Untaken {
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(SeqCst)
     }
 
     /// So many bytes more. Returns whether there were none.
-    pub fn add(&self, bytes: usize) -> bool {
+    pub(crate) fn add(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, SeqCst) == 0
     }
 
     /// So many bytes less. Returns whether there are none any more, and that is waited for.
-    pub fn remove(&self, bytes: usize) -> bool {
+    pub(crate) fn remove(&self, bytes: usize) -> bool {
         bytes > 0
             && self.bytes.fetch_sub(bytes, SeqCst) == bytes
             && self.awaited.swap(false, SeqCst)
     }
 
-    pub fn set_awaited(&self) {
+    pub(crate) fn set_awaited(&self) {
         self.awaited.store(true, SeqCst);
     }
 
-    pub fn stream_moved(&self, turn: u64) {
+    pub(crate) fn stream_moved(&self, turn: u64) {
         self.stall_turn.store(turn, Relaxed);
     }
 
     /// Whether the stream has had its turn since it last moved, at `at`.
-    pub fn had_turn(&self, at: Tick, turn: &Turn) -> bool {
+    pub(crate) fn had_turn(&self, at: Tick, turn: &Turn) -> bool {
         turn.was_had(at, self.stall_turn.load(Relaxed))
     }
 
-    pub fn window_begins(&self, now: Tick, turn: &Turn) {
+    pub(crate) fn window_begins(&self, now: Tick, turn: &Turn) {
         self.window_at.store(now.0, Relaxed);
         self.window_turn.store(turn.moved, Relaxed);
     }
 
     /// Whether the stream has had its turn since its window of time began.
-    pub fn had_turn_in_window(&self, turn: &Turn) -> bool {
+    pub(crate) fn had_turn_in_window(&self, turn: &Turn) -> bool {
         let began = Tick(self.window_at.load(Relaxed));
         turn.was_had(began, self.window_turn.load(Relaxed))
     }

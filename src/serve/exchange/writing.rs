@@ -7,19 +7,19 @@ use crate::serve::time::Tick;
 
 impl Exchange {
     /// h2 is being given so many bytes.
-    pub fn give(&self, bytes: usize) {
+    pub(crate) fn give(&self, bytes: usize) {
         if self.untaken.add(bytes) && self.write.waits() {
             self.write.forget_wait();
         }
     }
 
     /// h2 holds something of the response.
-    pub fn holds_data(&self) -> bool {
+    pub(crate) fn holds_data(&self) -> bool {
         self.untaken.bytes() > 0
     }
 
     /// The peer is waited for, to take what h2 holds. `moved`: by the connection.
-    pub fn peer_is_to_take(&self, now: impl FnOnce() -> Tick, moved: u64) {
+    pub(crate) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick, moved: u64) {
         if self.holds_data() && !self.write.waits() {
             self.untaken.stream_moved(moved);
             self.write.begin_wait(now());
@@ -27,7 +27,7 @@ impl Exchange {
     }
 
     /// The connection has taken so many bytes of the stream. Called by the connection's task.
-    pub fn taken(&self, bytes: usize, now: impl FnOnce() -> Tick, moved: u64) {
+    pub(crate) fn taken(&self, bytes: usize, now: impl FnOnce() -> Tick, moved: u64) {
         self.write.count(bytes);
         if self.write.waits() {
             if self.untaken.bytes() > bytes {
@@ -41,7 +41,7 @@ impl Exchange {
     }
 
     /// h2 does not hold these bytes any more: taken, or given up with their stream.
-    pub fn release(&self, bytes: usize) {
+    pub(crate) fn release(&self, bytes: usize) {
         if self.untaken.remove(bytes) {
             let taker = self.cross().taker.take();
             if let Some(taker) = taker {
@@ -51,7 +51,7 @@ impl Exchange {
     }
 
     /// Whether h2 holds nothing more; else the task is woken when that is so.
-    pub fn poll_taken(&self, waker: &Waker) -> bool {
+    pub(crate) fn poll_taken(&self, waker: &Waker) -> bool {
         if !self.holds_data() {
             return true;
         }
@@ -62,7 +62,7 @@ impl Exchange {
     }
 
     /// Whether the peer has been waited for in this response, or its answer is one for want of time.
-    pub fn is_slow(&self) -> bool {
+    pub(crate) fn is_slow(&self) -> bool {
         self.write.has_waited() || self.write_expired()
     }
 }

@@ -59,6 +59,8 @@ where
 /// Waits until a service is ready, calls it, and waits for the answer.
 #[pin_project]
 #[allow(missing_debug_implementations)] // a future of the service, which need not be Debug
+// A future that `App` names.
+#[allow(unnameable_types)]
 pub struct Oneshot<S: Service<Request<RequestBody>>> {
     #[pin]
     step: Step<S, S::Future>,

@@ -24,7 +24,7 @@ enum Kind {
 
 impl Asker {
     /// Who asks, and why it must be refused, if it must.
-    pub fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
+    pub(crate) fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
         let (method, version) = (request.method(), request.version());
         let mut hosts = Hosts::default();
         let headers = request.headers();
@@ -45,28 +45,28 @@ impl Asker {
     }
 
     /// Whether it is a gRPC request with its messages as they are (gRPC-Web may have them in base64).
-    pub fn is_grpc(&self) -> bool {
+    pub(crate) fn is_grpc(&self) -> bool {
         self.asked.is_native_grpc()
     }
 
     /// A response is final: hyper ends the connection over another one (RFC 9110, 15.2).
-    pub fn may_get(&self, status: StatusCode) -> bool {
+    pub(crate) fn may_get(&self, status: StatusCode) -> bool {
         !status.is_informational() || self.upgrades(status)
     }
 
     /// Whether the connection ends with this response, below HTTP/2.
-    pub fn ends_with(&self, framed: &Framed) -> bool {
+    pub(crate) fn ends_with(&self, framed: &Framed) -> bool {
         let ends_with_body =
             self.version == Version::HTTP_10 && !framed.bodiless && framed.length.is_none();
         // What follows a CONNECT was meant for the tunnel: it is no request.
         framed.close || self.method == Kind::Connect || ends_with_body
     }
 
-    pub fn is_head(&self) -> bool {
+    pub(crate) fn is_head(&self) -> bool {
         self.method == Kind::Head
     }
 
-    pub fn upgrades(&self, status: StatusCode) -> bool {
+    pub(crate) fn upgrades(&self, status: StatusCode) -> bool {
         (status == StatusCode::SWITCHING_PROTOCOLS && self.may_upgrade)
             || (self.method == Kind::Connect && status.is_success())
     }

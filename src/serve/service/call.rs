@@ -43,7 +43,7 @@ pub(crate) struct HeldCall<A> {
 
 impl<A: App> HeldCall<A> {
     #[cold]
-    pub fn begin(self, exchange: &Arc<Exchange>) -> Answer<A::Future> {
+    pub(crate) fn begin(self, exchange: &Arc<Exchange>) -> Answer<A::Future> {
         exchange.call_begins();
         begin(
             &self.app,

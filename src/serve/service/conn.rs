@@ -12,7 +12,7 @@ use super::asker::Asker;
 use super::call::{Answer, HeldCall, begin, expects_continue};
 use super::response::{AnswerFuture, ServeBody};
 use crate::reply::Reason;
-use crate::serve::exchange::{Exchange, Streams};
+use crate::serve::exchange::{Exchange, OpenStream, Streams};
 
 /// The service that hyper calls for a connection.
 pub(crate) struct ConnService<A> {
@@ -29,7 +29,7 @@ pub(crate) enum Source {
 }
 
 impl<A> ConnService<A> {
-    pub fn new(app: A, source: Source) -> Self {
+    pub(crate) fn new(app: A, source: Source) -> Self {
         let (server, conn) = match &source {
             Source::Http1(exchange) => (&exchange.server, &exchange.conn),
             Source::Http2(streams) => (&streams.server, &streams.conn),
@@ -64,7 +64,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                     let (asker, _) = Asker::of(&request, false);
                     return AnswerFuture::refused(asker);
                 }
-                let open = Streams::begin(streams, list_size(&request));
+                let open = OpenStream::begin(streams, list_size(&request));
                 if expects_continue(&request) {
                     streams.expects_continue(call, &open.exchange);
                 }

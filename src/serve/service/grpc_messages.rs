@@ -14,7 +14,7 @@ const PREFIX: u8 = 5;
 
 impl GrpcMessages {
     /// These bytes have come.
-    pub fn read(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.prefix < PREFIX {
                 // The flag comes first and is shifted out by the four that follow.
@@ -33,7 +33,7 @@ impl GrpcMessages {
     }
 
     /// The last message that began is whole.
-    pub fn is_between(self) -> bool {
+    pub(crate) fn is_between(self) -> bool {
         self.prefix == 0
     }
 }

@@ -14,7 +14,7 @@ impl<'a> HostPort<'a> {
     /// `None` unless `value` is a registered name, an IPv4 address or an IP literal in brackets, with a
     /// decimal port or none. Userinfo has no place in a request (RFC 9110, 4.2.4).
     #[inline]
-    pub fn parse(value: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
         // What most hosts are, and at once for all that follows: a name, and no port.
         if value.iter().all(|byte| NAME[usize::from(*byte)]) {
             return Some(HostPort {
@@ -45,12 +45,12 @@ impl<'a> HostPort<'a> {
     }
 
     /// Whether it names no host: `Host:` without a value.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.name.is_empty()
     }
 
     /// The port, where one is named.
-    pub fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         if self.port.is_empty() {
             return None;
         }
@@ -62,7 +62,7 @@ impl<'a> HostPort<'a> {
 
     /// Whether both name the same host, and the same port. A port that only one of them names is the
     /// scheme's; `default_port` is `None` where the scheme has none, and then it goes for any.
-    pub fn same_as(&self, other: &HostPort<'_>, default_port: Option<u16>) -> bool {
+    pub(crate) fn same_as(&self, other: &HostPort<'_>, default_port: Option<u16>) -> bool {
         let same_port = match (self.port(), other.port()) {
             (Some(one), Some(two)) => one == two,
             (Some(named), None) | (None, Some(named)) => default_port.is_none_or(|it| it == named),

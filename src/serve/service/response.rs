@@ -43,7 +43,7 @@ pub(crate) struct AnswerFuture<A: App> {
 type Held<B> = (Response<ReplyBody<B>>, Discard);
 
 impl<A: App> AnswerFuture<A> {
-    pub fn new(
+    pub(crate) fn new(
         answer: Answer<A::Future>,
         exchange: Arc<Exchange>,
         open: Option<Arc<OpenStream>>,
@@ -59,13 +59,13 @@ impl<A: App> AnswerFuture<A> {
         }
     }
 
-    pub fn holding(mut self, call: Box<HeldCall<A>>) -> Self {
+    pub(crate) fn holding(mut self, call: Box<HeldCall<A>>) -> Self {
         self.call = Some(call);
         self
     }
 
     /// HTTP/2: the answer to a stream that the service never sees.
-    pub fn refused(asker: Asker) -> Self {
+    pub(crate) fn refused(asker: Asker) -> Self {
         AnswerFuture {
             answer: Answer::Reset(h2::Reason::REFUSED_STREAM),
             exchange: None,

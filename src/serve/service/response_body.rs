@@ -42,7 +42,7 @@ pub(crate) struct ResponseBody<B: Body<Data = Bytes>> {
 }
 
 impl<B: Body<Data = Bytes>> ResponseBody<B> {
-    pub fn new(
+    pub(crate) fn new(
         body: ReplyBody<B>,
         framed: Framed,
         exchange: Arc<Exchange>,
@@ -230,7 +230,7 @@ impl Guard for ResponseGuard {
 
 /// A piece of a response. On HTTP/2 it keeps its stream open until h2 has written it: the stream's own
 /// future ends as soon as h2 has it in hand.
-pub struct Piece {
+pub(crate) struct Piece {
     bytes: Bytes,
     open: Option<Arc<OpenStream>>,
 }

@@ -19,7 +19,7 @@ pub(crate) struct Hosts<'a> {
 }
 
 impl<'a> Hosts<'a> {
-    pub fn note(&mut self, value: &'a HeaderValue) {
+    pub(crate) fn note(&mut self, value: &'a HeaderValue) {
         self.count += 1;
         self.last = Some(value);
     }

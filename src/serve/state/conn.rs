@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Conn {
-    pub fn new(info: ConnInfo, accepted: Tick, seed: u64) -> Self {
+    pub(crate) fn new(info: ConnInfo, accepted: Tick, seed: u64) -> Self {
         Conn {
             info,
             accepted,
@@ -59,26 +59,26 @@ impl Conn {
         self.inner.lock()
     }
 
-    pub fn count_request(&self) {
+    pub(crate) fn count_request(&self) {
         self.requests.fetch_add(1, Relaxed);
     }
 
-    pub fn requests(&self) -> u32 {
+    pub(crate) fn requests(&self) -> u32 {
         self.requests.load(Relaxed)
     }
 
     /// Whether the client has not been asked to leave, while the drain goes on: the next answer will do so.
-    pub fn is_uninformed(&self) -> bool {
+    pub(crate) fn is_uninformed(&self) -> bool {
         self.requests() == 0 || self.uninformed.load(Relaxed)
     }
 
-    pub fn set_uninformed(&self) {
+    pub(crate) fn set_uninformed(&self) {
         self.uninformed.store(true, Relaxed);
     }
 
     /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards
     /// nothing.
-    pub fn dice(&self) -> f64 {
+    pub(crate) fn dice(&self) -> f64 {
         let step = u64::from(self.requests()).wrapping_add(1);
         let mut z = self
             .seed
@@ -91,7 +91,7 @@ impl Conn {
     // === the peer takes nothing ===
 
     /// Called only for a write that would not go through. Returns since when that is so.
-    pub fn write_blocks(&self, clock: &Clock) -> Tick {
+    pub(crate) fn write_blocks(&self, clock: &Clock) -> Tick {
         if !self.write_is_blocked() {
             self.write_blocked.store(clock.now().0, Relaxed);
         }
@@ -99,7 +99,7 @@ impl Conn {
     }
 
     /// A write went through. Returns the time if one before it had not.
-    pub fn write_progressed(&self, clock: &Clock) -> Option<Tick> {
+    pub(crate) fn write_progressed(&self, clock: &Clock) -> Option<Tick> {
         if !self.write_is_blocked() {
             return None;
         }
@@ -110,24 +110,24 @@ impl Conn {
     }
 
     /// A write does not go through yet, but the peer takes what came before it.
-    pub fn write_trickles(&self, now: Tick) {
+    pub(crate) fn write_trickles(&self, now: Tick) {
         self.write_blocked.store(now.0, Relaxed);
     }
 
-    pub fn write_is_blocked(&self) -> bool {
+    pub(crate) fn write_is_blocked(&self) -> bool {
         self.write_blocked.load(Relaxed) != Tick::NEVER.0
     }
 
     /// Since when the connection has been quiet, if nothing has been open since `idle_since`: not while
     /// there is something that the peer does not take.
-    pub fn quiet_since(&self, idle_since: Tick) -> Tick {
+    pub(crate) fn quiet_since(&self, idle_since: Tick) -> Tick {
         if self.write_is_blocked() {
             return Tick::NEVER;
         }
         idle_since.max(Tick(self.write_resumed.load(Relaxed)))
     }
 
-    pub fn write_stall_deadline(&self, timeouts: &Timeouts) -> Tick {
+    pub(crate) fn write_stall_deadline(&self, timeouts: &Timeouts) -> Tick {
         match Tick(self.write_blocked.load(Relaxed)) {
             Tick::NEVER => Tick::NEVER,
             since => since.after(timeouts.effective_write_stall()),
@@ -136,7 +136,7 @@ impl Conn {
 
     // === seen from outside ===
 
-    pub fn set_activity(&self, activity: Option<Arc<dyn Activity>>) {
+    pub(crate) fn set_activity(&self, activity: Option<Arc<dyn Activity>>) {
         let before = std::mem::replace(&mut self.inner().activity, activity);
         drop(before);
     }
@@ -146,25 +146,25 @@ impl Conn {
     }
 
     /// Why it will have ended, if it ends now.
-    pub fn will_end(&self, why: Closed) {
+    pub(crate) fn will_end(&self, why: Closed) {
         self.inner().why = why;
     }
 
-    pub fn why(&self) -> Closed {
+    pub(crate) fn why(&self) -> Closed {
         self.inner().why
     }
 
     /// Who is to be woken when the server has something to say. An upgraded connection may be read
     /// and written by two tasks.
-    pub fn set_reader(&self, waker: &Waker) {
+    pub(crate) fn set_reader(&self, waker: &Waker) {
         set_waker(&mut self.inner().reader, waker);
     }
 
-    pub fn set_writer(&self, waker: &Waker) {
+    pub(crate) fn set_writer(&self, waker: &Waker) {
         set_waker(&mut self.inner().writer, waker);
     }
 
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         let mut inner = self.inner();
         let (reader, writer) = (inner.reader.clone(), inner.writer.take());
         drop(inner);
@@ -172,20 +172,20 @@ impl Conn {
     }
 
     /// What would be cut if it were cut now: nothing for an idle connection.
-    pub fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
+    pub(crate) fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
         let now = clock.now();
         self.each_in_flight(|one| into.push(one.named(now)));
     }
 
     /// Visits what is in flight.
-    pub fn each_in_flight(&self, mut visit: impl FnMut(InFlight<'_>)) {
+    pub(crate) fn each_in_flight(&self, mut visit: impl FnMut(InFlight<'_>)) {
         if let Some(activity) = self.activity() {
             activity.each_in_flight(self, &mut visit);
         }
     }
 
     /// What it is counted as; an HTTP/2 connection as its stream that is furthest from its end.
-    pub fn counts_as(&self) -> ConnectionState {
+    pub(crate) fn counts_as(&self) -> ConnectionState {
         match self.activity() {
             Some(activity) => activity.counts_as(),
             None => ConnectionState::Idle,
@@ -210,7 +210,7 @@ pub(crate) struct InFlight<'a> {
 
 impl InFlight<'_> {
     /// What is reported of it if it is cut at `now`.
-    pub fn named(&self, now: Tick) -> CutRequest {
+    pub(crate) fn named(&self, now: Tick) -> CutRequest {
         CutRequest::new((self.known)().info(), now.since(self.began), self.state)
     }
 }

@@ -24,12 +24,12 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub fn new(peer: Option<SocketAddr>, name: String, facts: Facts) -> Self {
+    pub(crate) fn new(peer: Option<SocketAddr>, name: String, facts: Facts) -> Self {
         Known { peer, name, facts }
     }
 
     /// There is no request.
-    pub fn of_peer(peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn of_peer(peer: Option<SocketAddr>) -> Self {
         Known {
             peer,
             name: String::new(),
@@ -37,7 +37,7 @@ impl Known {
         }
     }
 
-    pub fn info(&self) -> RequestInfo<'_> {
+    pub(crate) fn info(&self) -> RequestInfo<'_> {
         let mut info = RequestInfo::from_peer(self.peer);
         if let Some((method, path)) = self.name.split_once(' ') {
             info.method = Some(method);

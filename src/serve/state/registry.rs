@@ -30,7 +30,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub fn new(shared: Shared) -> Self {
+    pub(crate) fn new(shared: Shared) -> Self {
         Registry {
             permits: (shared.limits.max_connections)
                 .map(Semaphore::new)
@@ -173,7 +173,7 @@ pub(crate) struct ConnGuard {
 }
 
 impl ConnGuard {
-    pub fn open(
+    pub(crate) fn open(
         registry: &Arc<Registry>,
         mut info: ConnInfo,
         permit: Option<OwnedSemaphorePermit>,
@@ -198,12 +198,12 @@ impl ConnGuard {
     }
 
     /// Nothing is in flight here; the drain need not wait for it.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.busy = None;
     }
 
     /// Something is in flight again.
-    pub fn hold(&mut self) {
+    pub(crate) fn hold(&mut self) {
         if self.busy.is_none() {
             self.busy = Some(Tally::enter(&self.registry.busy));
         }

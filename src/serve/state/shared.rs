@@ -34,7 +34,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub fn new(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, events: Events) -> Self {
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        limits: Limits,
+        lifecycle: Lifecycle,
+        events: Events,
+    ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             // Ours tells idle from header time, and answers.
@@ -64,21 +69,21 @@ impl Shared {
     }
 
     /// Idle connections are to close now: nothing is in flight any more.
-    pub fn closing_idle(&self) -> bool {
+    pub(crate) fn closing_idle(&self) -> bool {
         // Acquire, with the Release below: who is woken for it sees it, without leaning on the waker.
         self.close_idle.load(Ordering::Acquire)
     }
 
     /// Everything is to end now.
-    pub fn cutting(&self) -> bool {
+    pub(crate) fn cutting(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }
 
-    pub fn set_close_idle(&self) {
+    pub(crate) fn set_close_idle(&self) {
         self.close_idle.store(true, Ordering::Release);
     }
 
-    pub fn set_cut(&self) {
+    pub(crate) fn set_cut(&self) {
         self.cut.store(true, Ordering::Release);
     }
 }

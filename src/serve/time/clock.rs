@@ -13,37 +13,37 @@ pub(crate) struct Clock {
 pub(crate) struct Tick(pub u64);
 
 impl Clock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Clock {
             began: Instant::now(),
         }
     }
 
-    pub fn now(&self) -> Tick {
+    pub(crate) fn now(&self) -> Tick {
         Tick::from_nanos(self.began.elapsed())
     }
 
-    pub fn instant(&self, tick: Tick) -> Instant {
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
         self.began + Duration::from_nanos(tick.0)
     }
 }
 
 impl Tick {
-    pub const NEVER: Tick = Tick(u64::MAX);
+    pub(crate) const NEVER: Tick = Tick(u64::MAX);
 
     fn from_nanos(since: Duration) -> Self {
         Tick(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// This long after; `None` is never.
-    pub fn after(self, wait: Option<Duration>) -> Self {
+    pub(crate) fn after(self, wait: Option<Duration>) -> Self {
         match wait {
             Some(wait) => Tick(self.0.saturating_add(Tick::from_nanos(wait).0)),
             None => Tick::NEVER,
         }
     }
 
-    pub fn since(self, earlier: Tick) -> Duration {
+    pub(crate) fn since(self, earlier: Tick) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    pub fn new(clock: &Clock) -> Self {
+    pub(crate) fn new(clock: &Clock) -> Self {
         Timer {
             // Not registered with the wheel before it is first polled.
             sleep: tokio::time::sleep_until(clock.instant(Tick(0))),
@@ -51,7 +51,7 @@ impl Timer {
 
     /// Follows the task that polls: what is armed for another one is armed anew. `true` when it is
     /// another one than before.
-    pub fn follow(self: Pin<&mut Self>, waker: &Waker) -> bool {
+    pub(crate) fn follow(self: Pin<&mut Self>, waker: &Waker) -> bool {
         let this = self.project();
         if this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             return false;
@@ -67,7 +67,7 @@ impl Timer {
     ///
     /// The owner polls its IO first, then asks. A look is taken once for a deadline, whatever comes
     /// meanwhile: a client cannot prolong it.
-    pub fn poll_due(
+    pub(crate) fn poll_due(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         clock: &Clock,

@@ -80,7 +80,7 @@ impl Kept {
 }
 
 impl Mode {
-    pub fn http1(exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn http1(exchange: Arc<Exchange>) -> Self {
         let kept = Kept {
             by_hyper: true,
             ..Kept::default()
@@ -89,7 +89,7 @@ impl Mode {
     }
 
     /// The last words of a connection that hyper no longer holds.
-    pub fn closing(exchange: Arc<Exchange>) -> Self {
+    pub(crate) fn closing(exchange: Arc<Exchange>) -> Self {
         Mode::Http1(exchange, Box::default())
     }
 }

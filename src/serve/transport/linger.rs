@@ -32,13 +32,13 @@ pub(crate) struct Linger {
 
 impl Linger {
     /// The peer has shut its sending side: there is nothing to wait for.
-    pub fn saw_end(&mut self) {
+    pub(crate) fn saw_end(&mut self) {
         self.saw_end = true;
     }
 
     /// The close begins: from here on the connection is lingering, also while the transport takes its
     /// time to shut the write side (TLS), and has a deadline for that.
-    pub fn start(&mut self, exchange: &Exchange) {
+    pub(crate) fn start(&mut self, exchange: &Exchange) {
         if self.unread.is_some() {
             return;
         }
@@ -51,13 +51,13 @@ impl Linger {
     }
 
     /// Something that nobody answers was read already: there may be more of it.
-    pub fn found_more(&mut self, exchange: &Exchange) {
+    pub(crate) fn found_more(&mut self, exchange: &Exchange) {
         self.begin(exchange);
     }
 
     /// After the write side is shut: reads away what is there; if the request was not read to its end,
     /// what still comes too.
-    pub fn poll<T: AsyncRead + Unpin>(
+    pub(crate) fn poll<T: AsyncRead + Unpin>(
         &mut self,
         exchange: &Exchange,
         io: &mut T,

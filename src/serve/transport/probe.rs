@@ -38,12 +38,12 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    pub fn is_owed(self) -> bool {
+    pub(crate) fn is_owed(self) -> bool {
         self.owed > 0
     }
 
     /// How many of the bytes that hyper writes are on the wire already.
-    pub fn settle(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn settle(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = usize::from(self.written).min(PREFIX.len());
         let owed = &PREFIX[written.saturating_sub(usize::from(self.owed))..written];
         let length = owed.len().min(bytes.len());
@@ -66,7 +66,7 @@ pub(crate) enum Ahead {
 }
 
 impl Ahead {
-    pub fn bytes(self) -> &'static [u8] {
+    pub(crate) fn bytes(self) -> &'static [u8] {
         match self {
             Ahead::Prefix(bytes) => bytes,
             Ahead::Zero => ZERO,
@@ -84,24 +84,24 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub fn prefix(&mut self) -> &mut Prefix {
+    pub(crate) fn prefix(&mut self) -> &mut Prefix {
         &mut self.prefix
     }
 
     /// The request is over.
-    pub fn over(&mut self, exchange: &Exchange) {
+    pub(crate) fn over(&mut self, exchange: &Exchange) {
         *self = Watch::default();
         exchange.set_look(Tick::NEVER);
     }
 
     /// A part of the response was written: it may cause a reset.
-    pub fn wrote(&mut self, exchange: &Exchange) {
+    pub(crate) fn wrote(&mut self, exchange: &Exchange) {
         self.looks = 1;
         exchange.set_look(exchange.now().after(Some(FIRST_LOOK)));
     }
 
     /// Whether it is time for a look. Sees to it that the connection's task comes back for the next one.
-    pub fn is_due(&mut self, exchange: &Exchange) -> bool {
+    pub(crate) fn is_due(&mut self, exchange: &Exchange) -> bool {
         let now = exchange.now();
         match exchange.look() {
             Tick::NEVER => {
@@ -119,7 +119,7 @@ impl Watch {
     }
 
     /// What to write ahead with this look.
-    pub fn ahead(&self, exchange: &Exchange) -> Option<Ahead> {
+    pub(crate) fn ahead(&self, exchange: &Exchange) -> Option<Ahead> {
         // 100 ms after the end of what the client sends, or 70 ms after a write; once more after as long again,
         // which is the time for the round trip of most clients.
         if !matches!(self.looks, 1 | 4 | 5) {
@@ -137,7 +137,7 @@ impl Watch {
     }
 
     /// So many bytes of it were written: a part of the prefix is the beginning of a response as well.
-    pub fn wrote_ahead(&mut self, ahead: Ahead, count: usize) {
+    pub(crate) fn wrote_ahead(&mut self, ahead: Ahead, count: usize) {
         let count = u8::try_from(count).unwrap_or(u8::MAX);
         match ahead {
             Ahead::Prefix(_) => {

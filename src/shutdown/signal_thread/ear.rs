@@ -16,7 +16,7 @@ pub(super) struct Ear {
 
 impl Ear {
     /// Waits for a signal, a change or `deadline`, and returns the signals that came.
-    pub fn wait(&mut self, deadline: Option<Instant>) -> Vec<Signal> {
+    pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Vec<Signal> {
         // Zero would be no timeout.
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let timeout = deadline.map(|deadline| left(deadline).max(Duration::from_millis(1)));

@@ -37,7 +37,7 @@ pub(super) struct State {
 }
 
 impl Subscriber {
-    pub fn hear(&self, signal: Signal, now: Instant) {
+    pub(crate) fn hear(&self, signal: Signal, now: Instant) {
         let mut state = self.state.lock();
         let signals = state.signals;
         let at_terminal = || io::stdin().is_terminal();
@@ -55,7 +55,7 @@ impl Subscriber {
         }
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let state = self.state.lock();
         let grace = &state.grace;
         let (.., first) = state.heard.first.filter(|_| grace.enforced)?;
@@ -66,7 +66,7 @@ impl Subscriber {
     }
 
     /// What is said when the deadline has come.
-    pub fn overdue(&self) -> String {
+    pub(crate) fn overdue(&self) -> String {
         let state = self.state.lock();
         let phase = self.handle.lifecycle().phase();
         match state.heard.cut {
@@ -80,7 +80,7 @@ impl Subscriber {
 
     /// Nothing is left that could obey: the process ends, as it would without a handler, but by an exit,
     /// which works for PID 1 too.
-    pub fn hear_after_its_end(&self, signal: Signal, now: Instant) {
+    pub(crate) fn hear_after_its_end(&self, signal: Signal, now: Instant) {
         let state = self.state.lock();
         let ignored = matches!(
             state.signals.action(signal),

@@ -34,7 +34,7 @@ enum Left {
 
 impl Subscription {
     /// Installs the handlers, the first time in the process.
-    pub fn new(handle: Handle, signals: Signals, grace: Grace) -> io::Result<Self> {
+    pub(crate) fn new(handle: Handle, signals: Signals, grace: Grace) -> io::Result<Self> {
         let thread = Thread::get()?;
         let subscriber = Arc::new(Subscriber {
             handle,
@@ -55,7 +55,7 @@ impl Subscription {
         })
     }
 
-    pub fn set(&self, signals: Signals, grace: Grace) {
+    pub(crate) fn set(&self, signals: Signals, grace: Grace) {
         let mut state = self.subscriber.state.lock();
         (state.signals, state.grace) = (signals, grace);
         let armed = state.heard.first.is_some();
@@ -66,17 +66,17 @@ impl Subscription {
     }
 
     /// When the process will be ended, if a signal has begun its end.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.subscriber.deadline()
     }
 
     /// Leaves the signals to others.
-    pub fn withdraw(mut self) {
+    pub(crate) fn withdraw(mut self) {
         self.left = Left::Withdrawn;
     }
 
     /// The report is made: what is left of the process has what is left of its grace.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.left = Left::Finished;
     }
 }
@@ -100,7 +100,7 @@ impl Drop for Subscription {
 }
 
 impl Deaf {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // Relaxed: a count that orders nothing.
         DEAF.fetch_add(1, Ordering::Relaxed);
         if let Some(Ok(thread)) = THREAD.get() {

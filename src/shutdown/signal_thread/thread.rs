@@ -38,7 +38,7 @@ pub(super) struct Subscribers {
 }
 
 impl Thread {
-    pub fn get() -> io::Result<&'static Thread> {
+    pub(crate) fn get() -> io::Result<&'static Thread> {
         let begun = || Thread::begin().map_err(|error| (error.kind(), error.to_string()));
         let thread = THREAD.get_or_init(begun).as_ref();
         thread
@@ -73,7 +73,7 @@ impl Thread {
         Ok(thread)
     }
 
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // It fails when the pipe is full, and then the thread is awake.
         let _ = (&self.wake).write(b"w");
     }

@@ -58,12 +58,17 @@ pub(crate) struct Close {
 
 impl Close {
     /// The client has closed its side.
-    pub fn saw_end(&mut self) {
+    pub(crate) fn saw_end(&mut self) {
         self.saw_end = true;
     }
 
     /// From here on the connection has this deadline only, also while TLS takes its time to say good-bye.
-    pub fn begin(&mut self, streams: &Streams, inbound: &Inbound, goaway_acknowledged: bool) {
+    pub(crate) fn begin(
+        &mut self,
+        streams: &Streams,
+        inbound: &Inbound,
+        goaway_acknowledged: bool,
+    ) {
         if self.begun {
             return;
         }
@@ -87,7 +92,7 @@ impl Close {
         streams.leaving.set_linger(stall);
     }
 
-    pub fn poll<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+    pub(crate) fn poll<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         &mut self,
         streams: &Streams,
         inbound: &mut Inbound,

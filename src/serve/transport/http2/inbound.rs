@@ -4,13 +4,13 @@
 const HEAD: usize = 9;
 
 mod kind {
-    pub const DATA: u8 = 0;
-    pub const HEADERS: u8 = 1;
-    pub const SETTINGS: u8 = 4;
-    pub const PUSH_PROMISE: u8 = 5;
-    pub const PING: u8 = 6;
-    pub const WINDOW_UPDATE: u8 = 8;
-    pub const CONTINUATION: u8 = 9;
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const SETTINGS: u8 = 4;
+    pub(crate) const PUSH_PROMISE: u8 = 5;
+    pub(crate) const PING: u8 = 6;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
+    pub(crate) const CONTINUATION: u8 = 9;
 }
 
 const ACK: u8 = 1;
@@ -51,7 +51,7 @@ impl Inbound {
     const IDS: usize = 8;
 
     /// These bytes came.
-    pub fn saw(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn saw(&mut self, mut bytes: &[u8]) {
         if self.preface < Self::PREFACE {
             let most = usize::from(Self::PREFACE - self.preface);
             let (said, rest) = bytes.split_at(most.min(bytes.len()));
@@ -139,35 +139,35 @@ impl Inbound {
     }
 
     /// How many streams the client has opened since [`forget_opened`](Self::forget_opened), and the first of them.
-    pub fn opened(&self) -> (u32, &[u32]) {
+    pub(crate) fn opened(&self) -> (u32, &[u32]) {
         let known = self.ids.len().min(self.opened as usize);
         (self.opened, &self.ids[..known])
     }
 
-    pub fn forget_opened(&mut self) {
+    pub(crate) fn forget_opened(&mut self) {
         self.opened = 0;
     }
 
     /// The client remembers less of the server's headers than HPACK's default, and must be told first that the
     /// server knows.
-    pub fn has_small_table(&self) -> bool {
+    pub(crate) fn has_small_table(&self) -> bool {
         self.small_table
     }
 
     /// The preface is whole, and no frame is under way, nor a header block.
-    pub fn is_between_messages(&self) -> bool {
+    pub(crate) fn is_between_messages(&self) -> bool {
         self.preface == Self::PREFACE && self.filled == 0 && !self.in_block
     }
 
     /// The client owes the end of what has a head's deadline: its SETTINGS, a header block, or a frame that has
     /// begun. DATA is a body's, with deadlines of its own.
-    pub fn owes_head(&self) -> bool {
+    pub(crate) fn owes_head(&self) -> bool {
         let is_data = self.filled > 3 && self.head[3] == kind::DATA;
         !self.settings || self.in_block || (self.filled > 0 && !is_data)
     }
 
     /// Another number for each of these.
-    pub fn heads(&self) -> u32 {
+    pub(crate) fn heads(&self) -> u32 {
         match self.settings {
             true => self.ended,
             false => 0,
@@ -175,7 +175,7 @@ impl Inbound {
     }
 
     /// How many bytes may be read without reading past the end of the frame; at least one.
-    pub fn to_the_end(&self) -> usize {
+    pub(crate) fn to_the_end(&self) -> usize {
         if self.preface < Self::PREFACE {
             usize::from(Self::PREFACE - self.preface)
         } else if usize::from(self.filled) < HEAD {
@@ -186,17 +186,17 @@ impl Inbound {
     }
 
     /// The client has acknowledged the server's SETTINGS.
-    pub fn acknowledged_settings(&self) -> bool {
+    pub(crate) fn acknowledged_settings(&self) -> bool {
         self.settings_acked
     }
 
     /// How many WINDOW_UPDATEs have come.
-    pub fn window_updates(&self) -> u32 {
+    pub(crate) fn window_updates(&self) -> u32 {
         self.window_updates
     }
 
     /// What the last PING that the client acknowledged said.
-    pub fn pong(&self) -> Option<[u8; 8]> {
+    pub(crate) fn pong(&self) -> Option<[u8; 8]> {
         self.pong
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Interim {
 
 impl Interim {
     /// h2 has taken in all that came, and asks for more: which calls of the service are which streams'?
-    pub fn follow(&mut self, streams: &Streams, inbound: &mut Inbound) {
+    pub(crate) fn follow(&mut self, streams: &Streams, inbound: &mut Inbound) {
         let settled = streams.settled.swap(false, Relaxed);
         let (opened, ids) = inbound.opened();
         let calls = streams.calls.load(Relaxed);
@@ -61,7 +61,7 @@ impl Interim {
     }
 
     /// Writes what is asked for. h2 stands between two frames.
-    pub fn poll<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
@@ -96,12 +96,12 @@ impl Interim {
         Poll::Ready(Ok(()))
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.expecting.is_empty() && !self.unflushed
     }
 
     /// Writes a frame that has begun to its end.
-    pub fn poll_whole<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_whole<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,

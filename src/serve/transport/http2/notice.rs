@@ -32,7 +32,7 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// Writes it, if it is wanted and this is the place.
-    pub fn poll<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         leaving: &Leaving,
         io: &mut T,
@@ -50,7 +50,7 @@ impl Notice {
     }
 
     /// h2 is done: a notice that is half written is written to its end.
-    pub fn poll_whole<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_whole<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
@@ -62,7 +62,7 @@ impl Notice {
     }
 
     /// h2 has handed over all it had.
-    pub fn poll_flushed<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_flushed<T: AsyncWrite + Unpin>(
         &mut self,
         leaving: &Leaving,
         io: &mut T,
@@ -73,7 +73,7 @@ impl Notice {
     }
 
     /// h2 is about to write: not before a notice that is half written.
-    pub fn poll_turn<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_turn<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
@@ -85,7 +85,7 @@ impl Notice {
     }
 
     /// h2 stands between two frames, behind its SETTINGS.
-    pub fn is_between_frames(&self) -> bool {
+    pub(crate) fn is_between_frames(&self) -> bool {
         self.begun && !self.dirty && !self.under_way()
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Reads for h2: first what is `ahead`, then from the transport.
-    pub fn poll_read<T: AsyncRead + AsyncWrite + Unpin>(
+    pub(crate) fn poll_read<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         streams: &Streams,
         ahead: &mut Bytes,
@@ -86,7 +86,7 @@ impl Wire {
     }
 
     /// h2 is about to write: not before a notice that is half written.
-    pub fn poll_turn<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_turn<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl Wire {
     }
 
     /// h2 has handed over all it had, and flushes.
-    pub fn poll_flushed<T: AsyncWrite + Unpin>(
+    pub(crate) fn poll_flushed<T: AsyncWrite + Unpin>(
         &mut self,
         streams: &Streams,
         io: &mut T,
@@ -120,7 +120,7 @@ impl Wire {
     }
 
     /// h2 is done: closes so that the client can read to the end.
-    pub fn poll_close<T: AsyncRead + AsyncWrite + Unpin + 'static>(
+    pub(crate) fn poll_close<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         &mut self,
         streams: &Streams,
         fin_sent: &mut bool,

@@ -1,0 +1,170 @@
+//! When an HTTP/2 connection is asked to leave, and the next of its deadlines.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::phase::Phase;
+use crate::serve::exchange::Streams;
+use crate::serve::time::Tick;
+
+/// How long h2 may take to end a connection in which it has heard that the GOAWAY is acknowledged: it may be in the
+/// middle of a frame, or not be able to write.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
+
+/// How far a connection is on its way out.
+pub(crate) struct Departure {
+    /// When it is asked to leave, within the lame-duck window.
+    leave_at: Tick,
+    /// It was asked to open no more streams.
+    announced: bool,
+    /// Since when it has been asked to leave.
+    goaway_since: Option<Tick>,
+    /// Since when h2 takes the GOAWAY for acknowledged, though the client has not said so.
+    acknowledged: Option<Tick>,
+    /// The client did not take all when h2 last wrote.
+    behind: bool,
+}
+
+/// What a deadline of an HTTP/2 connection is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Due {
+    Idle,
+    Leave,
+    Unacknowledged,
+    Lingered,
+    HeadTooSlow,
+    /// The client does not take what is written.
+    Slow,
+    /// Nor the end of a response.
+    Tail,
+}
+
+impl Departure {
+    pub(crate) fn new() -> Self {
+        Departure {
+            leave_at: Tick::NEVER,
+            announced: false,
+            goaway_since: None,
+            acknowledged: None,
+            behind: false,
+        }
+    }
+
+    /// Follows the process's phase. `true` when the connection is to be asked to leave now.
+    pub(crate) fn follow_phase(&mut self, streams: &Streams) -> bool {
+        if self.goaway_since.is_some() {
+            return false;
+        }
+        let server = &streams.server;
+        match server.lifecycle.phase() {
+            // At a random moment in the third quarter of the window: clients that have many
+            // connections do not lose them all at once, and have left before the drain begins.
+            Phase::LameDuck if self.leave_at == Tick::NEVER => {
+                let half = server.lifecycle.lame_duck_left() / 2;
+                let wait = half + half.mul_f64(streams.conn.dice() * 0.5);
+                self.leave_at = server.clock.now().after(Some(wait));
+                false
+            }
+            Phase::Starting | Phase::Ready | Phase::LameDuck => false,
+            Phase::Draining | Phase::Closed => true,
+        }
+    }
+
+    /// Asks the client to open no more streams, some time before the last stream that counts is
+    /// fixed. hyper says both within one round trip, and a client may have requests on their way by
+    /// then, which are refused. `false` if it was asked before.
+    pub(crate) fn announce(&mut self, streams: &Streams, now: Tick) -> bool {
+        if self.announced {
+            return false;
+        }
+        self.announced = true;
+        self.leave_at = now.after(Some(streams.leaving.notice_time()));
+        streams.leaving.notice.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// The connection is asked to leave. `false` if it was before.
+    pub(crate) fn begin(&mut self, streams: &Streams, now: Tick) -> bool {
+        let first = self.goaway_since.is_none();
+        if first {
+            self.goaway_since = Some(now);
+            streams.leaving.begin(now);
+        }
+        first
+    }
+
+    /// Has h2 take the GOAWAY for acknowledged: it would wait for ever. It then names the last stream that counts,
+    /// and closes. `false` if it has done so before.
+    pub(crate) fn acknowledge(&mut self, streams: &Streams, now: Tick) -> bool {
+        if self.acknowledged.is_some() {
+            return false;
+        }
+        self.acknowledged = Some(now);
+        streams.leaving.acknowledge.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// h2 has written what it could, after so many streams had ended.
+    pub(crate) fn note_written(&mut self, streams: &Streams, ended: usize) {
+        let leaving = &streams.leaving;
+        if streams.conn.write_is_blocked() {
+            self.behind |= leaving.holds_answers();
+            return;
+        }
+        streams.settled.store(true, Ordering::Relaxed);
+        leaving.all_written(ended, streams.transport.moved());
+        if self.behind {
+            self.behind = false;
+            streams.quiet_from(streams.server.clock.now());
+        }
+    }
+
+    /// Since when the connection has been idle: without a stream, and without an answer that the client does not take.
+    /// What else h2 cannot write, as to a flood of PINGs that never reads, counts for nothing.
+    fn idle_since(&self, streams: &Streams) -> Tick {
+        if self.behind || streams.leaving.holds_answers() {
+            return Tick::NEVER;
+        }
+        streams.idle_since()
+    }
+
+    /// The next deadline and what is to be done when it comes.
+    pub(crate) fn next_deadline(&self, streams: &Streams) -> (Tick, Due) {
+        let timeouts = &streams.server.timeouts;
+        let leaving = &streams.leaving;
+        if leaving.linger_until() != Tick::NEVER {
+            return (leaving.linger_until(), Due::Lingered);
+        }
+        let idle_since = self.idle_since(streams);
+        let end = match (self.goaway_since, self.acknowledged, idle_since) {
+            (_, _, Tick::NEVER) => Tick::NEVER,
+            (Some(_), Some(acknowledged), _) => acknowledged.after(Some(LAST_CHANCE)),
+            (Some(since), None, idle) => since.after(Some(leaving.wait())).max(idle),
+            (None, _, idle) => idle.after(timeouts.effective_idle()),
+        };
+        let (what, leave_at) = match self.goaway_since {
+            Some(_) => (Due::Unacknowledged, Tick::NEVER),
+            None => (Due::Idle, self.leave_at),
+        };
+        let transport = &streams.transport;
+        let head = streams.head_since();
+        [
+            (end, what),
+            (leave_at, Due::Leave),
+            (streams.conn.write_stall_deadline(timeouts), Due::Slow),
+            (transport.look_deadline(), Due::Slow),
+            (
+                head.after(timeouts.effective_read_header()),
+                Due::HeadTooSlow,
+            ),
+            (
+                transport.window_deadline(timeouts.effective_min_write_rate()),
+                Due::Slow,
+            ),
+            (streams.tail_deadline(), Due::Tail),
+        ]
+        .into_iter()
+        .min_by_key(|(tick, _)| *tick)
+        .unwrap_or((Tick::NEVER, Due::Leave))
+    }
+}
