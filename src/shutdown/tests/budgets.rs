@@ -44,6 +44,16 @@ fn nothing_is_advised_that_would_not_do() {
 }
 
 #[test]
+fn budgets_of_a_week_fit_and_longer_ones_do_not() {
+    let week = seconds(7 * 24 * 3600);
+    let mut budgets = Budgets::default();
+    let rest = budgets.lame_duck + budgets.workers + budgets.margin;
+    budgets.drain = week - rest;
+    assert!(budgets.check(Duration::ZERO, week * 2).is_ok());
+    assert!(budgets.check(seconds(1), week * 2).is_err());
+}
+
+#[test]
 fn absurd_budgets_are_an_error_and_no_overflow() {
     let shutdown = Shutdown::new()
         .drain(Duration::MAX)
