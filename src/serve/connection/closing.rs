@@ -1,4 +1,4 @@
-//! The end of an HTTP/1 connection that hyper no longer holds: a last word, and a gentle close.
+//! The end of an HTTP/1 connection that hyper no longer holds: a refusal, if any, and a lingering close.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,30 +18,29 @@ use crate::serve::transport::{Mode, ServeIo};
 use http::HeaderMap;
 use httpdate::HttpDate;
 
-/// How long the peer may take to take the last word: what refuses it, or stands in for the answer of a
-/// handler that was cancelled.
-pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The time the peer has to receive a refusal, or the response sent in place of a cancelled handler's.
+pub(crate) const REFUSAL_GRACE: Duration = Duration::from_millis(500);
 
-pub(crate) struct Farewell<T> {
+pub(crate) struct Closing<T> {
     io: ServeIo<T>,
-    words: Bytes,
-    /// The peer has had its time: it has no more of it to read a refusal than to be sent one.
+    unsent: Bytes,
+    /// `true` after a timeout: the peer gets no more time to read the refusal than to receive it.
     refused: bool,
     exchange: Arc<Exchange>,
     deadline: Tick,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
-    /// Of a connection whose head, of which this much came, began at `since`, before hyper had it.
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
+    /// Closes a connection whose head began at `since`, before hyper had it; `read` is the part that came.
     pub(crate) fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
         let (server, conn) = (io.guard.server.clone(), io.conn().clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, false));
         exchange.begin_head(since);
-        Farewell::new(io, exchange, Some((reason, read)))
+        Closing::new(io, exchange, Some((reason, read)))
     }
 
-    /// Of a connection whose last request was `exchange`, with the reason to refuse the head of which these
-    /// bytes came.
+    /// Closes a connection whose last request was `exchange`. `refusal` is the reason to refuse the next head and the
+    /// bytes that came of it.
     pub(crate) fn new(
         mut io: ServeIo<T>,
         exchange: Arc<Exchange>,
@@ -49,19 +48,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
     ) -> Self {
         let server = &exchange.server;
         let timed_out = matches!(refusal, Some((Reason::HeadTooSlow, _)));
-        let words = match refusal {
+        let unsent = match refusal {
             Some((reason, read)) => {
                 let head = RawHead::new(read);
                 head.emit_refused(&exchange, reason);
-                last_words(reason, &head)
+                refusal_bytes(reason, &head)
             }
             None => Bytes::new(),
         };
-        let deadline = server.clock.now().after(Some(LAST_WORDS));
+        let deadline = server.clock.now().after(Some(REFUSAL_GRACE));
         io.set_mode(Mode::closing(exchange.clone()));
-        Farewell {
+        Closing {
             io,
-            words,
+            unsent,
             refused: timed_out,
             exchange,
             deadline,
@@ -91,12 +90,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
         timer.poll_due(cx, &server.clock, deadline).map(drop)
     }
 
-    /// Says the last word, shuts the write side, reads away what comes.
+    /// Writes the refusal, shuts down the write side and discards the rest of the input.
     fn close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.words.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.words) {
-                Poll::Ready(Ok(length)) if length > 0 => self.words.advance(length),
-                // The peer is gone; there is nobody to tell.
+        while !self.unsent.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.unsent) {
+                Poll::Ready(Ok(length)) if length > 0 => self.unsent.advance(length),
+                // The peer is gone: no one is left to refuse.
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -105,23 +104,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Farewell<T> {
     }
 }
 
-/// The refusal as HTTP/1.1 spells it, for a connection that hyper no longer holds.
+/// Encodes the refusal as HTTP/1.1, for a connection that hyper no longer holds.
 #[allow(clippy::disallowed_methods)] // costs less than the close that follows
-fn last_words(reason: Reason, head: &RawHead) -> Bytes {
+fn refusal_bytes(reason: Reason, head: &RawHead) -> Bytes {
     let reply = Reply::new(reason).answer(head.asked(), HeaderMap::new());
-    let mut words = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
+    let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     for (name, value) in reply.headers() {
-        words.extend_from_slice(name.as_str().as_bytes());
-        words.extend_from_slice(b": ");
-        words.extend_from_slice(value.as_bytes());
-        words.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
     }
-    // RFC 9110, 6.6.1. Written anew each time: it costs less than the close that follows.
+    // RFC 9110, 6.6.1. Formatted each time: it costs less than the close that follows.
     let date = HttpDate::from(SystemTime::now());
     let length = reply.body().len();
-    words.extend_from_slice(format!("date: {date}\r\ncontent-length: {length}\r\n\r\n").as_bytes());
+    bytes.extend_from_slice(format!("date: {date}\r\ncontent-length: {length}\r\n\r\n").as_bytes());
     if !head.is_to_head() {
-        words.extend_from_slice(reply.body());
+        bytes.extend_from_slice(reply.body());
     }
-    words.into()
+    bytes.into()
 }

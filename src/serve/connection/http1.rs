@@ -1,4 +1,4 @@
-//! HTTP/1: a connection with a request on it, or one that was quiet only for a moment.
+//! HTTP/1 connections with a request on them, or that have been quiet only for a moment.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::closing::LAST_WORDS;
+use super::closing::REFUSAL_GRACE;
 use super::raw_head::RawHead;
 use crate::events::{Closed, Timeout};
 use crate::phase::Phase;
@@ -20,13 +20,13 @@ use crate::serve::service::{App, ConnService, Source};
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo};
 
-/// How long a warm connection stays with hyper after a response, before it is parked. A connection is
-/// warm when its last pause was shorter than this: clients do again what they just did. A cold one is
-/// parked at once, so that thousands of connections with a request each never hold hyper's buffers at
-/// the same time; if it turns out to be a busy one it has paid for that once.
+/// The time a warm connection stays with hyper after a response, before it is parked. A connection is warm if its last
+/// pause was shorter than this: clients tend to repeat their pattern. A cold one is parked at once, so that thousands
+/// of connections with one request each never hold hyper's buffers at the same time. If it turns out to be busy, it has
+/// paid for that only once.
 pub(crate) const PARK_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection in hyper's hands.
+/// A connection that hyper drives.
 pub(crate) struct Http1<T, A: App> {
     /// `None` only while it is taken apart.
     connection: Option<http1::UpgradeableConnection<TokioIo<ServeIo<T>>, ConnService<A>>>,
@@ -35,19 +35,19 @@ pub(crate) struct Http1<T, A: App> {
     drain_seen: bool,
 }
 
-/// What becomes of the connection when hyper is done with it.
-pub(crate) enum Next<T> {
-    /// It is quiet: hold it without hyper.
+/// The outcome when hyper is done with the connection.
+pub(crate) enum Http1Outcome<T> {
+    /// The connection is quiet: hold it without hyper.
     Park { io: ServeIo<T>, since: Tick },
-    /// A head has begun that hyper had not told of; see [`Http1::set_aside`].
+    /// A head has begun that hyper has not reported yet; see [`Http1::unwrap_io`].
     Resume {
         io: ServeIo<T>,
         since: Tick,
         read: Bytes,
     },
-    /// Close it gently, and first refuse the head of which these bytes came.
+    /// Close gently, and first refuse the head of which these bytes came.
     Close(ServeIo<T>, Option<(Reason, Bytes)>),
-    /// It is over.
+    /// The connection has ended.
     Over(Closed),
 }
 
@@ -95,7 +95,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Timer>,
-    ) -> Poll<Next<T>> {
+    ) -> Poll<Http1Outcome<T>> {
         loop {
             self.exchange.begin_poll();
             if self.exchange.server.cutting() {
@@ -107,7 +107,7 @@ where
             let unwinding = Unwinding(self);
             let Some(connection) = &mut unwinding.0.connection else {
                 std::mem::forget(unwinding);
-                return Poll::Ready(Next::Over(Closed::Ended));
+                return Poll::Ready(Http1Outcome::Over(Closed::Ended));
             };
             let polled = Pin::new(connection).poll(cx);
             std::mem::forget(unwinding);
@@ -119,34 +119,34 @@ where
             if self.exchange.has_new_leftover() || self.exchange.call_can_begin() {
                 continue;
             }
-            if let Some(next) = self.settle() {
+            if let Some(next) = self.after_poll() {
                 return Poll::Ready(next);
             }
             let clock = &self.exchange.server.clock;
             let now = ready!(timer.as_mut().poll_due(cx, clock, self.deadline()));
-            if let Some(next) = self.due(now) {
+            if let Some(next) = self.on_deadline(now) {
                 return Poll::Ready(next);
             }
         }
     }
 
-    /// hyper has done what there was to do: is the connection still its business?
-    fn settle(&mut self) -> Option<Next<T>> {
+    /// Decides, after hyper has done all it could, whether the connection stays with hyper.
+    fn after_poll(&mut self) -> Option<Http1Outcome<T>> {
         let exchange = &self.exchange;
         let draining = exchange.server.lifecycle.phase() >= Phase::Draining;
         let held = exchange.holds_call();
         match exchange.state() {
-            // Also where it was not known yet when the answer's head was sent.
+            // Also covers a reason to close that came after the response's head was sent.
             State::Idle if exchange.must_close() => Some(self.close(exchange.conn.why())),
             State::Idle if held => None,
-            State::Idle if !self.warm || draining || exchange.unclear() => Some(self.set_aside()),
+            State::Idle if !self.warm || draining || exchange.unclear() => Some(self.unwrap_io()),
             State::Head if draining && !self.drain_seen => {
                 self.drain_seen = true;
                 let window = Some(exchange.server.limits.drain_window);
                 exchange.hasten_head(exchange.server.clock.now().after(window));
                 None
             }
-            // The answer is out and this was its last request; hyper would wait for the rest of the body.
+            // The response is sent and this was the last request; hyper would wait for the rest of the body.
             State::Discarding if (draining && !held) || exchange.must_close() => {
                 Some(self.close(exchange.conn.why()))
             }
@@ -154,7 +154,7 @@ where
         }
     }
 
-    /// The deadline in force.
+    /// Returns the deadline in force.
     fn deadline(&self) -> Tick {
         let exchange = &self.exchange;
         match exchange.state() {
@@ -174,24 +174,24 @@ where
         }
     }
 
-    /// The deadline in force has come.
-    fn due(&mut self, now: Tick) -> Option<Next<T>> {
+    /// Acts on the deadline in force once it has passed.
+    fn on_deadline(&mut self, now: Tick) -> Option<Http1Outcome<T>> {
         let exchange = self.exchange.clone();
         let state = exchange.state();
         match state {
-            State::Idle => return Some(self.set_aside()),
-            State::Lingering => return Some(Next::Over(exchange.conn.why())),
+            State::Idle => return Some(self.unwrap_io()),
+            State::Lingering => return Some(Http1Outcome::Over(exchange.conn.why())),
             State::Head => {
-                exchange.tell_timeout(Timeout::ReadHeader);
+                exchange.emit_timeout(Timeout::ReadHeader);
                 let why = Closed::Timeout(Timeout::ReadHeader);
-                exchange.conn.will_end(why);
+                exchange.conn.set_close_reason(why);
                 return Some(match self.take_io() {
-                    Some((io, read)) => Next::Close(io, Some((Reason::HeadTooSlow, read))),
-                    None => Next::Over(why),
+                    Some((io, read)) => Http1Outcome::Close(io, Some((Reason::HeadTooSlow, read))),
+                    None => Http1Outcome::Over(why),
                 });
             }
             State::Discarding if exchange.header_deadline() <= now => {
-                exchange.tell_timeout(Timeout::Idle);
+                exchange.emit_timeout(Timeout::Idle);
                 return Some(self.close(Closed::Timeout(Timeout::Idle)));
             }
             State::Handler | State::Responding => exchange.look_if_due(now),
@@ -199,16 +199,16 @@ where
         }
         match exchange.expired(now, None)? {
             kind if kind.ends_response() => {
-                // What stands in for the answer was not taken either: the first deadline is why.
+                // The response sent in place of the handler's was not taken either: the first deadline is the reason.
                 if exchange.write_expired() {
                     return Some(self.abort(exchange.conn.why()));
                 }
-                exchange.conn.will_end(Closed::Timeout(kind));
+                exchange.conn.set_close_reason(Closed::Timeout(kind));
                 if state == State::Handler {
-                    exchange.expire_write(kind, now, LAST_WORDS);
+                    exchange.expire_write(kind, now, REFUSAL_GRACE);
                     return None;
                 }
-                exchange.tell_timeout(kind);
+                exchange.emit_timeout(kind);
                 Some(self.abort(Closed::Timeout(kind)))
             }
             kind => {
@@ -218,7 +218,7 @@ where
         }
     }
 
-    /// Reads away what nobody read of the request body.
+    /// Discards the unread rest of the request body.
     fn discard(&mut self, cx: &mut Context<'_>) {
         let exchange = &self.exchange;
         if let Some(mut leftover) = exchange.take_leftover() {
@@ -228,7 +228,7 @@ where
                 .poll_discard(&mut leftover, cx, &mut false)
                 .is_pending()
             {
-                // Back where the answer finds it, which may have to say what becomes of the connection.
+                // Back where the response finds it, which may have to decide the connection's fate.
                 exchange.discard_later(leftover);
                 return;
             }
@@ -238,43 +238,43 @@ where
         }
     }
 
-    /// hyper is done: the connection ended, or it was handed over to who upgraded it.
-    fn ended(&mut self) -> Next<T> {
+    /// Handles hyper's regular end: the connection ended, or it was handed over to the user of an upgrade.
+    fn ended(&mut self) -> Http1Outcome<T> {
         let exchange = &self.exchange;
         if exchange.upgraded() {
             let upgraded = Arc::new(Upgraded(exchange.known()));
             exchange.conn.set_activity(Some(upgraded));
         }
-        Next::Over(exchange.conn.why())
+        Http1Outcome::Over(exchange.conn.why())
     }
 
-    /// hyper could not go on. A head that it could not parse is refused here: it may have answered by itself,
-    /// which the transport has held back.
-    fn failed(&mut self, error: &hyper::Error) -> Next<T> {
+    /// Handles hyper's failure. A head that hyper could not parse is refused here: hyper may have written its own
+    /// response, which the transport has held back.
+    fn failed(&mut self, error: &hyper::Error) -> Http1Outcome<T> {
         if self.exchange.client_gone() {
-            return Next::Over(Closed::ClientGone);
+            return Http1Outcome::Over(Closed::ClientGone);
         }
-        self.exchange.conn.will_end(Closed::Error);
+        self.exchange.conn.set_close_reason(Closed::Error);
         if !error.is_parse() {
-            // A body that failed, for one: where its end is the connection's it must not look whole.
+            // The response body failed, for one: where the connection's end is the body's, it must not look complete.
             return self.abort(Closed::Error);
         }
         let Some((io, read)) = self.take_io() else {
-            return Next::Over(Closed::Error);
+            return Http1Outcome::Over(Closed::Error);
         };
         let limit = io.guard.server.limits.max_header_bytes;
         let status = io.refused();
         let reason = RawHead::new(read.clone()).reason(status.unwrap_or_default(), limit);
         match self.exchange.state() {
             State::Idle | State::Head => {
-                // Nothing of it is with the service: the close lingers as over any unread request.
+                // The service has seen none of it: the close lingers as over any unread request.
                 self.exchange.begin_head(self.exchange.now());
-                Next::Close(io, Some((reason, read)))
+                Http1Outcome::Close(io, Some((reason, read)))
             }
-            // The answer before it is still being written, and hyper has put its own behind it.
+            // The previous response is still being written, and hyper has queued its own behind it.
             _ => {
                 RawHead::new(read).emit_refused(&self.exchange, reason);
-                Next::Over(Closed::Error)
+                Http1Outcome::Over(Closed::Error)
             }
         }
     }
@@ -284,56 +284,55 @@ where
         Some((parts.io.into_inner(), parts.read_buf))
     }
 
-    /// Takes a quiet connection out of hyper's hands, and nothing that it had read is lost: the
-    /// beginning of a request that came along with the one before is in hyper's buffer, where it could
-    /// not be seen.
-    fn set_aside(&mut self) -> Next<T> {
+    /// Takes a quiet connection back from hyper without losing bytes: the beginning of a pipelined request may be in
+    /// hyper's buffer, where it could not be seen.
+    fn unwrap_io(&mut self) -> Http1Outcome<T> {
         let since = self.exchange.began();
         let Some((mut io, mut read)) = self.take_io() else {
-            return Next::Over(Closed::Ended);
+            return Http1Outcome::Over(Closed::Ended);
         };
         io.recount_empty_lines();
         match io.empty_lines(&read) {
-            Some(length) if length == read.len() => Next::Park { io, since },
+            Some(length) if length == read.len() => Http1Outcome::Park { io, since },
             Some(length) => {
                 read.advance(length);
-                Next::Resume { io, since, read }
+                Http1Outcome::Resume { io, since, read }
             }
             None => self.malformed(io),
         }
     }
 
-    /// What came in a request's place is none.
-    fn malformed(&self, io: ServeIo<T>) -> Next<T> {
-        // Half a head, and so not read to its end: the close lingers.
+    /// Refuses input that is not a request.
+    fn malformed(&self, io: ServeIo<T>) -> Http1Outcome<T> {
+        // Half a head, and so an unread request: the close lingers.
         self.exchange.begin_head(self.exchange.now());
-        self.exchange.conn.will_end(Closed::Error);
-        Next::Close(io, Some((Reason::Malformed, Bytes::new())))
+        self.exchange.conn.set_close_reason(Closed::Error);
+        Http1Outcome::Close(io, Some((Reason::Malformed, Bytes::new())))
     }
 
-    /// Closes without a word, but gently: what was answered can still be read.
-    fn close(&mut self, why: Closed) -> Next<T> {
-        self.exchange.conn.will_end(why);
+    /// Closes gently, without a refusal: the client can still read the response.
+    fn close(&mut self, why: Closed) -> Http1Outcome<T> {
+        self.exchange.conn.set_close_reason(why);
         match self.take_io() {
-            Some((io, _)) => Next::Close(io, None),
-            None => Next::Over(why),
+            Some((io, _)) => Http1Outcome::Close(io, None),
+            None => Http1Outcome::Over(why),
         }
     }
 
-    /// Ends at once; a response that was being sent is marked as cut short.
-    fn abort(&mut self, why: Closed) -> Next<T> {
-        self.exchange.conn.will_end(why);
+    /// Ends at once; a response that is being sent is marked as cut short.
+    fn abort(&mut self, why: Closed) -> Http1Outcome<T> {
+        self.exchange.conn.set_close_reason(why);
         let cut_short = matches!(self.exchange.state(), State::Handler | State::Responding);
         if let Some((io, _)) = self.take_io() {
             if cut_short {
                 io.reset_on_drop();
             }
         }
-        Next::Over(why)
+        Http1Outcome::Over(why)
     }
 }
 
-/// What a panic of the service, or of its body, leaves behind: the response is marked as cut short.
+/// A guard for panics of the service or of its body: it marks the response as cut short.
 struct Unwinding<'a, T, A>(&'a mut Http1<T, A>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -344,9 +343,9 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: App,
 {
-    /// Dropped by a panic only: it is forgotten on the way that has none.
+    /// Dropped by a panic only: the regular path forgets it.
     fn drop(&mut self) {
-        self.0.exchange.tell_fault(ServiceFault::Panic);
+        self.0.exchange.emit_fault(ServiceFault::Panic);
         drop(self.0.abort(Closed::Panicked));
     }
 }

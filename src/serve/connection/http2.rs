@@ -1,4 +1,4 @@
-//! HTTP/2: the connection's streams, each with deadlines of its own.
+//! HTTP/2 connections: their streams, each with its own deadlines.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ pub(crate) struct Http2<T, A: App> {
     connection: Pin<Box<Connection<T, A>>>,
     streams: Arc<Streams>,
     departure: Departure,
-    /// A head was too slow: it ends when h2 has said so.
+    /// `true` if a head was too slow: the connection ends once h2 has sent its GOAWAY.
     refused: bool,
-    /// Why it ends, if it ends as it was asked to.
+    /// The close reason, if the connection ends as requested.
     why: Closed,
 }
 
 impl<T, A: App> Drop for Http2<T, A> {
     fn drop(&mut self) {
-        // What was begun and never executed (a panic in between) points back at the streams.
+        // A stream that was begun and never executed (a panic in between) points back at the streams.
         drop(OpenStream::claim(&self.streams));
     }
 }
@@ -134,17 +134,17 @@ where
                     }
                 }
                 Due::Idle => {
-                    self.tell_timeout(Timeout::Idle);
+                    self.emit_timeout(Timeout::Idle);
                     self.why = Closed::Timeout(Timeout::Idle);
                     self.go_away(now);
                 }
                 Due::Unacknowledged if self.departure.acknowledge(&streams, now) => {}
                 Due::Unacknowledged | Due::Lingered => return Poll::Ready(self.why),
-                // Other streams may be open, and end with it: h2 reads no further than the half head.
+                // Other streams may be open and end with it: h2 reads no further than the half head.
                 Due::HeadTooSlow => {
                     let open = streams.open();
                     open.iter().for_each(|open| open.give_up(End::Timeout));
-                    self.tell_timeout(Timeout::ReadHeader);
+                    self.emit_timeout(Timeout::ReadHeader);
                     self.why = Closed::Timeout(Timeout::ReadHeader);
                     self.refused = true;
                     self.go_away(now);
@@ -157,9 +157,9 @@ where
                     if let Some(kind) = slow {
                         let open = streams.open();
                         open.iter().for_each(|open| open.give_up(End::Timeout));
-                        self.tell_timeout(kind);
+                        self.emit_timeout(kind);
                         if matches!(due, Due::Slow) {
-                            // Only the transport can see to that, when h2 next tries to write.
+                            // Only the transport can do that, when h2 next tries to write.
                             streams.leaving.set_reset();
                             let _ = self.connection.as_mut().poll(cx);
                         }
@@ -176,7 +176,7 @@ where
         }
     }
 
-    fn tell_timeout(&self, kind: Timeout) {
+    fn emit_timeout(&self, kind: Timeout) {
         let peer = self.streams.conn.info.peer;
         let request = RequestInfo::from_peer(peer);
         let event = || Event::Timeout { kind, request };
@@ -185,7 +185,7 @@ where
 }
 
 impl<T, A: App> Http2<T, A> {
-    /// Whether the client takes too little of what is written.
+    /// Returns the timeout that has passed if the client takes too little of the output.
     fn transport_expired(&self, now: Tick) -> Option<Timeout> {
         let timeouts = &self.streams.server.timeouts;
         let transport = &self.streams.transport;
@@ -203,7 +203,8 @@ impl<T, A: App> Http2<T, A> {
     }
 }
 
-/// Whether h2 has ended the connection for what the client sent, and not the transport or the client itself.
+/// Returns `true` if h2 has ended the connection because of the client's input, rather than the transport's error or
+/// the client's close.
 fn broke_the_protocol(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
     let h2 = source.and_then(|source| source.downcast_ref::<h2::Error>());

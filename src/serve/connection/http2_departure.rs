@@ -61,7 +61,7 @@ impl Departure {
             // connections do not lose them all at once, and have left before the drain begins.
             Phase::LameDuck if self.leave_at == Tick::NEVER => {
                 let half = server.lifecycle.lame_duck_left() / 2;
-                let wait = half + half.mul_f64(streams.conn.dice() * 0.5);
+                let wait = half + half.mul_f64(streams.conn.random_unit() * 0.5);
                 self.leave_at = server.clock.now().after(Some(wait));
                 false
             }

@@ -1,4 +1,4 @@
-//! The task of each stream, with the stream's deadlines.
+//! Tasks of HTTP/2 streams, with the streams' deadlines.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::Executor;
 use pin_project::pin_project;
 
-use super::closing::LAST_WORDS;
+use super::closing::REFUSAL_GRACE;
 use crate::serve::exchange::{Exchange, OpenStream, ServiceFault, State, Streams};
 use crate::serve::time::Timer;
 
-/// Runs the streams of one connection, each as a task with its deadlines.
+/// An executor that runs the streams of one connection, each as a task with its deadlines.
 #[derive(Clone)]
 pub(crate) struct StreamExecutor {
     streams: Arc<Streams>,
@@ -92,7 +92,7 @@ impl<F: Future> StreamTask<F> {
             if polled.is_ready() {
                 open.tunnel_has_begun();
                 this.future.set(None);
-                // Whoever else holds it now is a piece of the response that h2 has not written.
+                // Any other holder is a piece of the response that h2 has not written.
                 if Arc::strong_count(open) > 1 {
                     open.leave_tail();
                 }
@@ -100,41 +100,41 @@ impl<F: Future> StreamTask<F> {
             }
             if exchange.upgraded() {
                 open.tunnel_has_begun();
-                // A tunnel is its user's: no deadlines.
+                // A tunnel belongs to its user: no deadlines.
                 return Poll::Pending;
             }
             open.peer_is_to_take(|| exchange.now());
             let timer = this.timer.as_mut();
             let now = ready!(timer.poll_due(cx, &server.clock, exchange.next_deadline()));
             match exchange.expired(now, Some(&open.turn())) {
-                // Nothing of the answer is sent: another takes its place.
+                // Nothing of the response is sent yet: another one takes its place.
                 Some(kind)
                     if kind.ends_response()
                         && exchange.state() == State::Handler
                         && !exchange.write_expired() =>
                 {
-                    exchange.expire_write(kind, now, LAST_WORDS);
+                    exchange.expire_write(kind, now, REFUSAL_GRACE);
                 }
                 // Dropping hyper's future cancels the handler and resets the stream.
                 Some(kind) if kind.ends_response() => {
                     if !exchange.write_expired() {
-                        exchange.tell_timeout(kind);
+                        exchange.emit_timeout(kind);
                     }
                     return Poll::Ready(());
                 }
                 Some(kind) => exchange.expire_read(kind, now),
-                // It has been moved meanwhile, from another task.
+                // The deadline has been moved meanwhile, from another task.
                 None => {}
             }
         }
     }
 }
 
-/// Dropped by a panic only, which ends the stream.
+/// A guard that only a panic drops, which ends the stream.
 struct Unwinding<'a>(&'a Exchange);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
-        self.0.tell_fault(ServiceFault::Panic);
+        self.0.emit_fault(ServiceFault::Panic);
     }
 }

@@ -1,4 +1,4 @@
-//! One task a connection, and one a stream of HTTP/2: the stages of their lives.
+//! The tasks of connections and HTTP/2 streams: one task per connection, one per stream.
 
 mod closing;
 mod http1;

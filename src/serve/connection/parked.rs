@@ -1,5 +1,5 @@
-//! A connection that waits for its first byte, or has been quiet for a while: no hyper, no buffers,
-//! only the transport, 24 bytes and a deadline.
+//! Parked connections: they wait for their first byte, or have been quiet for a while. A parked connection has no hyper
+//! and no buffers, only the transport, 24 bytes and a deadline.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -15,7 +15,7 @@ use crate::serve::config::Protocols;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo, may_be_unread};
 
-/// What an HTTP/2 client says first (RFC 9113, 3.4).
+/// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection without hyper.
@@ -24,25 +24,25 @@ pub(crate) struct Parked<T> {
     io: Option<ServeIo<T>>,
     bytes: [u8; PREFACE.len()],
     length: u8,
-    /// It has not sent a request yet.
+    /// `true` until the first request.
     fresh: bool,
-    /// It has sent empty lines, as no HTTP/2 client does.
+    /// `true` if the client has sent empty lines, as no HTTP/2 client does.
     empty_lines: bool,
-    /// Since when it waits: accepted, or the last response flushed, or the first byte of a head.
+    /// The beginning of the wait: the accept, the flush of the last response, or the first byte of a head.
     since: Tick,
     deadline: Tick,
     drain_seen: bool,
 }
 
-/// What a parked connection becomes.
-pub(crate) enum Woken<T> {
+/// The outcome when a parked connection wakes.
+pub(crate) enum ParkedOutcome<T> {
     Http1 {
         io: ServeIo<T>,
         since: Tick,
         warm: bool,
     },
     Http2(ServeIo<T>),
-    /// Half a head came and no more in time, or something else than a head.
+    /// Half a head came and the rest was late, or the input is not a head.
     Refused {
         io: ServeIo<T>,
         since: Tick,
@@ -53,14 +53,14 @@ pub(crate) enum Woken<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
-    /// A connection that has just been accepted.
+    /// Parks a connection that has just been accepted.
     pub(crate) fn fresh(io: ServeIo<T>) -> Self {
         let since = io.conn().accepted;
         let deadline = since.after(io.guard.server.timeouts.effective_read_header());
         Parked::new(io, true, since, deadline)
     }
 
-    /// A connection that has been quiet since then.
+    /// Parks a connection that has been quiet since `since`.
     pub(crate) fn idle(io: ServeIo<T>, since: Tick) -> Self {
         let deadline = since.after(io.guard.server.timeouts.effective_idle());
         Parked::new(io, false, since, deadline)
@@ -81,17 +81,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         }
     }
 
-    /// The server wakes this task when the phase moves.
-    pub(crate) fn enrol(&self, waker: &Waker) {
+    /// Registers this task, so that the server wakes it when the phase changes.
+    pub(crate) fn register(&self, waker: &Waker) {
         if let Some(io) = &self.io {
             io.conn().set_reader(waker);
         }
     }
 
-    /// Notes why it ends.
+    /// Records the close reason.
     pub(crate) fn end(&self, why: Closed) -> Closed {
         if let Some(io) = &self.io {
-            io.conn().will_end(why);
+            io.conn().set_close_reason(why);
         }
         why
     }
@@ -100,27 +100,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Timer>,
-    ) -> Poll<Woken<T>> {
+    ) -> Poll<ParkedOutcome<T>> {
         loop {
             let Some(io) = &mut self.io else {
-                return Poll::Ready(Woken::Over(Closed::Ended));
+                return Poll::Ready(ParkedOutcome::Over(Closed::Ended));
             };
             let server = io.guard.server.clone();
             if server.cutting() {
-                return Poll::Ready(Woken::Over(Closed::Cut));
+                return Poll::Ready(ParkedOutcome::Over(Closed::Cut));
             }
-            // Read before anything else is decided: what is there already is answered.
+            // Read before any decision: input that has arrived is answered.
             let length = usize::from(self.length);
             let mut buf = ReadBuf::new(&mut self.bytes[length..]);
             match Pin::new(&mut *io).poll_read(cx, &mut buf) {
-                Poll::Ready(Err(_)) => return Poll::Ready(Woken::Over(Closed::Error)),
+                Poll::Ready(Err(_)) => return Poll::Ready(ParkedOutcome::Over(Closed::Error)),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    return Poll::Ready(Woken::Over(Closed::Ended));
+                    return Poll::Ready(ParkedOutcome::Over(Closed::Ended));
                 }
                 Poll::Ready(Ok(())) => {
                     let mut came = buf.filled().len();
                     if length == 0 {
-                        // Empty lines are no request, and no sign of life either.
+                        // Empty lines are not a request, and not a sign of life either.
                         let Some(skipped) = io.empty_lines(&self.bytes[..came]) else {
                             return Poll::Ready(self.malformed());
                         };
@@ -143,7 +143,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
                 if !self.fresh && self.length == 0 {
                     if server.closing_idle() {
                         if !may_be_unread(io.get_ref()) {
-                            return Poll::Ready(Woken::Over(Closed::Drained));
+                            return Poll::Ready(ParkedOutcome::Over(Closed::Drained));
                         }
                         // Due now: the timer gives tokio the time to notice.
                         self.deadline = self.deadline.min(server.clock.now());
@@ -160,8 +160,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         }
     }
 
-    /// Chooses the protocol by the first bytes; `None` while they could still be either's.
-    fn choose(&mut self) -> Option<Woken<T>> {
+    /// Chooses the protocol by the first bytes; `None` while both are possible.
+    fn choose(&mut self) -> Option<ParkedOutcome<T>> {
         let bytes = &self.bytes[..usize::from(self.length)];
         let could_be_http2 = self.fresh && !self.empty_lines && PREFACE.starts_with(bytes);
         if could_be_http2 && bytes.len() < PREFACE.len() {
@@ -179,21 +179,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         io.guard.hold();
         io.rewind(Bytes::copy_from_slice(bytes));
         Some(if could_be_http2 {
-            Woken::Http2(io)
+            ParkedOutcome::Http2(io)
         } else {
             let now = io.guard.server.clock.now();
             let warm = !self.fresh && now.since(self.since) < PARK_AFTER;
             let since = if self.fresh { self.since } else { now };
-            Woken::Http1 { io, since, warm }
+            ParkedOutcome::Http1 { io, since, warm }
         })
     }
 
-    fn malformed(&mut self) -> Woken<T> {
+    fn malformed(&mut self) -> ParkedOutcome<T> {
         let Some(io) = self.io.take() else {
-            return Woken::Over(Closed::Ended);
+            return ParkedOutcome::Over(Closed::Ended);
         };
-        io.conn().will_end(Closed::Error);
-        Woken::Refused {
+        io.conn().set_close_reason(Closed::Error);
+        ParkedOutcome::Refused {
             since: io.guard.server.clock.now(),
             io,
             reason: Reason::Malformed,
@@ -201,19 +201,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         }
     }
 
-    /// What has come of a head.
+    /// Returns the part of a head that has come.
     fn read(&self) -> Bytes {
         Bytes::copy_from_slice(&self.bytes[..usize::from(self.length)])
     }
 
-    fn expire(&mut self) -> Woken<T> {
+    fn expire(&mut self) -> ParkedOutcome<T> {
         let Some(io) = self.io.take() else {
-            return Woken::Over(Closed::Ended);
+            return ParkedOutcome::Over(Closed::Ended);
         };
         let server = &io.guard.server;
         let draining = server.lifecycle.phase() >= Phase::Draining;
         if self.length == 0 && draining && (self.fresh || server.closing_idle()) {
-            return Woken::Over(Closed::Drained);
+            return ParkedOutcome::Over(Closed::Drained);
         }
         let kind = if self.length > 0 || self.fresh {
             Timeout::ReadHeader
@@ -222,17 +222,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
         };
         let request = RequestInfo::from_peer(io.conn().info.peer);
         server.events.tell(|| Event::Timeout { kind, request });
-        io.conn().will_end(Closed::Timeout(kind));
+        io.conn().set_close_reason(Closed::Timeout(kind));
         if self.length > 0 {
             let read = self.read();
-            Woken::Refused {
+            ParkedOutcome::Refused {
                 io,
                 since: self.since,
                 reason: Reason::HeadTooSlow,
                 read,
             }
         } else {
-            Woken::Over(Closed::Timeout(kind))
+            ParkedOutcome::Over(Closed::Timeout(kind))
         }
     }
 }

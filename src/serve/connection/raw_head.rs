@@ -1,5 +1,5 @@
-//! The bytes of a head that hyper could not parse, or of which only half came, looked at once more: for the reason
-//! and the form of the refusal, and for the event that names it.
+//! The raw bytes of a head that hyper could not parse, or that came only in part. They give the reason and the form of
+//! the refusal, and the fields of its event.
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -9,16 +9,16 @@ use crate::events::{Event, RequestInfo};
 use crate::reply::{Asked, Reason};
 use crate::serve::exchange::Exchange;
 
-/// How much of it is looked at.
+/// The maximum number of bytes that are inspected.
 const LOOKED_AT: usize = 8 * 1024;
-/// The longest method and target that an event names, in bytes.
+/// The maximum length of a method and of a target in an event, in bytes.
 const LONGEST: usize = 256;
 
-/// What is there of a head. Nothing in it is sure.
+/// The part of a head that has come. Nothing in it is validated.
 pub(crate) struct RawHead(Bytes);
 
 impl RawHead {
-    /// Of these bytes. Only their beginning is kept.
+    /// Creates a raw head from these bytes, without the empty lines before it.
     pub(crate) fn new(mut read: Bytes) -> Self {
         let begins = read
             .iter()
@@ -35,7 +35,7 @@ impl RawHead {
         }
     }
 
-    /// A method of the kind that requests have, if it is there as a whole.
+    /// Returns the method if it is complete and plausible.
     fn method(&self) -> Option<&str> {
         let (line, _) = self.request_line();
         let method = &line[..line.iter().position(|byte| *byte == b' ')?];
@@ -56,21 +56,21 @@ impl RawHead {
         Some(path)
     }
 
-    /// Why hyper answered `status`, where a head has at most `limit` bytes.
+    /// Returns the reason for hyper's `status`, where a head has at most `limit` bytes.
     pub(crate) fn reason(&self, status: u16, limit: usize) -> Reason {
         let (line, whole) = self.request_line();
         match status {
             _ if self.0.starts_with(&[0x16, 3]) => Reason::TlsOnPlainPort,
             _ if line.starts_with(b"PRI ") => Reason::BadPreface,
             414 => Reason::TargetTooLong,
-            // The request line alone is over the limit for the head: it is the target that is too long.
+            // The request line alone exceeds the limit of the head: the target is too long.
             431 if (!whole || line.len() >= limit) && line.contains(&b' ') => Reason::TargetTooLong,
             431 => Reason::HeadTooLarge,
             _ => Reason::Malformed,
         }
     }
 
-    /// The form that the request asks for, as far as its head is there.
+    /// Returns the form that the request asks for, as far as its head has come.
     pub(crate) fn asked(&self) -> Asked {
         let mut accept = HeaderMap::new();
         let head = &self.0[..self.0.len().min(LOOKED_AT)];
@@ -91,7 +91,7 @@ impl RawHead {
         Asked::head(&Method::GET, Version::HTTP_11, &accept)
     }
 
-    /// Whether the answer has no body, whatever it says.
+    /// Returns `true` for a HEAD request, whose response has no body whatever it declares.
     pub(crate) fn is_to_head(&self) -> bool {
         self.method() == Some("HEAD")
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_was_sent_instead_of_a_request() {
+    fn bad_head_gets_the_reason_for_its_refusal() {
         let long = [&b"GET /"[..], &[b'a'; 4096]].concat();
         let whole = [&long, &b" HTTP/1.1\r\nhost: a\r\n\r\n"[..]].concat();
         for (read, status, reason) in [
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn names_only_what_looks_like_a_request() {
+    fn only_plausible_request_lines_are_named() {
         let raw = of(b"GET /a?secret=1 x HTTP/1.1\r\n\r\n");
         assert_eq!(
             (raw.method(), raw.path().as_deref()),

@@ -37,7 +37,7 @@ impl Exchange {
             return;
         }
         if !self.http2 {
-            self.conn.will_end(Closed::ClientGone);
+            self.conn.set_close_reason(Closed::ClientGone);
         }
         self.emit(|request| Event::ClientGone {
             request,

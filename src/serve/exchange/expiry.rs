@@ -211,12 +211,12 @@ impl Exchange {
     /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
     /// what is answered in its stead has `grace` to be sent.
     pub(crate) fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
-        self.tell_timeout(kind);
+        self.emit_timeout(kind);
         self.close_after_this();
         self.deadlines.expire_write(now.after(Some(grace)));
     }
 
-    pub(crate) fn tell_timeout(&self, kind: Timeout) {
+    pub(crate) fn emit_timeout(&self, kind: Timeout) {
         self.give_up(End::Timeout);
         self.emit(|request| Event::Timeout { kind, request });
     }

@@ -155,7 +155,7 @@ impl RequestControl for Exchange {
 
 impl Exchange {
     /// The service did what it may not, and the request is known.
-    pub(crate) fn tell_fault(&self, fault: ServiceFault) {
+    pub(crate) fn emit_fault(&self, fault: ServiceFault) {
         let events = &self.server.events;
         if events.is_heard() {
             let (error, known) = (&fault, self.known());

@@ -83,9 +83,9 @@ impl Exchange {
     }
 
     fn give_read_up(&self, kind: Timeout) {
-        self.tell_timeout(kind);
+        self.emit_timeout(kind);
         if !self.http2 {
-            self.conn.will_end(Closed::Timeout(kind));
+            self.conn.set_close_reason(Closed::Timeout(kind));
         }
         self.deadlines.expire_read();
         self.close_after_this();

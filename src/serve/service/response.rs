@@ -114,7 +114,7 @@ impl<A: App> Future for AnswerFuture<A> {
                         ReplyBody::service(response)
                     }
                     Poll::Ready(Ok(_)) => {
-                        exchange.tell_fault(ServiceFault::Status);
+                        exchange.emit_fault(ServiceFault::Status);
                         refuse(exchange, Reason::Internal, this.asker)
                     }
                     Poll::Ready(Err(error)) => {
@@ -209,7 +209,7 @@ fn finish<B: Body<Data = Bytes>>(
     let to_head = asker.is_head();
     let framed = framing::correct(&mut response, Frame { to_head, upgrades });
     if let Some(fault) = framed.fault {
-        exchange.tell_fault(fault);
+        exchange.emit_fault(fault);
     }
     if upgrades {
         exchange.set_upgraded();
@@ -240,7 +240,7 @@ fn departs(exchange: &Exchange) -> bool {
     let lifecycle = &exchange.server.lifecycle;
     match lifecycle.phase() {
         Phase::Starting | Phase::Ready => false,
-        Phase::LameDuck => exchange.conn.dice() < lifecycle.departure(),
+        Phase::LameDuck => exchange.conn.random_unit() < lifecycle.departure(),
         Phase::Draining | Phase::Closed => true,
     }
 }

@@ -121,7 +121,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
         let exchange = self.promised_to.as_ref().or(open);
         let exchange = exchange.or_else(|| self.body.guard().map(|guard| &guard.0));
         if let Some(exchange) = exchange {
-            exchange.tell_fault(fault);
+            exchange.emit_fault(fault);
         }
         Poll::Ready(Some(Err(fault.into())))
     }

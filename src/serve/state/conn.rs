@@ -19,7 +19,7 @@ pub(crate) struct Conn {
     requests: AtomicU32,
     /// The last answer ended in the lame duck or later, and did not ask the connection to leave.
     uninformed: AtomicBool,
-    /// Where this connection's dice begin.
+    /// Where this connection's random_unit begin.
     seed: u64,
     /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
     write_blocked: AtomicU64,
@@ -78,7 +78,7 @@ impl Conn {
 
     /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards
     /// nothing.
-    pub(crate) fn dice(&self) -> f64 {
+    pub(crate) fn random_unit(&self) -> f64 {
         let step = u64::from(self.requests()).wrapping_add(1);
         let mut z = self
             .seed
@@ -146,7 +146,7 @@ impl Conn {
     }
 
     /// Why it will have ended, if it ends now.
-    pub(crate) fn will_end(&self, why: Closed) {
+    pub(crate) fn set_close_reason(&self, why: Closed) {
         self.inner().why = why;
     }
 

@@ -54,7 +54,7 @@ impl Registry {
         self.conns().insert(conn)
     }
 
-    fn strike(&self, slot: usize, conn: &Conn) {
+    fn deregister(&self, slot: usize, conn: &Conn) {
         let entry = self.conns().try_remove(slot);
         drop(entry);
         self.requests
@@ -105,7 +105,7 @@ impl DrainServer for Registry {
             let before = cut.len();
             conn.in_flight(&self.shared.clock, &mut cut);
             if cut.len() > before {
-                conn.will_end(Closed::Cut);
+                conn.set_close_reason(Closed::Cut);
             }
         }
         self.shared.set_cut();
@@ -212,7 +212,7 @@ impl ConnGuard {
 
 impl Drop for ConnGuard {
     fn drop(&mut self) {
-        self.registry.strike(self.slot, &self.conn);
+        self.registry.deregister(self.slot, &self.conn);
         // What it was doing points back at it.
         self.conn.set_activity(None);
         let why = self.conn.why();

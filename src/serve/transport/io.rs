@@ -228,10 +228,10 @@ impl<T: 'static> ServeIo<T> {
     pub(super) fn waits<R>(
         &mut self,
         poll: Poll<io::Result<R>>,
-        enrol: impl FnOnce(&Conn),
+        register: impl FnOnce(&Conn),
     ) -> Poll<io::Result<R>> {
         if poll.is_pending() && matches!(self.mode, Mode::Upgraded) {
-            enrol(&self.guard.conn);
+            register(&self.guard.conn);
             self.check_cut()?;
         }
         poll
