@@ -863,3 +863,32 @@ async fn half_closing_netcat_is_answered() {
     assert!(text.ends_with("\r\n\r\nlate"), "{output:?}");
     server.finish().await;
 }
+
+#[tokio::test]
+async fn report_counts_clients_that_left_and_requests_out_of_time() {
+    let (app, mut did) = service();
+    let timeouts = Timeouts::none().response_head(ms(500));
+    let server = Server::start(timeouts, app).await;
+    let mut leaver = server.connect().await;
+    leaver.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(
+        within(SOON, "the handler", did.recv()).await,
+        Some(Did::Begin)
+    );
+    drop(leaver);
+    assert_eq!(
+        within(SOON, "its end", did.recv()).await,
+        Some(Did::Dropped)
+    );
+    let mut late = server.connect().await;
+    let answer = late.ask("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(answer.status, 503);
+    drop(late);
+    let report = server.finish().await;
+    assert_eq!((report.timed_out, report.client_gone), (1, 1), "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains(", 1 timed out, 1 abandoned by the client"),
+        "{text}"
+    );
+}

@@ -236,7 +236,11 @@ async fn attend<L: Listener, A: App>(
         () = registry.all.idle() => {}
         _ = lifecycle.reached(Phase::Closed) => {}
     }
-    Report::of_follower(registry.requests(), registry.connections(), handle.cause())
+    let mut report =
+        Report::of_follower(registry.requests(), registry.connections(), handle.cause());
+    report.timed_out = registry.timed_out();
+    report.client_gone = registry.client_gone();
+    report
 }
 
 impl<L, A> fmt::Debug for Serve<L, A> {

@@ -26,6 +26,10 @@ pub struct Report {
     pub total: Duration,
     /// Requests answered in the process's life; what was cut is not among them.
     pub requests: u64,
+    /// Requests that a deadline of the server or of a layer ended, in the process's life.
+    pub timed_out: u64,
+    /// Requests whose client was gone before the response's end, in the process's life.
+    pub client_gone: u64,
     /// Connections accepted in the process's life.
     pub connections: u64,
     /// What was in flight at the end of the drain and was cut, the oldest first: all of it, some 200 bytes each.
@@ -49,6 +53,8 @@ impl Report {
             closers: Duration::ZERO,
             total: Duration::ZERO,
             requests: 0,
+            timed_out: 0,
+            client_gone: 0,
             connections: 0,
             cut: Vec::new(),
             at_once: false,
@@ -148,7 +154,14 @@ impl fmt::Display for Report {
             "   {} on {} served",
             Count(self.requests, "request"),
             Count(self.connections, "connection")
-        )
+        )?;
+        if self.timed_out > 0 {
+            write!(f, ", {} timed out", self.timed_out)?;
+        }
+        if self.client_gone > 0 {
+            write!(f, ", {} abandoned by the client", self.client_gone)?;
+        }
+        Ok(())
     }
 }
 

@@ -106,6 +106,8 @@ impl Handle {
     fn count_requests(&self, report: &mut Report) {
         for server in self.servers() {
             report.requests += server.requests();
+            report.timed_out += server.timed_out();
+            report.client_gone += server.client_gone();
             report.connections += server.connections();
         }
         let begun = report.cut.iter().filter(|cut| !cut.method.is_empty());

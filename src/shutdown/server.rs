@@ -24,6 +24,10 @@ pub(crate) trait DrainServer: Send + Sync {
     fn count(&self, counts: &mut ConnectionCounts);
     /// Requests served so far.
     fn requests(&self) -> u64;
+    /// Requests so far that a deadline ended.
+    fn timed_out(&self) -> u64;
+    /// Requests so far whose client was gone.
+    fn client_gone(&self) -> u64;
     /// Connections accepted so far.
     fn connections(&self) -> u64;
 }

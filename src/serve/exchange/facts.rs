@@ -44,6 +44,9 @@ impl Exchange {
     pub(crate) fn gives_up(&self, end: End) -> bool {
         let none = 0;
         let given_up = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
+        if given_up.is_ok() {
+            self.server.count_end(end);
+        }
         given_up.is_ok()
     }
 

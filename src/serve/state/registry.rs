@@ -154,6 +154,14 @@ impl DrainServer for Registry {
         living + self.requests.load(Ordering::Relaxed)
     }
 
+    fn timed_out(&self) -> u64 {
+        self.shared.timed_out()
+    }
+
+    fn client_gone(&self) -> u64 {
+        self.shared.client_gone()
+    }
+
     fn connections(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! What all connections of one listener share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::Extensions;
 use hyper::server::conn::http1;
@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::phase::Lifecycle;
 use crate::serve::config::{Limits, Protocols, Timeouts};
 use crate::serve::time::Clock;
+use crate::track::End;
 
 /// hyper reads a head of this size at most, unless it is told otherwise.
 const HYPERS_BUFFER: usize = 408 * 1024;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub http1: http1::Builder,
     close_idle: AtomicBool,
     cut: AtomicBool,
+    timed_out: AtomicU64,
+    client_gone: AtomicU64,
 }
 
 impl Shared {
@@ -65,7 +68,29 @@ impl Shared {
             protocols: Protocols::default(),
             close_idle: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            timed_out: AtomicU64::new(0),
+            client_gone: AtomicU64::new(0),
         }
+    }
+
+    /// Counts a request that ended early for this reason. Rare: a healthy request does not write here.
+    pub(crate) fn count_end(&self, end: End) {
+        let count = match end {
+            End::Timeout => &self.timed_out,
+            End::ClientGone => &self.client_gone,
+            _ => return,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests that a deadline ended.
+    pub(crate) fn timed_out(&self) -> u64 {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of requests whose client was gone.
+    pub(crate) fn client_gone(&self) -> u64 {
+        self.client_gone.load(Ordering::Relaxed)
     }
 
     /// Idle connections are to close now: nothing is in flight any more.

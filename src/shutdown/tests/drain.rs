@@ -94,6 +94,12 @@ impl DrainServer for Server {
 
     fn count(&self, _: &mut ConnectionCounts) {}
 
+    fn timed_out(&self) -> u64 {
+        0
+    }
+    fn client_gone(&self) -> u64 {
+        0
+    }
     fn requests(&self) -> u64 {
         self.requests
     }

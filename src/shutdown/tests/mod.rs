@@ -157,6 +157,12 @@ impl DrainServer for Fake {
         }
     }
 
+    fn timed_out(&self) -> u64 {
+        0
+    }
+    fn client_gone(&self) -> u64 {
+        0
+    }
     fn requests(&self) -> u64 {
         7
     }
