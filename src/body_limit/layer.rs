@@ -53,8 +53,8 @@ impl BodyLimitLayer {
         self.with(|shared| shared.per_request = Some(Arc::new(limit)))
     }
 
-    /// Tells each refusal, [`Event::Refused`], once; a body that was cut counts as one, also when the
-    /// handler answered the 413 itself, or had answered before.
+    /// Sets the sink that receives each refusal once, as [`Event::Refused`](crate::events::Event::Refused). A body that
+    /// was cut counts as one, also when the handler answered the 413 itself, or had answered before.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)

@@ -103,7 +103,7 @@ impl Shutdown {
     /// Sets whether a process that a signal has told to end is ended when its
     /// [grace](Self::termination_grace) is almost over (all but half the [margin](Self::margin)), or 1 s and
     /// the budgets of the flushes after a second signal, whatever it does then: a thread of the library's own
-    /// writes one line to standard error and exits with [`EXIT_FORCED`], without waiting for a
+    /// writes one line to standard error and exits with [`EXIT_FORCED`](super::EXIT_FORCED), without waiting for a
     /// runtime that is blocked, a task that [`spawn_blocking`](tokio::task::spawn_blocking) began, or a
     /// reader of the logs that has stopped to read. Default: `true`.
     ///
@@ -119,7 +119,7 @@ impl Shutdown {
     ///
     /// The handlers that [`new`](Self::new) has installed stay in the process: with `off`, signals then do
     /// nothing but what other handlers of the process (tokio's) do. To leave a signal its usual effect, use
-    /// [`with_signals`](Self::with_signals), or [`SignalAction::Default`].
+    /// [`with_signals`](Self::with_signals), or [`SignalAction::Default`](super::SignalAction::Default).
     pub fn signals(mut self, signals: impl Into<Signals>) -> Self {
         self.signals = signals.into();
         #[cfg(unix)]

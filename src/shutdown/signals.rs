@@ -6,7 +6,7 @@ use super::Handle;
 use super::order::Order;
 
 /// The exit code of a process that was ended because it did not end by itself: 124, as `timeout` has it.
-/// See [`Shutdown::enforce_grace`].
+/// See [`Shutdown::enforce_grace`](super::Shutdown::enforce_grace).
 pub const EXIT_FORCED: u8 = 124;
 
 /// Which signal does what. Given to [`Shutdown::signals`](super::Shutdown::signals).
