@@ -1,4 +1,4 @@
-//! When an HTTP/2 connection is asked to leave, and the next of its deadlines.
+//! The departure of an HTTP/2 connection, and the next of its deadlines.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use crate::phase::Phase;
 use crate::serve::exchange::Streams;
 use crate::serve::time::Tick;
 
-/// How long h2 may take to end a connection in which it has heard that the GOAWAY is acknowledged: it may be in the
-/// middle of a frame, or not be able to write.
+/// The time h2 has to end a connection once it has read the acknowledgement of its GOAWAY: it may be in the middle of a
+/// frame, or unable to write.
 const LAST_CHANCE: Duration = Duration::from_millis(200);
 
-/// How far a connection is on its way out.
+/// The progress of a connection's departure.
 pub(crate) struct Departure {
-    /// When it is asked to leave, within the lame-duck window.
+    /// The time to send GOAWAY, within the lame-duck window.
     leave_at: Tick,
-    /// It was asked to open no more streams.
+    /// `true` once the client was asked to open no more streams.
     announced: bool,
-    /// Since when it has been asked to leave.
+    /// The time of hyper's GOAWAY.
     goaway_since: Option<Tick>,
-    /// Since when h2 takes the GOAWAY for acknowledged, though the client has not said so.
+    /// The time from which h2 considers the GOAWAY acknowledged, although the client has not acknowledged it.
     acknowledged: Option<Tick>,
-    /// The client did not take all when h2 last wrote.
+    /// `true` if the client did not take everything when h2 last wrote.
     behind: bool,
 }
 
-/// What a deadline of an HTTP/2 connection is for.
+/// The kind of a deadline of an HTTP/2 connection.
 #[derive(Clone, Copy)]
 pub(crate) enum Due {
     Idle,
@@ -33,9 +33,9 @@ pub(crate) enum Due {
     Unacknowledged,
     Lingered,
     HeadTooSlow,
-    /// The client does not take what is written.
+    /// The client does not take the output.
     Slow,
-    /// Nor the end of a response.
+    /// The client does not take the end of a response.
     Tail,
 }
 
@@ -50,15 +50,15 @@ impl Departure {
         }
     }
 
-    /// Follows the process's phase. `true` when the connection is to be asked to leave now.
+    /// Follows the process's phase. Returns `true` if the connection must be asked to leave now.
     pub(crate) fn follow_phase(&mut self, streams: &Streams) -> bool {
         if self.goaway_since.is_some() {
             return false;
         }
         let server = &streams.server;
         match server.lifecycle.phase() {
-            // At a random moment in the third quarter of the window: clients that have many
-            // connections do not lose them all at once, and have left before the drain begins.
+            // A random moment in the third quarter of the window: clients with many connections do not lose them all at
+            // once, and have left before the drain begins.
             Phase::LameDuck if self.leave_at == Tick::NEVER => {
                 let half = server.lifecycle.lame_duck_left() / 2;
                 let wait = half + half.mul_f64(streams.conn.random_unit() * 0.5);
@@ -70,9 +70,9 @@ impl Departure {
         }
     }
 
-    /// Asks the client to open no more streams, some time before the last stream that counts is
-    /// fixed. hyper says both within one round trip, and a client may have requests on their way by
-    /// then, which are refused. `false` if it was asked before.
+    /// Asks the client to open no more streams, some time before the last stream that counts is fixed. hyper does both
+    /// within one round trip, and by then a client may have requests on their way, which are refused. Returns `false`
+    /// if the client was asked before.
     pub(crate) fn announce(&mut self, streams: &Streams, now: Tick) -> bool {
         if self.announced {
             return false;
@@ -83,7 +83,7 @@ impl Departure {
         true
     }
 
-    /// The connection is asked to leave. `false` if it was before.
+    /// Records that the connection is asked to leave. Returns `false` if it was before.
     pub(crate) fn begin(&mut self, streams: &Streams, now: Tick) -> bool {
         let first = self.goaway_since.is_none();
         if first {
@@ -93,8 +93,8 @@ impl Departure {
         first
     }
 
-    /// Has h2 take the GOAWAY for acknowledged: it would wait for ever. It then names the last stream that counts,
-    /// and closes. `false` if it has done so before.
+    /// Makes h2 consider the GOAWAY acknowledged: it would wait for ever. It then names the last stream that counts,
+    /// and closes. Returns `false` if it has done so before.
     pub(crate) fn acknowledge(&mut self, streams: &Streams, now: Tick) -> bool {
         if self.acknowledged.is_some() {
             return false;
@@ -104,7 +104,7 @@ impl Departure {
         true
     }
 
-    /// h2 has written what it could, after so many streams had ended.
+    /// Notes that h2 has written all it could, after this many streams had ended.
     pub(crate) fn note_written(&mut self, streams: &Streams, ended: usize) {
         let leaving = &streams.leaving;
         if streams.conn.write_is_blocked() {
@@ -119,8 +119,9 @@ impl Departure {
         }
     }
 
-    /// Since when the connection has been idle: without a stream, and without an answer that the client does not take.
-    /// What else h2 cannot write, as to a flood of PINGs that never reads, counts for nothing.
+    /// Returns the time since when the connection has been idle: no stream is open, and no response waits for the
+    /// client to take it. Other output that h2 cannot write, as in answer to a flood of PINGs that never reads, does
+    /// not count.
     fn idle_since(&self, streams: &Streams) -> Tick {
         if self.behind || streams.leaving.holds_answers() {
             return Tick::NEVER;
@@ -128,7 +129,7 @@ impl Departure {
         streams.idle_since()
     }
 
-    /// The next deadline and what is to be done when it comes.
+    /// Returns the next deadline and its kind.
     pub(crate) fn next_deadline(&self, streams: &Streams) -> (Tick, Due) {
         let timeouts = &streams.server.timeouts;
         let leaving = &streams.leaving;

@@ -1,4 +1,4 @@
-//! What is seen of an exchange from outside of its connection's task.
+//! The view of an exchange from outside its connection's task.
 
 use super::request::Exchange;
 use super::state::State;
@@ -21,7 +21,7 @@ impl Exchange {
     }
 }
 
-/// Of an HTTP/1 connection.
+/// The activity of an HTTP/1 connection.
 impl Activity for Exchange {
     fn each_in_flight(&self, _: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
         match self.state() {
@@ -39,7 +39,7 @@ impl Activity for Exchange {
     }
 }
 
-/// A connection that is its user's, by the request that upgraded it.
+/// A connection that belongs to its user, known by the request that upgraded it.
 pub(crate) struct Upgraded(pub Known);
 
 impl Activity for Upgraded {

@@ -1,4 +1,4 @@
-//! What is known of a request's body: whether it is over, who waits for it, and what is left of it.
+//! The state of a request's body: its progress, its reader and its unread rest.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::Waker;
@@ -9,32 +9,32 @@ use crate::events::Timeout;
 use crate::serve::time::Tick;
 use crate::sync::set_waker;
 
-/// A reader that is asked whether it still waits, and does not answer for so long, does not.
+/// The time within which a suspected reader must poll again; one that does not is not waiting.
 const ASKED: Duration = Duration::from_secs(1);
 
 /// A request's body, as the owner of the exchange and its reader share it.
 pub(crate) struct RequestBodyState {
-    /// It is not over: not read to its end, not given up.
+    /// `true` until the body is read to its end or given up.
     open: AtomicBool,
-    /// A leftover has been looked at once.
-    looked: AtomicBool,
-    /// HTTP/2: the reader waits for the client to hear `100 Continue`.
+    /// `true` once a leftover has been inspected.
+    inspected: AtomicBool,
+    /// HTTP/2: `true` while the reader waits for the client to receive `100 Continue`.
     continue_asked: AtomicBool,
-    /// [`HeldCall`]
+    /// The held call, as a [`HeldCall`].
     held_call: AtomicU8,
 }
 
 /// A call of hyper's that has to wait.
 ///
-/// hyper goes on to the next request when it has handed over the last of a body and has written the answer.
-/// How that body ended is known when it has been read: until then the next call is held, and if the body did
-/// not end exactly it is never made.
+/// hyper goes on to the next request once it has handed over the last of a body and has written the response. How that
+/// body ended is known only when it has been read: until then the next call is held, and if the body did not end
+/// exactly, the call is never made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum HeldCall {
     None = 0,
     Held = 1,
-    /// All that was written before it is with the socket: hyper polls its answer in its next turn.
+    /// The socket has taken all earlier output: hyper polls this call's response in its next turn.
     Pollable = 2,
 }
 
@@ -42,30 +42,30 @@ impl RequestBodyState {
     pub(crate) fn new() -> Self {
         RequestBodyState {
             open: AtomicBool::new(false),
-            looked: AtomicBool::new(false),
+            inspected: AtomicBool::new(false),
             continue_asked: AtomicBool::new(false),
             held_call: AtomicU8::new(HeldCall::None as u8),
         }
     }
 
-    /// Another request begins.
+    /// Begins another request.
     pub(crate) fn begin(&self, has_body: bool) {
         self.open.store(has_body, Relaxed);
-        self.looked.store(false, Relaxed);
+        self.inspected.store(false, Relaxed);
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Relaxed)
     }
 
-    /// It was read to its end.
+    /// Records that the body was read to its end.
     pub(crate) fn end(&self) {
         self.open.store(false, Relaxed);
     }
 
-    /// `true` the first time it is asked for a request.
-    pub(crate) fn first_look(&self) -> bool {
-        !self.looked.swap(true, Relaxed)
+    /// Returns `true` the first time it is called for a request.
+    pub(crate) fn first_inspection(&self) -> bool {
+        !self.inspected.swap(true, Relaxed)
     }
 
     pub(crate) fn ask_to_continue(&self) {
@@ -99,11 +99,11 @@ impl RequestBodyState {
     }
 }
 
-/// The body has stalled, and its reader was woken to be asked for it again.
+/// A stall to be confirmed: the reader was woken so that it asks for the body again.
 pub(crate) struct Suspect {
     pub kind: Timeout,
     pub at: Tick,
-    /// How much of the body had come.
+    /// The number of body bytes that had come.
     pub moved: u64,
 }
 
@@ -111,21 +111,21 @@ pub(crate) struct Suspect {
 #[derive(Default)]
 pub(crate) struct Reading {
     reader: Option<Waker>,
-    /// A stall that is one if the reader still waits.
+    /// A stall that counts only if the reader is still waiting.
     suspect: Option<Suspect>,
     /// A body that was dropped unread.
     leftover: Option<Discard>,
 }
 
 impl Reading {
-    /// Another request begins.
+    /// Begins another request.
     pub(crate) fn begin(&mut self) {
         self.reader = None;
         self.suspect = None;
         self.leftover = None;
     }
 
-    /// Keeps who waits for the body.
+    /// Stores the waker of the body's reader.
     pub(crate) fn wait(&mut self, reader: &Waker) {
         set_waker(&mut self.reader, reader);
     }
@@ -138,8 +138,8 @@ impl Reading {
         self.suspect = Some(suspect);
     }
 
-    /// The reader waits, at `now` and with so much of the body there: returns the deadline that has passed if it was
-    /// suspected, and asked in time.
+    /// Notes that the reader waits, at `now` and with `moved` bytes of the body there. Returns the deadline that has
+    /// passed, if there was a suspicion and the reader asked in time.
     pub(crate) fn confirm(&mut self, now: impl FnOnce() -> Tick, moved: u64) -> Option<Timeout> {
         let suspect = self.suspect.take()?;
         let asked = now().since(suspect.at) <= ASKED;
@@ -150,7 +150,7 @@ impl Reading {
         self.leftover = Some(leftover);
     }
 
-    /// Whether there is a leftover that has not been polled, and so wakes nothing.
+    /// Returns `true` for a leftover that has not been polled yet, and so wakes no task.
     pub(crate) fn has_new_leftover(&self) -> bool {
         self.leftover.as_ref().is_some_and(Discard::is_new)
     }

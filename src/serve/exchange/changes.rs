@@ -1,4 +1,4 @@
-//! The deadlines that a handler moves.
+//! Changes of deadlines by a handler.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -31,13 +31,13 @@ impl Exchange {
             Change::MinReadRate(rate) => terms.min_read_rate(rate),
             Change::MinWriteRate(rate) => terms.min_write_rate(rate),
         });
-        // After the terms, by which it is restarted.
+        // After the terms, which restart it.
         if let Change::ResponseHead(wait) = change {
             self.move_deadline(epoch, Movable::ResponseHead, wait);
         }
     }
 
-    /// Gives request `epoch` timeouts of its own. The grace of `pace` begins anew.
+    /// Sets timeouts of its own for request `epoch`. The grace of `pace` begins anew.
     fn change_terms(
         &self,
         epoch: u64,
@@ -68,13 +68,13 @@ impl Exchange {
 
     fn move_deadline(&self, epoch: u64, deadline: Movable, wait: Option<Duration>) {
         let cross = self.cross();
-        // Under the lock that numbers requests: the deadline that is moved is this request's.
+        // Under the lock that numbers requests: the deadline that moves is this request's.
         if cross.epoch != epoch || self.write_expired() {
             return;
         }
         let moved = self.server.clock.now().after(wait);
         let before = self.deadlines.set(deadline, moved);
-        // A timer that is armed too early looks again by itself: only an earlier deadline needs a wake.
+        // A timer that fires too early looks again by itself: only an earlier deadline needs a wake.
         let owner = cross.owner.clone().filter(|_| moved < before);
         drop(cross);
         if let Some(owner) = owner {

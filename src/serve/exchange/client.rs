@@ -1,4 +1,4 @@
-//! The client of a request: whether it is still there.
+//! The client of a request, and its disappearance.
 
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,12 +10,12 @@ use crate::serve::time::Tick;
 use crate::track::End;
 
 impl Exchange {
-    /// The handler has the request, or its response is being sent; and it is no upgrade.
+    /// Returns `true` while the handler has the request or its response is being sent, unless it is an upgrade.
     pub(crate) fn is_served(&self) -> bool {
         matches!(self.state(), State::Handler | State::Responding) && !self.upgraded()
     }
 
-    /// The handler waits for more of the request body.
+    /// Returns `true` while the handler waits for more of the request body.
     pub(crate) fn waits_for_body(&self) -> bool {
         self.body_open() && self.read.waits()
     }
@@ -24,14 +24,14 @@ impl Exchange {
         self.given_up_for(End::ClientGone)
     }
 
-    /// The transport failed.
+    /// Records an error of the transport.
     pub(crate) fn failed(&self, error: &io::Error) {
         if self.is_served() && is_gone(error) {
             self.client_left();
         }
     }
 
-    /// The client is gone while its request is being served.
+    /// Records that the client left while its request was being served.
     pub(crate) fn client_left(&self) {
         if !self.gives_up(End::ClientGone) {
             return;
@@ -45,7 +45,7 @@ impl Exchange {
         });
     }
 
-    // === the next look; only the connection's own task asks for it ===
+    // === the next look; only the connection's own task uses it ===
 
     pub(crate) fn look(&self) -> Tick {
         Tick(self.look.load(Relaxed))
@@ -55,16 +55,16 @@ impl Exchange {
         self.look.store(at.0, Relaxed);
     }
 
-    /// When the connection's task is to poll the transport for it.
+    /// Returns the time at which the connection's task polls the transport for the look.
     pub(crate) fn look_deadline(&self) -> Tick {
         match self.look() {
-            // It has come, and the transport looks as soon as it is asked to write.
+            // It has passed, and the transport looks as soon as it is asked to write.
             Tick(0) => Tick::NEVER,
             at => at,
         }
     }
 
-    /// Its time may have come.
+    /// Marks the look as due if its time has come.
     pub(crate) fn look_if_due(&self, now: Tick) {
         if self.look_deadline() <= now {
             self.set_look(Tick(0));
@@ -72,7 +72,7 @@ impl Exchange {
     }
 }
 
-/// Whether an error of the transport says that the client is gone.
+/// Returns `true` if an error of the transport means that the client is gone.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable,

@@ -1,10 +1,10 @@
-//! The deadlines of one request, but for those that follow the peer's pace.
+//! The deadlines of one request, except those that follow the peer's pace.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::serve::time::Tick;
 
-/// A deadline that a handler may move.
+/// A deadline that a handler can move.
 #[derive(Clone, Copy)]
 pub(crate) enum Movable {
     Read,
@@ -12,7 +12,7 @@ pub(crate) enum Movable {
     ResponseHead,
 }
 
-/// The points in time by which the parts of one request must be over, and which have passed; `NEVER`: none.
+/// The deadlines of the parts of one request, and which have passed; `NEVER` means no deadline.
 pub(crate) struct RequestDeadlines {
     header: AtomicU64,
     read: AtomicU64,
@@ -35,7 +35,7 @@ impl RequestDeadlines {
         }
     }
 
-    /// Another request begins.
+    /// Begins another request.
     pub(crate) fn begin(&self, read: Tick, write: Tick, response_head: Tick) {
         self.read.store(read.0, Relaxed);
         self.write.store(write.0, Relaxed);
@@ -44,7 +44,7 @@ impl RequestDeadlines {
         self.write_expired.store(false, Relaxed);
     }
 
-    /// Until when the head must be there, what is left of a body may be discarded, or a close may linger.
+    /// Returns the deadline of the head, of the discard of a body's rest, or of a lingering close.
     pub(crate) fn header(&self) -> Tick {
         Tick(self.header.load(Relaxed))
     }
@@ -66,13 +66,13 @@ impl RequestDeadlines {
         Tick(self.write.load(Relaxed))
     }
 
-    /// What stands in for the answer has until `grace`.
+    /// Records that the write deadline has passed, and gives the substitute response until `grace`.
     pub(crate) fn expire_write(&self, grace: Tick) {
         self.write_expired.store(true, Relaxed);
         self.write.store(grace.0, Relaxed);
     }
 
-    /// The response is out.
+    /// Ends the write deadline: the response is sent.
     pub(crate) fn end_write(&self) {
         self.write.store(Tick::NEVER.0, Relaxed);
     }
@@ -93,13 +93,13 @@ impl RequestDeadlines {
         Tick(self.response_head.load(Relaxed))
     }
 
-    /// Moves the deadline of the response's head, unless it is being moved by hand meanwhile.
+    /// Moves the deadline of the response's head, unless the handler moves it meanwhile.
     pub(crate) fn extend_response_head(&self, from: Tick, to: Tick) {
         let deadline = &self.response_head;
         let _ = deadline.compare_exchange(from.0, to.0, Relaxed, Relaxed);
     }
 
-    /// Returns the deadline that was in force before.
+    /// Sets a deadline and returns the previous one.
     pub(crate) fn set(&self, which: Movable, at: Tick) -> Tick {
         let deadline = match which {
             Movable::Read => &self.read,

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use http_body::Body;
 use hyper::body::Incoming;
 
-/// What is left of a request body that nobody reads, on its way to nowhere.
+/// The unread rest of a request body, on its way to being discarded.
 pub(crate) struct Discard {
     body: Incoming,
     left: u64,
@@ -12,21 +12,21 @@ pub(crate) struct Discard {
     polled: bool,
 }
 
-/// What came of a body that is discarded.
+/// The progress of a discard.
 pub(crate) enum Discarded {
-    /// So many bytes of it.
+    /// This many bytes were discarded.
     Some(usize),
     /// The body is over: the next bytes are a request.
     All,
-    /// There is more than may be discarded, or it did not end exactly: the connection cannot be used again.
+    /// The rest exceeds the limit, or it did not end exactly: the connection cannot be used again.
     TooMuch {
-        /// How many bytes of it came now.
+        /// The number of bytes that came in this poll.
         came: usize,
     },
 }
 
 impl Discard {
-    /// Of the body of request `epoch`, at most so many bytes.
+    /// Creates a discard of at most `most` bytes for the body of request `epoch`.
     pub(crate) fn new(body: Incoming, most: u64, epoch: u64) -> Self {
         Discard {
             body,
@@ -36,22 +36,22 @@ impl Discard {
         }
     }
 
-    /// The number of its request.
+    /// Returns the number of its request.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Whether it has not been polled yet.
+    /// Returns `true` until the first poll.
     pub(crate) fn is_new(&self) -> bool {
         !self.polled
     }
 
-    /// Whether it is short enough to be discarded; `None` when its length is not known.
+    /// Returns `true` if the body is short enough to be discarded; `None` if its length is unknown.
     pub(crate) fn fits(&self) -> Option<bool> {
         self.body.size_hint().exact().map(|rest| rest <= self.left)
     }
 
-    /// Reads away what is there of the next piece.
+    /// Discards the available part of the next piece.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Discarded> {
         self.polled = true;
         let broken = Discarded::TooMuch { came: 0 };

@@ -1,4 +1,4 @@
-//! When a request is too late, and what follows.
+//! The expiry of a request's deadlines, and its consequences.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,22 +13,21 @@ use crate::serve::config::Timeouts;
 use crate::serve::time::Tick;
 use crate::track::End;
 
-/// How many windows of a minimum rate the first one of a response counts for: the kernel's buffers hide
-/// about one.
+/// The number of minimum-rate windows that the first one of a response counts for: the kernel's buffers hide about one.
 pub(crate) const FIRST_WINDOW: u32 = 2;
 
-/// What is due at a deadline.
+/// The meaning of a deadline.
 #[derive(Clone, Copy)]
 enum Due {
     /// The request is too late.
     Timeout(Timeout),
-    /// The kernel is asked what it holds of the response.
+    /// The kernel is asked how much of the response it holds.
     Look,
 }
 
 impl Exchange {
-    /// Shows each deadline in force of a request that is with its handler or being answered; of two that have
-    /// passed, the first one counts.
+    /// Visits each deadline in force of a request that is with its handler or being answered; of two that have passed,
+    /// the first one counts.
     #[inline]
     fn each_deadline(&self, mut see: impl FnMut(Tick, Due)) {
         see(self.write_deadline(), Due::Timeout(Timeout::Write));
@@ -65,22 +64,22 @@ impl Exchange {
         }
     }
 
-    /// The earliest deadline of a request that is with its handler or being answered.
+    /// Returns the earliest deadline of a request that is with its handler or being answered.
     pub(crate) fn next_deadline(&self) -> Tick {
         let mut next = Tick::NEVER;
         self.each_deadline(|at, _| next = next.min(at));
         next
     }
 
-    /// The earliest deadline of a response of which only the end is left.
+    /// Returns the earliest deadline of a response of which only the end is left.
     pub(crate) fn tail_deadline(&self) -> Tick {
         let mut next = Tick::NEVER;
         self.each_tail_deadline(|at, _| next = next.min(at));
         next
     }
 
-    /// Which deadline has passed, if one has. A window of a minimum rate that was kept is followed by the
-    /// next one. `turn`: HTTP/2, whether the stream has had its turn on the connection.
+    /// Returns the deadline that has passed, if any. A minimum-rate window that was kept is followed by the next one.
+    /// `turn` (HTTP/2) shows if the stream has had its turn on the connection.
     pub(crate) fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
         let mut passed = None;
         self.each_deadline(|at, due| {
@@ -91,7 +90,7 @@ impl Exchange {
         passed
     }
 
-    /// The same of a response of which only the end is left.
+    /// Returns the passed deadline of a response of which only the end is left.
     pub(crate) fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<Timeout> {
         let mut passed = None;
         self.each_tail_deadline(|at, due| {
@@ -102,16 +101,16 @@ impl Exchange {
         passed
     }
 
-    /// Looks whether a deadline that has passed is a timeout.
+    /// Decides if a deadline that has passed is a timeout.
     fn judge(&self, due: Due, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
         let expired = match due {
             Due::Look => {
                 self.write.look(now);
                 false
             }
-            Due::Timeout(Timeout::WriteStall) => self.peer_waited_for() && self.stalls(now, turn),
+            Due::Timeout(Timeout::WriteStall) => self.awaits_peer() && self.stalls(now, turn),
             Due::Timeout(Timeout::MinWriteRate) => {
-                self.peer_waited_for() && self.writes_too_slowly(now, turn)
+                self.awaits_peer() && self.writes_too_slowly(now, turn)
             }
             Due::Timeout(Timeout::MinReadRate) => {
                 let (stall, rate) = self.read_terms();
@@ -126,26 +125,26 @@ impl Exchange {
         }
     }
 
-    /// Whether the peer is waited for, to take more of the response.
-    fn peer_waited_for(&self) -> bool {
+    /// Returns `true` while the server waits for the peer to take more of the response.
+    fn awaits_peer(&self) -> bool {
         if self.http2 && !self.holds_data() {
-            // It was taken on another thread just when the wait began.
+            // Another thread saw it taken just as the wait began.
             self.write.forget_wait();
         }
         self.write.waits()
     }
 
-    /// The peer has taken nothing of the response for too long.
+    /// Returns `true` if the peer has taken nothing of the response for too long.
     fn stalls(&self, now: Tick, turn: Option<&Turn>) -> bool {
         if turn.is_none_or(|turn| self.untaken.had_turn(self.write.since(), turn)) {
             return true;
         }
-        // What the connection has moved goes on counting: the stream's turn comes, or it is passed over.
+        // The connection's progress still counts: the stream gets its turn, or it is passed over.
         self.write.progress(now);
         false
     }
 
-    /// The peer has taken too little of the response in a window of time.
+    /// Returns `true` if the peer has taken too little of the response in a window of time.
     fn writes_too_slowly(&self, now: Tick, turn: Option<&Turn>) -> bool {
         let (stall, Some(rate)) = self.write_terms() else {
             return false;
@@ -167,7 +166,7 @@ impl Exchange {
         self.deadlines.header()
     }
 
-    /// Brings the head's deadline forward (the drain has a shorter one).
+    /// Brings the head's deadline forward: the drain has a shorter one.
     pub(crate) fn hasten_head(&self, deadline: Tick) {
         self.deadlines.hasten_header(deadline);
     }
@@ -180,7 +179,7 @@ impl Exchange {
         self.deadlines.write_expired()
     }
 
-    /// Until when the response's head must be there; `NEVER` once it is.
+    /// Returns the deadline of the response's head; `NEVER` once the head is there.
     pub(crate) fn response_head_deadline(&self) -> Tick {
         match self.state() {
             State::Handler if !self.write_expired() => self.deadlines.response_head(),
@@ -188,7 +187,7 @@ impl Exchange {
         }
     }
 
-    /// What `of` takes from the timeouts of this request.
+    /// Returns the part that `of` takes from the timeouts of this request.
     pub(crate) fn terms<R>(&self, of: impl FnOnce(&Timeouts) -> R) -> R {
         if self.own_terms.load(Relaxed) {
             if let Some(terms) = &self.cross().terms {
@@ -206,10 +205,10 @@ impl Exchange {
         self.terms(|of| (of.effective_write_stall(), of.effective_min_write_rate()))
     }
 
-    // === what follows ===
+    // === consequences ===
 
-    /// The response took too long and nothing of it was sent: the handler is to be cancelled, and
-    /// what is answered in its stead has `grace` to be sent.
+    /// Cancels the handler of a response that took too long and of which nothing was sent; the substitute response has
+    /// `grace` to be sent.
     pub(crate) fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
         self.emit_timeout(kind);
         self.close_after_this();

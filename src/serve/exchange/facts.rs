@@ -1,4 +1,4 @@
-//! Names a request for those who ask, and says why it ended.
+//! The name of a request for observers, and its end.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -17,7 +17,7 @@ impl Exchange {
     pub(crate) fn known(&self) -> Known {
         let peer = self.conn.info.peer;
         match self.state() {
-            // The name is that of the request before.
+            // The stored name is that of the previous request.
             State::Idle | State::Head => Known::of_peer(peer),
             _ => {
                 let cross = self.cross();
@@ -35,12 +35,12 @@ impl Exchange {
         }
     }
 
-    /// The request is given up for this reason, unless it has been for another.
+    /// Gives the request up for this reason, unless it already has another.
     pub(crate) fn give_up(&self, end: End) {
         let _ = self.gives_up(end);
     }
 
-    /// `true` when this is the reason that counts.
+    /// Gives the request up, and returns `true` if this is the reason that counts.
     pub(crate) fn gives_up(&self, end: End) -> bool {
         let none = 0;
         let given_up = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
@@ -54,9 +54,9 @@ impl Exchange {
         self.end.load(Relaxed) == word(end)
     }
 
-    /// hyper has dropped the handler or the response's body before its end: the server or a panic has ended it, or
-    /// else the client has. On HTTP/1 the transport knows: there a body is also dropped at the end of the length
-    /// that its response declares.
+    /// Records that hyper has dropped the handler or the response's body before its end: the server or a panic has
+    /// ended it, or else the client has. On HTTP/1 the transport knows: there a body is also dropped at the end of the
+    /// length that its response declares.
     pub(crate) fn abandoned(&self) {
         if std::thread::panicking() {
             self.give_up(End::Panic);
@@ -70,7 +70,7 @@ impl Exchange {
     }
 }
 
-/// 0 is none.
+/// Encodes the end; 0 stands for no end.
 fn word(end: End) -> u8 {
     end as u8 + 1
 }
@@ -157,7 +157,7 @@ impl RequestControl for Exchange {
 }
 
 impl Exchange {
-    /// The service did what it may not, and the request is known.
+    /// Emits a fault of the service for the known request.
     pub(crate) fn emit_fault(&self, fault: ServiceFault) {
         let events = &self.server.events;
         if events.is_heard() {

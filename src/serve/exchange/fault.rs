@@ -1,24 +1,24 @@
 use std::fmt;
 
-/// What was wrong with a response, or how its service failed: the error of an
+/// A fault in a response, or a failure of its service: the error of an
 /// [`Event::ServiceError`](crate::events::Event::ServiceError).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServiceFault {
-    /// A final status below 200, which no response may have; a 101 where no upgrade was asked for. The client
-    /// got a 500.
+    /// A final status below 200, which no response may have, or a 101 without a requested upgrade. The client received
+    /// a 500.
     Status,
-    /// A body where the status or the method allows none. It was left out.
+    /// A body where the status or the method allows none. It was omitted.
     Body,
-    /// A `Content-Length` that is not the body's. It was corrected where the length was known; otherwise the
-    /// response was broken off where it came to differ.
+    /// A `Content-Length` that differs from the body's length. It was corrected if the length was known; otherwise the
+    /// response was aborted where the body departed from it.
     ContentLength,
-    /// A `Transfer-Encoding`, which is the server's to choose. It was removed.
+    /// A `Transfer-Encoding`, which only the server chooses. It was removed.
     TransferEncoding,
-    /// `Connection` with options other than `close` and `keep-alive`, `Keep-Alive`, `Proxy-Connection` or
-    /// `Upgrade`: they belong to one connection, and were copied from another. They were removed.
+    /// A `Connection` header with options other than `close` and `keep-alive`, or a `Keep-Alive`, `Proxy-Connection` or
+    /// `Upgrade` header. These headers belong to one connection and were copied from another. They were removed.
     HopByHop,
-    /// A panic. Its connection ended, or its stream on HTTP/2.
+    /// A panic. It ended the connection, or the stream on HTTP/2.
     Panic,
 }
 

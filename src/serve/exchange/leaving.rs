@@ -1,4 +1,4 @@
-//! How an HTTP/2 connection leaves: what its task, its streams and its transport share of it.
+//! The closing of an HTTP/2 connection, as its task, its streams and its transport share it.
 
 use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
@@ -8,35 +8,36 @@ use std::time::Duration;
 
 use crate::serve::time::Tick;
 
-/// How long a client may take at least to acknowledge the GOAWAY; a client with a long way takes two round trips.
+/// The minimum time for a client to acknowledge the GOAWAY; a distant client takes two round trips.
 const WAIT: Duration = Duration::from_secs(1);
-/// A client whose round trip is longer is not waited for.
+/// The maximum of that time: a client with a longer round trip is not waited for.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long before the GOAWAY that counts a first one announces it, at least: a round trip (RFC 9113, 6.8).
+/// The minimum time between the early GOAWAY and the final one: a round trip (RFC 9113, 6.8).
 const NOTICE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Leaving {
-    /// The transport is to write its [`Notice`](crate::serve::notice::Notice) when it next stands between two frames.
+    /// A request to the transport to write its [`Notice`](crate::serve::notice::Notice) when it is next between two
+    /// frames.
     pub notice: AtomicBool,
-    /// The transport is to acknowledge the GOAWAY's PING in the client's stead.
+    /// A request to the transport to acknowledge the GOAWAY's PING in the client's place.
     pub acknowledge: AtomicBool,
-    /// From when on new streams are refused.
+    /// The time from which new streams are refused.
     refuse_from: AtomicU64,
-    /// The transport has shut its write side and reads away until then.
+    /// The end of the lingering close: the transport has shut its write side and discards input until then.
     linger_until: AtomicU64,
-    /// From the connection's SETTINGS to the client's acknowledgement, in nanoseconds; 0 until it has come.
+    /// The time from the connection's SETTINGS to the client's acknowledgement, in nanoseconds; 0 until it has come.
     round_trip: AtomicU64,
-    /// How many streams have ended.
+    /// The number of streams that have ended.
     ended: AtomicUsize,
-    /// How many had ended when everything was last written.
+    /// The number of them that had ended when all output was last written.
     written: AtomicUsize,
-    /// How many bytes the transport had taken by then.
+    /// The number of bytes that the transport had taken by then.
     answered: AtomicU64,
-    /// The connection lingers because the kernel still holds a part of an answer.
+    /// `true` while the connection lingers because the kernel still holds a part of a response.
     undelivered: AtomicBool,
-    /// The transport is to be reset when it is dropped.
+    /// A request to reset the transport when it is dropped.
     reset: AtomicBool,
-    /// How many were written when the GOAWAY's PING was sent: whoever acknowledges it has read them.
+    /// The number of written streams when the GOAWAY's PING was sent: a client that acknowledges it has read them.
     proof: AtomicUsize,
 }
 
@@ -59,24 +60,24 @@ impl Default for Leaving {
 }
 
 impl Leaving {
-    /// A stream has ended, for the server; h2 may still hold the end of its answer.
+    /// Counts a stream that has ended for the server; h2 may still hold the end of its response.
     pub(crate) fn stream_ended(&self) {
         self.ended.fetch_add(1, Release);
     }
 
-    /// How many streams have ended: to be asked before h2 writes.
+    /// Returns the number of streams that have ended. Call it before h2 writes.
     pub(crate) fn ended(&self) -> usize {
         self.ended.load(Acquire)
     }
 
-    /// The transport has taken all that h2 had to write after so many streams had ended: so many bytes.
+    /// Records that the transport has taken all of h2's output after `ended` streams had ended: `bytes` in all.
     pub(crate) fn all_written(&self, ended: usize, bytes: u64) {
         if self.written.swap(ended, Relaxed) != ended {
             self.answered.store(bytes, Relaxed);
         }
     }
 
-    /// After how many of the bytes that the transport has taken, so many in all, the last answer ends.
+    /// Returns the offset at which the last response ends; `bytes` is the number that the transport has taken in all.
     pub(crate) fn answered(&self, bytes: u64) -> u64 {
         match self.holds_answers() {
             true => bytes,
@@ -88,17 +89,17 @@ impl Leaving {
         self.undelivered.store(undelivered, Relaxed);
     }
 
-    /// Whether the closing connection lingers for an answer of which the client does not have all.
+    /// Returns `true` while the closing connection lingers for a response that the client does not have in full.
     pub(crate) fn is_undelivered(&self) -> bool {
         self.undelivered.load(Relaxed)
     }
 
-    /// Whether streams have ended whose answers the transport has not taken.
+    /// Returns `true` if streams have ended whose responses the transport has not taken.
     pub(crate) fn holds_answers(&self) -> bool {
         self.ended() != self.written.load(Relaxed)
     }
 
-    /// The client takes nothing: what the kernel holds for it is to go with the connection.
+    /// Requests a reset: the client takes nothing, and the data that the kernel holds for it goes with the connection.
     pub(crate) fn set_reset(&self) {
         self.reset.store(true, Relaxed);
     }
@@ -107,7 +108,7 @@ impl Leaving {
         self.reset.load(Relaxed)
     }
 
-    /// The GOAWAY and its PING are about to be sent.
+    /// Records that the GOAWAY and its PING are about to be sent.
     pub(crate) fn begin(&self, now: Tick) {
         self.refuse_from
             .store(now.after(Some(self.wait())).0, Relaxed);
@@ -116,7 +117,7 @@ impl Leaving {
         }
     }
 
-    /// Whether an answer has been sent of which it is not known that the client has it.
+    /// Returns `true` if a response was sent whose arrival at the client is unproved.
     pub(crate) fn owes_proof(&self, goaway_acknowledged: bool) -> bool {
         let proven = match goaway_acknowledged {
             true => self.proof.load(Relaxed),
@@ -125,7 +126,7 @@ impl Leaving {
         self.ended() != proven
     }
 
-    /// Whether new streams are refused: the client has had its time to hear of the GOAWAY.
+    /// Returns `true` if new streams are refused: the client has had its time to receive the GOAWAY.
     pub(crate) fn refuses(&self, now: impl FnOnce() -> Tick) -> bool {
         match Tick(self.refuse_from.load(Relaxed)) {
             Tick::NEVER => false,
@@ -137,7 +138,7 @@ impl Leaving {
         self.linger_until.store(until.0, Relaxed);
     }
 
-    /// Until when the closing connection lingers; `NEVER` while it is not closing.
+    /// Returns the end of the lingering close; `NEVER` while the connection is not closing.
     pub(crate) fn linger_until(&self) -> Tick {
         Tick(self.linger_until.load(Relaxed))
     }
@@ -151,14 +152,14 @@ impl Leaving {
         Duration::from_nanos(self.round_trip.load(Relaxed))
     }
 
-    /// How long the client may take to acknowledge the GOAWAY.
+    /// Returns the time that the client has to acknowledge the GOAWAY.
     pub(crate) fn wait(&self) -> Duration {
         self.round_trip()
             .saturating_mul(2)
             .clamp(WAIT, LONGEST_WAIT)
     }
 
-    /// How long before the GOAWAY that counts a first one announces it.
+    /// Returns the time between the early GOAWAY and the final one.
     pub(crate) fn notice_time(&self) -> Duration {
         self.round_trip().clamp(NOTICE, WAIT)
     }

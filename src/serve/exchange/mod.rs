@@ -1,8 +1,8 @@
 //! One request and its response, as the parts that serve it share it.
 //!
-//! [`Exchange`] is their meeting place: transport, service, bodies and the connection's task each say there what they
-//! have seen. Its parts own their words: [`state`] where the request stands, [`deadlines`] until when, [`body`] what is
-//! left to be read, [`untaken`] what is left to be taken.
+//! [`Exchange`] is their meeting place: transport, service, bodies and the connection's task each record there what
+//! they have seen. Each part owns its words: [`state`] holds the request's stage, [`deadlines`] its deadlines, [`body`]
+//! the unread input, [`untaken`] the untaken output.
 
 mod activity;
 mod body;

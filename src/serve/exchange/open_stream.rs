@@ -1,4 +1,4 @@
-//! An open stream of HTTP/2, and its way from hyper's call of the service to hyper's executor.
+//! An open stream of HTTP/2, between hyper's call of the service and hyper's executor.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use super::untaken::Turn;
 use crate::serve::time::Tick;
 
 thread_local! {
-    /// hyper calls the service and then hands the stream's future to the executor, on one thread and in
-    /// one poll: what the first began waits here for the second. (Not with the streams: another thread
-    /// may be executing a tunnel of theirs meanwhile.)
-    static BEGUN: RefCell<Option<Arc<OpenStream>>> = const { RefCell::new(None) };
+    /// hyper calls the service and then hands the stream's future to the executor, on one thread and in one poll: the
+    /// value that the first began waits here for the second. (It is not kept with the streams: another thread may be
+    /// executing a tunnel of theirs meanwhile.)
+    static PENDING_STREAM: RefCell<Option<Arc<OpenStream>>> = const { RefCell::new(None) };
 }
 
 fn offer(open: Arc<OpenStream>) {
-    drop(BEGUN.replace(Some(open)));
+    drop(PENDING_STREAM.replace(Some(open)));
 }
 
-/// A stream is open until the last of these is dropped: with its task, or with the last piece of its
-/// response if that is later.
+/// A handle that keeps a stream open until the last one is dropped: with the stream's task, or with the last piece of
+/// its response if that is later.
 pub(crate) struct OpenStream {
     streams: Arc<Streams>,
     pub exchange: Arc<Exchange>,
@@ -29,7 +29,7 @@ pub(crate) struct OpenStream {
 }
 
 impl OpenStream {
-    /// A request came; its stream's future is about to be executed.
+    /// Begins a stream for a request; its future is about to be executed.
     pub(crate) fn begin(streams: &Arc<Streams>, header_bytes: usize) -> Arc<Self> {
         let (exchange, slot) = streams.enter(header_bytes);
         let open = Arc::new(OpenStream {
@@ -42,45 +42,45 @@ impl OpenStream {
         open
     }
 
-    /// Takes what was begun last on this thread, if it is one of `streams`.
+    /// Takes the stream that was begun last on this thread, if it belongs to `streams`.
     pub(crate) fn claim(streams: &Streams) -> Option<Arc<Self>> {
-        let begun = BEGUN.take();
+        let begun = PENDING_STREAM.take();
         begun.filter(|open| std::ptr::eq(&*open.streams, streams))
     }
 
-    /// How far the connection has come with what all of its streams write.
+    /// Returns the connection's progress with the output of all its streams.
     pub(crate) fn turn(&self) -> Turn {
         self.streams.turn()
     }
 
-    /// From here on the client is waited for, if h2 holds something for it.
+    /// Begins the wait for the client, if h2 holds data for it.
     pub(crate) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick) {
         self.exchange
             .peer_is_to_take(now, self.streams.transport.moved());
     }
 
-    /// The connection has written so many bytes of the response.
+    /// Counts bytes of the response that the connection has written.
     pub(crate) fn taken(&self, bytes: usize) {
         let streams = &self.streams;
         self.exchange
             .taken(bytes, || streams.now(), streams.transport.moved());
     }
 
-    /// The stream's task is done; what it left with h2 is not.
+    /// Records that the stream's task is done, although h2 still holds a part of the response.
     pub(crate) fn leave_tail(&self) {
         if !self.exchange.upgraded() && self.exchange.become_tail() {
             self.streams.add_tail();
-            // The connection's task has its deadline to keep.
+            // The connection's task must arm its deadline.
             self.streams.conn.wake();
         }
     }
 
-    /// The answer was to a CONNECT: hyper is about to execute the sending half as a task of its own.
-    pub(crate) fn goes_on_as_a_tunnel(self: &Arc<Self>) {
+    /// Records that the response was to a CONNECT: hyper is about to execute the sending half as a task of its own.
+    pub(crate) fn become_tunnel(self: &Arc<Self>) {
         offer(self.clone());
     }
 
-    /// The sending half has been executed by now, or never will be.
+    /// Records that the sending half has been executed by now, or never will be.
     pub(crate) fn tunnel_has_begun(&self) {
         if self.exchange.upgraded() {
             drop(OpenStream::claim(&self.streams));

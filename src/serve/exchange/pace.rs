@@ -1,4 +1,4 @@
-//! How fast a peer moves bytes while the server waits for it: the stalls and the minimum rates.
+//! The pace at which a peer moves bytes while the server waits for it: stalls and minimum rates.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -6,46 +6,45 @@ use std::time::Duration;
 use crate::min_rate::MinRate;
 use crate::serve::time::Tick;
 
-/// A timer that fires later than this was not the peer's fault: the runtime was starved, or the process
-/// was stopped.
+/// The lateness of a timer above which the peer is not at fault: the runtime was starved, or the process was stopped.
 const LATE: Duration = Duration::from_secs(1);
 
-/// The steps in which a receive buffer that is full opens its window again: a 16th of it on Linux (of 128 KiB), half of
-/// a small one, a segment at least.
+/// The steps in which a full receive buffer opens its window again: a 16th of it on Linux (of 128 KiB), half of a small
+/// one, at least a segment.
 const STEP: u64 = 8 * 1024;
 
-/// How soon after a write is blocked the kernel is asked again.
+/// The time from a blocked write to the first look at the kernel.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 
-/// One direction of one request or connection: what moved, and since when the server waits for more.
+/// One direction of one request or connection: its bytes, and the server's wait for more.
 ///
-/// The words are `Relaxed`. Who moves the bytes writes the first four, who holds the timer the last two;
-/// each is right by itself whatever the other is at, and an old value delays a verdict by one look.
+/// The words are `Relaxed`. The mover of the bytes writes the first four, the holder of the timer the last two. Each is
+/// valid by itself whatever the others hold, and an old value delays a verdict by one look.
 pub(crate) struct Pace {
-    /// Bytes that have moved.
+    /// The number of bytes that have moved.
     moved: AtomicU64,
-    /// How many of them the kernel still holds: the peer has not had them yet. Looked at where the server waits.
+    /// The part of them that the kernel still holds: the peer has not received it yet. Updated when the server waits.
     held: AtomicU64,
-    /// There is something to see for [`look_deadline`](Self::look_deadline).
+    /// `true` if [`look_deadline`](Self::look_deadline) has something to look at.
     looks: AtomicBool,
-    /// Since when the server has been waiting for the next byte; `NEVER` when it is not.
+    /// The time since when the server has been waiting for the next byte; `NEVER` while it is not waiting.
     since: AtomicU64,
     /// The time waited so far, without the wait under way.
     waited: AtomicU64,
-    /// Now less the time waited, while waiting: what is `x` after it has been waited for `x`.
+    /// Now less the time waited, during a wait: this plus `x` is the moment at which `x` has been waited in all.
     origin: AtomicU64,
     /// The time waited at which the window under way ends; 0 before the first one.
     window_end: AtomicU64,
-    /// What had moved when it began.
+    /// The number of bytes that had moved when the window began.
     window_base: AtomicU64,
-    /// What it has of the surplus of the one before.
+    /// The part of the previous window's surplus that this one may use.
     window_lent: AtomicU64,
 }
 
-/// What became of a window.
+/// The verdict on a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It goes on, or another has begun.
+    /// The window goes on, or another has begun.
     Goes,
     TooSlow,
 }
@@ -65,7 +64,7 @@ impl Pace {
         }
     }
 
-    /// Another request begins: it has its own grace. A wait that is under way goes on as the one before.
+    /// Begins another request, with its own grace. A wait that is under way goes on as before.
     pub(crate) fn reset(&self) {
         if self.waits() {
             return;
@@ -89,21 +88,21 @@ impl Pace {
         self.moved.load(Relaxed)
     }
 
-    /// So many bytes have moved. One task at a time calls this.
+    /// Counts bytes that have moved. One task at a time calls this.
     pub(crate) fn count(&self, bytes: usize) {
         let moved = self.moved.load(Relaxed).wrapping_add(bytes as u64);
         self.moved.store(moved, Relaxed);
     }
 
-    /// The kernel holds so many of the bytes. Returns whether the peer has had some since this was last called in
-    /// the same wait.
+    /// Records that the kernel holds `bytes` of them. Returns `true` if the peer has received some since the last call
+    /// in the same wait.
     pub(crate) fn hold(&self, bytes: u64) -> bool {
         let before = self.held.swap(bytes, Relaxed);
         self.waits() && bytes < before
     }
 
-    /// When to look at what the kernel holds for the first time in a wait. The peer's kernel takes what it has room for
-    /// at once: seen later, that would look like a peer that had gone on reading until then.
+    /// Returns the time of the first look, in a wait, at the bytes that the kernel holds. The peer's kernel takes what
+    /// it has room for at once: seen later, that would look like a peer that had gone on reading until then.
     pub(crate) fn look_deadline(&self) -> Tick {
         match self.looks.load(Relaxed) {
             true => self.since().after(Some(FIRST_LOOK)),
@@ -111,20 +110,20 @@ impl Pace {
         }
     }
 
-    /// The look has been taken, if it was due.
+    /// Records that the look has been taken, if it was due.
     pub(crate) fn look(&self, now: Tick) {
         if self.look_deadline() <= now {
             self.looks.store(false, Relaxed);
         }
     }
 
-    /// What the peer has had.
+    /// Returns the number of bytes that the peer has received.
     fn arrived(&self) -> u64 {
         self.moved().wrapping_sub(self.held.load(Relaxed))
     }
 
-    /// How much of a window's surplus the next one may have. A kernel tells its peer that it has read something in
-    /// steps, so that a window may lack what the one before it has too much.
+    /// Returns the part of a window's surplus that the next one may use. A kernel announces in steps that its peer has
+    /// read, so that one window may lack what the previous one has in excess.
     fn step(&self) -> u64 {
         match self.held.load(Relaxed) {
             0 => 0,
@@ -140,7 +139,7 @@ impl Pace {
         self.since() != Tick::NEVER
     }
 
-    /// The server waits for the peer from `now` on. Not to be called while it waits already.
+    /// Begins a wait for the peer at `now`. Must not be called during a wait.
     pub(crate) fn begin_wait(&self, now: Tick) {
         let origin = now.0.saturating_sub(self.waited.load(Relaxed));
         self.origin.store(origin, Relaxed);
@@ -148,24 +147,24 @@ impl Pace {
         self.looks.store(self.held.load(Relaxed) > 0, Relaxed);
     }
 
-    /// Something has moved, and the server goes on waiting.
+    /// Records progress; the server goes on waiting.
     pub(crate) fn progress(&self, now: Tick) {
         self.since.store(now.0, Relaxed);
     }
 
-    /// The server does not wait any more.
+    /// Ends the wait.
     pub(crate) fn end_wait(&self, now: Tick) {
         let waited = now.0.saturating_sub(self.origin.load(Relaxed));
         self.since.store(Tick::NEVER.0, Relaxed);
         self.waited.store(waited, Relaxed);
     }
 
-    /// As [`end_wait`](Self::end_wait), where the time is not known: what was waited is not charged.
+    /// Ends the wait as [`end_wait`](Self::end_wait) does, where the time is not known: the time waited is not charged.
     pub(crate) fn forget_wait(&self) {
         self.since.store(Tick::NEVER.0, Relaxed);
     }
 
-    /// When it will have been waited for too long for one byte.
+    /// Returns the time at which the wait for one byte becomes a stall.
     pub(crate) fn stall_deadline(&self, stall: Option<Duration>) -> Tick {
         match self.since() {
             Tick::NEVER => Tick::NEVER,
@@ -173,7 +172,7 @@ impl Pace {
         }
     }
 
-    /// When the window under way ends, if the wait goes on.
+    /// Returns the time at which the window under way ends, if the wait goes on.
     pub(crate) fn window_deadline(&self, rate: Option<MinRate>) -> Tick {
         let (true, Some(rate)) = (self.waits(), rate) else {
             return Tick::NEVER;
@@ -185,10 +184,10 @@ impl Pace {
         Tick(self.origin.load(Relaxed)).after(Some(end))
     }
 
-    /// Looks at a window whose deadline has come, and begins the next one.
+    /// Judges a window whose deadline has passed, and begins the next one.
     ///
-    /// `stalls`: a window in which nothing moved is the stall deadline's to judge. `first`: how many
-    /// windows the first one counts for.
+    /// If `stalls`, a window in which nothing moved is left to the stall deadline. The first window counts as `first`
+    /// windows.
     pub(crate) fn judge(&self, now: Tick, rate: MinRate, stalls: bool, first: u32) -> Verdict {
         let due = self.window_deadline(Some(rate));
         let before = self.window_end.load(Relaxed);
@@ -205,7 +204,7 @@ impl Pace {
         let windows = if before == 0 { first } else { 1 };
         let length = rate.window_length().saturating_mul(windows);
         let waited = Tick(now.0.saturating_sub(self.origin.load(Relaxed)));
-        // Never 0, which is what stands for "not begun".
+        // Never 0, which stands for "not begun".
         let end = waited.after(Some(length)).0.max(1);
         self.window_end.store(end, Relaxed);
         self.window_base.store(moved, Relaxed);
@@ -219,17 +218,17 @@ impl Pace {
         Verdict::Goes
     }
 
-    /// Whether a window is under way, rather than the grace.
+    /// Returns `true` if a window is under way, rather than the grace.
     pub(crate) fn in_window(&self) -> bool {
         self.window_end.load(Relaxed) != 0
     }
 
-    /// Whether the peer is, or has been, waited for.
+    /// Returns `true` if the peer is, or has been, waited for.
     pub(crate) fn has_waited(&self) -> bool {
         self.waits() || self.waited.load(Relaxed) != 0
     }
 
-    /// Lets the window under way run on: it could not be judged fairly.
+    /// Extends the window under way, which could not be judged fairly.
     pub(crate) fn extend(&self, now: Tick, rate: MinRate) {
         let waited = Tick(now.0.saturating_sub(self.origin.load(Relaxed)));
         let end = waited.after(Some(rate.window_length())).0.max(1);

@@ -2,9 +2,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::serve::time::{Clock, Tick};
 
-/// The time of a poll of the exchange's owner: the clock is read once a poll, and only if it is asked.
+/// The time of a poll of the exchange's owner: the clock is read at most once per poll.
 pub(super) struct PollTime {
-    /// 0 when it has not been read in this poll, `NEVER` between two polls.
+    /// The clock's reading; 0 if it has not been read in this poll, `NEVER` between two polls.
     now: AtomicU64,
 }
 
@@ -19,7 +19,7 @@ impl PollTime {
         self.now.store(0, Relaxed);
     }
 
-    /// Another task may ask for the time before the next poll.
+    /// Ends a poll: another task may ask for the time before the next one.
     pub(super) fn end(&self) {
         self.now.store(Tick::NEVER.0, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Reads the request's body: who waits for it, when that is too long, and what becomes of the rest.
+//! The reading of a request's body: its reader, its timeouts and its unread rest.
 
 use std::task::{Context, Poll, Waker, ready};
 
@@ -21,13 +21,13 @@ impl Exchange {
         self.deadlines.read_expired()
     }
 
-    /// `true` the first time it is asked for a request.
-    pub(crate) fn first_look(&self) -> bool {
-        self.body.first_look()
+    /// Returns `true` the first time it is called for a request.
+    pub(crate) fn first_inspection(&self) -> bool {
+        self.body.first_inspection()
     }
 
-    /// The reader waits for more of the body of request `epoch`, which the peer owes or may keep to itself.
-    /// `false` when it need not, because the body has expired.
+    /// Registers the reader of the body of request `epoch`; `owed` means that the peer owes the body. Returns `false`
+    /// if the body has expired, so that there is nothing to wait for.
     pub(crate) fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
         let mut cross = self.cross();
         if cross.epoch != epoch {
@@ -45,8 +45,8 @@ impl Exchange {
         }
         cross.reading.wait(waker);
         if owed && !self.read.waits() {
-            // A reader within the owner's own poll is seen at the end of it; another may be on another
-            // task than the one that holds the timer.
+            // A reader within the owner's own poll is seen at the end of it; another may be on another task than the
+            // holder of the timer.
             let seen = |owner: &&Waker| self.in_poll() && owner.will_wake(waker);
             let owner = cross.owner.as_ref().filter(|owner| !seen(owner)).cloned();
             drop(cross);
@@ -58,11 +58,11 @@ impl Exchange {
         true
     }
 
-    /// The request body took too long: its reader is woken, and the connection will close.
+    /// Expires the request body, which took too long: wakes its reader, and closes the connection afterwards.
     ///
-    /// A stall is the peer's only while there is a reader that waits, and one that has been polled once may
-    /// have gone on to something else. So it is asked first: waiting still, it is polled again, and finds
-    /// either what has come meanwhile or the end of its time.
+    /// A stall is the peer's fault only while a reader waits, and a reader that has been polled once may have gone on
+    /// to something else. So the reader is woken first: if it still waits it is polled again, and finds either new
+    /// bytes or the end of its time.
     pub(crate) fn expire_read(&self, kind: Timeout, now: Tick) {
         if kind == Timeout::Read || self.state() == State::Discarding {
             self.give_read_up(kind);
@@ -91,14 +91,14 @@ impl Exchange {
         self.close_after_this();
     }
 
-    /// From here on the peer is waited for, for the next byte of the body.
+    /// Begins a wait for the peer to send the next byte of the body.
     pub(crate) fn body_waits(&self) {
         if !self.read.waits() {
             self.read.begin_wait(self.now());
         }
     }
 
-    /// HTTP/2: the reader waits for a body that the client holds back until it hears `100 Continue`.
+    /// HTTP/2: requests a `100 Continue`, because the reader waits for a body that the client holds back until then.
     pub(crate) fn ask_to_continue(&self) {
         if self.http2 {
             self.body.ask_to_continue();
@@ -106,12 +106,12 @@ impl Exchange {
         }
     }
 
-    /// Whether [`ask_to_continue`](Self::ask_to_continue) was called, once.
+    /// Returns `true`, once, after a call of [`ask_to_continue`](Self::ask_to_continue).
     pub(crate) fn takes_continue(&self) -> bool {
         self.body.takes_continue()
     }
 
-    /// So many bytes of the body have come, and the peer is not waited for.
+    /// Counts bytes of the body that have come, and ends the wait for the peer.
     pub(crate) fn body_progressed(&self, bytes: usize) {
         self.read.count(bytes);
         let waited = self.read.waits();
@@ -123,28 +123,28 @@ impl Exchange {
         if waited {
             self.read.end_wait(now);
         }
-        // The handler has something more to answer.
+        // The handler has more input to answer.
         if head != Tick::NEVER {
             let wait = self.terms(Timeouts::effective_response_head);
             self.deadlines.extend_response_head(head, now.after(wait));
         }
     }
 
-    /// The body of request `epoch` was read to its end.
+    /// Records that the body of request `epoch` was read to its end.
     pub(crate) fn body_complete(&self, epoch: u64) {
         self.end_body(epoch, false);
     }
 
-    /// The body of request `epoch` broke, timed out, or will not be asked for: what follows it on the
-    /// wire is no request.
+    /// Records that the body of request `epoch` broke, timed out, or will not be read: the bytes behind it on the wire
+    /// are not a request.
     pub(crate) fn body_broken(&self, epoch: u64) {
         self.end_body(epoch, true);
     }
 
-    /// Whether a request body with trailers is the last of its connection: on HTTP/1. hyper takes the first
-    /// byte behind the last chunk for a trailer's whatever it is, a bare line feed too, and with it the head
-    /// of the next request; httparse then finds no trailer in it, or only those before the line feed. What
-    /// came as trailers may have been a request, and where the next one begins is not known.
+    /// Returns `true` if a request body with trailers must be the last of its connection, as on HTTP/1. hyper takes the
+    /// first byte behind the last chunk for a trailer's whatever it is, even a bare line feed, and with it the head of
+    /// the next request; httparse then finds no trailer in it, or only those before the line feed. The apparent
+    /// trailers may have been a request, and the beginning of the next one is unknown.
     pub(crate) fn ends_at_trailers(&self) -> bool {
         !self.http2
     }
@@ -160,8 +160,8 @@ impl Exchange {
         } else {
             self.body.end();
         }
-        // It may be that only this was waited for before the next request. hyper wakes its connection as well when
-        // the body is dropped, but the connection may have looked by now, and have found the body open.
+        // The next request may have waited only for this. hyper also wakes its connection when the body is dropped, but
+        // the connection may have inspected by now and found the body open.
         let waiting = self.state() == State::Discarding || self.holds_call();
         let owner = cross.owner.clone().filter(|_| waiting);
         drop(cross);
@@ -170,10 +170,10 @@ impl Exchange {
         }
     }
 
-    // === what nobody reads ===
+    // === unread bodies ===
 
-    /// The body of request `epoch` was dropped unread: the owner decides what becomes of the rest. On
-    /// HTTP/2 dropping it tells the client to stop.
+    /// Hands the unread body of request `epoch` to the owner, which decides about the rest. On HTTP/2 dropping it makes
+    /// the client stop.
     pub(crate) fn leave_body(&self, epoch: u64, body: Incoming) {
         if self.http2 {
             return;
@@ -191,7 +191,7 @@ impl Exchange {
         }
     }
 
-    /// Whether there is a leftover that has not been polled, and so wakes nothing.
+    /// Returns `true` for a leftover that has not been polled yet, and so wakes no task.
     pub(crate) fn has_new_leftover(&self) -> bool {
         self.body_open() && self.cross().reading.has_new_leftover()
     }
@@ -203,15 +203,15 @@ impl Exchange {
         self.cross().reading.take_leftover()
     }
 
-    /// The owner reads the rest away, or on.
+    /// Returns the leftover, so that the owner continues to discard it later.
     pub(crate) fn discard_later(&self, leftover: Discard) {
         self.cross().reading.leave(leftover);
     }
 
-    /// Reads away what is there of a leftover. `progressed` is set when it was anything.
+    /// Discards the available part of a leftover. Sets `progressed` if there was any.
     ///
-    /// It speaks of its own request only: the last bytes of a body and the next request's head may
-    /// arrive in one read, and hyper may have begun that request by the time this is polled.
+    /// It concerns its own request only: the last bytes of a body and the next request's head may arrive in one read,
+    /// and hyper may have begun that request by the time this is polled.
     pub(crate) fn poll_discard(
         &self,
         leftover: &mut Discard,
@@ -221,7 +221,7 @@ impl Exchange {
         loop {
             let polled = leftover.poll(cx);
             if polled.is_pending() {
-                // Whoever does not send the rest is waited for as by a handler.
+                // The peer that owes the rest is waited for as by a handler.
                 self.body_waits();
             }
             match ready!(polled) {
@@ -244,14 +244,15 @@ impl Exchange {
         }
     }
 
-    /// The rest is given up: the connection closes after the answer, and lingers.
+    /// Gives up the rest: the connection closes after the response, and lingers.
     pub(crate) fn abandon_leftover(&self, leftover: &Discard) {
         self.body_broken(leftover.epoch());
     }
 
-    // === the call that waits for the end of the body before it ===
+    // === the call that waits for the end of the previous body ===
 
-    /// Whether the request before decides over the next one still, or has decided that there is none.
+    /// Returns `true` while the previous request still decides about the next one, or after it has decided that there
+    /// is none.
     pub(crate) fn holds_back(&self) -> bool {
         self.body_open() || self.must_close()
     }
@@ -268,7 +269,7 @@ impl Exchange {
         self.body.holds_call()
     }
 
-    /// Whether hyper must be polled again for the call that is held: hyper has no reason of its own to.
+    /// Returns `true` if hyper must be polled again for the held call: hyper has no reason of its own to be.
     pub(crate) fn call_can_begin(&self) -> bool {
         self.body.call_is_pollable() && !self.holds_back()
     }

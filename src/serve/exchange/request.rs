@@ -23,69 +23,68 @@ use crate::sync::{Lock, set_waker};
 
 /// The deadlines, flags and wakers of one request.
 ///
-/// On HTTP/1 a connection has one, used again for each request; the number of the request (`epoch`)
-/// keeps a handle that outlives its request from touching the next one. On HTTP/2 each stream has
-/// its own.
+/// An HTTP/1 connection has one exchange and uses it again for each request; the number of the request (`epoch`) keeps
+/// a handle that outlives its request from touching the next one. On HTTP/2 each stream has its own.
 ///
-/// Memory order: what the owning task writes, it alone reads back; words that other tasks write
-/// (`request body`, `Deadlines`) are followed by waking the owner, and a wake synchronises with the poll
-/// that it causes. So the words themselves are `Relaxed`.
+/// Memory order: only the owning task reads its own writes; a write of other tasks (`request body`, `Deadlines`) is
+/// followed by a wake of the owner, and a wake synchronises with the poll that it causes. So the words themselves are
+/// `Relaxed`.
 pub(crate) struct Exchange {
     pub server: Arc<Shared>,
     pub conn: Arc<Conn>,
     state: RequestState,
     pub(crate) deadlines: RequestDeadlines,
-    /// The request body, while the handler waits for it.
+    /// The pace of the request body, while the handler waits for it.
     pub read: Pace,
-    /// The response, while the peer does not take it: on HTTP/1 the connection's bytes, on HTTP/2 the
+    /// The pace of the response, while the peer does not take it: on HTTP/1 of the connection's bytes, on HTTP/2 of the
     /// stream's.
     pub write: Pace,
-    /// HTTP/2: what h2 holds of the response.
+    /// HTTP/2: the part of the response that h2 holds.
     pub(crate) untaken: Untaken,
     pub(crate) body: RequestBodyState,
-    /// The handler has moved more than a deadline: `cross.terms` counts.
+    /// `true` if the handler has changed more than a deadline: `cross.terms` counts.
     pub(crate) own_terms: AtomicBool,
-    /// The response body is over: read to its end, failed or dropped.
+    /// `true` once the response body is over: read to its end, failed or dropped.
     response_over: AtomicBool,
-    /// The connection must not be used for another request.
+    /// `true` if the connection must not be used for another request.
     close: AtomicBool,
-    /// What came between two requests is for the owner to look at, not for hyper.
+    /// `true` if the owner, not hyper, must inspect the bytes between two requests.
     unclear: AtomicBool,
-    /// The answer was an upgrade.
+    /// `true` if the response was an upgrade.
     upgraded: AtomicBool,
-    /// HTTP/1: the response goes out in chunks.
+    /// HTTP/1: `true` if the response is chunked.
     chunked: AtomicBool,
-    /// HTTP/1: when the transport is next to look whether the client is gone; 0: now.
+    /// HTTP/1: the time at which the transport next looks for the client's end; 0 means now.
     pub(crate) look: AtomicU64,
     tail: AtomicBool,
-    /// The drain does not refuse this request.
+    /// `true` if the drain does not refuse this request.
     admitted: AtomicBool,
-    /// Why the request was given up, as `facts` spells it; 0: it was not.
+    /// The end for which the request was given up, as `facts` encodes it; 0 means that it was not.
     pub(crate) end: AtomicU8,
     pub(crate) http2: bool,
     poll_time: PollTime,
     cross: Lock<Cross>,
 }
 
-/// What other tasks write and read.
+/// The data that several tasks write and read.
 #[derive(Default)]
 pub(crate) struct Cross {
     pub epoch: u64,
     pub owner: Option<Waker>,
     pub reading: Reading,
-    /// HTTP/2: who waits for h2 to have written the response's data, to end it.
+    /// HTTP/2: the waker of the task that ends the response once h2 has written its data.
     pub taker: Option<Waker>,
     /// The timeouts of this request, if its handler has changed them. Boxed because it is rare.
     pub terms: Option<Box<Timeouts>>,
-    /// `GET /path`. One string for a connection's life, so that naming a request allocates nothing.
+    /// The name, as in `GET /path`. One string per connection, so that naming a request allocates nothing.
     pub name: String,
-    /// What layers have learnt of the request.
+    /// The facts that layers have learnt about the request.
     pub facts: Facts,
-    /// What a route's own layer has taken over from the layers further out.
+    /// The duties that a route's own layer has taken over from the layers further out.
     pub taken_over: u8,
 }
 
-/// A name longer than this is cut, with an ellipsis to say so.
+/// The length above which a name is truncated and marked with an ellipsis.
 const LONGEST_NAME: usize = 256;
 
 impl Exchange {
@@ -123,45 +122,45 @@ impl Exchange {
         }
     }
 
-    /// Held for a few words' time, never over an await; nothing in it can panic half way.
+    /// Locks the shared data, for a few words' time and never over an await; no panic can leave it half changed.
     pub(crate) fn cross(&self) -> MutexGuard<'_, Cross> {
         self.cross.lock()
     }
 
-    /// Who is to be woken when a deadline moves or the body is left: the task that polled last.
+    /// Sets the waker for a moved deadline or a left body: that of the task that polled last.
     pub(crate) fn set_owner(&self, waker: &Waker) {
         set_waker(&mut self.cross().owner, waker);
     }
 
     // === the clock ===
 
-    /// The owner begins a poll: the clock is read again when it is next asked.
+    /// Begins a poll of the owner: the clock is read again at the next use.
     pub(crate) fn begin_poll(&self) {
         self.poll_time.begin();
     }
 
-    /// The owner's poll is over: another task may ask for the time before the next one.
+    /// Ends the owner's poll: another task may ask for the time before the next one.
     pub(crate) fn end_poll(&self) {
         self.poll_time.end();
     }
 
-    /// Whether the owner is polling now. (To be asked by what may itself run within that poll.)
+    /// Returns `true` while the owner is polling, for callers that may themselves run within that poll.
     pub(crate) fn in_poll(&self) -> bool {
         self.poll_time.in_poll()
     }
 
-    /// The time of this poll, read once a poll and only if it is needed; between two polls, the time.
+    /// Returns the time of this poll, read at most once per poll; between two polls, the current time.
     pub(crate) fn now(&self) -> Tick {
         self.poll_time.get(&self.server.clock)
     }
 
-    // === a request's way: each transition of its state ===
+    // === the stages of a request: each transition of its state ===
 
     pub(crate) fn state(&self) -> State {
         self.state.get()
     }
 
-    /// When this request began, or since when the connection has been idle.
+    /// Returns the time at which this request began, or the connection became idle.
     pub(crate) fn began(&self) -> Tick {
         self.state.began()
     }
@@ -173,7 +172,7 @@ impl Exchange {
         }
     }
 
-    /// HTTP/1: the first byte of a request came at `at`.
+    /// HTTP/1: records that the first byte of a request came at `at`.
     pub(crate) fn begin_head(&self, at: Tick) {
         self.state.head_begins(at);
         self.admit();
@@ -181,7 +180,7 @@ impl Exchange {
         self.deadlines.set_header(at.after(header));
     }
 
-    /// The head is parsed and the handler is about to be called. Gives the request its number.
+    /// Begins a request whose head is parsed, before its handler is called, and numbers it.
     pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, has_body: bool) -> u64 {
         let now = self.now();
         let timeouts = &self.server.timeouts;
@@ -189,8 +188,8 @@ impl Exchange {
             self.state.began_with_its_request(now);
             self.admit();
         }
-        // The number first, and all that a handle of the request before could still move under the same
-        // lock: from here on such a handle does nothing.
+        // The number first, and under the same lock all that a handle of the previous request could still move: from
+        // here on such a handle has no effect.
         let mut cross = self.cross();
         cross.epoch += 1;
         self.deadlines.begin(
@@ -216,7 +215,7 @@ impl Exchange {
         cross.epoch
     }
 
-    /// The response's head is there.
+    /// Records that the response's head is there.
     pub(crate) fn begin_response(&self) {
         self.state.response_begins();
     }
@@ -225,20 +224,20 @@ impl Exchange {
         self.response_over.store(true, Relaxed);
     }
 
-    /// The socket has taken everything that was written. `true` when that ends the response.
+    /// Records that the socket has taken all output. Returns `true` if that ends the response.
     pub(crate) fn flushed(&self) -> bool {
         self.body.written_before_call();
         if !self.response_over.load(Relaxed) || self.state() != State::Responding {
             return false;
         }
         if self.body_open() {
-            // Under the lock under which another task may end the body, so that one of the two sees the
-            // other: it wakes us if it finds us discarding.
+            // Under the lock under which another task may end the body, so that one of the two sees the other: that
+            // task wakes this one if it finds it discarding.
             let cross = self.cross();
             if self.body_open() {
                 self.state.discard_begins();
                 self.deadlines.end_write();
-                // The answer is out: what is left of the request may take as long as the next one.
+                // The response is sent: the rest of the request may take as long as the next one.
                 let idle = self.server.timeouts.effective_idle();
                 self.deadlines.set_header(self.now().after(idle));
                 return true;
@@ -251,13 +250,13 @@ impl Exchange {
 
     pub(crate) fn become_idle(&self) {
         if self.server.lifecycle.phase() >= Phase::LameDuck && !self.must_close() {
-            // The answer did not ask to leave: its head left too early, or it was spared.
+            // The response carried no request to leave: its head was sent too early, or it was spared.
             self.conn.set_uninformed();
         }
         self.state.becomes_idle(self.now());
     }
 
-    /// The write side is closed and the peer is read away until `until`.
+    /// Records that the write side is closed and input is discarded until `until`.
     pub(crate) fn linger_until(&self, until: Tick) {
         self.state.linger_begins();
         self.deadlines.set_header(until);
@@ -265,8 +264,7 @@ impl Exchange {
 
     // === the drain ===
 
-    /// Decides, when a request begins, whether the drain may refuse it: not if its client could not know of
-    /// the drain.
+    /// Decides, when a request begins, if the drain may refuse it: not if its client could not know of the drain.
     fn admit(&self) {
         let admitted = !self.draining() || self.conn.is_uninformed();
         self.admitted.store(admitted, Relaxed);
@@ -310,7 +308,7 @@ impl Exchange {
         self.upgraded.store(true, Relaxed);
     }
 
-    /// The response goes out in chunks.
+    /// Returns `true` if the response is chunked.
     pub(crate) fn chunked(&self) -> bool {
         self.chunked.load(Relaxed)
     }
@@ -319,7 +317,7 @@ impl Exchange {
         self.chunked.store(true, Relaxed);
     }
 
-    /// HTTP/2: only the end of the response is left, in h2's hands. `true` the first time.
+    /// HTTP/2: records that only the end of the response is left, in h2's hands. Returns `true` the first time.
     pub(crate) fn become_tail(&self) -> bool {
         !self.tail.swap(true, AcqRel)
     }

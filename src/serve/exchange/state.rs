@@ -1,23 +1,23 @@
-//! Where a request stands, and the ways from there.
+//! The stages of a request, and the transitions between them.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use crate::serve::time::Tick;
 use crate::shutdown::ConnectionState;
 
-/// Where a request stands.
+/// The stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum State {
-    /// Between two requests.
+    /// The pause between two requests.
     Idle = 0,
-    /// Its head is arriving.
+    /// The head is arriving.
     Head = 1,
-    /// The handler has it.
+    /// The handler has the request.
     Handler = 2,
     /// The response's head is known.
     Responding = 3,
-    /// The answer is out; what is left of the request is being read away.
+    /// The response is sent; the rest of the request is being discarded.
     Discarding = 4,
     /// The write side is closed; the peer is given time to read.
     Lingering = 5,
@@ -70,7 +70,7 @@ impl State {
 /// | [`linger_begins`](Self::linger_begins) | any | `Lingering` | the write side is being shut |
 pub(crate) struct RequestState {
     word: AtomicU8,
-    /// When the request began: its first byte (HTTP/1) or its head (HTTP/2). Since when it is idle.
+    /// The time at which the request began, with its first byte (HTTP/1) or its head (HTTP/2), or the idle time began.
     began: AtomicU64,
 }
 
@@ -99,7 +99,7 @@ impl RequestState {
         self.began.store(at.0, Relaxed);
     }
 
-    /// The head took no time: HTTP/2, or a pipelined request that was in hyper's buffer.
+    /// Records a head that took no time: on HTTP/2, or of a pipelined request that was in hyper's buffer.
     pub(crate) fn began_with_its_request(&self, now: Tick) {
         self.began.store(now.0, Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The streams of an HTTP/2 connection, and until when each is open.
+//! The streams of an HTTP/2 connection, and their lifetimes.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
@@ -17,10 +17,10 @@ use crate::shutdown::ConnectionState;
 use super::leaving::Leaving;
 use crate::sync::Lock;
 
-/// The most that HTTP/2 is given at once.
+/// The largest piece that HTTP/2 is given at once.
 ///
-/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the
-/// client has opened the window for all of it. In pieces, the wait is where the deadline is.
+/// hyper waits for one byte of window and then hands over a whole chunk, which h2 holds until the client has opened the
+/// window for all of it. With pieces, the wait is where the deadline is.
 pub(crate) const PIECE: usize = 16 * 1024;
 
 /// The streams of a connection.
@@ -28,29 +28,29 @@ pub(crate) struct Streams {
     pub server: Arc<Shared>,
     pub conn: Arc<Conn>,
     count: AtomicUsize,
-    /// How many streams there are of which only the end is left.
+    /// The number of streams of which only the end is left.
     tails: AtomicUsize,
-    /// Since when there has been none.
+    /// The time since when there has been no stream.
     idle_since: AtomicU64,
-    /// All that is written, while the transport does not take it.
+    /// The pace of all output, while the transport does not take it.
     pub transport: Pace,
-    /// The clock as read in this poll of the connection; 0 when it has not been.
+    /// The clock as read in this poll of the connection; 0 if it has not been read.
     now: AtomicU64,
-    /// When the connection began to speak HTTP/2.
+    /// The time at which the connection began HTTP/2.
     pub began: Tick,
     pub leaving: Leaving,
-    /// How often the service was called since the calls were last told apart, and those whose clients wait for `100
+    /// The number of service calls since calls and streams were last matched, and those whose clients wait for `100
     /// Continue`.
     pub calls: AtomicU32,
     pub unnamed: Lock<Vec<(u32, Weak<Exchange>)>>,
-    /// hyper has called the service for all that had come.
+    /// `true` once hyper has called the service for all input.
     pub settled: AtomicBool,
-    /// Since when the client owes the end of a head; `NEVER` when it does not.
+    /// The time since when the client owes the end of a head; `NEVER` if it owes none.
     head_since: AtomicU64,
-    /// What the heads of the open streams take.
+    /// The size of the open streams' heads.
     header_bytes: AtomicUsize,
     named: Lock<Slab<Arc<Exchange>>>,
-    /// The one that ended last: h2 may still hold its answer.
+    /// The stream that ended last: h2 may still hold its response.
     last: Lock<Option<Arc<Exchange>>>,
 }
 
@@ -103,9 +103,9 @@ impl Streams {
         }
         let now = self.server.clock.now();
         self.idle_since.store(now.0, Ordering::Relaxed);
-        // Release: who sees no stream sees since when.
+        // Release: a thread that sees no stream also sees since when.
         if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // The connection's task has the idle deadline to arm.
+            // The connection's task must arm the idle deadline.
             self.conn.wake();
         }
     }
@@ -114,29 +114,29 @@ impl Streams {
         self.tails.fetch_add(1, Ordering::Release);
     }
 
-    /// The service is called. Returns how often it was before.
+    /// Counts a call of the service. Returns the number of earlier calls.
     pub(crate) fn count_call(&self) -> u32 {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The client of this call waits for `100 Continue`.
+    /// Records that the client of this call waits for `100 Continue`.
     pub(crate) fn expects_continue(&self, call: u32, exchange: &Arc<Exchange>) {
         let mut unnamed = self.unnamed.lock();
         unnamed.push((call, Arc::downgrade(exchange)));
     }
 
-    /// Whether the heads of the open streams take more than they may together.
-    pub(crate) fn has_too_much_of_heads(&self) -> bool {
+    /// Returns `true` if the heads of the open streams exceed their common limit.
+    pub(crate) fn heads_exceed_limit(&self) -> bool {
         let most = self.server.limits.http2.max_open_header_bytes;
         self.header_bytes.load(Ordering::Relaxed) > most
     }
 
-    /// The connection's task begins a poll: the clock is read again when it is next needed.
+    /// Begins a poll of the connection's task: the clock is read again at the next use.
     pub(crate) fn begin_poll(&self) {
         self.now.store(0, Ordering::Relaxed);
     }
 
-    /// The time of this poll of the connection. For its own task.
+    /// Returns the time of this poll of the connection. Only its own task calls this.
     pub(super) fn now(&self) -> Tick {
         match self.now.load(Ordering::Relaxed) {
             0 => {
@@ -148,20 +148,20 @@ impl Streams {
         }
     }
 
-    /// How far the connection has come with what all of its streams write.
+    /// Returns the connection's progress with the output of all its streams.
     pub(super) fn turn(&self) -> Turn {
         let streams = self.count() as u64 + 1;
         Turn {
             moved: self.transport.moved(),
-            // h2 gives each stream that has something to send a frame in turn. Twice that, because some of it
-            // may have been written before the wait began.
+            // h2 gives each stream with data to send a frame in turn. Twice that, because a part of it may have been
+            // written before the wait began.
             round: streams * 2 * PIECE as u64,
             free_since: self.conn.quiet_since(Tick(0)),
         }
     }
 
-    /// The earliest deadline of a stream of which only the end is left: its last piece is in h2's
-    /// hands, and the client's window is shut.
+    /// Returns the earliest deadline of a stream of which only the end is left: its last piece is in h2's hands, and
+    /// the client's window is shut.
     pub(crate) fn tail_deadline(&self) -> Tick {
         if self.tails.load(Ordering::Acquire) == 0 {
             return Tick::NEVER;
@@ -176,7 +176,7 @@ impl Streams {
         deadlines.min().unwrap_or(Tick::NEVER)
     }
 
-    /// Which deadline of such a stream has passed, if one has.
+    /// Returns the passed deadline of such a stream, if any.
     pub(crate) fn tail_expired(&self, now: Tick) -> Option<Timeout> {
         let turn = self.turn();
         let named = self.named();
@@ -184,12 +184,12 @@ impl Streams {
         tails.find_map(|(_, open)| open.tail_expired(now, &turn))
     }
 
-    /// The requests that are open.
+    /// Returns the open requests.
     pub(crate) fn open(&self) -> Vec<Arc<Exchange>> {
         self.named().iter().map(|(_, open)| open.clone()).collect()
     }
 
-    /// The request whose answer h2 or the kernel holds, because the client does not take it.
+    /// Returns the request whose response h2 or the kernel holds because the client does not take it.
     pub(crate) fn held(&self) -> Option<Arc<Exchange>> {
         let by_h2 = self.leaving.holds_answers() && self.conn.write_is_blocked();
         let held = by_h2 || self.leaving.is_undelivered();
@@ -204,12 +204,12 @@ impl Streams {
         drop(before);
     }
 
-    /// The answer of the stream that ended last is written: it has been quiet since then.
+    /// Records that the response of the stream that ended last is written: the connection is quiet from `now` on.
     pub(crate) fn quiet_from(&self, now: Tick) {
         self.idle_since.fetch_max(now.0, Ordering::Relaxed);
     }
 
-    /// What the client owes, as its last bytes have left it. `new`: it is another head than before.
+    /// Records the client's debt after its last bytes. `new` means another head than before.
     pub(crate) fn owes_head(&self, owes: bool, new: bool) {
         let since = self.head_since.load(Ordering::Relaxed);
         if !owes {
@@ -230,7 +230,7 @@ impl Streams {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Since when no stream has been open; `NEVER` while one is.
+    /// Returns the time since when no stream has been open; `NEVER` while one is.
     pub(crate) fn idle_since(&self) -> Tick {
         if self.count() == 0 {
             Tick(self.idle_since.load(Ordering::Relaxed))
@@ -243,7 +243,7 @@ impl Streams {
 impl Activity for Streams {
     fn each_in_flight(&self, _: &Conn, visit: &mut dyn FnMut(InFlight<'_>)) {
         let open = self.open();
-        // It is over, and its answer is not taken.
+        // It is over, and its response is not taken.
         if let Some(held) = self.held().filter(|_| open.is_empty()) {
             visit(InFlight {
                 began: held.began(),

@@ -5,15 +5,16 @@ use std::sync::atomic::{
 
 use crate::serve::time::Tick;
 
-/// HTTP/2: what h2 holds of a response because the client's window is shut, or because it is not its turn.
+/// HTTP/2: the part of a response that h2 holds because the client's window is shut, or because the stream's turn has
+/// not come.
 #[derive(Default)]
 pub(crate) struct Untaken {
     bytes: AtomicUsize,
-    /// The response's end waits for the bytes to be taken; its waker is with the exchange.
+    /// `true` if the response's end waits for the bytes to be taken; its waker is with the exchange.
     awaited: AtomicBool,
-    /// What the connection had moved when the stream last did.
+    /// The connection's progress when the stream last moved.
     stall_turn: AtomicU64,
-    /// What the connection had moved when the stream's window of time began, and when that was.
+    /// The connection's progress when the stream's window of time began, and the time of that.
     window_turn: AtomicU64,
     window_at: AtomicU64,
 }
@@ -23,12 +24,12 @@ impl Untaken {
         self.bytes.load(SeqCst)
     }
 
-    /// So many bytes more. Returns whether there were none.
+    /// Adds bytes. Returns `true` if there were none before.
     pub(crate) fn add(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, SeqCst) == 0
     }
 
-    /// So many bytes less. Returns whether there are none any more, and that is waited for.
+    /// Removes bytes. Returns `true` if none are left and a task waits for that.
     pub(crate) fn remove(&self, bytes: usize) -> bool {
         bytes > 0
             && self.bytes.fetch_sub(bytes, SeqCst) == bytes
@@ -43,7 +44,7 @@ impl Untaken {
         self.stall_turn.store(turn, Relaxed);
     }
 
-    /// Whether the stream has had its turn since it last moved, at `at`.
+    /// Returns `true` if the stream has had its turn since it last moved, at `at`.
     pub(crate) fn had_turn(&self, at: Tick, turn: &Turn) -> bool {
         turn.was_had(at, self.stall_turn.load(Relaxed))
     }
@@ -53,26 +54,26 @@ impl Untaken {
         self.window_turn.store(turn.moved, Relaxed);
     }
 
-    /// Whether the stream has had its turn since its window of time began.
+    /// Returns `true` if the stream has had its turn since its window of time began.
     pub(crate) fn had_turn_in_window(&self, turn: &Turn) -> bool {
         let began = Tick(self.window_at.load(Relaxed));
         turn.was_had(began, self.window_turn.load(Relaxed))
     }
 }
 
-/// HTTP/2: how far the connection has come, to tell a stream whose window is shut from one that waits for its
+/// HTTP/2: the connection's progress, which distinguishes a stream whose window is shut from one that waits for its
 /// turn on a slow connection.
 pub(crate) struct Turn {
-    /// What the transport has taken.
+    /// The number of bytes that the transport has taken.
     pub moved: u64,
-    /// How much it takes for each stream to have had a turn.
+    /// The number of bytes after which each stream has had a turn.
     pub round: u64,
-    /// Since when the transport takes everything at once; `NEVER` when it does not.
+    /// The time since when the transport takes everything at once; `NEVER` while it does not.
     pub free_since: Tick,
 }
 
 impl Turn {
-    /// Whether a stream that has been waiting since `at`, when the transport had moved `moved`, must have had
+    /// Returns `true` if a stream that has been waiting since `at`, when the transport had moved `moved`, must have had
     /// its turn.
     fn was_had(&self, at: Tick, moved: u64) -> bool {
         self.free_since <= at || self.moved.wrapping_sub(moved) > self.round

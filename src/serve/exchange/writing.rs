@@ -1,4 +1,4 @@
-//! The response on its way out on HTTP/2: what the peer has taken of it.
+//! The response's way out on HTTP/2, and the peer's progress in taking it.
 
 use std::task::Waker;
 
@@ -6,19 +6,19 @@ use super::request::Exchange;
 use crate::serve::time::Tick;
 
 impl Exchange {
-    /// h2 is being given so many bytes.
+    /// Counts bytes that are given to h2.
     pub(crate) fn give(&self, bytes: usize) {
         if self.untaken.add(bytes) && self.write.waits() {
             self.write.forget_wait();
         }
     }
 
-    /// h2 holds something of the response.
+    /// Returns `true` while h2 holds data of the response.
     pub(crate) fn holds_data(&self) -> bool {
         self.untaken.bytes() > 0
     }
 
-    /// The peer is waited for, to take what h2 holds. `moved`: by the connection.
+    /// Begins the wait for the peer to take the data that h2 holds. `moved` is the connection's progress.
     pub(crate) fn peer_is_to_take(&self, now: impl FnOnce() -> Tick, moved: u64) {
         if self.holds_data() && !self.write.waits() {
             self.untaken.stream_moved(moved);
@@ -26,7 +26,7 @@ impl Exchange {
         }
     }
 
-    /// The connection has taken so many bytes of the stream. Called by the connection's task.
+    /// Counts bytes of the stream that the connection has taken. The connection's task calls this.
     pub(crate) fn taken(&self, bytes: usize, now: impl FnOnce() -> Tick, moved: u64) {
         self.write.count(bytes);
         if self.write.waits() {
@@ -40,7 +40,7 @@ impl Exchange {
         self.release(bytes);
     }
 
-    /// h2 does not hold these bytes any more: taken, or given up with their stream.
+    /// Releases bytes that h2 no longer holds: taken, or given up with their stream.
     pub(crate) fn release(&self, bytes: usize) {
         if self.untaken.remove(bytes) {
             let taker = self.cross().taker.take();
@@ -50,18 +50,18 @@ impl Exchange {
         }
     }
 
-    /// Whether h2 holds nothing more; else the task is woken when that is so.
+    /// Returns `true` if h2 holds nothing more; otherwise the task is woken when that is so.
     pub(crate) fn poll_taken(&self, waker: &Waker) -> bool {
         if !self.holds_data() {
             return true;
         }
         self.cross().taker = Some(waker.clone());
         self.untaken.set_awaited();
-        // Looked at again behind the flag: either the release above has seen it, or it is seen here.
+        // Read again after the flag is set: either the release above has seen the flag, or the change is seen here.
         !self.holds_data()
     }
 
-    /// Whether the peer has been waited for in this response, or its answer is one for want of time.
+    /// Returns `true` if the peer has been waited for in this response, or the response itself is due to a timeout.
     pub(crate) fn is_slow(&self) -> bool {
         self.write.has_waited() || self.write_expired()
     }

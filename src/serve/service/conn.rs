@@ -69,7 +69,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                     streams.expects_continue(call, &open.exchange);
                 }
                 let most = streams.server.limits.effective_max_headers();
-                too_large = request.headers().len() > most || streams.has_too_much_of_heads();
+                too_large = request.headers().len() > most || streams.heads_exceed_limit();
                 (open.exchange.clone(), Some(open))
             }
         };

@@ -165,7 +165,7 @@ impl<A: App> Future for AnswerFuture<A> {
                 .poll_discard(leftover, cx, &mut progressed)
                 .is_pending()
             {
-                if progressed || exchange.first_look() {
+                if progressed || exchange.first_inspection() {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -214,7 +214,7 @@ fn finish<B: Body<Data = Bytes>>(
     if upgrades {
         exchange.set_upgraded();
         if let Some(open) = &open {
-            open.goes_on_as_a_tunnel();
+            open.become_tunnel();
         }
     } else if asker.version < Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
