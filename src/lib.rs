@@ -34,6 +34,7 @@
 //! | `rate_limit` | the layer that refuses requests over a quota, per process or shared through Redis (features `rate-limit`, `redis`) |
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that responds when a service takes too long |
+//! | [`catch_panic`] | the layer that responds when a handler panics |
 //! | `metrics` | the layer that measures requests, and a `/metrics` endpoint for Prometheus (feature `metrics`) |
 //! | [`stack`](mod@stack) | all the layers at once, in the right order |
 //! | [`request_id`] | the layer that gives each request an id |
@@ -100,6 +101,7 @@ mod accept;
 pub mod access_log;
 mod allowed_hosts;
 pub mod body_limit;
+pub mod catch_panic;
 mod conn_info;
 mod control;
 #[cfg(feature = "serve")]
@@ -154,6 +156,7 @@ pub mod track;
 pub use access_log::AccessLogLayer;
 pub use allowed_hosts::AllowedHosts;
 pub use body_limit::BodyLimitLayer;
+pub use catch_panic::CatchPanicLayer;
 pub use conn_info::{ClientIp, ConnInfo, Verdict};
 pub use drain::DrainLayer;
 pub use error::BoxError;

@@ -1,5 +1,6 @@
 //! The decision about one request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
@@ -9,9 +10,9 @@ use http_body::{Body, SizeHint};
 use super::BodyLimitBody;
 use super::body::Over;
 use super::future::Watch;
-use super::shared::emit_refused;
+use super::shared::{emit_refused, reply};
 use crate::events::Events;
-use crate::reply::{Asked, Reason, Reply};
+use crate::reply::{Asked, Reply};
 use crate::served::{BODY_LIMIT, Subject};
 
 /// The largest limit that a route's own layer has.
@@ -32,10 +33,11 @@ pub(crate) enum Admission<B> {
 
 /// Wraps the body of a request that is not over `limit` as far as can be seen, or refuses the request.
 ///
-/// `yields`: a route's own layer may have another limit.
+/// `made`: the refusal by this limit, where it is made already. `yields`: a route's own layer may have another limit.
 pub(crate) fn admit<B: Body<Data = Bytes>>(
     request: Request<B>,
     limit: u64,
+    made: Option<&Arc<Reply>>,
     events: &Events,
     subject: Subject,
     yields: bool,
@@ -51,7 +53,11 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
         emit_refused(events, &subject);
         let asked = Asked::of(&request);
         let headers = request.into_parts().0.headers;
-        return Admission::Refused(Reply::new(Reason::BodyTooLarge).answer(asked, headers));
+        let refusal = match made {
+            Some(made) => made.answer(asked, headers),
+            None => reply(limit).answer(asked, headers),
+        };
+        return Admission::Refused(refusal);
     }
     // A body that says where it ends is believed as far as this; it is counted all the same.
     let may_run_over = hint.upper().is_none_or(|upper| upper > limit);
@@ -59,7 +65,7 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
     if declared_over || (may_run_over && !request.body().is_end_stream()) {
         let subject = subject.clone();
         watch = Some(Watch {
-            over: Over::new(events.clone(), subject, declared_over),
+            over: Over::new(events.clone(), subject, declared_over, limit, made.cloned()),
             asked: Asked::of(&request),
         });
     }

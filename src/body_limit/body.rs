@@ -9,9 +9,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::error::too_large;
-use super::shared::emit_refused;
+use super::shared::{emit_refused, reply};
 use crate::error::BoxError;
 use crate::events::Events;
+use crate::reply::Reply;
 use crate::served::{BODY_LIMIT, Subject};
 
 /// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
@@ -42,17 +43,34 @@ struct Flag {
     declared: bool,
     events: Events,
     subject: Subject,
+    limit: u64,
+    /// The refusal by this limit, where it is made already.
+    made: Option<Arc<Reply>>,
 }
 
 impl Over {
-    pub(crate) fn new(events: Events, subject: Subject, declared: bool) -> Self {
+    pub(crate) fn new(
+        events: Events,
+        subject: Subject,
+        declared: bool,
+        limit: u64,
+        made: Option<Arc<Reply>>,
+    ) -> Self {
         let set = AtomicBool::new(false);
         Over(Arc::new(Flag {
             set,
             declared,
             events,
             subject,
+            limit,
+            made,
         }))
+    }
+
+    /// The refusal by this limit.
+    pub(super) fn reply(&self) -> Arc<Reply> {
+        let made = self.0.made.clone();
+        made.unwrap_or_else(|| Arc::new(reply(self.0.limit)))
     }
 
     pub(crate) fn is_declared(&self) -> bool {

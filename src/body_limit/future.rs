@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 use pin_project::pin_project;
 
 use super::body::Over;
-use crate::reply::{Asked, Reason, Reply, ReplyBody};
+use crate::reply::{Asked, Reason, ReplyBody};
 
 /// The answer of a [`BodyLimit`](super::BodyLimit) service: the inner service's, or the refusal.
 #[pin_project]
@@ -85,7 +85,7 @@ where
 impl Watch {
     /// What the client gets whose body was over the limit, instead of what was `given`.
     fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
-        let reply = Reply::new(Reason::BodyTooLarge);
+        let reply = self.over.reply();
         let refusal = match given {
             Ok(own) if own.status() == Reason::BodyTooLarge.status() => {
                 let refusal = reply.answer(self.asked, HeaderMap::new());

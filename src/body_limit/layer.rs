@@ -4,7 +4,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use tower_layer::Layer;
 
-use super::shared::Shared;
+use super::shared::{self, Shared};
 use super::{BodyLimit, RouteBodyLimit};
 use crate::events::Events;
 
@@ -33,6 +33,8 @@ impl BodyLimitLayer {
             shared: Arc::new(Shared {
                 limit,
                 per_request: None,
+                grpc: true,
+                reply: Arc::new(shared::reply(limit.unwrap_or(u64::MAX))),
                 events: Events::none(),
             }),
         }
@@ -41,6 +43,16 @@ impl BodyLimitLayer {
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {
         change(Arc::make_mut(&mut self.shared));
         self
+    }
+
+    /// Leaves gRPC calls (a POST with a content type of `application/grpc` or of a kind of it) to the limit that a gRPC
+    /// library has for each message, unless a limit is set for the request itself. Default: all messages of a call
+    /// together are held to the limit.
+    ///
+    /// Any client can send that content type: a handler that collects raw bodies itself needs a limit of its own.
+    #[must_use]
+    pub fn without_grpc(self) -> Self {
+        self.with(|shared| shared.grpc = false)
     }
 
     /// Asks `limit` for each request's own limit. `None` leaves it to the [`RouteBodyLimit`] among the

@@ -42,7 +42,7 @@ where
             own = per_request(&head);
             request = Request::from_parts(head, body);
         }
-        let Some(limit) = self.shared.limit_of(own, request.extensions()) else {
+        let Some(limit) = self.shared.limit_of(own, &request) else {
             let request = request.map(BodyLimitBody::unlimited);
             return BodyLimitFuture::passed(self.inner.call(request), None);
         };
@@ -51,7 +51,8 @@ where
             return BodyLimitFuture::passed(self.inner.call(request), None);
         }
         let subject = Subject::of(&mut request, &self.shared.events);
-        match admit(request, limit, &self.shared.events, subject, true) {
+        let reply = (self.shared.limit == Some(limit)).then_some(&self.shared.reply);
+        match admit(request, limit, reply, &self.shared.events, subject, true) {
             Admission::Passed(request, watch) => {
                 BodyLimitFuture::passed(self.inner.call(request), watch)
             }

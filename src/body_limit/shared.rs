@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-use http::Extensions;
+use http::Request;
 use http::request::Parts;
 
 use super::RouteBodyLimit;
 use crate::events::{Event, Events};
-use crate::reply::Reason;
+use crate::reply::{Reason, Reply, is_grpc_call};
 use crate::served::Subject;
 
 type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
@@ -15,19 +15,31 @@ pub(super) struct Shared {
     /// `None`: the layer is off.
     pub limit: Option<u64>,
     pub per_request: Option<Arc<PerRequest>>,
+    /// Whether gRPC calls are limited like other requests.
+    pub grpc: bool,
+    /// The refusal by the layer's own limit.
+    pub reply: Arc<Reply>,
     pub events: Events,
+}
+
+/// The refusal that names the limit.
+pub(super) fn reply(limit: u64) -> Reply {
+    let unit = if limit == 1 { "byte" } else { "bytes" };
+    Reply::new(Reason::BodyTooLarge)
+        .saying(format!("the request body is larger than {limit} {unit}"))
 }
 
 impl Shared {
     /// The limit of a request for which `own` was said.
-    pub(crate) fn limit_of(
+    pub(crate) fn limit_of<B>(
         &self,
         own: Option<RouteBodyLimit>,
-        extensions: &Extensions,
+        request: &Request<B>,
     ) -> Option<u64> {
         self.limit?;
-        let limit = match own.or_else(|| extensions.get().copied()) {
+        let limit = match own.or_else(|| request.extensions().get().copied()) {
             Some(RouteBodyLimit { limit }) => limit,
+            None if !self.grpc && is_grpc_call(request.method(), request.headers()) => None,
             None => self.limit,
         };
         // No body can be over it, so there is nothing to watch.

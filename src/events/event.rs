@@ -84,6 +84,27 @@ pub enum Event<'a> {
         /// The request that failed.
         request: RequestInfo<'a>,
     },
+    /// The service panicked, and [`CatchPanicLayer`](crate::CatchPanicLayer) answered for it.
+    Panicked {
+        /// The panic's message.
+        message: &'a str,
+        /// The request that it failed.
+        request: RequestInfo<'a>,
+    },
+    /// A worker of the shutdown ended before it was to stop.
+    WorkerEnded {
+        /// Its name.
+        name: &'a str,
+        /// How it ended.
+        end: WorkerEnd<'a>,
+        /// Whether the process cannot do without it: the shutdown begins.
+        essential: bool,
+    },
+    /// The process is set up in a way that cannot be meant. Emitted once for each case.
+    Misconfigured {
+        /// What is wrong, and the mend.
+        advice: &'a str,
+    },
     /// Accepting a connection failed. The listener pauses for `pause` when the process is out of a resource (file
     /// descriptors, memory). Emitted once per run of failures.
     AcceptError {
@@ -107,6 +128,29 @@ pub enum Event<'a> {
         /// The age of the request.
         age: Duration,
     },
+}
+
+/// How a worker ended that was not to stop yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerEnd<'a> {
+    /// It returned.
+    Done,
+    /// It returned an error, which is this.
+    Failed(&'a str),
+    /// It panicked, or was aborted.
+    Panicked,
+}
+
+impl WorkerEnd<'_> {
+    /// The name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WorkerEnd::Done => "done",
+            WorkerEnd::Failed(_) => "failed",
+            WorkerEnd::Panicked => "panicked",
+        }
+    }
 }
 
 /// A deadline. The variants are named after the settings.
@@ -276,6 +320,26 @@ impl fmt::Display for Event<'_> {
             Event::ServiceError { error, request } => {
                 write!(f, "the service failed: {}{}", Line(error), Of(request))
             }
+            Event::Panicked { message, request } => {
+                write!(f, "the service panicked: {}{}", Line(message), Of(request))
+            }
+            Event::WorkerEnded {
+                name,
+                end,
+                essential,
+            } => {
+                let kind = if *essential {
+                    "essential worker"
+                } else {
+                    "worker"
+                };
+                write!(f, "{kind} {} ended: {}", Line(name), end.as_str())?;
+                match end {
+                    WorkerEnd::Failed(error) => write!(f, ": {}", Line(error)),
+                    WorkerEnd::Done | WorkerEnd::Panicked => Ok(()),
+                }
+            }
+            Event::Misconfigured { advice } => write!(f, "misconfigured: {}", Line(advice)),
             Event::AcceptError { error, pause: None } => write!(f, "accept failed: {error}"),
             Event::AcceptError {
                 error,

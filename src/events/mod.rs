@@ -29,7 +29,7 @@ mod event;
 mod hub;
 mod request;
 
-pub use event::{Closed, Event, Timeout};
+pub use event::{Closed, Event, Timeout, WorkerEnd};
 pub(crate) use hub::Hub;
 pub use request::RequestInfo;
 pub(crate) use request::target;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tracing::field::display;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
-use tracing::{Level, debug, info, trace, warn};
+use tracing::{Level, debug, error, info, trace, warn};
 
 use super::kinds::{Kind, Kinds};
-use crate::events::{Event, RequestInfo};
+use crate::events::{Event, RequestInfo, WorkerEnd};
 use crate::phase::Phase;
 use crate::reply::Reason;
 use crate::text;
@@ -207,6 +207,48 @@ impl Listener {
                         "the service failed, the client got a 500",
                         event = "service_error",
                         error
+                    );
+                }
+            }
+            Event::Panicked {
+                message,
+                ref request,
+            } => {
+                if self.may_write(Some(&self.kinds.panicked), now) {
+                    let (panic, fields) = (&*text::line(message, TEXT), Fields::of(request));
+                    write_request!(
+                        Level::ERROR,
+                        fields,
+                        "the service panicked, the client got a 500",
+                        event = "panicked",
+                        panic
+                    );
+                }
+            }
+            Event::WorkerEnded {
+                name,
+                end,
+                essential,
+            } => {
+                if self.may_write(Some(&self.kinds.worker_ended), now) {
+                    let error = match end {
+                        WorkerEnd::Failed(error) => Some(text::line(error, TEXT)),
+                        WorkerEnd::Done | WorkerEnd::Panicked => None,
+                    };
+                    let (name, end, error) =
+                        (&*text::line(name, TEXT), end.as_str(), error.as_deref());
+                    error!(
+                        target: "lameduck", event = "worker_ended", name, end, essential, error,
+                        "a worker ended before it was to stop"
+                    );
+                }
+            }
+            Event::Misconfigured { advice } => {
+                if self.may_write(Some(&self.kinds.misconfigured), now) {
+                    let advice = &*text::line(advice, TEXT);
+                    warn!(
+                        target: "lameduck", event = "misconfigured", advice,
+                        "the process is set up in a way that cannot be meant"
                     );
                 }
             }

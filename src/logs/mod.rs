@@ -23,6 +23,9 @@
 //! | `cut` | warn | `state`, `age_ms`, those of the request | |
 //! | `more_cut` | warn | `count` (the number of cut requests beyond the oldest 100, which have a line each) | |
 //! | `service_error` | error | `error`, those of the request | yes |
+//! | `panicked` | error | `panic` (its message), those of the request | yes |
+//! | `worker_ended` | error | `name`, `end` (`done`, `failed`, `panicked`), `essential`, `error` (of a failed one) | yes |
+//! | `misconfigured` | warn | `advice` (what is wrong, and the mend) | yes |
 //! | `accept_error` | warn | `error`, `pause_ms` (only if the listener pauses) | yes |
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |

@@ -6,7 +6,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::event_counters::{CLOSED, PHASES, REASONS, TIMEOUTS, VERDICTS};
+use super::event_counters::{CLOSED, PHASES, REASONS, TIMEOUTS, VERDICTS, WORKER_ENDS};
 use super::families::Families;
 use super::histogram::{Bounds, Histogram};
 use super::series::Route;
@@ -223,6 +223,11 @@ impl Families<'_> {
                 &counters.accept_errors,
             ),
             (
+                "lameduck_panics",
+                "Requests whose handler panicked and that were answered with 500",
+                &counters.panics,
+            ),
+            (
                 "lameduck_grpc_timeout_malformed",
                 "Malformed grpc-timeout headers that were ignored",
                 &counters.malformed_grpc_timeouts,
@@ -250,6 +255,12 @@ impl Families<'_> {
             "Connections that ended, by reason",
             "reason",
             counters.closed.named(CLOSED),
+        )?;
+        self.counters(
+            "lameduck_workers_ended",
+            "Workers that ended before they were to stop, by how",
+            "end",
+            counters.workers_ended.named(WORKER_ENDS),
         )?;
         self.counters(
             "lameduck_timeouts",

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::conn_info::Verdict;
-use crate::events::{Closed, Event, Timeout};
+use crate::events::{Closed, Event, Timeout, WorkerEnd};
 use crate::phase::Phase;
 use crate::reply::Reason;
 
@@ -21,6 +21,8 @@ pub(super) struct EventCounters {
     pub rate_limit_restored: AtomicU64,
     pub service_errors: AtomicU64,
     pub accept_errors: AtomicU64,
+    pub panics: AtomicU64,
+    pub workers_ended: Counts<{ WORKER_ENDS.len() }>,
     pub clients_gone: AtomicU64,
     pub cut: AtomicU64,
     pub readiness_changes: AtomicU64,
@@ -78,6 +80,7 @@ values!(REASONS of Reason);
 values!(VERDICTS of Verdict);
 values!(PHASES of Phase);
 values!(CLOSED of Closed);
+pub(super) const WORKER_ENDS: [&str; 3] = ["done", "failed", "panicked"];
 
 fn add(counter: &AtomicU64) {
     // Relaxed: a count publishes no other data.
@@ -112,6 +115,13 @@ impl EventCounters {
             Event::RateLimitRestored => add(&self.rate_limit_restored),
             Event::ServiceError { .. } => add(&self.service_errors),
             Event::AcceptError { .. } => add(&self.accept_errors),
+            Event::Panicked { .. } => add(&self.panics),
+            Event::WorkerEnded { end, .. } => self.workers_ended.count(match end {
+                WorkerEnd::Done => 0,
+                WorkerEnd::Failed(_) => 1,
+                WorkerEnd::Panicked => 2,
+            }),
+            Event::Misconfigured { .. } => {}
             Event::ClientGone { .. } => add(&self.clients_gone),
             Event::Cut { .. } => add(&self.cut),
             Event::MoreCut { count } => {

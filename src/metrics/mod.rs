@@ -61,6 +61,8 @@
 //! | `lameduck_clients_gone_total` | | [`ClientGone`](crate::events::Event::ClientGone) |
 //! | `lameduck_readiness_changes_total` | | [`Readiness`](crate::events::Event::Readiness) |
 //! | `lameduck_service_errors_total` | | [`ServiceError`](crate::events::Event::ServiceError) |
+//! | `lameduck_panics_total` | | [`Panicked`](crate::events::Event::Panicked) |
+//! | `lameduck_workers_ended_total` | `end` | [`WorkerEnded`](crate::events::Event::WorkerEnded) |
 //! | `lameduck_accept_errors_total` | | [`AcceptError`](crate::events::Event::AcceptError) |
 //! | `lameduck_grpc_timeout_malformed_total` | | [`MalformedGrpcTimeout`](crate::events::Event::MalformedGrpcTimeout) |
 //! | `lameduck_rate_limit_full_total` | | [`RateLimitFull`](crate::events::Event::RateLimitFull) |

@@ -61,7 +61,7 @@ where
         let stream = settings.streaming.then(|| settings.stream(&request));
         let (request, watch) = match settings.body_limit.flatten() {
             None => (request.map(BodyLimitBody::unlimited), None),
-            Some(limit) => match admit(request, limit, &subject.events(), subject, false) {
+            Some(limit) => match admit(request, limit, None, &subject.events(), subject, false) {
                 Admission::Passed(request, watch) => (request, watch),
                 Admission::Refused(refusal) => return RouteFuture::refused(refusal),
             },

@@ -76,6 +76,12 @@ impl Asked {
     }
 }
 
+/// Returns whether a request with this head is a gRPC call (gRPC-Web too).
+pub(crate) fn is_grpc_call(method: &Method, headers: &HeaderMap) -> bool {
+    let kind = (*method == Method::POST).then(|| headers.get(header::CONTENT_TYPE));
+    kind.flatten().is_some_and(|kind| is_grpc(kind.as_bytes()))
+}
+
 /// Returns `true` for gRPC and its variants (gRPC-Web).
 fn is_grpc(content_type: &[u8]) -> bool {
     matches!(

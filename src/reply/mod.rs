@@ -58,6 +58,7 @@ mod trailers;
 
 pub use body::ReplyBody;
 pub use form::Asked;
+pub(crate) use form::is_grpc_call;
 pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) use method::get_or_head_only;
@@ -67,6 +68,7 @@ pub(crate) use trailers::{answers_grpc, grpc_trailers};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use std::sync::Arc;
 use std::time::Duration;
 
 use form::Form;
@@ -76,6 +78,8 @@ use form::Form;
 pub struct Reply {
     reason: Reason,
     retry_after: Option<RetryAfter>,
+    /// In the place of the table's sentence.
+    said: Option<Arc<Said>>,
 }
 
 // Header names rather than text, which would be copied to the heap each time.
@@ -96,7 +100,15 @@ impl Reply {
         Reply {
             reason,
             retry_after: None,
+            said: None,
         }
+    }
+
+    /// Puts `sentence` in the place of the table's: visible ASCII without quotes, backslashes and percent signs, so that
+    /// no form has anything to escape.
+    pub(crate) fn saying(mut self, sentence: String) -> Self {
+        self.said = Some(Arc::new(Said::new(self.reason, sentence)));
+        self
     }
 
     /// Adds `Retry-After` (RFC 9110, 10.2.3): whole seconds, rounded up and never 0; for gRPC `grpc-retry-pushback-ms`
@@ -133,19 +145,29 @@ impl Reply {
             Form::Grpc { content_type } => {
                 headers.insert(header::CONTENT_TYPE, content_type);
                 headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc_status));
-                headers.insert(GRPC_MESSAGE, HeaderValue::from_static(row.grpc_message));
+                let message = match &self.said {
+                    Some(said) => said.grpc_message.clone(),
+                    None => HeaderValue::from_static(row.grpc_message),
+                };
+                headers.insert(GRPC_MESSAGE, message);
                 if let Some(retry) = &self.retry_after {
                     headers.insert(GRPC_RETRY_PUSHBACK, retry.millis.clone());
                 }
             }
             form @ (Form::Text | Form::Problem) => {
                 *response.status_mut() = row.status;
-                let (content_type, body) = match form {
-                    Form::Problem => ("application/problem+json", row.problem),
-                    _ => ("text/plain; charset=utf-8", row.text),
+                let problem = matches!(form, Form::Problem);
+                let content_type = match problem {
+                    true => "application/problem+json",
+                    false => "text/plain; charset=utf-8",
                 };
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-                *response.body_mut() = Bytes::from_static(body.as_bytes());
+                *response.body_mut() = match (&self.said, problem) {
+                    (Some(said), true) => said.problem.clone(),
+                    (Some(said), false) => said.text.clone(),
+                    (None, true) => Bytes::from_static(row.problem.as_bytes()),
+                    (None, false) => Bytes::from_static(row.text.as_bytes()),
+                };
                 if let Some(retry) = &self.retry_after {
                     headers.insert(header::RETRY_AFTER, retry.seconds.clone());
                 }
@@ -157,6 +179,40 @@ impl Reply {
         *response.headers_mut() = headers;
         response
     }
+}
+
+/// A sentence in each form, made once and given many times.
+#[derive(Clone, Debug)]
+struct Said {
+    text: Bytes,
+    problem: Bytes,
+    grpc_message: HeaderValue,
+}
+
+impl Said {
+    fn new(reason: Reason, sentence: String) -> Self {
+        let status = reason.status();
+        let title = status.canonical_reason().unwrap_or_default();
+        let problem = format!(
+            "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"detail\":\"{sentence}\"}}\n",
+            status.as_u16()
+        );
+        let table = HeaderValue::from_static(reason.row().grpc_message);
+        let text = shared(format!("{sentence}\n"));
+        Said {
+            problem: shared(problem),
+            grpc_message: HeaderValue::from_maybe_shared(text.slice(..sentence.len()))
+                .unwrap_or(table),
+            text,
+        }
+    }
+}
+
+/// Shared from the start: the first clone of bytes that are owned by one allocates.
+fn shared(text: String) -> Bytes {
+    let bytes = Bytes::from(text);
+    drop(bytes.clone());
+    bytes
 }
 
 impl From<Reason> for Reply {

@@ -96,14 +96,17 @@ impl Subject {
         events: &Events,
         event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>,
     ) {
-        if !events.is_heard() {
-            return;
+        if events.is_heard() {
+            self.describe(&mut |request| events.tell(|| event(request)));
         }
-        let emit = &mut |request: RequestInfo<'_>| events.tell(|| event(request));
+    }
+
+    /// Shows what is known of the request, once.
+    pub(crate) fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) {
         match self {
-            Subject::Served(served) if served.describe(emit) => {}
-            Subject::Served(_) | Subject::Own(_) => emit(RequestInfo::default()),
-            Subject::Named(named) => emit(named.info()),
+            Subject::Served(served) if served.describe(with) => {}
+            Subject::Served(_) | Subject::Own(_) => with(RequestInfo::default()),
+            Subject::Named(named) => with(named.info()),
         }
     }
 }

@@ -1,10 +1,16 @@
 use super::*;
+use crate::events::Events;
+use crate::{
+    BodyLimitLayer, CatchPanicLayer, DrainLayer, InFlightLayer, Lifecycle, RealIpLayer,
+    RequestIdLayer, TimeoutLayer,
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
-use tower::{ServiceExt, service_fn};
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::phase::Phase;
 
@@ -29,8 +35,8 @@ async fn the_defaults_are_the_documented_ones() {
     let service = stack.layer(service_fn(read));
     let status = async |request| service.clone().oneshot(request).await.unwrap().status();
 
-    assert_eq!(status(post("/", vec![0; 1 << 20])).await, 200);
-    assert_eq!(status(post("/", vec![0; (1 << 20) + 1])).await, 413);
+    assert_eq!(status(post("/", vec![0; 2 << 20])).await, 200);
+    assert_eq!(status(post("/", vec![0; (2 << 20) + 1])).await, 413);
     let began = tokio::time::Instant::now();
     assert_eq!(status(post("/wait", "")).await, 503);
     assert_eq!(began.elapsed(), Duration::from_secs(10));
@@ -48,7 +54,8 @@ async fn every_layer_can_be_off() {
         .drain(DrainLayer::off())
         .real_ip(RealIpLayer::off())
         .body_limit(BodyLimitLayer::off())
-        .timeout(TimeoutLayer::off());
+        .timeout(TimeoutLayer::off())
+        .catch_panic(CatchPanicLayer::off());
     lifecycle.advance(Phase::Draining);
     let service = stack.layer(service_fn(read));
     let answer = service.clone().oneshot(post("/", vec![0; 2 << 20])).await;
@@ -69,7 +76,7 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let listener = told.clone();
     let stack = stack(&lifecycle)
-        .rate_limit(RateLimitLayer::new(Quota::per_day(1)).unwrap())
+        .rate_limit(crate::RateLimitLayer::new(Quota::per_day(1)).unwrap())
         .body_limit(BodyLimitLayer::new(4))
         .events(Events::to(move |event| {
             listener.lock().unwrap().push(event.to_string());
@@ -88,6 +95,7 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
             "refused: body_too_large POST /",
             "client address: unknown",
             "refused: rate_limited POST /",
+            "client address: unknown",
             "refused: draining POST /",
         ]
     );
@@ -112,4 +120,46 @@ async fn layer_given_after_the_listener_emits_to_it_once() {
     let answer = service.oneshot(post("/", "ab")).await.unwrap();
     assert_eq!(answer.status(), 413);
     assert_eq!(refused.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn default_body_limit_leaves_grpc_calls_to_their_library() {
+    let lifecycle = Lifecycle::new();
+    let call = || {
+        let mut request = post("/shop.Orders/Upload", vec![0; 3 << 20]);
+        let kind = "application/grpc+proto".parse().unwrap();
+        request.headers_mut().insert("content-type", kind);
+        request
+    };
+    let default = stack(&lifecycle).layer(service_fn(read));
+    let answer = default.oneshot(call()).await.unwrap();
+    assert!(!answer.headers().contains_key("grpc-status"));
+    let set = stack(&lifecycle)
+        .body_limit(BodyLimitLayer::new(2 << 20))
+        .layer(service_fn(read));
+    let answer = set.oneshot(call()).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "8");
+    assert_eq!(
+        answer.headers()["grpc-message"],
+        "the request body is larger than 2097152 bytes"
+    );
+}
+
+#[tokio::test]
+async fn panic_is_answered_counted_and_has_an_id() {
+    let lifecycle = Lifecycle::new();
+    let layers = stack(&lifecycle).request_id(RequestIdLayer::new());
+    let in_flight = layers.in_flight_handle();
+    let service = layers.layer(service_fn(
+        |request: Request<crate::body_limit::BodyLimitBody<Full<Bytes>>>| async move {
+            assert_ne!(request.uri().path(), "/panic");
+            read(request).await
+        },
+    ));
+    let answer = service.oneshot(post("/panic", "")).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    assert!(answer.headers().contains_key("x-request-id"));
+    assert_eq!((in_flight.count(), in_flight.peak()), (1, 1));
+    drop(answer);
+    assert_eq!(in_flight.count(), 0);
 }

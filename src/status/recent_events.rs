@@ -141,6 +141,15 @@ impl RecentEvents {
                 let detail = format!("{error} {}", named(request));
                 self.note("error", "service", &detail, request.peer);
             }
+            Event::Panicked { message, request } => {
+                let detail = format!("{message} {}", named(request));
+                self.note("error", "panic", &detail, request.peer);
+            }
+            Event::WorkerEnded { name, end, .. } => {
+                let detail = format!("{name}: {}", end.as_str());
+                self.note("error", "worker", &detail, None);
+            }
+            Event::Misconfigured { advice } => self.note("error", "misconfigured", advice, None),
             Event::AcceptError { error, pause: None } => self.note("error", "accept", error, None),
             Event::AcceptError {
                 error,

@@ -107,7 +107,7 @@ async fn bodiless_answers_send_no_body() {
         (head("/"), 200, Some("5")),
         (get("/204"), 204, None),
         (get("/304"), 304, None),
-        (large, 413, Some("30")),
+        (large, 413, Some("40")),
         (get("/"), 200, Some("5")),
         (get("/"), 200, Some("5")),
         (get("/"), 200, Some("5")),

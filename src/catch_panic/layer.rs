@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::CatchPanic;
+use crate::events::Events;
+
+/// Answers for a handler that panics; see the [module](super).
+#[derive(Clone, Debug)]
+pub struct CatchPanicLayer {
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) events: Events,
+}
+
+impl CatchPanicLayer {
+    /// Catches panics, and emits no events.
+    pub fn new() -> Self {
+        CatchPanicLayer {
+            shared: Some(Arc::new(Shared {
+                events: Events::none(),
+            })),
+        }
+    }
+
+    /// A layer of the same type that does nothing, whatever is set on it afterwards.
+    pub const fn off() -> Self {
+        CatchPanicLayer { shared: None }
+    }
+
+    /// Emits [`Event::Panicked`](crate::events::Event::Panicked) for each panic there.
+    #[must_use]
+    pub fn events(mut self, events: Events) -> Self {
+        if let Some(shared) = &mut self.shared {
+            Arc::make_mut(shared).events = events;
+        }
+        self
+    }
+
+    pub(crate) fn also(self, events: &Events) -> Self {
+        let own = match &self.shared {
+            Some(shared) => shared.events.clone(),
+            None => return self,
+        };
+        self.events(own.and(events.clone()))
+    }
+}
+
+impl Default for CatchPanicLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for CatchPanicLayer {
+    type Service = CatchPanic<S>;
+
+    fn layer(&self, inner: S) -> CatchPanic<S> {
+        CatchPanic {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
