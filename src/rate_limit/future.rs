@@ -101,7 +101,7 @@ where
         let mut answer = self.project().answer;
         #[cfg(feature = "redis")]
         if let Projected::Asking(waiting) = answer.as_mut().project() {
-            let asking = waiting.as_mut().expect("polled after it panicked");
+            let asking = waiting.as_mut().expect("polled after a panic");
             let decision = ready!(asking.poll(cx));
             let asking = waiting.take().expect("it was polled");
             answer.set(asking.go_on(decision));

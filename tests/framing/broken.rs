@@ -132,7 +132,7 @@ async fn http2_failure_ends_only_its_stream() {
     let panics = server
         .reported()
         .iter()
-        .filter(|line| line.contains("it panicked"))
+        .filter(|line| line.contains("the service panicked"))
         .count();
     assert_eq!(panics, 3, "{:?}", server.reported());
 }
@@ -153,7 +153,7 @@ async fn panic_is_the_reported_close_reason() {
             .rfind(|line| line.contains("closed"))
             .unwrap();
         assert!(closed.ends_with(": panicked"), "{path}: {closed}");
-        let named = |line: &&String| line.contains("it panicked") && line.contains(path);
+        let named = |line: &&String| line.contains("the service panicked") && line.contains(path);
         assert_eq!(
             reported.iter().filter(named).count(),
             1,

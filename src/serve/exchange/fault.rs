@@ -25,12 +25,12 @@ pub enum ServiceFault {
 impl fmt::Display for ServiceFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            ServiceFault::Status => "the response had a status that none may have",
-            ServiceFault::Body => "the response had a body where none is allowed",
-            ServiceFault::ContentLength => "the response's Content-Length was not its body's",
+            ServiceFault::Status => "the response had a status that is not allowed",
+            ServiceFault::Body => "the response had a body, which is not allowed",
+            ServiceFault::ContentLength => "the response's Content-Length differed from its body",
             ServiceFault::TransferEncoding => "the response had a Transfer-Encoding",
-            ServiceFault::HopByHop => "the response had headers of another connection",
-            ServiceFault::Panic => "it panicked",
+            ServiceFault::HopByHop => "the response had headers that belong to another connection",
+            ServiceFault::Panic => "the service panicked",
         })
     }
 }

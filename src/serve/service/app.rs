@@ -89,7 +89,7 @@ impl<S: Service<Request<RequestBody>, Error: Into<BoxError>>> Future for Oneshot
                 Projected::Readying(waiting) => {
                     let (service, request) = &mut **waiting;
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let request = request.take().expect("polled after it panicked");
+                    let request = request.take().expect("polled after a panic");
                     service.call(request)
                 }
             };

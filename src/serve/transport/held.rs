@@ -1,14 +1,15 @@
-//! What the kernel holds of what was written.
+//! The kernel's share of what was written.
 
 use std::any::Any;
 
 use tokio::net::TcpStream;
 
-/// How many bytes that were written to `io` its peer has not acknowledged; `None` where it cannot be asked.
+/// Returns the number of bytes written to `io` that its peer has not acknowledged; `None` if the kernel cannot be
+/// asked.
 ///
-/// A socket that is full says that it takes more only when half of what it may hold has been sent (64 KiB of
-/// `TCP_NOTSENT_LOWAT`). A reader of a few hundred bytes a second needs minutes for that, and looks meanwhile like one
-/// that takes nothing. The kernel knows better.
+/// A full socket reports room only when half of what it may hold has been sent (64 KiB of `TCP_NOTSENT_LOWAT`). A
+/// reader of a few hundred bytes a second needs minutes for that, and meanwhile looks like one that takes nothing. The
+/// kernel knows better.
 pub(crate) fn held_by_kernel<T: Any>(io: &T) -> Option<u64> {
     let io: &dyn Any = io;
     if let Some(socket) = io.downcast_ref::<TcpStream>() {
@@ -21,10 +22,10 @@ pub(crate) fn held_by_kernel<T: Any>(io: &T) -> Option<u64> {
     None
 }
 
-/// `SIOCOUTQ` (tcp(7), unix(7)).
+/// Reads `SIOCOUTQ` (tcp(7), unix(7)).
 ///
-/// The one unsafe call of this crate. No safe interface gives this number, and without it a client that reads 300 bytes a
-/// second of a large response is cut at `write_stall` (`target/release/steady_clients` in benches/ shows it).
+/// The one unsafe call of this crate. No safe interface gives this number, and without it a client that reads 300 bytes
+/// a second of a large response is cut at `write_stall` (`target/release/steady_clients` in benches/ shows it).
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[allow(unsafe_code)]
 fn outq(socket: &impl std::os::fd::AsRawFd) -> Option<u64> {

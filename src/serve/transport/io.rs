@@ -15,55 +15,54 @@ use crate::serve::exchange::{Exchange, State, Streams};
 use crate::serve::state::{Conn, ConnGuard};
 use crate::serve::transport::http2::Wire;
 
-/// How many bytes of empty lines are ignored before a request. RFC 9112, 2.2 asks for one line at least, for
-/// the sake of old clients; without an end they would be work that no deadline of a request bounds.
+/// The maximum number of bytes in empty lines that are ignored before a request. RFC 9112, 2.2 asks for at least one
+/// line, for the sake of old clients; without a limit they would be work that no deadline of a request bounds.
 const EMPTY_LINES: usize = 32;
 
-/// The transport of a served connection: what an upgrade hands out.
+/// The transport of a served connection, as an upgrade hands it out.
 ///
-/// After an upgrade it can be had back from `hyper::upgrade::Upgraded` by downcasting to
-/// `TokioIo<ServeIo<TcpStream>>`, with `TokioIo` of `hyper-util`. The connection counts as open, and
-/// the drain waits for it, until this is dropped. At the end of the drain reads and writes fail with
-/// [`io::ErrorKind::ConnectionAborted`].
+/// After an upgrade, get it back from `hyper::upgrade::Upgraded` by downcasting to `TokioIo<ServeIo<TcpStream>>`, with
+/// `TokioIo` of `hyper-util`. The connection counts as open, and the drain waits for it, until this is dropped. At the
+/// end of the drain reads and writes fail with [`io::ErrorKind::ConnectionAborted`].
 pub struct ServeIo<T> {
     pub(super) io: T,
     pub(super) reset: fn(&T),
-    /// Bytes that were read before there was somebody to take them; they are read first.
+    /// Bytes that were read before they had a reader; they are read first.
     pub(super) ahead: Bytes,
     pub(super) mode: Mode,
     pub(super) fin_sent: bool,
-    /// How many bytes of empty lines have come before the next request.
+    /// The number of bytes in empty lines before the next request.
     pub(super) newlines: u8,
-    /// The peer has shut its sending side. From there on the transport would say so at each read.
+    /// `true` once the peer has shut its sending side. From then on the transport would report it at each read.
     pub(super) fin_seen: bool,
     pub(crate) guard: ConnGuard,
 }
 
 pub(crate) enum Mode {
     Parked,
-    Http1(Arc<Exchange>, Box<Kept>),
+    Http1(Arc<Exchange>, Box<Http1Io>),
     Http2(Arc<Streams>, Box<Wire>),
     Upgraded,
 }
 
-/// What is kept for an HTTP/1 connection while hyper has it; boxed, because a parked one has none of it.
+/// The state kept for an HTTP/1 connection while hyper has it; boxed, because a parked one has none of it.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct Http1Io {
     pub(super) linger: Linger,
     pub(super) watch: Watch,
-    /// hyper itself waits for the socket to become readable.
+    /// `true` while hyper itself waits for the socket to become readable.
     pub(super) reading: bool,
-    /// Where a head and a short body are put together.
+    /// A buffer that joins a head and a short body.
     pub(super) small: Vec<u8>,
-    /// Whether hyper drives the connection.
+    /// `true` while hyper drives the connection.
     pub(super) by_hyper: bool,
-    /// The status that hyper's parser answered by itself, which was not sent.
+    /// The status of a response that hyper's parser wrote by itself, and that was held back.
     pub(super) refused: Option<u16>,
 }
 
-impl Kept {
-    /// Takes what hyper writes while no request is with the service: its parser's own answer, which says
-    /// nothing and reaches no log. Ours is sent in its place.
+impl Http1Io {
+    /// Takes hyper's output while no request is with the service: its parser's own response, which has no content and
+    /// reaches no log. The server's own is sent in its place.
     pub(super) fn takes(&mut self, exchange: &Exchange, bytes: &[u8]) -> bool {
         if !self.by_hyper || !matches!(exchange.state(), State::Idle | State::Head) {
             return false;
@@ -81,14 +80,14 @@ impl Kept {
 
 impl Mode {
     pub(crate) fn http1(exchange: Arc<Exchange>) -> Self {
-        let kept = Kept {
+        let kept = Http1Io {
             by_hyper: true,
-            ..Kept::default()
+            ..Http1Io::default()
         };
         Mode::Http1(exchange, Box::new(kept))
     }
 
-    /// The last words of a connection that hyper no longer holds.
+    /// Creates the mode of a closing connection that hyper no longer holds.
     pub(crate) fn closing(exchange: Arc<Exchange>) -> Self {
         Mode::Http1(exchange, Box::default())
     }
@@ -108,12 +107,12 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
-    /// The transport itself.
+    /// Returns the underlying transport.
     pub fn get_ref(&self) -> &T {
         &self.io
     }
 
-    /// The status that hyper's parser answered, if it did and the answer was held back.
+    /// Returns the status of the response of hyper's parser, if there was one and it was held back.
     pub(crate) fn refused(&self) -> Option<u16> {
         match &self.mode {
             Mode::Http1(_, kept) => kept.refused,
@@ -125,21 +124,21 @@ impl<T: 'static> ServeIo<T> {
         self.mode = mode;
     }
 
-    /// Puts bytes back in front of what is to be read.
+    /// Puts bytes back in front of the unread input.
     pub(crate) fn rewind(&mut self, bytes: Bytes) {
         if self.ahead.is_empty() {
             self.ahead = bytes;
             return;
         }
-        // Taken apart twice in a row: hyper had taken only a part of what was ahead.
+        // Taken back twice in a row: hyper had taken only a part of what was ahead.
         let mut both = BytesMut::with_capacity(bytes.len() + self.ahead.len());
         both.extend_from_slice(&bytes);
         both.extend_from_slice(&self.ahead);
         self.ahead = both.freeze();
     }
 
-    /// How many of these bytes, which come where a request begins, are empty lines before it; `None` when
-    /// there have been more of them than are ignored.
+    /// Counts the bytes in empty lines at the start of these, which come where a request begins. Returns `None` once
+    /// their total exceeds the limit.
     pub(crate) fn empty_lines(&mut self, bytes: &[u8]) -> Option<usize> {
         let is_newline = |byte: &&u8| matches!(byte, b'\r' | b'\n');
         let length = bytes.iter().take_while(is_newline).count();
@@ -154,7 +153,7 @@ impl<T: 'static> ServeIo<T> {
         Some(length)
     }
 
-    /// hyper holds all that came since the last request, and has given it back: it is counted anew.
+    /// Restarts the count of empty lines: hyper held all input since the last request and has given it back.
     pub(crate) fn recount_empty_lines(&mut self) {
         self.newlines = 0;
     }
@@ -163,13 +162,13 @@ impl<T: 'static> ServeIo<T> {
         &self.guard.conn
     }
 
-    /// Makes the drop of the transport tell the peer that it was cut short: a reset, where the
-    /// transport has one. Without it the end of a response without a length looks like its proper end.
+    /// Resets the connection on drop, where the transport can, so that the peer sees that it was cut short. Otherwise
+    /// the end of a response without a length looks like its proper end.
     pub(crate) fn reset_on_drop(&self) {
         (self.reset)(&self.io);
     }
 
-    /// From the answer that upgrades on, the transport is its user's: no deadlines, no lingering. The
+    /// Notes that the transport belongs to its user from the upgrade's response on: no deadlines, no lingering. The
     /// connection's own task may pass here once more before it hands it over.
     pub(super) fn note_upgrade(&mut self) {
         if let Mode::Http1(exchange, _) = &self.mode {
@@ -179,11 +178,11 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
-    /// HTTP/1, between two requests: looks whether a head begins with what was read behind `before`. `false`
-    /// where there are more empty lines than are ignored: they are kept back, and the connection's task, which
-    /// asked hyper to read, is to take the connection out of hyper's hands and see.
+    /// HTTP/1, between two requests: looks for the beginning of a head in the bytes read behind `before`. Returns
+    /// `false` if the empty lines exceed their limit: they are kept back, and the connection's task, which asked hyper
+    /// to read, then takes the connection out of hyper's hands to inspect them.
     ///
-    /// hyper is given the others: it may hold the beginning of a head, which one of these lines ends.
+    /// hyper gets the other lines: it may hold the beginning of a head that one of them ends.
     pub(super) fn begins_request(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> bool {
         let came = &buf.filled()[before..];
         let skipped = match came.first() {
@@ -211,7 +210,7 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
-    /// An upgraded connection belongs to its user; the server can only refuse to go on.
+    /// Fails once an upgraded connection is cut: it belongs to its user, so the server can only refuse to go on.
     pub(super) fn check_cut(&mut self) -> io::Result<()> {
         self.note_upgrade();
         if matches!(self.mode, Mode::Upgraded) && self.guard.server.cutting() {
@@ -223,8 +222,8 @@ impl<T: 'static> ServeIo<T> {
         Ok(())
     }
 
-    /// The user of an upgraded connection waits: it is woken when the connection is cut. Looks at the cut once
-    /// more: it may have come between the last look and the moment when there was somebody to wake.
+    /// Registers the waiting user of an upgraded connection, so that a cut wakes it. Checks for the cut once more: it
+    /// may have come between the last check and the registration.
     pub(super) fn waits<R>(
         &mut self,
         poll: Poll<io::Result<R>>,
@@ -237,7 +236,7 @@ impl<T: 'static> ServeIo<T> {
         poll
     }
 
-    /// h2 is about to write.
+    /// Prepares for a write of h2.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>
     where
         T: AsyncWrite + Unpin,
@@ -255,7 +254,7 @@ impl<T: 'static> ServeIo<T> {
 
     #[inline]
     pub(super) fn wrote(&mut self, poll: &Poll<io::Result<usize>>) {
-        // What nearly every write is: all of it taken, and none blocked before it.
+        // The case of nearly every write: all of it taken, and no earlier one blocked.
         if let (Mode::Http1(exchange, _), Poll::Ready(Ok(written))) = (&self.mode, poll) {
             if !self.fin_seen && !self.guard.conn.write_is_blocked() {
                 return exchange.write.count(*written);

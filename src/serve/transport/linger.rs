@@ -1,4 +1,4 @@
-//! A lingering close: the write side is shut, what still comes is read away.
+//! A lingering close: the write side is shut, remaining input is discarded.
 
 use std::io;
 use std::pin::Pin;
@@ -11,33 +11,33 @@ use tokio::task::coop::has_budget_remaining;
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::time::Tick;
 
-/// How long a peer that is still sending is given to read an early answer.
+/// The maximum time for a peer that is still sending to read an early response.
 const LINGER: Duration = Duration::from_secs(5);
 /// The same after a timeout: the peer has had its time.
 const LINGER_AFTER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long it may send nothing meanwhile.
+/// The longest silence of the peer meanwhile.
 const LINGER_STALL: Duration = Duration::from_secs(1);
-/// How much of what it sends is read away.
+/// The maximum number of bytes that are discarded.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
-/// How a close lingers.
+/// The state of a lingering close.
 #[derive(Default)]
 pub(crate) struct Linger {
     until: Option<Tick>,
     read: usize,
     saw_end: bool,
-    /// Whether the request was not read to its end; known when the close begins.
+    /// `true` if the request was not read to its end; known when the close begins.
     unread: Option<bool>,
 }
 
 impl Linger {
-    /// The peer has shut its sending side: there is nothing to wait for.
+    /// Records that the peer has shut its sending side: there is nothing to wait for.
     pub(crate) fn saw_end(&mut self) {
         self.saw_end = true;
     }
 
-    /// The close begins: from here on the connection is lingering, also while the transport takes its
-    /// time to shut the write side (TLS), and has a deadline for that.
+    /// Starts the close: from here on the connection is lingering, also while the transport takes its time to shut the
+    /// write side (TLS), and has a deadline for that.
     pub(crate) fn start(&mut self, exchange: &Exchange) {
         if self.unread.is_some() {
             return;
@@ -50,13 +50,13 @@ impl Linger {
         exchange.linger_until(exchange.now().after(Some(LINGER_STALL)));
     }
 
-    /// Something that nobody answers was read already: there may be more of it.
+    /// Records that unanswered input was read already: more may follow.
     pub(crate) fn found_more(&mut self, exchange: &Exchange) {
         self.begin(exchange);
     }
 
-    /// After the write side is shut: reads away what is there; if the request was not read to its end,
-    /// what still comes too.
+    /// Discards the available input after the write side is shut; if the request was not read to its end, later input
+    /// too.
     pub(crate) fn poll<T: AsyncRead + Unpin>(
         &mut self,
         exchange: &Exchange,
@@ -74,10 +74,10 @@ impl Linger {
             let mut scrap = ReadBuf::new(&mut scrap);
             match Pin::new(&mut *io).poll_read(cx, &mut scrap) {
                 Poll::Pending if self.until.is_some() => return Poll::Pending,
-                // Nobody has looked: the task's cooperative budget is spent, and it is woken for a new one.
+                // The socket was not read: the task's cooperative budget is spent, and it is woken for a new one.
                 Poll::Pending if !has_budget_remaining() => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Ok(())),
-                // The peer is gone: there is nobody left to read the answer.
+                // The peer is gone: no one is left to read the response.
                 Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if scrap.filled().is_empty() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) => {
@@ -93,7 +93,7 @@ impl Linger {
         }
     }
 
-    /// Something came, or is still to come: reads it away for some time, which a silence shortens.
+    /// Begins to discard input for some time, which a silence shortens: some came, or is still to come.
     fn begin(&mut self, exchange: &Exchange) {
         let now = exchange.now();
         let until = *self.until.get_or_insert_with(|| {

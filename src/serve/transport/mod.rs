@@ -1,4 +1,4 @@
-//! Between hyper and the socket: what the bytes say of the connection, and what is written beside hyper.
+//! Transports between hyper and the socket: what the bytes show of the connection, and what is written beside hyper.
 
 mod held;
 mod http2;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::io::{Mode, ServeIo};
 use crate::serve::exchange::State;
 
-/// What is written as one piece rather than as several.
+/// The maximum length that is written as one piece rather than as several.
 const SMALL: usize = 1024;
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for ServeIo<T> {
@@ -76,7 +76,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
                 return Poll::Ready(Ok(buf.len()));
             }
         }
-        if let Some(settled) = this.settle(buf) {
+        if let Some(settled) = this.skip_written(buf) {
             return settled;
         }
         let poll = Pin::new(&mut this.io).poll_write(cx, buf);
@@ -98,12 +98,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
             }
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
-        if let Some(settled) = first.and_then(|first| this.settle(first)) {
+        if let Some(settled) = first.and_then(|first| this.skip_written(first)) {
             return settled;
         }
         let poll = match &mut this.mode {
-            // A head and a short body: copied together they go by `send`, which costs the kernel less
-            // than `writev` by more than the copy does.
+            // A head and a short body: copied together they go by `send`, which saves the kernel more over `writev`
+            // than the copy costs.
             Mode::Http1(_, kept) if bufs.len() > 1 && length <= SMALL => {
                 kept.small.clear();
                 bufs.iter()
@@ -139,14 +139,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for ServeIo<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Closes in a way that lets the peer read the answer: the write side first; if the request was
-    /// not read to its end, what still comes is read away for a bounded time. A socket that is closed
-    /// with unread bytes in it resets, and the reset eats the answer.
+    /// Closes so that the peer can read the response: the write side first; if the request was not read to its end,
+    /// remaining input is discarded for a bounded time. A socket that is closed with unread bytes in it resets, and the
+    /// reset destroys the response.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.note_upgrade();
         match &mut this.mode {
-            // Not yet: what refuses it is still to be sent.
+            // Not yet: the refusal is still to be sent.
             Mode::Http1(_, kept) if kept.refused.is_some() => return Poll::Ready(Ok(())),
             Mode::Http1(exchange, kept) => kept.linger.start(exchange),
             Mode::Http2(streams, wire) => {

@@ -1,8 +1,8 @@
-//! Tells a client that is gone from one that has only shut its sending side.
+//! A probe that distinguishes a client that is gone from one that has only shut its sending side.
 //!
-//! A reset is an error of the transport. The end of what a client sends is none: a client that closes, and one
-//! that waits for its answer with `shutdown(SHUT_WR)` done, look the same until something is written to them.
-//! Then the closed one answers with a reset. So something is written that the response begins with anyway.
+//! A reset is an error of the transport. The end of a client's input is not: a client that closes, and one that waits
+//! for its response with `shutdown(SHUT_WR)` done, look the same until something is written to them. Then the closed
+//! one answers with a reset. So the probe writes bytes with which the response begins anyway.
 
 use std::io;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use std::time::Duration;
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::time::Tick;
 
-/// From the end of what a client sends to the first byte that is written ahead: an answer that comes sooner
-/// needs no probe.
+/// The time from the end of the client's input to the first byte that is written ahead: an earlier response needs no
+/// probe.
 const PROBE_AFTER: Duration = Duration::from_millis(100);
-/// From a write to the first look for the reset that it may have caused. The pause doubles with each look, so
+/// The time from a write to the first look for the reset that it may have caused. The pause doubles with each look, so
 /// that a reset is seen at most as long again after it was sent.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// The longest pause between two looks.
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-/// What every HTTP/1 response begins with, an interim one too.
+/// The beginning of every HTTP/1 response, including interim ones.
 const PREFIX: &[u8; 7] = b"HTTP/1.";
-/// So much of it is written first. The rest follows some looks later: where reading does not show a reset
-/// (TLS, once the client has said that it sends no more), a second write fails.
+/// The length of the part that is written first. The rest follows some looks later: where reading does not show a reset
+/// (TLS, once the client has announced that it sends no more), a second write fails.
 const FIRST_PART: usize = 6;
-/// A leading zero of a chunk's size, which says nothing (RFC 9112, 7.1).
+/// A leading zero of a chunk's size, which has no meaning (RFC 9112, 7.1).
 const ZERO: &[u8] = b"0";
-/// How many of them a response gets.
+/// The maximum number of these zeros per response.
 const ZEROS: u8 = 2;
 
-/// What of [`PREFIX`] was written ahead of hyper.
+/// The part of [`PREFIX`] that was written ahead of hyper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Prefix {
     written: u8,
-    /// How much of that hyper has not written yet.
+    /// The part of it that hyper has not written yet.
     owed: u8,
 }
 
@@ -42,8 +42,8 @@ impl Prefix {
         self.owed > 0
     }
 
-    /// How many of the bytes that hyper writes are on the wire already.
-    pub(crate) fn settle(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Returns the number of bytes in hyper's output that are on the wire already.
+    pub(crate) fn skip_written(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = usize::from(self.written).min(PREFIX.len());
         let owed = &PREFIX[written.saturating_sub(usize::from(self.owed))..written];
         let length = owed.len().min(bytes.len());
@@ -56,12 +56,12 @@ impl Prefix {
     }
 }
 
-/// What is written ahead of hyper.
+/// Bytes to write ahead of hyper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
     /// Bytes of the response that hyper will write too.
     Prefix(&'static [u8]),
-    /// A byte that hyper knows nothing of.
+    /// A byte that hyper does not know of.
     Zero,
 }
 
@@ -74,10 +74,10 @@ impl Ahead {
     }
 }
 
-/// Watches a client that has shut its sending side, through one request.
+/// The watch on a client that has shut its sending side, through one request.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// Looks since the end of what the client sends, or since the last write.
+    /// The number of looks since the end of the client's input, or since the last write.
     looks: u8,
     prefix: Prefix,
     zeros: u8,
@@ -88,19 +88,19 @@ impl Watch {
         &mut self.prefix
     }
 
-    /// The request is over.
+    /// Ends the watch with the request.
     pub(crate) fn over(&mut self, exchange: &Exchange) {
         *self = Watch::default();
         exchange.set_look(Tick::NEVER);
     }
 
-    /// A part of the response was written: it may cause a reset.
+    /// Records that a part of the response was written: it may cause a reset.
     pub(crate) fn wrote(&mut self, exchange: &Exchange) {
         self.looks = 1;
         exchange.set_look(exchange.now().after(Some(FIRST_LOOK)));
     }
 
-    /// Whether it is time for a look. Sees to it that the connection's task comes back for the next one.
+    /// Returns `true` if it is time for a look. Also schedules the connection's task for the next one.
     pub(crate) fn is_due(&mut self, exchange: &Exchange) -> bool {
         let now = exchange.now();
         match exchange.look() {
@@ -118,10 +118,10 @@ impl Watch {
         }
     }
 
-    /// What to write ahead with this look.
+    /// Returns the bytes to write ahead with this look.
     pub(crate) fn ahead(&self, exchange: &Exchange) -> Option<Ahead> {
-        // 100 ms after the end of what the client sends, or 70 ms after a write; once more after as long again,
-        // which is the time for the round trip of most clients.
+        // 100 ms after the end of the client's input, or 70 ms after a write; once more after as long again, which
+        // covers the round trip of most clients.
         if !matches!(self.looks, 1 | 4 | 5) {
             return None;
         }
@@ -136,7 +136,7 @@ impl Watch {
         }
     }
 
-    /// So many bytes of it were written: a part of the prefix is the beginning of a response as well.
+    /// Records that `count` bytes were written ahead: a part of the prefix begins a response as well.
     pub(crate) fn wrote_ahead(&mut self, ahead: Ahead, count: usize) {
         let count = u8::try_from(count).unwrap_or(u8::MAX);
         match ahead {

@@ -1,4 +1,4 @@
-//! What lies in the kernel and tokio has not noticed yet.
+//! Input that lies in the kernel and that tokio has not noticed yet.
 
 use std::any::Any;
 use std::mem::MaybeUninit;
@@ -6,11 +6,11 @@ use std::mem::MaybeUninit;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// Whether there may be something to read from `io`: bytes, its end, or an error. `false` only for a socket
-/// that was asked.
+/// Returns `true` if there may be input from `io`: bytes, its end, or an error. `false` only for a socket that was
+/// asked.
 ///
-/// tokio goes by its last notice of readiness, which may be old where the runtime's threads, or the whole
-/// process, stood still.
+/// tokio relies on its last notice of readiness, which may be old if the runtime's threads, or the whole process, stood
+/// still.
 pub(crate) fn may_be_unread<T: Any>(io: &T) -> bool {
     let io: &dyn Any = io;
     if let Some(socket) = io.downcast_ref::<TcpStream>() {

@@ -1,4 +1,4 @@
-//! The client that is gone, seen while its HTTP/1 request is being served.
+//! Detection of a client that leaves while its HTTP/1 request is being served.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,14 +11,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::io::{Mode, ServeIo};
 use crate::serve::config::HalfClose;
 
-/// What is read at once in a look for the client's end.
+/// The number of bytes read at once in a look for the client's end.
 const LOOK: usize = 512;
-/// How much of the next requests is read ahead while one is being served: behind it nothing is seen.
+/// The number of bytes of the next requests that are read ahead while one is being served: an end behind them is not
+/// seen.
 const READ_AHEAD: usize = 4096;
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
-    /// Called when hyper has nothing left to write and the request is still being served: looks whether its
-    /// client is still there. hyper reads then only if it waits for the request's body.
+    /// Looks for the client's end. Called when hyper has nothing left to write and the request is still being served:
+    /// hyper then reads only if it waits for the request's body.
     pub(crate) fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Mode::Http1(exchange, kept) = &mut self.mode else {
             return Ok(());
@@ -42,12 +43,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
         Ok(())
     }
 
-    /// Sees the end of what the client sends, or a reset, without taking a byte from hyper.
+    /// Detects the end of the client's input, or a reset, without taking a byte from hyper.
     fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Mode::Http1(exchange, kept) = &mut self.mode else {
             return Ok(());
         };
-        // Little of a body that the handler does not read: the client is to feel that.
+        // Only a little of a body that the handler does not read: the client is to feel the backpressure.
         let most = if exchange.body_open() {
             LOOK
         } else {
@@ -77,7 +78,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
         Ok(())
     }
 
-    /// The client sends no more: is it gone?
+    /// Probes if a client that sends no more is gone.
     fn probe(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Mode::Http1(exchange, kept) = &mut self.mode else {
             return Ok(());
@@ -106,19 +107,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
                     Ok(())
                 }
                 Poll::Ready(Err(error)) => Err(error),
-                // There is no room: what the client has not taken yet finds out as well.
+                // There is no room: the output that the client has not taken yet serves as a probe as well.
                 Poll::Pending => Ok(()),
             };
         }
-        // Some transports keep what is written until then.
+        // Some transports buffer output until a flush.
         if let (Ok(()), Poll::Ready(Err(error))) = (&seen, Pin::new(&mut self.io).poll_flush(cx)) {
             seen = Err(error);
         }
         seen.inspect_err(|error| exchange.failed(error))
     }
 
-    /// What hyper writes and is on the wire already.
-    pub(crate) fn settle(&mut self, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+    /// Skips hyper's output that is on the wire already.
+    pub(crate) fn skip_written(&mut self, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         let Mode::Http1(_, kept) = &mut self.mode else {
             return None;
         };
@@ -126,11 +127,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> ServeIo<T> {
         if !prefix.is_owed() || bytes.is_empty() {
             return None;
         }
-        let settled = prefix.settle(bytes);
-        if settled.is_err() {
-            // What the client has got is no response's beginning.
+        let skipped = prefix.skip_written(bytes);
+        if skipped.is_err() {
+            // The bytes that the client has received begin no response.
             self.reset_on_drop();
         }
-        Some(Poll::Ready(settled))
+        Some(Poll::Ready(skipped))
     }
 }

@@ -12,57 +12,57 @@ use crate::serve::exchange::Streams;
 use crate::serve::time::Tick;
 use crate::serve::transport::held_by_kernel;
 
-/// How long a client that goes on reading is given.
+/// The maximum time for a client that goes on reading.
 const LINGER: Duration = Duration::from_secs(30);
-/// How long it may be silent.
+/// The longest silence of a client.
 const STALL: Duration = Duration::from_secs(1);
-/// The same after a WINDOW_UPDATE: it is reading, and says so each time it has read half a window.
+/// The same after a WINDOW_UPDATE: the client is reading, and announces it after each half window.
 const STALL_OF_A_READER: Duration = Duration::from_secs(3);
-/// How much of what it sends is read away.
+/// The maximum number of bytes that are discarded.
 const BYTES: usize = 64 * 1024 * 1024;
-/// How much is read away where nothing is waited for.
+/// The maximum number of bytes that are discarded when the close waits for none.
 const BYTES_AT_HAND: usize = 256 * 1024;
 
-/// A PING that only this close sends. Whoever answers it has read all that was sent before it.
+/// A PING that only this close sends. A client that answers it has read everything sent before it.
 const PING: [u8; 17] = [
     0, 0, 8, 6, 0, 0, 0, 0, 0, // length 8, type PING, no flags, stream 0
     b'l', b'a', b's', b't', b' ', b'o', b'n', b'e',
 ];
 
-/// Closes the connection when h2 has written its last.
+/// The close of a connection after h2's last write.
 ///
-/// A client goes on sending while it reads: WINDOW_UPDATEs, acknowledgements. Each of these that meets a closed
-/// socket is answered by a reset, and the reset drops what is still on its way. So the write side closes first, and
-/// what comes is read away until the client has read to the end: until it says so, closes, or is silent.
+/// A client goes on sending while it reads: WINDOW_UPDATEs, acknowledgements. Each of these that meets a closed socket
+/// is answered by a reset, and the reset drops data that is still on its way. So the write side closes first, and input
+/// is discarded until the client has read to the end: until it confirms that, closes, or is silent.
 ///
-/// Where the kernel can be asked, a silence counts only once the client has acknowledged the answers; what is left of
-/// them until then has the deadlines of a response.
+/// If the kernel can be asked, a silence counts only once the client has acknowledged the responses; until then their
+/// rest has the deadlines of a response.
 #[derive(Default)]
 pub(crate) struct Close {
     begun: bool,
     saw_end: bool,
-    /// Answers were sent, and the client has not proved yet that it has them.
+    /// `true` if responses were sent whose arrival at the client is unproved.
     owed: bool,
-    /// How much of the PING is written.
+    /// The number of written bytes of the PING.
     written: u8,
     flushed: bool,
-    /// When it ends at the latest.
+    /// The time at which the close ends at the latest.
     limit: Tick,
     window_updates: u32,
     read: usize,
-    /// After how many bytes of the connection the last answer ends.
+    /// The offset in the connection's output at which the last response ends.
     answered: u64,
-    /// How many of them the client had acknowledged when it last was fast enough.
+    /// The number of response bytes that the client had acknowledged when it last was fast enough.
     mark: Option<(Tick, u64)>,
 }
 
 impl Close {
-    /// The client has closed its side.
+    /// Records that the client has closed its side.
     pub(crate) fn saw_end(&mut self) {
         self.saw_end = true;
     }
 
-    /// From here on the connection has this deadline only, also while TLS takes its time to say good-bye.
+    /// Begins the close: from here on the connection has only this deadline, also while TLS takes its time to close.
     pub(crate) fn begin(
         &mut self,
         streams: &Streams,
@@ -78,7 +78,7 @@ impl Close {
         self.answered = streams.leaving.answered(streams.transport.moved());
         let now = streams.server.clock.now();
         self.limit = now.after(Some(LINGER));
-        // A client that acknowledges is worth waiting for: it is still reading. Of one that never has, the silence
+        // A client that acknowledges is worth waiting for: it is still reading. For one that never has, the silence
         // since the last stream counts.
         let since = match streams.idle_since() {
             Tick::NEVER => now,
@@ -100,7 +100,7 @@ impl Close {
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        // Also while the end cannot be written yet: the client may have to be heard for that.
+        // Also while the end cannot be written yet: that may depend on the client's input.
         let sent = match *fin_sent {
             true => Poll::Ready(()),
             false => self.poll_end(io, cx)?,
@@ -119,14 +119,14 @@ impl Close {
         }
     }
 
-    /// Lingers on while the kernel holds a part of the answers, if the client is fast enough.
+    /// Lingers on while the kernel holds a part of the responses, if the client is fast enough.
     fn wait_for_kernel<T: 'static>(&mut self, streams: &Streams, fin_sent: bool, io: &T) {
         let (leaving, now) = (&streams.leaving, streams.server.clock.now());
         if !self.owed || now < leaving.linger_until() {
             return;
         }
         let undelivered = held_by_kernel(io).is_some_and(|held| {
-            // The PING and the end of the connection are not the answers'.
+            // The PING and the end of the connection do not belong to the responses.
             let own = u64::from(self.written) + u64::from(fin_sent);
             let taken = streams.transport.moved();
             let taken = taken.saturating_sub(held.saturating_sub(own));
@@ -138,8 +138,8 @@ impl Close {
         }
     }
 
-    /// Whether the client, which has acknowledged so many bytes, is waited for: as for a response, by `write_stall` and
-    /// `min_write_rate`.
+    /// Returns `true` if the client, which has acknowledged `taken` bytes, is waited for: as for a response, by
+    /// `write_stall` and `min_write_rate`.
     fn goes_on(&mut self, streams: &Streams, now: Tick, taken: u64) -> bool {
         let timeouts = &streams.server.timeouts;
         let (since, before) = *self.mark.get_or_insert((now, taken));
@@ -153,7 +153,7 @@ impl Close {
         waited < timeouts.effective_write_stall().unwrap_or(LINGER)
     }
 
-    /// Says the last words and shuts the write side.
+    /// Writes the PING and shuts the write side.
     fn poll_end<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -172,7 +172,7 @@ impl Close {
         Pin::new(io).poll_shutdown(cx)
     }
 
-    /// Reads away what comes. `Ready` when nothing more is to be waited for.
+    /// Discards input. `Ready` when there is nothing more to wait for.
     fn poll_away<T: AsyncRead + Unpin>(
         &mut self,
         streams: &Streams,

@@ -1,4 +1,4 @@
-//! What the client sends, frame by frame.
+//! The client's input, frame by frame.
 
 /// The length of a frame's head (RFC 9113, 4.1).
 const HEAD: usize = 9;
@@ -16,33 +16,33 @@ mod kind {
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Follows the client's bytes from the preface on: where a frame ends, and whether a header block is open. Keeps
-/// no payload but a PING's.
+/// A parser that follows the client's bytes from the preface on: it knows where a frame ends, and if a header block is
+/// open. It keeps no payload but a PING's.
 #[derive(Default)]
 pub(crate) struct Inbound {
-    /// How much of the preface has come.
+    /// The number of preface bytes that have come.
     preface: u8,
-    /// How much of the frame's head has come.
+    /// The number of bytes of the frame's head that have come.
     filled: u8,
     head: [u8; HEAD],
-    /// How much of the frame's payload is still to come.
+    /// The number of payload bytes that the frame still lacks.
     left: u32,
     payload: [u8; 8],
     in_block: bool,
     /// The stream of the last header block.
     block_of: u32,
     newest: u32,
-    /// How many streams the client has opened since this was last asked, and which were the first of them.
+    /// The number of streams that the client has opened since the last query, and the first of them.
     opened: u32,
     ids: [u32; Inbound::IDS],
-    /// The client remembers less of the server's headers than HPACK's default.
+    /// `true` if the client's header table for the server is smaller than HPACK's default.
     small_table: bool,
-    /// How many frames have ended that are no part of an open header block.
+    /// The number of frames that have ended outside of an open header block.
     ended: u32,
     settings: bool,
     settings_acked: bool,
     window_updates: u32,
-    /// What the last PING that the client acknowledged said.
+    /// The payload of the last PING that the client acknowledged.
     pong: Option<[u8; 8]>,
 }
 
@@ -50,7 +50,7 @@ impl Inbound {
     const PREFACE: u8 = 24;
     const IDS: usize = 8;
 
-    /// These bytes came.
+    /// Parses bytes that came.
     pub(crate) fn saw(&mut self, mut bytes: &[u8]) {
         if self.preface < Self::PREFACE {
             let most = usize::from(Self::PREFACE - self.preface);
@@ -76,7 +76,7 @@ impl Inbound {
                 let (payload, rest) = bytes.split_at(length);
                 self.keep(payload);
                 bytes = rest;
-                // No frame is longer than 24 bits say.
+                // No frame is longer than 24 bits can express.
                 self.left -= u32::try_from(length).unwrap_or(self.left);
             }
             if self.left == 0 {
@@ -85,7 +85,7 @@ impl Inbound {
         }
     }
 
-    /// A PING's payload, or a setting, which may come in pieces.
+    /// Keeps a PING's payload, or a setting, which may come in pieces.
     fn keep(&mut self, payload: &[u8]) {
         const HEADER_TABLE_SIZE: [u8; 2] = [0, 1];
         let (from, left) = (self.length(), self.left as usize);
@@ -138,7 +138,8 @@ impl Inbound {
         self.ended = self.ended.wrapping_add(u32::from(!self.in_block));
     }
 
-    /// How many streams the client has opened since [`forget_opened`](Self::forget_opened), and the first of them.
+    /// Returns the number of streams that the client has opened since [`forget_opened`](Self::forget_opened), and the
+    /// first of them.
     pub(crate) fn opened(&self) -> (u32, &[u32]) {
         let known = self.ids.len().min(self.opened as usize);
         (self.opened, &self.ids[..known])
@@ -148,25 +149,25 @@ impl Inbound {
         self.opened = 0;
     }
 
-    /// The client remembers less of the server's headers than HPACK's default, and must be told first that the
-    /// server knows.
+    /// Returns `true` if the client's header table for the server is smaller than HPACK's default, so that a header
+    /// block must first announce the new size.
     pub(crate) fn has_small_table(&self) -> bool {
         self.small_table
     }
 
-    /// The preface is whole, and no frame is under way, nor a header block.
+    /// Returns `true` if the preface is complete and no frame or header block is under way.
     pub(crate) fn is_between_messages(&self) -> bool {
         self.preface == Self::PREFACE && self.filled == 0 && !self.in_block
     }
 
-    /// The client owes the end of what has a head's deadline: its SETTINGS, a header block, or a frame that has
-    /// begun. DATA is a body's, with deadlines of its own.
+    /// Returns `true` if the client owes the end of input that has a head's deadline: its SETTINGS, a header block, or
+    /// a frame that has begun. DATA belongs to a body, with deadlines of its own.
     pub(crate) fn owes_head(&self) -> bool {
         let is_data = self.filled > 3 && self.head[3] == kind::DATA;
         !self.settings || self.in_block || (self.filled > 0 && !is_data)
     }
 
-    /// Another number for each of these.
+    /// Returns a number that changes with each of these.
     pub(crate) fn heads(&self) -> u32 {
         match self.settings {
             true => self.ended,
@@ -174,7 +175,7 @@ impl Inbound {
         }
     }
 
-    /// How many bytes may be read without reading past the end of the frame; at least one.
+    /// Returns the number of bytes that may be read without passing the end of the frame; at least one.
     pub(crate) fn to_the_end(&self) -> usize {
         if self.preface < Self::PREFACE {
             usize::from(Self::PREFACE - self.preface)
@@ -185,17 +186,17 @@ impl Inbound {
         }
     }
 
-    /// The client has acknowledged the server's SETTINGS.
+    /// Returns `true` once the client has acknowledged the server's SETTINGS.
     pub(crate) fn acknowledged_settings(&self) -> bool {
         self.settings_acked
     }
 
-    /// How many WINDOW_UPDATEs have come.
+    /// Returns the number of WINDOW_UPDATEs that have come.
     pub(crate) fn window_updates(&self) -> u32 {
         self.window_updates
     }
 
-    /// What the last PING that the client acknowledged said.
+    /// Returns the payload of the last PING that the client acknowledged.
     pub(crate) fn pong(&self) -> Option<[u8; 8]> {
         self.pong
     }
@@ -213,7 +214,7 @@ mod tests {
         bytes
     }
 
-    /// The preface and frames, and after each of them whether messages end there.
+    /// Returns the preface and frames, each with a flag for the end of a message.
     fn script() -> Vec<(Vec<u8>, bool)> {
         vec![
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), true),
@@ -263,7 +264,7 @@ mod tests {
                 inbound.saw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
             }
             assert!(inbound.owes_head());
-            // Before SETTINGS nothing else counts.
+            // Before SETTINGS no other frame counts.
             inbound.saw(&bytes);
             let is_settings = bytes[3] == kind::SETTINGS && bytes[4] & ACK == 0;
             assert_eq!(inbound.owes_head(), !is_settings || !between);

@@ -1,9 +1,9 @@
-//! `100 Continue` on HTTP/2, which hyper does not send.
+//! The `100 Continue` of HTTP/2, which hyper does not send.
 //!
 //! hyper keeps h2's handle of a stream, and its number, to itself. But it calls the service in the order in which
-//! streams are opened: where as many calls came as streams were opened, each stream's number is known. (Where h2
-//! refused one in between it is not; then the client gets no 100, and sends its body when it has waited enough, as
-//! RFC 9110, 10.1.1 has it.)
+//! streams are opened: when the number of calls equals the number of opened streams, each stream's number is known. (If
+//! h2 refused one in between, it is not known; then the client gets no 100, and sends its body after waiting long
+//! enough, as RFC 9110, 10.1.1 requires.)
 
 use std::io;
 use std::pin::Pin;
@@ -16,26 +16,26 @@ use tokio::io::AsyncWrite;
 use super::inbound::Inbound;
 use crate::serve::exchange::{Exchange, State, Streams};
 
-/// HEADERS of five bytes, END_HEADERS: `:status: 100`, as a literal that is not to be remembered, so that the
-/// compression's state stays what h2 takes it for.
+/// HEADERS of five bytes, END_HEADERS: `:status: 100`, as a literal without indexing, so that the compression's state
+/// stays as h2 assumes.
 const CONTINUE: [u8; 14] = [
     0, 0, 5, 1, 4, 0, 0, 0, 0, // length 5, type HEADERS, END_HEADERS, the stream
     0x08, 3, b'1', b'0', b'0',
 ];
 
-/// Writes `100 Continue` for streams whose handlers ask for the body, between two frames of h2's.
+/// A writer of `100 Continue` for streams whose handlers ask for the body, between two of h2's frames.
 #[derive(Default)]
 pub(crate) struct Interim {
     expecting: Vec<(u32, Weak<Exchange>)>,
     frame: [u8; CONTINUE.len()],
-    /// How much of the frame is still to be written.
+    /// The number of bytes of the frame that are still to be written.
     left: u8,
-    /// A transport that buffers may still hold it.
+    /// `true` if a transport that buffers may still hold the frame.
     unflushed: bool,
 }
 
 impl Interim {
-    /// h2 has taken in all that came, and asks for more: which calls of the service are which streams'?
+    /// Matches the calls of the service with streams, when h2 has taken all input and asks for more.
     pub(crate) fn follow(&mut self, streams: &Streams, inbound: &mut Inbound) {
         let settled = streams.settled.swap(false, Relaxed);
         let (opened, ids) = inbound.opened();
@@ -60,7 +60,7 @@ impl Interim {
         inbound.forget_opened();
     }
 
-    /// Writes what is asked for. h2 stands between two frames.
+    /// Writes the interim responses asked for. h2 must be between two frames.
     pub(crate) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -68,7 +68,7 @@ impl Interim {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_whole(io, cx))?;
-            // A head that is known to hyper may be written next: the interim response comes too late.
+            // A head that hyper has may be written next: the interim response comes too late.
             let waits = |exchange: &Arc<Exchange>| exchange.state() == State::Handler;
             let mut asked = None;
             self.expecting.retain(|(id, exchange)| {

@@ -1,4 +1,4 @@
-//! A first GOAWAY, ahead of hyper's.
+//! An early GOAWAY, ahead of hyper's.
 
 use std::io;
 use std::pin::Pin;
@@ -9,36 +9,36 @@ use tokio::io::AsyncWrite;
 
 use crate::serve::exchange::Leaving;
 
-/// GOAWAY with the highest stream there can be, and no error.
+/// GOAWAY with the highest possible stream, and no error.
 const NOTICE: [u8; 17] = [
     0, 0, 8, 7, 0, 0, 0, 0, 0, // length 8, type GOAWAY, no flags, stream 0
     0x7f, 0xff, 0xff, 0xff, // last stream
     0, 0, 0, 0, // NO_ERROR
 ];
 
-/// Writes the notice between two frames: h2 flushes the transport when it has handed over all it had,
-/// so after a flush and before the next write nothing is half written.
+/// The writer of the early GOAWAY. It writes between two frames: h2 flushes the transport when it has handed over all
+/// its output, so after a flush and before the next write no frame is half written.
 #[derive(Default)]
 pub(crate) struct Notice {
-    /// h2 has written something, and so its SETTINGS first.
-    begun: bool,
-    /// h2 has written since it last flushed: this may be the middle of a frame.
+    /// `true` once h2 has written: its SETTINGS come first.
+    has_written: bool,
+    /// `true` if h2 has written since it last flushed: this may be the middle of a frame.
     dirty: bool,
-    /// How much of the notice has been written.
+    /// The number of written bytes of the notice.
     written: u8,
-    /// It is written, and a transport that buffers may still hold it.
+    /// `true` if the notice is written, and a transport that buffers may still hold it.
     unflushed: bool,
 }
 
 impl Notice {
-    /// Writes it, if it is wanted and this is the place.
+    /// Writes the notice, if it is requested and h2 is between two frames.
     pub(crate) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         leaving: &Leaving,
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let wanted = leaving.notice.load(Ordering::Relaxed) && self.begun && !self.dirty;
+        let wanted = leaving.notice.load(Ordering::Relaxed) && self.has_written && !self.dirty;
         if wanted || self.under_way() {
             ready!(self.write(io, cx))?;
         }
@@ -49,7 +49,7 @@ impl Notice {
         Poll::Ready(Ok(()))
     }
 
-    /// h2 is done: a notice that is half written is written to its end.
+    /// Writes the rest of a half-written notice when h2 is done.
     pub(crate) fn poll_whole<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -61,7 +61,7 @@ impl Notice {
         }
     }
 
-    /// h2 has handed over all it had.
+    /// Records that h2 has handed over all its output.
     pub(crate) fn poll_flushed<T: AsyncWrite + Unpin>(
         &mut self,
         leaving: &Leaving,
@@ -72,21 +72,21 @@ impl Notice {
         self.poll(leaving, io, cx)
     }
 
-    /// h2 is about to write: not before a notice that is half written.
+    /// Prepares for a write of h2, which must not begin before a half-written notice is complete.
     pub(crate) fn poll_turn<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_whole(io, cx))?;
-        self.begun = true;
+        self.has_written = true;
         self.dirty = true;
         Poll::Ready(Ok(()))
     }
 
-    /// h2 stands between two frames, behind its SETTINGS.
+    /// Returns `true` if h2 is between two frames, after its SETTINGS.
     pub(crate) fn is_between_frames(&self) -> bool {
-        self.begun && !self.dirty && !self.under_way()
+        self.has_written && !self.dirty && !self.under_way()
     }
 
     fn under_way(&self) -> bool {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
-    /// Takes so many bytes, then none.
+    /// A transport that takes so many bytes, then none.
     #[derive(Default)]
     struct Transport {
         room: usize,
@@ -177,7 +177,7 @@ mod tests {
         leaving.notice.store(false, Ordering::Relaxed);
         assert!(notice.poll_flushed(&leaving, &mut io, &mut cx).is_ready());
         leaving.notice.store(true, Ordering::Relaxed);
-        // h2 has nothing to say: nobody else would flush.
+        // h2 has no output: only the notice causes a flush.
         for _ in 0..3 {
             assert!(notice.poll(&leaving, &mut io, &mut cx).is_ready());
         }

@@ -1,4 +1,4 @@
-//! What stands between h2 and the transport.
+//! The wire layer between h2 and the transport.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +14,14 @@ use super::interim::Interim;
 use super::notice::Notice;
 use crate::serve::exchange::Streams;
 
-/// What h2 takes for the client's acknowledgement of its GOAWAY: the answer to the PING that it sends behind it.
+/// The frame that h2 takes for the client's acknowledgement of its GOAWAY: the answer to the PING that it sends behind
+/// it.
 const GOAWAY_ACKNOWLEDGED: [u8; 17] = [
     0, 0, 8, 6, 1, 0, 0, 0, 0, // length 8, type PING, ACK, stream 0
     0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54,
 ];
 
-/// Watches the frames of both directions, and adds the few that h2 does not say by itself.
+/// The observer of both directions' frames, which adds the few that h2 does not send by itself.
 #[derive(Default)]
 pub(crate) struct Wire {
     notice: Notice,
@@ -30,7 +31,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Reads for h2: first what is `ahead`, then from the transport.
+    /// Reads for h2: first the bytes that are `ahead`, then from the transport.
     pub(crate) fn poll_read<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         streams: &Streams,
@@ -39,8 +40,8 @@ impl Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // The connection's task is awake: if it has been told to give notice and nothing else is to be
-        // written, this is where it passes. A notice that cannot be written now is written later.
+        // The connection's task is awake: a requested notice is written here if there is no other output. A notice that
+        // cannot be written now is written later.
         if let Poll::Ready(Err(error)) = self.notice.poll(&streams.leaving, io, cx) {
             return Poll::Ready(Err(error));
         }
@@ -59,7 +60,8 @@ impl Wire {
                 buf.put_slice(&GOAWAY_ACKNOWLEDGED);
                 return Poll::Ready(Ok(()));
             }
-            // No further than to the frame's end: there it can be said, also to who never stops sending.
+            // No further than the frame's end: there the acknowledgement is inserted, even with a client that never
+            // stops sending.
             let mut piece = [0; 1024];
             let most = self.inbound.to_the_end().min(buf.remaining());
             let most = most.min(piece.len());
@@ -85,7 +87,7 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// h2 is about to write: not before a notice that is half written.
+    /// Prepares for a write of h2, which must not begin before a half-written notice is complete.
     pub(crate) fn poll_turn<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -95,7 +97,7 @@ impl Wire {
         self.notice.poll_turn(io, cx)
     }
 
-    /// Writes interim responses that are asked for, if this is the place.
+    /// Writes requested interim responses, if h2 is between two frames.
     fn poll_interim<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -108,7 +110,7 @@ impl Wire {
         }
     }
 
-    /// h2 has handed over all it had, and flushes.
+    /// Flushes, when h2 has handed over all its output.
     pub(crate) fn poll_flushed<T: AsyncWrite + Unpin>(
         &mut self,
         streams: &Streams,
@@ -119,7 +121,7 @@ impl Wire {
         self.poll_interim(io, cx)
     }
 
-    /// h2 is done: closes so that the client can read to the end.
+    /// Closes so that the client can read to the end, when h2 is done.
     pub(crate) fn poll_close<T: AsyncRead + AsyncWrite + Unpin + 'static>(
         &mut self,
         streams: &Streams,
