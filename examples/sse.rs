@@ -1,4 +1,5 @@
-//! Server-sent events that end at the drain by themselves, so that a deploy cuts no stream.
+//! Server-sent events that say goodbye at the drain, so that a deploy cuts no stream. Without a last event,
+//! `get(events).layer(lameduck::route().streaming())` suffices.
 //!
 //! ```sh
 //! cargo run --example sse --features serve,axum
@@ -9,31 +10,26 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::response::sse::{Event, Sse};
-use axum::{Extension, Router, routing::get};
+use axum::{Router, routing::get};
 use lameduck::drain::Draining;
-use lameduck::{DrainLayer, Shutdown};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 #[tokio::main]
 async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
-    let shutdown = Shutdown::new();
-    // The layer gives each request the `Draining` extension.
-    let app = Router::new()
-        .route("/events", get(events))
-        .layer(DrainLayer::new(shutdown.handle().lifecycle()));
+    let app = Router::new().route("/events", get(events));
 
     let listener = TcpListener::bind("127.0.0.1:8080").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let report = lameduck::serve(listener, app).shutdown(shutdown).await?;
+    let report = lameduck::serve(listener, app).await?;
     println!("{report}");
     Ok(report.exit_code())
 }
 
 type Events = Sse<ReceiverStream<Result<Event, Infallible>>>;
 
-async fn events(Extension(draining): Extension<Draining>) -> Events {
+async fn events(draining: Draining) -> Events {
     let (events, stream) = mpsc::channel(1);
     tokio::spawn(send_until_the_drain(draining, events));
     Sse::new(ReceiverStream::new(stream))

@@ -9,27 +9,23 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
-use axum::{Extension, Router, routing::any};
+use axum::{Router, routing::any};
 use lameduck::drain::Draining;
-use lameduck::{DrainLayer, Shutdown};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
-    let shutdown = Shutdown::new();
-    // The layer gives each request the `Draining` extension. `any`: GET on HTTP/1, CONNECT on HTTP/2 (RFC 8441).
-    let app = Router::new()
-        .route("/echo", any(echo))
-        .layer(DrainLayer::new(shutdown.handle().lifecycle()));
+    // `any`: GET on HTTP/1, CONNECT on HTTP/2 (RFC 8441).
+    let app = Router::new().route("/echo", any(echo));
 
     let listener = TcpListener::bind("127.0.0.1:8080").await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let report = lameduck::serve(listener, app).shutdown(shutdown).await?;
+    let report = lameduck::serve(listener, app).await?;
     println!("{report}");
     Ok(report.exit_code())
 }
 
-async fn echo(Extension(draining): Extension<Draining>, upgrade: WebSocketUpgrade) -> Response {
+async fn echo(draining: Draining, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(|mut socket| async move {
         tokio::select! {
             () = echo_until_the_end(&mut socket) => {}
