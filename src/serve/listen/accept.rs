@@ -21,13 +21,13 @@ use crate::track::Tally;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Accepts until the drain begins; then takes what the system has accepted, and closes.
+/// Accepts until the drain begins; then takes the connections that the system has accepted, and closes.
 pub(crate) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registry: Arc<Registry>) {
     let server = registry.shared.clone();
-    // The drain waits for the last connection to be taken out of the queue.
+    // The drain waits until the last connection is taken out of the queue.
     let _busy = Tally::enter(&registry.busy);
     let inherits = listener.prepare(&server.limits);
-    // What the system has accepted before that has inherited nothing.
+    // Connections that the system accepted before that have inherited nothing.
     let mut older = inherits;
     let lifecycle = server.lifecycle.clone();
     let mut draining = pin!(lifecycle.reached(Phase::Draining));
@@ -36,7 +36,7 @@ pub(crate) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registr
         let next = async {
             let permit = permit(&registry).await;
             if older {
-                // Past tokio's notices of readiness, which say nothing of an empty queue.
+                // Past tokio's notices of readiness, which prove nothing about an empty queue.
                 if let Some(accepted) = listener.accept_queued().transpose() {
                     return (accepted, permit);
                 }
@@ -77,9 +77,9 @@ pub(crate) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registr
     empty(&mut listener, app, &registry, &mut pauses).await;
 }
 
-/// Takes what the system has accepted for us, over `max_connections` if need be: closing the listener
-/// would reset it. A server that has run out of file descriptors is one that somebody restarts, so it
-/// waits for some to come free, to the end of the shutdown.
+/// Takes the connections that the system has accepted, over `max_connections` if need be: closing the listener would
+/// reset them. A server that has run out of file descriptors is likely to be restarted, so this waits for some to come
+/// free, to the end of the shutdown.
 async fn empty<L: Listener, A: App>(
     listener: &mut L,
     app: A,
@@ -88,7 +88,7 @@ async fn empty<L: Listener, A: App>(
 ) {
     let server = &registry.shared;
     let mut closed = pin!(server.lifecycle.reached(Phase::Closed));
-    // A bound, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
+    // A limit, for a queue that fills as fast as it is emptied: the system's own is 4096 by default.
     for _ in 0..65_536 {
         match listener.accept_queued() {
             Ok(Some((io, info))) => {
@@ -98,8 +98,8 @@ async fn empty<L: Listener, A: App>(
             Ok(None) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Who holds the descriptors is mostly idle, and would be closed at the end of the drain:
-                // now it is what a request waits for.
+                // Most holders of descriptors are idle, and would be closed at the end of the drain: now a request
+                // waits for their descriptors.
                 registry.close_idle();
                 let pause = pauses.next(server, &error).min(FIRST_PAUSE * 10);
                 tokio::select! {
@@ -115,8 +115,8 @@ async fn empty<L: Listener, A: App>(
     }
 }
 
-/// The pauses of a run of failures: out of file descriptors or memory, wait for connections to end. Told
-/// once for a run, because a loop that logs each one fills the disk as well.
+/// The pauses of a run of failures: out of file descriptors or memory, wait for connections to end. Reported once per
+/// run, because a loop that logs each one fills the disk as well.
 #[derive(Default)]
 struct Pauses(Duration);
 
@@ -138,7 +138,7 @@ impl Pauses {
 
 async fn permit(registry: &Registry) -> Option<OwnedSemaphorePermit> {
     let permits = registry.permits.clone()?;
-    // It fails only when the semaphore is closed, which nobody does.
+    // It fails only when the semaphore is closed, which never happens.
     permits.acquire_owned().await.ok()
 }
 
@@ -154,7 +154,8 @@ fn open<L: Listener, A: App>(
     tokio::spawn(ConnTask::new(io, app.clone()));
 }
 
-/// The peer gave up before it was accepted, or the network failed it: the next one is another matter.
+/// Returns `true` if the error concerns one connection only: the peer gave up before it was accepted, or the network
+/// failed it.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted,

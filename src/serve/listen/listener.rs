@@ -9,16 +9,16 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::conn_info::ConnInfo;
 use crate::serve::config::Limits;
 
-/// Where connections come from: a TCP or Unix socket, or what the user makes.
+/// A source of connections: a TCP or Unix socket, or a listener of your own.
 ///
-/// Whatever takes time for one connection (a TLS handshake) belongs into the connection, not into
+/// Work that takes time for one connection (a TLS handshake) belongs into the connection, not into
 /// [`accept`](Self::accept).
 pub trait Listener: Send + 'static {
-    /// A connection.
+    /// The transport of a connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Called once before the first connection is accepted: sets what accepted sockets inherit, and returns
-    /// whether that is all there is to set. Default: nothing, and `false`.
+    /// Sets the options that accepted sockets inherit, once before the first connection is accepted. Returns `true` if
+    /// there are no others to set. Default: sets nothing and returns `false`.
     ///
     /// A listener around another one passes this call and [`configure`](Self::configure) on.
     fn prepare(&mut self, limits: &Limits) -> bool {
@@ -26,9 +26,9 @@ pub trait Listener: Send + 'static {
         false
     }
 
-    /// Called for a connection before it is served, if its socket may not have inherited everything: always where
-    /// [`prepare`](Self::prepare) returned `false`, else for connections that the system may have accepted before
-    /// that. Default: nothing.
+    /// Sets the options of a connection before it is served, if its socket may not have inherited all: always where
+    /// [`prepare`](Self::prepare) returned `false`, otherwise for connections that the system may have accepted before
+    /// that. Default: sets nothing.
     fn configure(io: &Self::Io, limits: &Limits) {
         let _ = (io, limits);
     }
@@ -36,9 +36,9 @@ pub trait Listener: Send + 'static {
     /// Waits for a connection. Must be cancel safe: dropped before it is ready, no connection is lost.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, ConnInfo)>> + Send;
 
-    /// Gives a connection that the system has accepted already, without waiting: asked when the drain
-    /// begins, until there is none, because a socket that is closed with connections in its queue resets
-    /// them; and after a [`prepare`](Self::prepare) that returned `true`. Default: there is none.
+    /// Returns a connection that the system has accepted already, without waiting. Called until there is none: when the
+    /// drain begins, because a socket that is closed with connections in its queue resets them, and after a
+    /// [`prepare`](Self::prepare) that returned `true`. Default: returns none.
     ///
     /// # Errors
     ///
@@ -47,23 +47,22 @@ pub trait Listener: Send + 'static {
         Ok(None)
     }
 
-    /// Makes the drop of a connection tell the peer that it was cut short, rather than ended. Default:
-    /// nothing.
+    /// Makes the drop of a connection show the peer that it was cut short, rather than ended. Default: does nothing.
     fn reset(_: &Self::Io) {}
 }
 
-/// How much of a response the kernel takes before the peer has taken what came before it.
+/// The unsent part of a response that the kernel holds at most before it reports no more room.
 ///
-/// Without a bound it takes megabytes: a slow reader then costs that much memory each, and the `write`
-/// deadlines measure the kernel's buffer instead of the peer. With it the kernel asks for more when less
-/// than this has not been sent; throughput does not suffer, since what is under way does not count.
+/// Without a bound it takes megabytes: a slow reader then costs that much memory each, and the `write` deadlines
+/// measure the kernel's buffer instead of the peer. With it the kernel asks for more when less than this has not been
+/// sent; throughput does not suffer, since bytes under way do not count.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const NOTSENT_LOWAT: u32 = 128 * 1024;
 
 impl Listener for TcpListener {
     type Io = TcpStream;
 
-    /// On Linux accepted sockets inherit all of it, which spares some system calls each.
+    /// Sets all options: on Linux accepted sockets inherit them, which saves some system calls each.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn prepare(&mut self, limits: &Limits) -> bool {
         set_options(&SockRef::from(&*self), limits);
@@ -80,8 +79,8 @@ impl Listener for TcpListener {
     }
 
     fn accept_queued(&mut self) -> io::Result<Option<(TcpStream, ConnInfo)>> {
-        // Past tokio, whose accept goes by its last notice of readiness, and may say "nothing there" of a
-        // queue that it has not looked into.
+        // Past tokio, whose accept relies on its last notice of readiness, and may report an empty queue that it has
+        // not looked into.
         let Some((socket, peer)) = queued(SockRef::from(&*self).accept())? else {
             return Ok(None);
         };
@@ -100,7 +99,8 @@ impl Listener for TcpListener {
     }
 }
 
-/// Best effort: without them a connection is only slower, or finds out later that its peer has vanished.
+/// Sets the socket's options. Best effort: without them a connection is only slower, or notices later that its peer has
+/// vanished.
 fn set_options(socket: &SockRef<'_>, limits: &Limits) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -136,7 +136,7 @@ impl Listener for tokio::net::UnixListener {
     }
 }
 
-/// `None` when the queue is empty.
+/// Returns `None` for an empty queue.
 fn queued<C>(accepted: io::Result<C>) -> io::Result<Option<C>> {
     match accepted {
         Ok(connection) => Ok(Some(connection)),

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Listeners and the accept loop.
 
 mod accept;
 mod listener;

@@ -1,4 +1,4 @@
-//! What `serve` takes for a service, under one name.
+//! The bound of every service that `serve` accepts, under one name.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,7 +17,7 @@ use crate::error::BoxError;
 pub trait App: Clone + Send + 'static {
     /// The response's body.
     type ResBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
-    /// The answer to come; a service's error is answered with 500.
+    /// The response future; an error of the service is answered with 500.
     type Future: Future<Output = Result<Response<Self::ResBody>, BoxError>> + Send + 'static;
 
     /// Calls a clone of the service, once it is ready.
@@ -39,12 +39,12 @@ where
     // A request is large, and each call that is not inlined moves it.
     #[inline(always)]
     fn start(&self, request: Request<RequestBody>) -> Oneshot<S> {
-        // A service that was made ready may hold what its call is to use, a concurrency limit's permit, until
-        // it is called or dropped, and a layer that refuses does not call the one inside of it. One service for
-        // all requests of a connection would hold that for as long as the client keeps the connection.
+        // A service that was made ready may hold a resource for its call, such as a concurrency limit's permit, until
+        // it is called or dropped, and a layer that refuses does not call the inner service. One service for all
+        // requests of a connection would hold that for as long as the client keeps the connection.
         let mut service = self.clone();
-        // Most services are always ready, and a request is large to carry about: ask at once, with a waker
-        // that wakes nobody.
+        // Most services are always ready, and a request is large to carry about: ask at once, with a waker that wakes
+        // no task.
         let mut nobody = Context::from_waker(Waker::noop());
         let step = match service.poll_ready(&mut nobody) {
             Poll::Ready(Ok(())) => Step::Answering(service.call(request)),
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// Waits until a service is ready, calls it, and waits for the answer.
+/// A future that waits until a service is ready, calls it, and waits for the response.
 #[pin_project]
 #[allow(missing_debug_implementations)] // a future of the service, which need not be Debug
 // A future that `App` names.

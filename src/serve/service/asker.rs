@@ -6,12 +6,12 @@ use super::framing::Framed;
 use super::target::{self, Hosts};
 use crate::reply::{Asked, Reason};
 
-/// What is to be known of a request when its answer comes.
+/// The facts of a request that its response depends on.
 pub(crate) struct Asker {
     pub asked: Asked,
     pub version: Version,
     method: Kind,
-    /// It asks for an upgrade that a 101 grants.
+    /// `true` if it asks for an upgrade that a 101 grants.
     may_upgrade: bool,
 }
 
@@ -23,7 +23,7 @@ enum Kind {
 }
 
 impl Asker {
-    /// Who asks, and why it must be refused, if it must.
+    /// Reads the facts, and the reason to refuse the request, if any.
     pub(crate) fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
         let (method, version) = (request.method(), request.version());
         let mut hosts = Hosts::default();
@@ -37,28 +37,29 @@ impl Asker {
                 Method::CONNECT => Kind::Connect,
                 _ => Kind::Other,
             },
-            // hyper's, whatever an HTTP/1.0 client asks for.
+            // This is hyper's upgrade, whatever an HTTP/1.0 client asks for.
             may_upgrade: version == Version::HTTP_11
                 && request.extensions().get::<OnUpgrade>().is_some(),
         };
         (asker, target::refusal(request, &hosts, has_body))
     }
 
-    /// Whether it is a gRPC request with its messages as they are (gRPC-Web may have them in base64).
+    /// Returns `true` for a gRPC request with plain messages (gRPC-Web may have them in base64).
     pub(crate) fn is_grpc(&self) -> bool {
         self.asked.is_native_grpc()
     }
 
-    /// A response is final: hyper ends the connection over another one (RFC 9110, 15.2).
+    /// Returns `true` if the request may get this status. A response is final: hyper ends the connection over an
+    /// interim one (RFC 9110, 15.2).
     pub(crate) fn may_get(&self, status: StatusCode) -> bool {
         !status.is_informational() || self.upgrades(status)
     }
 
-    /// Whether the connection ends with this response, below HTTP/2.
+    /// Returns `true` if the connection ends with this response, below HTTP/2.
     pub(crate) fn ends_with(&self, framed: &Framed) -> bool {
         let ends_with_body =
             self.version == Version::HTTP_10 && !framed.bodiless && framed.length.is_none();
-        // What follows a CONNECT was meant for the tunnel: it is no request.
+        // Input behind a CONNECT was meant for the tunnel: it is not a request.
         framed.close || self.method == Kind::Connect || ends_with_body
     }
 

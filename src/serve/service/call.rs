@@ -17,7 +17,7 @@ use crate::deadlines::Deadlines;
 use crate::reply::Reason;
 use crate::serve::exchange::Exchange;
 
-/// Where the answer comes from.
+/// The origin of the response.
 #[pin_project(project = AnswerProjection)]
 pub(crate) enum Answer<F> {
     Service(#[pin] F),
@@ -26,13 +26,13 @@ pub(crate) enum Answer<F> {
     Panicked(Option<Box<dyn Any + Send>>),
     /// The service is not called yet.
     Held,
-    /// HTTP/2: none, the client is to send the request elsewhere.
+    /// HTTP/2: no response; the client is to send the request elsewhere.
     Reset(h2::Reason),
-    /// It has come, or was cancelled.
+    /// The response has come, or was cancelled.
     Given,
 }
 
-/// A call that waits until it is known whether its request is one.
+/// A call that waits until its input is known to be a request.
 pub(crate) struct HeldCall<A> {
     pub app: A,
     pub extensions: Extensions,
@@ -91,7 +91,7 @@ pub(crate) fn begin<A: App>(
     });
     match refusal {
         None if exchange.is_http2() => {
-            // A panic in the call is its stream's: here it would end the connection with all others.
+            // A panic in the call must end only its stream: uncaught, it would end the connection with all the others.
             match catch_unwind(AssertUnwindSafe(|| app.start(request))) {
                 Ok(answer) => Answer::Service(answer),
                 Err(panic) => Answer::Panicked(Some(panic)),
@@ -105,7 +105,7 @@ pub(crate) fn begin<A: App>(
     }
 }
 
-/// The client may be waiting for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
+/// Returns `true` if the client may wait for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
 pub(crate) fn expects_continue<B>(request: &Request<B>) -> bool {
     let expects = request.headers().get(EXPECT);
     expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))

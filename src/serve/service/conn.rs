@@ -1,4 +1,4 @@
-//! From hyper's request to the user's service.
+//! The path from hyper's request to the user's service.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::serve::exchange::{Exchange, OpenStream, Streams};
 pub(crate) struct ConnService<A> {
     app: A,
     source: Source,
-    /// What every request of this connection carries.
+    /// The extensions of every request of this connection.
     extensions: Extensions,
 }
 
-/// Where a request's exchange comes from.
+/// The origin of a request's exchange.
 pub(crate) enum Source {
     Http1(Arc<Exchange>),
     Http2(Arc<Streams>),
@@ -75,8 +75,8 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         };
         let has_body = !request.body().is_end_stream();
         if has_body && open.is_none() {
-            // Where would the other protocol begin? hyper hands over what it has not read of a chunked body. A server
-            // may ignore an Upgrade (RFC 9110, 7.8).
+            // Where would the other protocol begin? hyper hands over the unread part of a chunked body. A server may
+            // ignore an Upgrade (RFC 9110, 7.8).
             request.extensions_mut().remove::<OnUpgrade>();
         }
         let (asker, mut refusal) = Asker::of(&request, has_body);
@@ -107,7 +107,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
     }
 }
 
-/// The size of an HTTP/2 header list (RFC 9113, 6.5.2), but for what the pseudo-headers' names take.
+/// Returns the size of an HTTP/2 header list (RFC 9113, 6.5.2), without the names of the pseudo-headers.
 fn list_size<B>(request: &Request<B>) -> usize {
     const OVERHEAD: usize = 32;
     let uri = request.uri();

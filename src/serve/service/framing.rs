@@ -1,4 +1,4 @@
-//! The framing of a response is the server's: what the service says of it is corrected.
+//! The framing of a response belongs to the server: the service's own is corrected.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING, UPGRADE};
@@ -7,26 +7,26 @@ use http_body::Body;
 
 use crate::serve::exchange::ServiceFault;
 
-/// What a response is to, as far as its framing goes.
+/// The request's part in the framing of its response.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     pub to_head: bool,
-    /// The response is the last of HTTP here: a 101, or a 2xx to a CONNECT.
+    /// `true` if the response is the last of HTTP here: a 101, or a 2xx to a CONNECT.
     pub upgrades: bool,
 }
 
-/// How a response is framed.
+/// The framing of a response.
 #[derive(Default)]
 pub(crate) struct Framed {
-    /// The first thing that was wrong.
+    /// The first fault found.
     pub fault: Option<ServiceFault>,
-    /// The answer has no body by definition.
+    /// `true` if the response has no body by definition.
     pub bodiless: bool,
-    /// How long the body must be; without one, how long a 304 says that it is elsewhere.
+    /// The required length of the body; without a body, the length that a 304 declares for another response.
     pub length: Option<u64>,
-    /// That is what the service says, and not what its body says.
+    /// `true` if the service declares that length, rather than its body.
     pub declared: bool,
-    /// The service asks for `Connection: close`.
+    /// `true` if the service asks for `Connection: close`.
     pub close: bool,
 }
 
@@ -39,7 +39,7 @@ impl Framed {
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Makes a response's head say what its body is.
+/// Makes a response's head agree with its body.
 pub(crate) fn correct<B: Body<Data = Bytes>>(response: &mut Response<B>, frame: Frame) -> Framed {
     let mut framed = Framed::default();
     let status = response.status();
@@ -85,7 +85,8 @@ pub(crate) fn correct<B: Body<Data = Bytes>>(response: &mut Response<B>, frame: 
         framed.fault(ServiceFault::ContentLength);
     }
     if framed.bodiless {
-        // What a GET would have had, where that is known: the body's length, unless it was left out already.
+        // The length that a GET would have had, if it is known: the body's length, unless the body was left out
+        // already.
         let body = exact.filter(|exact| *exact > 0 && frame.to_head);
         if let Some(exact) = body.filter(|exact| declared != Some(*exact)) {
             if declared.is_some() {
@@ -104,7 +105,7 @@ pub(crate) fn correct<B: Body<Data = Bytes>>(response: &mut Response<B>, frame: 
             headers.insert(CONTENT_LENGTH, HeaderValue::from(exact));
             Some(exact)
         }
-        // A stream that has something to say would never be asked.
+        // A stream with data to send would never be polled.
         (Some(0), None) => {
             headers.remove(CONTENT_LENGTH);
             None
@@ -124,12 +125,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// Takes out what belongs to one connection only (RFC 9110, 7.6.1), with the headers that `Connection` names.
+/// Removes headers that belong to one connection only (RFC 9110, 7.6.1), and those that `Connection` names.
 fn remove_hops(headers: &mut HeaderMap, status: StatusCode, upgrades: bool, framed: &mut Framed) {
     if headers.remove(TRANSFER_ENCODING).is_some() {
         framed.fault(ServiceFault::TransferEncoding);
     }
-    // A 101 says what to, and a 426 what it takes (RFC 9110, 7.8).
+    // A 101 names the new protocol, and a 426 the accepted ones (RFC 9110, 7.8).
     let names_protocols =
         status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::UPGRADE_REQUIRED;
     let mut named = Vec::new();
@@ -151,7 +152,7 @@ fn remove_hops(headers: &mut HeaderMap, status: StatusCode, upgrades: bool, fram
         named.retain(|name| *name != UPGRADE);
     }
     for name in &named {
-        // A name that is none of a header here is another server's business all the same.
+        // An option that names no header here belongs to another server's connection all the same.
         foreign = true;
         if *name != CONTENT_LENGTH {
             headers.remove(name);
@@ -167,7 +168,7 @@ fn remove_hops(headers: &mut HeaderMap, status: StatusCode, upgrades: bool, fram
     }
 }
 
-/// What `Content-Length` says, if all that it says is one number.
+/// Returns the length that `Content-Length` declares, if it declares exactly one number.
 fn declared(headers: &HeaderMap) -> Option<u64> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter().map(parse);
     let first = values.next()??;

@@ -1,19 +1,19 @@
-/// Where the messages of a gRPC request end, followed as its body is read: each has five bytes in front,
-/// a flag and its length (the gRPC over HTTP/2 specification).
+/// The message boundaries of a gRPC request, followed as its body is read: each message has five bytes in front, a flag
+/// and its length (the gRPC over HTTP/2 specification).
 ///
-/// Between two messages the client owes nothing: in a stream of them it may think for as long as it likes.
+/// Between two messages the client owes nothing: in a stream of them it may pause for as long as it likes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GrpcMessages {
-    /// How many of the five bytes have come.
+    /// The number of the five bytes that have come.
     prefix: u8,
-    /// What they say so far; then how much is left of the message.
+    /// Their value so far; then the length of the message's rest.
     left: u32,
 }
 
 const PREFIX: u8 = 5;
 
 impl GrpcMessages {
-    /// These bytes have come.
+    /// Reads bytes that have come.
     pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.prefix < PREFIX {
@@ -32,7 +32,7 @@ impl GrpcMessages {
         }
     }
 
-    /// The last message that began is whole.
+    /// Returns `true` if the last message that began is complete.
     pub(crate) fn is_between(self) -> bool {
         self.prefix == 0
     }

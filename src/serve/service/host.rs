@@ -11,11 +11,11 @@ pub(crate) struct HostPort<'a> {
 }
 
 impl<'a> HostPort<'a> {
-    /// `None` unless `value` is a registered name, an IPv4 address or an IP literal in brackets, with a
-    /// decimal port or none. Userinfo has no place in a request (RFC 9110, 4.2.4).
+    /// Parses a host. Returns `None` unless `value` is a registered name, an IPv4 address or an IP literal in brackets,
+    /// with a decimal port or none. Userinfo has no place in a request (RFC 9110, 4.2.4).
     #[inline]
     pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
-        // What most hosts are, and at once for all that follows: a name, and no port.
+        // The form of most hosts, decided at once: a name, and no port.
         if value.iter().all(|byte| NAME[usize::from(*byte)]) {
             return Some(HostPort {
                 name: value,
@@ -44,12 +44,12 @@ impl<'a> HostPort<'a> {
         (port.is_empty() || host.port().is_some()).then_some(host)
     }
 
-    /// Whether it names no host: `Host:` without a value.
+    /// Returns `true` if it names no host: `Host:` without a value.
     pub(crate) fn is_empty(&self) -> bool {
         self.name.is_empty()
     }
 
-    /// The port, where one is named.
+    /// Returns the port, if one is named.
     pub(crate) fn port(&self) -> Option<u16> {
         if self.port.is_empty() {
             return None;
@@ -60,8 +60,8 @@ impl<'a> HostPort<'a> {
         })
     }
 
-    /// Whether both name the same host, and the same port. A port that only one of them names is the
-    /// scheme's; `default_port` is `None` where the scheme has none, and then it goes for any.
+    /// Returns `true` if both name the same host and the same port. A port that only one of them names must be the
+    /// scheme's; if the scheme has none, `default_port` is `None` and any port matches.
     pub(crate) fn same_as(&self, other: &HostPort<'_>, default_port: Option<u16>) -> bool {
         let same_port = match (self.port(), other.port()) {
             (Some(one), Some(two)) => one == two,
@@ -72,7 +72,7 @@ impl<'a> HostPort<'a> {
     }
 }
 
-/// The bytes of a registered name but for `%`: unreserved and sub-delims (RFC 3986, 2).
+/// The bytes of a registered name, except `%`: unreserved and sub-delims (RFC 3986, 2).
 const NAME: [bool; 256] = {
     let mut table = [false; 256];
     let bytes = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=";
@@ -84,7 +84,7 @@ const NAME: [bool; 256] = {
     table
 };
 
-/// How long the name at the beginning of `value` is. `None` if a `%` in it encodes nothing.
+/// Returns the length of the name at the beginning of `value`; `None` if a `%` in it encodes nothing.
 fn name(value: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(byte) = value.get(at) {
@@ -103,8 +103,8 @@ fn name(value: &[u8]) -> Option<usize> {
     Some(at)
 }
 
-/// How long the IP literal at the beginning of `value` is. `None` if it is none: zones included, which mean
-/// something on one machine only (RFC 6874, 1).
+/// Returns the length of the IP literal at the beginning of `value`; `None` if it is invalid, or has a zone, which has
+/// a meaning on one machine only (RFC 6874, 1).
 fn literal(value: &[u8]) -> Option<usize> {
     let end = value.iter().position(|byte| *byte == b']')?;
     let inside = std::str::from_utf8(&value[1..end]).ok()?;
@@ -112,7 +112,7 @@ fn literal(value: &[u8]) -> Option<usize> {
     valid.then_some(end + 1)
 }
 
-/// `"v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )`
+/// Matches `"v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )`.
 fn is_future(inside: &str) -> bool {
     let Some((version, address)) = inside.split_once('.') else {
         return false;

@@ -1,4 +1,4 @@
-//! Between hyper and the user's service: the request in, the response out.
+//! The layer between hyper and the user's service: the request in, the response out.
 
 mod app;
 mod asker;

@@ -13,7 +13,7 @@ use super::grpc_messages::GrpcMessages;
 use crate::serve::exchange::Exchange;
 use crate::serve::time::Tick;
 
-/// How long a reader that first asks after the deadline may take to read what has come by then.
+/// The time that a reader which first asks after the deadline has to read the bytes that came before it.
 const LATE_READER: Duration = Duration::from_millis(250);
 
 /// The body of a request that [`serve`](crate::serve::serve()) hands to its service.
@@ -31,16 +31,16 @@ pub struct RequestBody {
 struct Request {
     exchange: Arc<Exchange>,
     epoch: u64,
-    /// The client waits for `100 Continue`, which the first poll has hyper send.
+    /// `true` if the client waits for `100 Continue`, which the first poll has hyper send.
     unasked: bool,
-    /// Until when a reader that came too late is given what is there.
+    /// The time until which a late reader is given the available bytes.
     until: Tick,
-    /// A gRPC request: where its messages end.
+    /// The message boundaries of a gRPC request.
     messages: Option<GrpcMessages>,
 }
 
 impl RequestBody {
-    /// A body without bytes, as of a GET.
+    /// Creates a body without bytes, as of a GET.
     pub fn empty() -> Self {
         RequestBody::default()
     }
@@ -93,7 +93,7 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(BodyError(Kind::TimedOut))))
         };
         if request.exchange.read_expired() {
-            // What has come by then was in time, also where its reader is late; but not without end.
+            // Bytes that came before the deadline were in time, even if their reader is late; but not without end.
             let now = request.exchange.server.clock.now();
             request.until = request.until.min(now.after(Some(LATE_READER)));
             if now > request.until {
@@ -182,7 +182,7 @@ impl Drop for RequestBody {
         if incoming.is_end_stream() {
             request.exchange.body_complete(request.epoch);
         } else if request.unasked {
-            // Reading on would ask the client to send what nobody wants.
+            // Reading on would ask the client for data that is not wanted.
             request.exchange.body_broken(request.epoch);
         } else {
             request.exchange.leave_body(request.epoch, incoming);
@@ -198,7 +198,7 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-/// Why a request body ended before its end.
+/// The error of a request body that ends early.
 #[derive(Debug)]
 pub struct BodyError(Kind);
 
@@ -206,13 +206,13 @@ pub struct BodyError(Kind);
 enum Kind {
     TimedOut,
     Broken(hyper::Error),
-    /// Its last chunk is not followed by an empty line.
+    /// The last chunk is not followed by an empty line.
     Inexact,
 }
 
 impl BodyError {
-    /// Returns whether a deadline passed (`read`, `read_stall` or `min_read_rate`); otherwise the client
-    /// or the transport broke off.
+    /// Returns `true` if a deadline passed (`read`, `read_stall` or `min_read_rate`); otherwise the client or the
+    /// transport broke off.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::TimedOut)
     }

@@ -1,4 +1,4 @@
-//! From the user's service back to hyper: the answer, and what becomes of the connection after it.
+//! The path from the user's service back to hyper: the response, and the connection's fate after it.
 
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -23,20 +23,19 @@ use crate::serve::exchange::{Discard, Exchange, OpenStream, ServiceFault};
 
 pub(crate) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
-/// The answer to one request.
+/// The response future of one request.
 #[pin_project(PinnedDrop)]
 pub(crate) struct AnswerFuture<A: App> {
     #[pin]
     answer: Answer<A::Future>,
-    /// `None` once the answer has been given.
+    /// `None` once the response has been given.
     exchange: Option<Arc<Exchange>>,
     /// HTTP/2: the stream, which is open until the last of its response is written.
     open: Option<Arc<OpenStream>>,
     asker: Asker,
-    /// An answer that waits until it is known whether the connection can be used after it.
-    /// Boxed because it is rare.
+    /// A response that waits until it is known if the connection can be used after it. Boxed because it is rare.
     held: Option<Box<Held<A::ResBody>>>,
-    /// A call that waits until it is known whether its request is one. Rare, too.
+    /// A call that waits until its input is known to be a request. Also rare.
     call: Option<Box<HeldCall<A>>>,
 }
 
@@ -64,7 +63,7 @@ impl<A: App> AnswerFuture<A> {
         self
     }
 
-    /// HTTP/2: the answer to a stream that the service never sees.
+    /// HTTP/2: creates the response to a stream that the service never sees.
     pub(crate) fn refused(asker: Asker) -> Self {
         AnswerFuture {
             answer: Answer::Reset(h2::Reason::REFUSED_STREAM),
@@ -79,7 +78,7 @@ impl<A: App> AnswerFuture<A> {
 
 #[pinned_drop]
 impl<A: App> PinnedDrop for AnswerFuture<A> {
-    /// Before the handler is dropped, which may ask: hyper gave up an answer that nothing else has ended.
+    /// Before the handler is dropped, which may ask: hyper gave up a response that has not ended otherwise.
     fn drop(self: Pin<&mut Self>) {
         if let Some(exchange) = self.project().exchange {
             exchange.abandoned();
@@ -99,7 +98,7 @@ impl<A: App> Future for AnswerFuture<A> {
             return Poll::Pending;
         };
         if this.call.is_some() {
-            // The end of the body before wakes the connection's task. If it was not exact there is no call.
+            // The end of the previous body wakes the connection's task. If it was not exact, there is no call.
             if exchange.holds_back() {
                 return Poll::Pending;
             }
@@ -137,8 +136,8 @@ impl<A: App> Future for AnswerFuture<A> {
                 },
                 Projected::Reset(_) | Projected::Held | Projected::Given => return Poll::Pending,
             };
-            // The handler and all it held is dropped before its answer is sent: a request body among
-            // it decides whether the connection can be used again.
+            // The handler and all it held is dropped before its response is sent: a request body among it decides if
+            // the connection can be used again.
             this.answer.set(Answer::Given);
             exchange.begin_response();
             let Some(leftover) = exchange.take_leftover() else {
@@ -156,8 +155,8 @@ impl<A: App> Future for AnswerFuture<A> {
                 }
             }
         }
-        // A body of unknown length that nobody read: the answer must say whether the connection
-        // closes, so look at what is there of it. hyper hands it over a piece a poll.
+        // An unread body of unknown length: the response must announce a close, so look at the available part. hyper
+        // hands over one piece per poll.
         let mut progressed = false;
         if let Some(held) = this.held {
             let (_, leftover) = &mut **held;
@@ -182,7 +181,7 @@ impl<A: App> Future for AnswerFuture<A> {
     }
 }
 
-/// Answers in the service's stead. What failed because the request's body did not come is told so.
+/// Responds in the service's place. A failure caused by a missing request body is answered as such.
 fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<ReplyBody<B>> {
     let reason = if exchange.read_expired() {
         Reason::BodyTooSlow
@@ -194,7 +193,7 @@ fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<Rep
     ReplyBody::refusal(Reply::new(reason).answer(asked, HeaderMap::new()))
 }
 
-/// Decides, with the answer in hand, what becomes of the connection after it.
+/// Decides, once the response is there, if the connection can be used after it.
 fn finish<B: Body<Data = Bytes>>(
     exchange: &mut Option<Arc<Exchange>>,
     open: &mut Option<Arc<OpenStream>>,
@@ -223,7 +222,7 @@ fn finish<B: Body<Data = Bytes>>(
             let close = HeaderValue::from_static("close");
             response.headers_mut().append(CONNECTION, close);
             if asker.version == Version::HTTP_10 {
-                // Else hyper adds the `keep-alive` that the client asked for.
+                // Otherwise hyper adds the `keep-alive` that the client asked for.
                 *response.version_mut() = Version::HTTP_10;
             }
         }
@@ -235,7 +234,7 @@ fn finish<B: Body<Data = Bytes>>(
     Poll::Ready(Ok(response.map(dress)))
 }
 
-/// Whether this connection is asked to leave with this response.
+/// Returns `true` if this response asks the connection to leave.
 fn departs(exchange: &Exchange) -> bool {
     let lifecycle = &exchange.server.lifecycle;
     match lifecycle.phase() {

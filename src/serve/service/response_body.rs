@@ -1,4 +1,4 @@
-//! The response on its way to hyper, and on HTTP/2 to the socket.
+//! The response body on its way to hyper, and on HTTP/2 to the socket.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -17,27 +17,27 @@ use crate::reply::ReplyBody;
 use crate::serve::exchange::{Exchange, OpenStream, PIECE, ServiceFault};
 use crate::track::{End, Guard, TrackedBody};
 
-/// The body of an answer.
+/// The body of a response.
 #[pin_project]
 pub(crate) struct ResponseBody<B: Body<Data = Bytes>> {
     #[pin]
     body: TrackedBody<ReplyBody<B>, ResponseGuard>,
-    /// HTTP/2: what is left of a chunk that is handed over in pieces.
+    /// HTTP/2: the rest of a chunk that is handed over in pieces.
     rest: Bytes,
     open: Option<Arc<OpenStream>>,
-    /// HTTP/2: how much has been handed over.
+    /// HTTP/2: the number of bytes handed over.
     given: u64,
-    /// The body has ended, or has nothing left but these trailers: they may have to wait.
+    /// `true` once the body has ended, or only these trailers are left: the end may have to wait.
     ended: bool,
     trailers: Option<Box<HeaderMap>>,
-    /// There is no body, whatever the service gave.
+    /// `true` if there is no body, whatever the service returned.
     bodiless: bool,
-    /// Without a body, the length that the head declares: hyper takes `Content-Length` out of a 304 to a GET
-    /// unless the body seems to have that length.
+    /// The length that the head of a response without a body declares: hyper removes `Content-Length` from a 304 to a
+    /// GET unless the body seems to have that length.
     claims: u64,
-    /// How much is to come, where that has been promised.
+    /// The remaining length, if one was promised.
     left: Option<u64>,
-    /// Whom it concerns, where the service made the promise.
+    /// The exchange to blame, if the service made the promise.
     promised_to: Option<Arc<Exchange>>,
 }
 
@@ -71,11 +71,11 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
         }
     }
 
-    /// HTTP/2: whether the end of the response waits until h2 has written what came before it.
+    /// HTTP/2: returns `true` if the end of the response waits until h2 has written the data before it.
     ///
-    /// With the end in its hands h2 lets go of the stream's task, and then the stream cannot be reset
-    /// any more: a client that keeps its window shut would have to be closed as a whole. A response of one
-    /// piece, to a client that has not been slow, is not worth the frame that this costs.
+    /// With the end in its hands h2 lets go of the stream's task, and then the stream cannot be reset any more: a
+    /// client that keeps its window shut could only be closed as a whole. A response of one piece, to a client that has
+    /// not been slow, is not worth the frame that this costs.
     fn waits_for_end(&self) -> bool {
         let Some(open) = &self.open else {
             return false;
@@ -91,9 +91,9 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
-    /// Whether a body whose length was promised goes on where it should end. hyper writes no more than was
-    /// promised, and drops the rest in silence.
-    fn goes_on(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+    /// Returns `true` if a body goes on beyond its promised length. hyper writes no more than was promised, and drops
+    /// the rest without a report.
+    fn exceeds_length(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         if self.left != Some(0) || self.open.is_some() || self.body.is_end_stream() {
             return false;
         }
@@ -114,8 +114,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
         }
     }
 
-    /// The body is not as long as was promised: the client is to see that it did not get what it was promised.
-    fn belied(&self) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
+    /// Fails a body whose length differs from the promised one: the client must see that the response is incomplete.
+    fn length_mismatch(&self) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let fault = ServiceFault::ContentLength;
         let open = self.open.as_ref().map(|open| &open.exchange);
         let exchange = self.promised_to.as_ref().or(open);
@@ -143,12 +143,12 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
                         if let Some(left) = this.left.as_mut() {
                             match left.checked_sub(data.len() as u64) {
                                 Some(less) => *left = less,
-                                None => return self.belied(),
+                                None => return self.length_mismatch(),
                             }
                         }
                         *this.rest = data;
-                        if self.as_mut().goes_on(cx) {
-                            return self.belied();
+                        if self.as_mut().exceeds_length(cx) {
+                            return self.length_mismatch();
                         }
                     }
                     Err(frame) => match frame.into_trailers() {
@@ -166,7 +166,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
                 None => *this.ended = true,
             }
             if self.ended && self.left.is_some_and(|left| left > 0) {
-                return self.belied();
+                return self.length_mismatch();
             }
         }
         let this = self.as_mut().project();
@@ -215,7 +215,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 }
 
-/// Ends an exchange's response with its body.
+/// A guard that ends an exchange's response with its body.
 struct ResponseGuard(Arc<Exchange>);
 
 impl Guard for ResponseGuard {
@@ -260,7 +260,7 @@ impl Buf for Piece {
 }
 
 impl Piece {
-    /// h2 takes from a piece what it writes, when it writes it.
+    /// Counts bytes that h2 writes: it takes them from a piece at that time.
     fn taken(&self, count: usize) {
         if let Some(open) = &self.open {
             open.taken(count);

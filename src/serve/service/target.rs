@@ -1,7 +1,7 @@
-//! Whether a request says one thing only: where its body ends, what it is for, and whose it is.
+//! Checks that a request has one meaning only: one end of its body, one purpose, one host.
 //!
-//! Two servers on the way that read it differently are a way around the first one's rules. So what can be
-//! read in two ways is refused before the service sees it, on HTTP/1 and on HTTP/2.
+//! Two servers on the path that read a request differently allow a client to bypass the first one's rules. So a request
+//! that can be read in two ways is refused before the service sees it, on HTTP/1 and on HTTP/2.
 
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
@@ -25,7 +25,7 @@ impl<'a> Hosts<'a> {
     }
 }
 
-/// Why the service must not see this request, if it must not.
+/// Returns the reason to keep this request from the service, if there is one.
 pub(crate) fn refusal<B: Body>(
     request: &Request<B>,
     hosts: &Hosts<'_>,
@@ -41,8 +41,8 @@ pub(crate) fn refusal<B: Body>(
     check().err()
 }
 
-/// hyper takes a body for chunked when the last of its transfer codings is `chunked`, and hands it on with
-/// the others undone.
+/// Checks the codings: hyper takes a body for chunked when the last of its transfer codings is `chunked`, and leaves
+/// the others encoded.
 fn check_framing<B: Body>(request: &Request<B>) -> Result<(), Reason> {
     if request.method() == Method::CONNECT {
         // RFC 9110, 9.3.6: where would the tunnel begin?
@@ -54,7 +54,7 @@ fn check_framing<B: Body>(request: &Request<B>) -> Result<(), Reason> {
     check_codings(request.headers())
 }
 
-/// Exactly one transfer coding is understood, `chunked`, in one line (RFC 9112, 6.1).
+/// Checks for the only supported transfer coding: `chunked`, once, in one line (RFC 9112, 6.1).
 fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let (first, second) = (lines.next(), lines.next());
@@ -79,8 +79,8 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
     }
 }
 
-/// The forms of a request target and the methods that they go with (RFC 9112, 3.2; RFC 9113, 8.3.1). Gives
-/// the authority that it names.
+/// Checks that the form of the request target fits the method (RFC 9112, 3.2; RFC 9113, 8.3.1). Returns the authority
+/// that it names.
 ///
 /// A fragment cannot be seen here: `http::Uri` drops it.
 fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason> {
@@ -123,12 +123,13 @@ fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason>
     }
 }
 
-/// RFC 8441, 4.
+/// Returns `true` for an extended CONNECT (RFC 8441, 4).
 fn is_extended_connect<B>(request: &Request<B>) -> bool {
     request.extensions().get::<Protocol>().is_some()
 }
 
-/// `a:443`, and `read`, are authorities without a scheme, which only a CONNECT may name.
+/// Returns `true` for an HTTP scheme. `a:443`, and `read`, are authorities without a scheme, which only a CONNECT may
+/// name.
 fn has_http_scheme(uri: &Uri, has_authority: bool, version: Version) -> bool {
     match uri.scheme_str() {
         Some(scheme) => scheme == "http" || scheme == "https",
@@ -136,9 +137,9 @@ fn has_http_scheme(uri: &Uri, has_authority: bool, version: Version) -> bool {
     }
 }
 
-/// One valid host, whichever way it is named (RFC 9112, 3.2; RFC 9113, 8.3.1): what the target says and what
-/// `Host` says must be the same. RFC 9112, 3.2.2 has a server ignore a `Host` beside an absolute target; but
-/// the service, or a proxy before this server, may have gone by it.
+/// Checks for one valid host, however it is named (RFC 9112, 3.2; RFC 9113, 8.3.1): the target and `Host` must agree.
+/// RFC 9112, 3.2.2 has a server ignore a `Host` beside an absolute target; but the service, or a proxy before this
+/// server, may have used it.
 fn check_host<B>(
     request: &Request<B>,
     hosts: &Hosts<'_>,

@@ -1,4 +1,4 @@
-//! What the server knows of each of its connections.
+//! The server's view of each of its connections.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, MutexGuard};
@@ -17,13 +17,13 @@ pub(crate) struct Conn {
     pub info: ConnInfo,
     pub accepted: Tick,
     requests: AtomicU32,
-    /// The last answer ended in the lame duck or later, and did not ask the connection to leave.
+    /// `true` if the last response ended in the lame duck or later, and did not ask the connection to leave.
     uninformed: AtomicBool,
-    /// Where this connection's random_unit begin.
+    /// The seed of this connection's random numbers.
     seed: u64,
-    /// Since when the peer has taken nothing of what is to be written; `NEVER` when nothing waits.
+    /// The time since when the peer has taken no output; `NEVER` while none waits.
     write_blocked: AtomicU64,
-    /// When the peer last began to take something again.
+    /// The time at which the peer last began to take output again.
     write_resumed: AtomicU64,
     inner: Lock<Inner>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Conn {
 struct Inner {
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// `None`: it is parked.
+    /// The connection's activity; `None` if it is parked.
     activity: Option<Arc<dyn Activity>>,
     why: Closed,
 }
@@ -67,7 +67,7 @@ impl Conn {
         self.requests.load(Relaxed)
     }
 
-    /// Whether the client has not been asked to leave, while the drain goes on: the next answer will do so.
+    /// Returns `true` if the client has not been asked to leave while the drain goes on: the next response asks it.
     pub(crate) fn is_uninformed(&self) -> bool {
         self.requests() == 0 || self.uninformed.load(Relaxed)
     }
@@ -76,8 +76,7 @@ impl Conn {
         self.uninformed.store(true, Relaxed);
     }
 
-    /// A number from 0 to 1, another for each request: SplitMix64. It spreads departures and guards
-    /// nothing.
+    /// Returns a number from 0 to 1, another for each request: SplitMix64. It spreads departures and protects nothing.
     pub(crate) fn random_unit(&self) -> f64 {
         let step = u64::from(self.requests()).wrapping_add(1);
         let mut z = self
@@ -90,7 +89,7 @@ impl Conn {
 
     // === the peer takes nothing ===
 
-    /// Called only for a write that would not go through. Returns since when that is so.
+    /// Records a write that is blocked. Returns the time since when writes have been blocked.
     pub(crate) fn write_blocks(&self, clock: &Clock) -> Tick {
         if !self.write_is_blocked() {
             self.write_blocked.store(clock.now().0, Relaxed);
@@ -98,7 +97,7 @@ impl Conn {
         Tick(self.write_blocked.load(Relaxed))
     }
 
-    /// A write went through. Returns the time if one before it had not.
+    /// Records a write that was taken. Returns the time if an earlier one was blocked.
     pub(crate) fn write_progressed(&self, clock: &Clock) -> Option<Tick> {
         if !self.write_is_blocked() {
             return None;
@@ -109,7 +108,7 @@ impl Conn {
         Some(now)
     }
 
-    /// A write does not go through yet, but the peer takes what came before it.
+    /// Records that a write is still blocked, but the peer takes earlier output.
     pub(crate) fn write_trickles(&self, now: Tick) {
         self.write_blocked.store(now.0, Relaxed);
     }
@@ -118,8 +117,8 @@ impl Conn {
         self.write_blocked.load(Relaxed) != Tick::NEVER.0
     }
 
-    /// Since when the connection has been quiet, if nothing has been open since `idle_since`: not while
-    /// there is something that the peer does not take.
+    /// Returns the time since when the connection has been quiet, if no request has been open since `idle_since`. It is
+    /// not quiet while output waits for the peer.
     pub(crate) fn quiet_since(&self, idle_since: Tick) -> Tick {
         if self.write_is_blocked() {
             return Tick::NEVER;
@@ -134,7 +133,7 @@ impl Conn {
         }
     }
 
-    // === seen from outside ===
+    // === the view from outside ===
 
     pub(crate) fn set_activity(&self, activity: Option<Arc<dyn Activity>>) {
         let before = std::mem::replace(&mut self.inner().activity, activity);
@@ -145,7 +144,7 @@ impl Conn {
         self.inner().activity.clone()
     }
 
-    /// Why it will have ended, if it ends now.
+    /// Sets the close reason, in case the connection ends now.
     pub(crate) fn set_close_reason(&self, why: Closed) {
         self.inner().why = why;
     }
@@ -154,8 +153,7 @@ impl Conn {
         self.inner().why
     }
 
-    /// Who is to be woken when the server has something to say. An upgraded connection may be read
-    /// and written by two tasks.
+    /// Sets the waker for the server's notices. An upgraded connection may be read and written by two tasks.
     pub(crate) fn set_reader(&self, waker: &Waker) {
         set_waker(&mut self.inner().reader, waker);
     }
@@ -171,20 +169,21 @@ impl Conn {
         [reader, writer].into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// What would be cut if it were cut now: nothing for an idle connection.
+    /// Adds what a cut would report now: nothing for an idle connection.
     pub(crate) fn in_flight(&self, clock: &Clock, into: &mut Vec<CutRequest>) {
         let now = clock.now();
         self.each_in_flight(|one| into.push(one.named(now)));
     }
 
-    /// Visits what is in flight.
+    /// Visits each request in flight.
     pub(crate) fn each_in_flight(&self, mut visit: impl FnMut(InFlight<'_>)) {
         if let Some(activity) = self.activity() {
             activity.each_in_flight(self, &mut visit);
         }
     }
 
-    /// What it is counted as; an HTTP/2 connection as its stream that is furthest from its end.
+    /// Returns the state in which the connection is counted; an HTTP/2 connection counts as its stream that is furthest
+    /// from its end.
     pub(crate) fn counts_as(&self) -> ConnectionState {
         match self.activity() {
             Some(activity) => activity.counts_as(),
@@ -193,9 +192,9 @@ impl Conn {
     }
 }
 
-/// What a connection does, for those who look at it from outside of its task.
+/// The activity of a connection, for observers outside its task.
 pub(crate) trait Activity: Send + Sync {
-    /// Visits what is in flight on `conn`.
+    /// Visits each request in flight on `conn`.
     fn each_in_flight(&self, conn: &Conn, visit: &mut dyn FnMut(InFlight<'_>));
     fn counts_as(&self) -> ConnectionState;
 }
@@ -203,13 +202,13 @@ pub(crate) trait Activity: Send + Sync {
 /// A request in flight, or an upgraded connection.
 pub(crate) struct InFlight<'a> {
     pub began: Tick,
-    /// Costs allocations to those who ask.
+    /// A function that returns the name and facts; each call allocates.
     pub known: &'a dyn Fn() -> Known,
     pub state: &'static str,
 }
 
 impl InFlight<'_> {
-    /// What is reported of it if it is cut at `now`.
+    /// Returns the report of this request if it is cut at `now`.
     pub(crate) fn named(&self, now: Tick) -> CutRequest {
         CutRequest::new((self.known)().info(), now.since(self.began), self.state)
     }

@@ -1,4 +1,4 @@
-//! What is known of a request beyond its head, for those who name it.
+//! Names and facts of requests, beyond their heads, for events and reports.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use crate::events::RequestInfo;
 use crate::id::RequestId;
 use crate::route::{self, Route};
 
-/// What the layers have learnt.
+/// The facts that layers have learnt.
 #[derive(Clone, Default)]
 pub(crate) struct Facts {
     pub client: Option<IpAddr>,
@@ -18,7 +18,7 @@ pub(crate) struct Facts {
 #[derive(Clone)]
 pub(crate) struct Known {
     peer: Option<SocketAddr>,
-    /// `GET /path`; empty if there is no request.
+    /// The name, as in `GET /path`; empty if there is no request.
     name: String,
     facts: Facts,
 }
@@ -28,7 +28,7 @@ impl Known {
         Known { peer, name, facts }
     }
 
-    /// There is no request.
+    /// Creates the facts of a connection without a request.
     pub(crate) fn of_peer(peer: Option<SocketAddr>) -> Self {
         Known {
             peer,

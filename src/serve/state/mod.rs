@@ -1,4 +1,4 @@
-//! What connections share, and what is known of each from outside of its task.
+//! The state that connections share, and the view of each from outside its task.
 
 mod conn;
 mod known;

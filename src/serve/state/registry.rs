@@ -17,12 +17,12 @@ use crate::track::{Tally, TallyGuard};
 
 pub(crate) struct Registry {
     pub shared: Arc<Shared>,
-    /// Every connection.
+    /// The tally of all connections.
     pub all: Arc<Tally>,
-    /// Those that the drain waits for: all but the idle ones that know of the drain.
+    /// The tally of connections that the drain waits for: all but the idle ones that know of the drain.
     pub busy: Arc<Tally>,
     pub permits: Option<Arc<Semaphore>>,
-    /// Requests of connections that have ended; the living count their own.
+    /// The number of requests of ended connections; open ones count their own.
     requests: AtomicU64,
     accepted: AtomicU64,
     seeds: AtomicU64,
@@ -61,15 +61,15 @@ impl Registry {
             .fetch_add(u64::from(conn.requests()), Ordering::Relaxed);
     }
 
-    /// Another number for each connection.
+    /// Returns another number for each connection.
     fn seed(&self) -> u64 {
         self.seeds
             .fetch_add(0x9e37_79b9, Ordering::Relaxed)
             .rotate_left(32)
     }
 
-    /// The connections of this moment, to be looked at outside of the lock: a task that is woken may end
-    /// on another thread and want it.
+    /// Returns the connections of this moment, to be visited outside of the lock: a task that is woken may end on
+    /// another thread and need it.
     fn snapshot(&self) -> Vec<Arc<Conn>> {
         self.conns().iter().map(|(_, conn)| conn.clone()).collect()
     }
@@ -167,14 +167,13 @@ impl DrainServer for Registry {
     }
 }
 
-/// A connection's place in the server's books, until it is dropped: with the connection's IO, which
-/// an upgrade takes along.
+/// The registration of a connection until the drop of its IO, which an upgrade takes along.
 pub(crate) struct ConnGuard {
     pub server: Arc<Shared>,
     registry: Arc<Registry>,
     pub conn: Arc<Conn>,
     slot: usize,
-    /// Held unless the connection has seen the drain and is idle.
+    /// `None` once the connection has seen the drain and is idle.
     busy: Option<TallyGuard>,
     _all: TallyGuard,
     _permit: Option<OwnedSemaphorePermit>,
@@ -205,12 +204,12 @@ impl ConnGuard {
         guard
     }
 
-    /// Nothing is in flight here; the drain need not wait for it.
+    /// Releases the drain: nothing is in flight here.
     pub(crate) fn release(&mut self) {
         self.busy = None;
     }
 
-    /// Something is in flight again.
+    /// Makes the drain wait again: a request is in flight.
     pub(crate) fn hold(&mut self) {
         if self.busy.is_none() {
             self.busy = Some(Tally::enter(&self.registry.busy));
@@ -221,7 +220,7 @@ impl ConnGuard {
 impl Drop for ConnGuard {
     fn drop(&mut self) {
         self.registry.deregister(self.slot, &self.conn);
-        // What it was doing points back at it.
+        // Its last activity points back at it.
         self.conn.set_activity(None);
         let why = self.conn.why();
         self.server.events.tell(|| Event::Closed {

@@ -1,4 +1,4 @@
-//! What all connections of one listener share.
+//! The state that all connections of one listener share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,19 +13,19 @@ use crate::serve::config::{Limits, Protocols, Timeouts};
 use crate::serve::time::Clock;
 use crate::track::End;
 
-/// hyper reads a head of this size at most, unless it is told otherwise.
+/// The maximum size of a head that hyper reads by default.
 const HYPERS_BUFFER: usize = 408 * 1024;
 
 pub(crate) type OnConnection = Arc<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
 
-/// How the connections of one listener are served, and what the drain wants of them. It knows no connection.
+/// The configuration of one listener's connections, and the drain's orders to them. It knows no connection.
 pub(crate) struct Shared {
     pub clock: Clock,
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub lifecycle: Lifecycle,
     pub events: Events,
-    /// What the owner of the server puts into every request of a connection.
+    /// The server owner's hook, which adds to every request of a connection.
     pub on_connection: Option<OnConnection>,
     pub extensions: bool,
     pub protocols: Protocols,
@@ -45,9 +45,9 @@ impl Shared {
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            // Ours tells idle from header time, and answers.
+            // The server's own deadlines distinguish idle from header time, and answer.
             .header_read_timeout(None)
-            // A client that has said all it wants to say may still be listening.
+            // A client that has sent everything may still be reading.
             .half_close(true)
             .max_header_size(limits.max_header_bytes);
         if limits.max_header_bytes > HYPERS_BUFFER {
@@ -93,13 +93,13 @@ impl Shared {
         self.client_gone.load(Ordering::Relaxed)
     }
 
-    /// Idle connections are to close now: nothing is in flight any more.
+    /// Returns `true` if idle connections must close now: no request is in flight any more.
     pub(crate) fn closing_idle(&self) -> bool {
-        // Acquire, with the Release below: who is woken for it sees it, without leaning on the waker.
+        // Acquire, with the Release below: a task that is woken for it sees it, without relying on the waker.
         self.close_idle.load(Ordering::Acquire)
     }
 
-    /// Everything is to end now.
+    /// Returns `true` if everything must end now.
     pub(crate) fn cutting(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }

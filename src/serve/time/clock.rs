@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Moments as one word: nanoseconds since the server began, so that they fit an atomic.
+/// A clock whose moments fit an atomic word: nanoseconds since the server began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     began: Instant,
@@ -35,7 +35,7 @@ impl Tick {
         Tick(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// This long after; `None` is never.
+    /// Returns the moment this long after; `NEVER` for `None`.
     pub(crate) fn after(self, wait: Option<Duration>) -> Self {
         match wait {
             Some(wait) => Tick(self.0.saturating_add(Tick::from_nanos(wait).0)),

@@ -1,6 +1,6 @@
 //! The clock of a server, and the one timer of a connection or a stream.
 
-#[allow(clippy::disallowed_methods)] // the clock itself
+#[allow(clippy::disallowed_methods)] // this is the clock itself
 mod clock;
 mod timer;
 

@@ -8,31 +8,31 @@ use tokio::time::Sleep;
 
 use super::clock::{Clock, Tick};
 
-/// How long the last look before a deadline takes at least.
+/// The shortest time of the last look before a deadline.
 ///
-/// tokio's IO driver delivers what has arrived before its timers fire, in the same turn: a second timer
-/// proves a turn after the deadline, on every kind of runtime. (`yield_now` proves none where another
-/// thread holds the driver.)
+/// tokio's IO driver delivers all input that has arrived before its timers fire, in the same turn: a second timer
+/// proves a turn after the deadline, on every kind of runtime. (`yield_now` proves none where another thread holds the
+/// driver.)
 const LOOK: Duration = Duration::from_millis(1);
 
-/// The longest last look, after the process or its threads stood still: time that the server lost is not
-/// the client's, but a client may not win much by it.
+/// The longest last look, after the process or its threads stood still: time that the server lost is not the client's,
+/// but a client may not gain much by it.
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
-/// How many looks there are at most, where every poll of the task finds the cooperative budget spent.
+/// The maximum number of looks if every poll of the task finds the cooperative budget spent.
 const MOST_LOOKS: u8 = 4;
 
-/// One lazily armed timer.
+/// A lazily armed timer.
 ///
-/// Deadlines move all the time and mostly later; the timer wheel is touched only when the one in
-/// force is earlier than the one that is armed. When it fires too early nothing is due yet, and the
-/// owner arms it anew: that costs one look a period instead of two wheel operations a request.
+/// Deadlines move all the time and mostly later; the timer wheel is touched only when the deadline in force is earlier
+/// than the armed one. When the timer fires too early nothing is due yet, and the owner arms it anew: that costs one
+/// look a period instead of two wheel operations a request.
 #[pin_project]
 pub(crate) struct Timer {
     #[pin]
     sleep: Sleep,
     armed: Tick,
-    /// How many last looks have begun since the deadline came; what is armed is the end of one.
+    /// The number of last looks that have begun since the deadline passed; the end of one is armed.
     looks: u8,
     /// The waker that the armed sleep holds.
     waker: Option<Waker>,
@@ -49,8 +49,8 @@ impl Timer {
         }
     }
 
-    /// Follows the task that polls: what is armed for another one is armed anew. `true` when it is
-    /// another one than before.
+    /// Follows the polling task: a timer armed for another task is armed anew. Returns `true` if the task is another
+    /// one than before.
     pub(crate) fn follow(self: Pin<&mut Self>, waker: &Waker) -> bool {
         let this = self.project();
         if this.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
@@ -61,12 +61,12 @@ impl Timer {
         true
     }
 
-    /// `Ready`, with the time, when `deadline` has come and the owner has polled its IO once more since
-    /// ([`LOOK`]); else the task is woken at it or earlier, to ask again. The clock is read only when what
-    /// was armed has fired.
+    /// Returns `Ready` with the time once `deadline` has passed and the owner has polled its IO once more since
+    /// ([`LOOK`]); otherwise the task is woken at that time or earlier, to ask again. The clock is read only when the
+    /// armed timer has fired.
     ///
-    /// The owner polls its IO first, then asks. A look is taken once for a deadline, whatever comes
-    /// meanwhile: a client cannot prolong it.
+    /// The owner polls its IO first, then asks. A look is taken once for a deadline, whatever input comes meanwhile: a
+    /// client cannot prolong it.
     pub(crate) fn poll_due(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl Timer {
                 ready!(self.as_mut().arm(cx, clock, deadline));
                 continue;
             }
-            // Where the budget was spent, tokio's IO may have refused to look.
+            // If the budget was spent, tokio's IO may have refused to look.
             if *this.looks > 0 && (has_budget_remaining() || *this.looks == MOST_LOOKS) {
                 *this.looks = 0;
                 return Poll::Ready(now);
@@ -110,7 +110,7 @@ impl Timer {
         }
     }
 
-    /// Sees to it that the task is woken at `deadline`. `Ready` when it has come already.
+    /// Arms the timer, so that the task is woken at `deadline`. Returns `Ready` if it has passed already.
     fn arm(self: Pin<&mut Self>, cx: &mut Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
         if deadline == Tick::NEVER {
             return Poll::Pending;
