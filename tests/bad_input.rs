@@ -1221,7 +1221,7 @@ async fn h2_body_with_a_wrong_length_ends_only_its_stream() {
     bed.finish().await;
 }
 
-// === settings that cannot be meant ===
+// === invalid settings ===
 
 /// Returns the error of a server that does not start.
 async fn refusal(timeouts: Timeouts, limits: Limits, shutdown: Shutdown) -> String {
@@ -1248,7 +1248,7 @@ async fn invalid_timeouts_are_refused() {
     for (name, set) in set {
         let zero = refusal(set(Duration::ZERO), Limits::default(), Shutdown::new()).await;
         let expected = format!(
-            "the timeout `{name}` is zero, which would refuse everybody; `None` switches it off"
+            "the timeout `{name}` is zero, which would refuse every client; `None` switches it off"
         );
         assert_eq!(zero, expected);
         for absurd in [Duration::MAX, Duration::from_secs(8 * 24 * 3600)] {

@@ -100,7 +100,7 @@ pub enum Event<'a> {
         /// Whether the process cannot do without it: the shutdown begins.
         essential: bool,
     },
-    /// The process is set up in a way that cannot be meant. Emitted once for each case.
+    /// The process is set up in an invalid way. Emitted once for each case.
     Misconfigured {
         /// What is wrong, and the mend.
         advice: &'a str,

@@ -248,7 +248,7 @@ impl Listener {
                     let advice = &*text::line(advice, TEXT);
                     warn!(
                         target: "lameduck", event = "misconfigured", advice,
-                        "the process is set up in a way that cannot be meant"
+                        "the process is set up in an invalid way"
                     );
                 }
             }

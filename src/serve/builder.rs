@@ -15,15 +15,15 @@ use crate::serve::service::App;
 use crate::serve::state::{OnConnection, Registry, Shared};
 use crate::shutdown::{DrainServer, Handle, Report, Shutdown};
 
-/// A server that is about to start: await it to run it to its end. Made by [`serve`](super::serve()).
+/// A server that is about to start: await it to run it to its end. Created by [`serve`](super::serve()).
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<L, A> {
     listener: L,
     app: A,
     timeouts: Timeouts,
     limits: Limits,
-    /// `None`: it drives a shutdown of its own, which is made when the server is awaited. Made earlier, it
-    /// would hear signals in place of the one that is still to be given.
+    /// The part in a shutdown; `None` if it drives one of its own, which is created when the server is awaited. Created
+    /// earlier, it would receive signals in place of the one that is still to be set.
     part: Option<Part>,
     events: Events,
     on_connection: Option<OnConnection>,
@@ -31,13 +31,13 @@ pub struct Serve<L, A> {
     protocols: Protocols,
 }
 
-/// What part a server has in the shutdown.
+/// The part of a server in a shutdown.
 enum Part {
     /// It drives the whole sequence.
     Drives(Shutdown),
-    /// It takes part in one that is driven elsewhere.
+    /// It takes part in a shutdown that is driven elsewhere.
     Follows(Handle),
-    /// It watches one that is driven elsewhere.
+    /// It watches a shutdown that is driven elsewhere.
     Observes(Handle),
 }
 
@@ -56,26 +56,26 @@ impl<L: Listener, A: App> Serve<L, A> {
         }
     }
 
-    /// How long each part of a connection's life may take. Default: [`Timeouts::default`].
+    /// Sets the deadlines for the parts of a connection's life. Default: [`Timeouts::default`].
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// How much a connection may take. Default: [`Limits::default`].
+    /// Sets the limits of connections. Default: [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets which versions of HTTP this server speaks. Default: [`Protocols::Both`].
+    /// Sets the versions of HTTP that this server speaks. Default: [`Protocols::Both`].
     pub fn protocols(mut self, protocols: Protocols) -> Self {
         self.protocols = protocols;
         self
     }
 
-    /// The shutdown that this server drives: signals, phases, workers, closers. Default:
-    /// [`Shutdown::new`], made when the server is awaited; one of your own hears signals from when it is made.
+    /// Sets the shutdown that this server drives: signals, phases, workers, closers. Default: [`Shutdown::new`],
+    /// created when the server is awaited; one of your own receives signals from its creation on.
     #[doc(alias("with_graceful_shutdown", "graceful_shutdown", "serve_with_shutdown"))]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
         self.part = Some(Part::Drives(shutdown));
@@ -90,10 +90,10 @@ impl<L: Listener, A: App> Serve<L, A> {
     }
 
     /// Watches a shutdown that another server of this process drives: the port for metrics, health and
-    /// [status](crate::shutdown::Handle::in_flight). It serves as before while the other drains, to the
-    /// very end; nothing of it is waited for by the drain, counted or reported. When the
-    /// [report](Handle::reported) is made, answers that are open have one second to end, if the
-    /// [margin](Shutdown::margin) has it (0.1 s after a second signal); then they are cut.
+    /// [status](crate::shutdown::Handle::in_flight). It keeps serving until the [report](Handle::reported) is ready.
+    /// The drain does not wait for its connections, and the report does not include them. Responses that are open when
+    /// the report is made have one second to end, if the [margin](Shutdown::margin) allows it (0.1 s after a second
+    /// signal); then they are cut.
     ///
     /// ```
     /// # async fn run(public: tokio::net::TcpListener, admin: tokio::net::TcpListener, app: axum::Router, pages: axum::Router) -> Result<(), Box<dyn std::error::Error>> {
@@ -108,15 +108,15 @@ impl<L: Listener, A: App> Serve<L, A> {
         self
     }
 
-    /// Emits what happens to connections, requests and the phase there too. Default: to the
-    /// [hub](Handle::listen) of the shutdown that it drives or follows; a server that observes emits to no one.
+    /// Adds a sink for the events of connections, requests and the phase. Default: the [hub](Handle::listen) of the
+    /// shutdown that it drives or follows; a server that observes emits to no one.
     pub fn events(mut self, events: Events) -> Self {
         self.events = events;
         self
     }
 
-    /// Adds to what every request of a connection carries in its extensions. Called once when a
-    /// connection becomes active; the extensions are cloned into each of its requests.
+    /// Sets a hook that adds to the extensions of every request of a connection. It is called once when a connection
+    /// becomes active; the extensions are cloned into each of its requests.
     ///
     /// ```
     /// # use lameduck::ConnInfo;
@@ -231,7 +231,7 @@ async fn attend<L: Listener, A: App>(
     accept(listener, app, registry.clone()).await;
     let lifecycle = &registry.shared.lifecycle;
     lifecycle.reached(Phase::Draining).await;
-    // Its own end, or that of the shutdown: what was cut may linger with its owner.
+    // Its own end, or that of the shutdown: a cut connection may linger with its owner.
     tokio::select! {
         () = registry.all.idle() => {}
         _ = lifecycle.reached(Phase::Closed) => {}

@@ -22,12 +22,12 @@ use crate::shutdown::Handle;
 
 /// Serves one connection of an accept loop of your own.
 ///
-/// The future is ready when the connection has ended, and says why. Dropping it ends the connection.
-/// It takes part in no drain; connections that do are served by [`Connections`].
+/// The future is ready when the connection has ended, and returns the reason. Dropping it ends the connection. It takes
+/// part in no drain; connections that do are served by [`Connections`].
 ///
 /// # Errors
 ///
-/// A timeout that cannot be meant ([`Timeouts::check`]).
+/// An invalid timeout ([`Timeouts::check`]).
 ///
 /// ```
 /// use bytes::Bytes;
@@ -72,8 +72,8 @@ where
 
 /// The connections of an accept loop of your own.
 ///
-/// They share timeouts, limits and, with [`follow`](Self::follow), the drain: it waits for them, and
-/// names what of them it cuts. `max_connections` and the accept queue stay the loop's own business.
+/// They share timeouts, limits and, with [`follow`](Self::follow), the drain: it waits for them, and names the requests
+/// that it cuts. `max_connections` and the accept queue stay the loop's own business.
 ///
 /// ```no_run
 /// use lameduck::serve::Connections;
@@ -107,11 +107,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Connections that take part in no drain.
+    /// Creates connections that take part in no drain.
     ///
     /// # Errors
     ///
-    /// A timeout or a limit that cannot be meant.
+    /// An invalid timeout or limit.
     pub fn new(timeouts: Timeouts, limits: Limits) -> Result<Self, ServeError> {
         timeouts.check()?;
         limits.check()?;
@@ -129,8 +129,7 @@ impl Connections {
         }
     }
 
-    /// Takes part in this shutdown, and emits at its [hub](Handle::listen). Connections that were served before do
-    /// not.
+    /// Takes part in this shutdown, and emits to its [hub](Handle::listen). Connections that were served before do not.
     #[must_use]
     pub fn follow(self, handle: &Handle) -> Self {
         let Shared {
@@ -143,15 +142,15 @@ impl Connections {
         connections
     }
 
-    /// Emits what happens to connections and requests there too.
+    /// Adds a sink for the events of connections and requests.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         events.add_to(&self.hub);
         self
     }
 
-    /// Serves one connection, from the moment of this call. The future is ready when it has ended, and
-    /// says why; dropping it ends the connection.
+    /// Serves one connection, from the moment of this call. The future is ready when it has ended, and returns the
+    /// reason; dropping it ends the connection.
     pub fn serve<T, A>(&self, io: T, info: ConnInfo, service: A) -> ServeConnection<T, A>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -160,10 +159,10 @@ impl Connections {
         self.serve_with_reset(io, info, service, reset_tcp)
     }
 
-    /// As [`serve`](Self::serve), for a transport over TCP that is not a `TcpStream` itself: `reset` makes the
-    /// drop of it a reset, as [`Listener::reset`](super::Listener::reset) does, and is called before a
-    /// connection is dropped whose response was cut short. A response that ends with its connection looks
-    /// whole without it. Of a bare `TcpStream` `serve` knows how.
+    /// Serves one connection as [`serve`](Self::serve) does, over TCP but not over a `TcpStream` itself: `reset` makes
+    /// its drop a reset, as [`Listener::reset`](super::Listener::reset) does. It is called before a connection is
+    /// dropped whose response was cut short. Without it, a response that ends with its connection looks complete.
+    /// `serve` knows how to reset a bare `TcpStream`.
     ///
     /// ```
     /// use lameduck::serve::{Connections, Listener};
@@ -209,7 +208,7 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// One served connection; see [`serve_connection_with_timeouts`].
+/// The future of one served connection; see [`serve_connection_with_timeouts`].
 #[pin_project]
 #[must_use = "a connection is not served until it is awaited"]
 pub struct ServeConnection<T, A: App> {

@@ -3,15 +3,15 @@ use std::fmt;
 use crate::serve::config::{InvalidLimit, InvalidTimeout};
 use crate::shutdown::StartError;
 
-/// Why a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// A timeout that cannot be meant.
+    /// An invalid timeout.
     Timeout(InvalidTimeout),
-    /// A limit that cannot be meant.
+    /// An invalid limit.
     Limit(InvalidLimit),
-    /// The shutdown that it drives: its budgets, or its signals.
+    /// An error of the shutdown that it drives: of its budgets, or its signals.
     Shutdown(StartError),
 }
 

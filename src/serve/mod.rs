@@ -1,8 +1,8 @@
 //! The server: an accept loop that loses no connection, Go's timeouts on each, and a drain.
 //!
-//! [`serve`] takes a listener and any tower service over HTTP, and runs until the process is told to
-//! stop; what it gives back is the [`Report`](crate::Report) of how it ended. It speaks HTTP/1.1 and
-//! HTTP/2 (prior knowledge) on the same port, and hands upgrades on.
+//! [`serve`] takes a listener and any tower service over HTTP, and runs until the process is asked to stop; it returns
+//! the [`Report`](crate::Report) of the shutdown. It speaks HTTP/1.1 and HTTP/2 (prior knowledge) on the same port, and
+//! hands upgrades on.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -52,70 +52,68 @@
 //!                                                    101, CONNECT -> upgraded
 //! ```
 //!
-//! * **Parked** connections have no hyper connection and no buffers; an idle one costs about 1.3 kB. A
-//!   connection is parked right after an answer, unless its last pause was shorter than a second.
-//! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. On HTTP/1
-//!   there is one timer a connection, and a request does not touch the timer wheel. On HTTP/2 there is one a stream
-//!   besides, which is armed for a stream that is not answered at once.
-//! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400.
-//!   They prolong no deadline.
-//! * **A request body that nobody read** is discarded up to [`Limits::discard`], so that the connection
-//!   can be used again. With more to come, or when it timed out or broke, the answer says
-//!   `Connection: close`. Bytes behind a body that did not end exactly are never taken for a request, whether
-//!   the service read it or not. On HTTP/1 a request with trailers is the last of its connection: where they end
-//!   cannot be told for certain.
-//! * **A request says one thing only**, or is refused before the service sees it: one valid host, the same in the
-//!   target and in `Host` (400); a target that fits the method (400); `chunked` as the one transfer coding (501,
-//!   or 400 where it is malformed). HTTP/2 is held to the same. A fragment in a target is dropped by the `http`
-//!   crate and not seen. Where `Transfer-Encoding` and `Content-Length` are both there, hyper takes the length out and
-//!   the first counts; such a request is the last of its connection (RFC 9112, 6.1). `OPTIONS *` reaches the service.
-//!   A refused CONNECT ends its connection. A request with a body is not upgraded on HTTP/1.
-//! * **The framing of a response is the server's.** `Content-Length`, `Transfer-Encoding`, hop-by-hop headers, a body
-//!   where none may be and a final status below 200 are corrected. A stream that belies its `Content-Length`
-//!   is broken off. A response that breaks is seen to be incomplete: reset where the end of the connection would
-//!   be taken for its end.
-//! * **Early answers linger**: the write side closes first, and what the client still sends is read away
-//!   for at most 5 s, or 1 s of silence (0.5 s after a timeout). A socket that is closed with unread
-//!   bytes in it resets, and the reset eats the answer.
-//! * **HTTP/2 connections linger** while the client is still reading its last answers: a PING goes behind them, the
-//!   write side closes, and what comes is read away until the client acknowledges the PING or closes, for at most
-//!   1 s of silence (3 s after a WINDOW_UPDATE) and 30 s in all. An idle connection that has acknowledged its GOAWAY
-//!   closes at once.
+//! * **Parked** connections have no hyper connection and no buffers; an idle one costs about 1.3 kB. A connection is
+//!   parked right after a response, unless its last pause was shorter than a second.
+//! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. On HTTP/1 there is one timer
+//!   per connection, and a request does not touch the timer wheel. On HTTP/2 there is also one per stream, which is
+//!   armed if the stream is not answered at once.
+//! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400. They
+//!   prolong no deadline.
+//! * **An unread request body** is discarded up to [`Limits::discard`], so that the connection can be used again. With
+//!   more to come, or when it timed out or broke, the response carries `Connection: close`. Bytes behind a body that
+//!   did not end exactly are never taken for a request, whether the service read it or not. On HTTP/1 a request with
+//!   trailers is the last of its connection: the end of trailers is uncertain.
+//! * **A request has one meaning only**, or is refused before the service sees it: one valid host, the same in the
+//!   target and in `Host` (400); a target that fits the method (400); `chunked` as the one transfer coding (501, or 400
+//!   where it is malformed). HTTP/2 is held to the same. A fragment in a target is dropped by the `http` crate and not
+//!   seen. If `Transfer-Encoding` and `Content-Length` are both present, hyper removes the length and the first counts;
+//!   such a request is the last of its connection (RFC 9112, 6.1). `OPTIONS *` reaches the service. A refused CONNECT
+//!   ends its connection. A request with a body is not upgraded on HTTP/1.
+//! * **The framing of a response belongs to the server.** `Content-Length`, `Transfer-Encoding`, hop-by-hop headers, a
+//!   forbidden body and a final status below 200 are corrected. A stream that departs from its `Content-Length` is
+//!   aborted. A broken response is visibly incomplete: the connection is reset if its end would look like the
+//!   response's end.
+//! * **Early answers linger**: the write side closes first, and further input is discarded for at most 5 s, or 1 s of
+//!   silence (0.5 s after a timeout). A socket that is closed with unread bytes in it resets, and the reset destroys
+//!   the response.
+//! * **HTTP/2 connections linger** while the client is still reading its last responses: a PING follows them, the write
+//!   side closes, and input is discarded until the client acknowledges the PING or closes, for at most 1 s of silence
+//!   (3 s after a WINDOW_UPDATE) and 30 s in all. An idle connection that has acknowledged its GOAWAY closes at once.
 //! * **A client that ignores the GOAWAY** has two round trips, at least 1 s, to acknowledge it. After that new streams
 //!   get REFUSED_STREAM, and the connection closes with the old ones.
-//! * **`Expect: 100-continue`** is answered when the body is first asked for. On HTTP/2 hyper does not do that, and
-//!   `serve` does it where it can tell which stream is which: not for the ninth stream that is opened at once, nor
-//!   beside one that h2 refuses. Such a client sends its body when it has waited enough.
-//! * **A service that fails** is answered with 500 in its stead, and reported as
-//!   [`Event::ServiceError`](crate::events::Event); so is what it does wrong, as a [`ServiceFault`]. A panic ends its
-//!   connection ([`Closed::Panicked`](crate::events::Closed)), on HTTP/2 its stream.
-//! * A request with both `Content-Length` and `Transfer-Encoding` goes by the chunks, and its connection
-//!   closes after the answer (RFC 9112, 6.1).
-//! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within
-//!   250 ms of an orderly close. One that has only shut its sending side is still answered; [`HalfClose`] says
-//!   how the two are told apart, and when they cannot be. Bytes behind the request (a pipelined request, a body
-//!   that the handler does not read) hide the close until they are read.
+//! * **`Expect: 100-continue`** is answered when the body is first polled. On HTTP/2 hyper does not do that, and
+//!   `serve` does it where it can identify the stream: not for the ninth stream that is opened at once, nor beside one
+//!   that h2 refuses. Such a client sends its body after waiting long enough.
+//! * **An error of the service** is answered with 500, and reported as [`Event::ServiceError`](crate::events::Event);
+//!   so is a faulty response, as a [`ServiceFault`]. A panic ends its connection
+//!   ([`Closed::Panicked`](crate::events::Closed)), on HTTP/2 its stream.
+//! * A request with both `Content-Length` and `Transfer-Encoding` is read by its chunks, and its connection closes
+//!   after the response (RFC 9112, 6.1).
+//! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within 250 ms of
+//!   an orderly close. One that has only shut its sending side is still answered; [`HalfClose`] describes how the two
+//!   are distinguished, and when they cannot be. Bytes behind the request (a pipelined request, a body that the handler
+//!   does not read) hide the close until they are read.
 //!
 //! # The drain
 //!
-//! In the lame-duck phase HTTP/1 answers carry `Connection: close` more and more often (all of them in
-//! the last quarter), and HTTP/2 connections get a GOAWAY at a random moment of the third quarter, in two
-//! steps of 100 ms, so that no request on its way is refused. When draining begins:
+//! In the lame-duck phase HTTP/1 responses carry `Connection: close` more and more often (all of them in the last
+//! quarter), and HTTP/2 connections get a GOAWAY at a random moment of the third quarter, in two steps of 100 ms, so
+//! that no request on its way is refused. When draining begins:
 //!
 //! 1. The accept queue is emptied, then the listener closes.
-//! 2. A connection that has sent nothing yet, or half a head, has [`Limits::drain_window`] to complete a
-//!    request, which is answered.
-//! 3. Requests in flight are finished: to the last byte that the socket takes, and for HTTP/2 to the last
-//!    byte that h2 writes. An upgraded connection is in flight until its IO is dropped.
+//! 2. A connection that has sent nothing yet, or half a head, has [`Limits::drain_window`] to complete a request, which
+//!    is answered.
+//! 3. Requests in flight are finished: to the last byte that the socket takes, and on HTTP/2 to the last byte that h2
+//!    writes. An upgraded connection is in flight until its IO is dropped.
 //! 4. When nothing is in flight, idle connections close, each after a last look for a request.
-//! 5. At the deadline what is left is cut, and named in the report.
+//! 5. At the deadline the remaining requests are cut, and named in the report.
 //!
-//! # What a service is given
+//! # Request bodies and extensions
 //!
-//! The request's body is a [`RequestBody`]; the response's may be any body of `Bytes`. The request's
-//! extensions hold [`ConnInfo`](crate::ConnInfo) and [`Deadlines`], what
-//! [`on_connection`](Serve::on_connection) adds, and hyper's `OnUpgrade`. They cost four small allocations a
-//! request; [`without_extensions`](Serve::without_extensions) leaves them out.
+//! The request's body is a [`RequestBody`]; the response's may be any body of `Bytes`. The request's extensions hold
+//! [`ConnInfo`](crate::ConnInfo) and [`Deadlines`], the additions of [`on_connection`](Serve::on_connection), and
+//! hyper's `OnUpgrade`. They cost four small allocations per request; [`without_extensions`](Serve::without_extensions)
+//! leaves them out.
 
 mod builder;
 mod config;
@@ -142,23 +140,22 @@ pub use listen::Listener;
 pub use service::{App, BodyError, RequestBody};
 pub use transport::ServeIo;
 
-/// Serves `service` on `listener` until the process is told to stop, drains, and reports.
+/// Serves `service` on `listener` until the process is asked to stop, drains, and reports.
 ///
-/// Await the [`Serve`] that it returns, after setting what is to differ from the defaults. The defaults
-/// are [`Timeouts::default`], [`Limits::default`] and [`Shutdown::new`](crate::Shutdown::new), which
-/// listens for SIGTERM and SIGINT.
+/// Await the [`Serve`] that it returns, after changing its defaults as needed. The defaults are [`Timeouts::default`],
+/// [`Limits::default`] and [`Shutdown::new`](crate::Shutdown::new), which listens to SIGTERM and SIGINT.
 ///
 /// Dropping the future stops accepting; connections that are open are served to their end.
 ///
 /// # Errors
 ///
-/// It does not start with timeouts, limits or budgets that cannot be meant, or when signals cannot be
-/// listened to. Once started it does not fail: what goes wrong with a connection ends that connection.
+/// The server does not start with invalid timeouts, limits or budgets, or if signal handlers cannot be installed. Once
+/// started it does not fail: an error of a connection ends that connection.
 pub fn serve<L: Listener, A: App>(listener: L, service: A) -> Serve<L, A> {
     Serve::new(listener, service)
 }
 
-/// [`serve`] with these timeouts: the same as `serve(listener, service).timeouts(timeouts)`.
+/// Serves with these timeouts: the same as `serve(listener, service).timeouts(timeouts)`.
 ///
 /// ```no_run
 /// # async fn run(listener: tokio::net::TcpListener, app: axum::Router) -> Result<(), lameduck::serve::ServeError> {

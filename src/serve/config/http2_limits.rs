@@ -1,6 +1,6 @@
 use super::invalid_limit::InvalidLimit;
 
-/// How much an HTTP/2 connection may take, and what it offers its client.
+/// The limits of an HTTP/2 connection, and the settings that it offers its client.
 ///
 /// ```
 /// use lameduck::{Http2Limits, Limits};
@@ -52,8 +52,8 @@ impl Http2Limits {
         self
     }
 
-    /// Sets the same for all streams of a connection together: the most memory that unread request bodies of one
-    /// connection take. Default: 1 MiB.
+    /// Sets the same for all streams of a connection together: the maximum memory for unread request bodies of one
+    /// connection. Default: 1 MiB.
     #[must_use]
     pub fn initial_connection_window(mut self, bytes: u32) -> Self {
         self.initial_connection_window = bytes;
@@ -86,8 +86,8 @@ impl Http2Limits {
     }
 
     /// Sets how many bytes the header lists of a connection's open streams may have together, as RFC 9113 counts them
-    /// (names, values, and 32 for each). A request over it gets 431 without reaching the service. HPACK makes a
-    /// header list of 64 KiB out of a kilobyte on the wire, so that the streams' number alone does not bound memory.
+    /// (names, values, and 32 for each). A request over the limit gets 431 without reaching the service. HPACK expands
+    /// a kilobyte on the wire to a header list of 64 KiB, so that the streams' number alone does not bound memory.
     /// Default: 2 MiB.
     #[must_use]
     pub fn max_open_header_bytes(mut self, bytes: usize) -> Self {
@@ -95,39 +95,37 @@ impl Http2Limits {
         self
     }
 
-    /// Sets the size of the table in which a client's headers are remembered (SETTINGS_HEADER_TABLE_SIZE). Default:
-    /// 4 KiB.
+    /// Sets the size of the table for a client's headers (SETTINGS_HEADER_TABLE_SIZE). Default: 4 KiB.
     #[must_use]
     pub fn header_table_size(mut self, bytes: u32) -> Self {
         self.header_table_size = bytes;
         self
     }
 
-    /// Sets how many streams may wait that the client has reset before the server saw them: over it the connection
-    /// closes (rapid reset, CVE-2023-44487). Default: 20.
+    /// Sets the maximum number of pending streams that the client has reset before the server saw them: above it the
+    /// connection closes (rapid reset, CVE-2023-44487). Default: 20.
     #[must_use]
     pub fn max_pending_reset(mut self, streams: usize) -> Self {
         self.max_pending_reset = streams;
         self
     }
 
-    /// Sets how many streams the server may have to reset because of the client's errors: over it the connection
-    /// closes (MadeYouReset, CVE-2025-8671). Default: 1,024.
+    /// Sets the maximum number of streams that the server resets because of the client's errors: above it the
+    /// connection closes (MadeYouReset, CVE-2025-8671). Default: 1,024.
     #[must_use]
     pub fn max_local_error_reset(mut self, streams: usize) -> Self {
         self.max_local_error_reset = Some(streams);
         self
     }
 
-    /// Removes the limit of [`max_local_error_reset`](Self::max_local_error_reset). For clients that are trusted.
+    /// Removes the limit of [`max_local_error_reset`](Self::max_local_error_reset), for trusted clients.
     #[must_use]
     pub fn unlimited_resets(mut self) -> Self {
         self.max_local_error_reset = None;
         self
     }
 
-    /// Sets whether clients may use extended CONNECT (RFC 8441), by which websockets run over HTTP/2. Default: on, as
-    /// with `axum::serve`.
+    /// Enables extended CONNECT (RFC 8441), which carries websockets over HTTP/2. Default: on, as with `axum::serve`.
     #[must_use]
     pub fn connect_protocol(mut self, on: bool) -> Self {
         self.connect_protocol = on;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A limit that cannot be meant.
+/// The error of an invalid limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidLimit {
     name: &'static str,
@@ -12,7 +12,7 @@ impl InvalidLimit {
         InvalidLimit { name, problem }
     }
 
-    /// The setting's name, `max_connections`.
+    /// Returns the setting's name, as in `max_connections`.
     pub fn name(&self) -> &'static str {
         self.name
     }

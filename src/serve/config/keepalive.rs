@@ -1,20 +1,19 @@
-//! TCP keep-alive: how a peer that has vanished without a word is found out.
+//! TCP keep-alive: the detection of peers that have vanished without a close.
 
 use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-/// The longest that Linux takes for the pauses, and the most probes.
+/// The limits of Linux for the pauses and the number of probes.
 const LONGEST: Duration = Duration::from_secs(32_767);
 const MOST_PROBES: u32 = 127;
 
-/// When the kernel asks a silent TCP peer whether it is still there, and when it gives it up.
+/// The kernel's schedule for probing a silent TCP peer and for giving it up.
 ///
-/// A peer that has crashed or lost its network sends nothing, not even a reset. Where nothing is being written
-/// to it (an idle websocket), only these probes find that out. Default: Go's, 15 s of silence, then a probe
-/// each 15 s; after 9 probes without an answer, 150 s after the last byte, reads fail with
-/// [`TimedOut`](std::io::ErrorKind::TimedOut).
+/// A peer that has crashed or lost its network sends nothing, not even a reset. While no data is written to it (an idle
+/// websocket), only these probes detect that. Default: Go's, 15 s of silence, then a probe each 15 s; after 9 probes
+/// without an answer, 150 s after the last byte, reads fail with [`TimedOut`](std::io::ErrorKind::TimedOut).
 ///
 /// ```
 /// use lameduck::Limits;
@@ -33,7 +32,7 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// Asks after this long a silence. The default's is 15 s.
+    /// Creates a schedule that probes after `idle` of silence. The default's is 15 s.
     #[must_use]
     pub const fn new(idle: Duration) -> Self {
         Keepalive {
@@ -44,7 +43,7 @@ impl Keepalive {
         }
     }
 
-    /// Never asks.
+    /// Creates a schedule without probes.
     #[must_use]
     pub const fn off() -> Self {
         Keepalive {
@@ -53,21 +52,21 @@ impl Keepalive {
         }
     }
 
-    /// Sets the pause between two probes. Default: 15 s. Not on OpenBSD, which has one for all sockets.
+    /// Sets the pause between two probes. Default: 15 s. Not on OpenBSD, which has one setting for all sockets.
     #[must_use]
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Sets how many probes may go without an answer. Default: 9. Not on OpenBSD, which has one for all sockets.
+    /// Sets how many probes may remain unanswered. Default: 9. Not on OpenBSD, which has one setting for all sockets.
     #[must_use]
     pub const fn probes(mut self, probes: u32) -> Self {
         self.probes = probes;
         self
     }
 
-    /// The silence before the first probe; `None` when it is off.
+    /// Returns the silence before the first probe; `None` if probes are off.
     pub(crate) fn idle(&self) -> Option<Duration> {
         self.on.then_some(self.idle)
     }
@@ -90,7 +89,7 @@ impl Keepalive {
         Ok(())
     }
 
-    /// Sets it on a socket; one that listens hands it on to those that it accepts, on Linux.
+    /// Applies the schedule to a socket; on Linux a listening socket passes it on to those that it accepts.
     pub(crate) fn set_on(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if !self.on {
             return socket.set_keepalive(false);

@@ -5,7 +5,7 @@ use super::http2_limits::Http2Limits;
 use super::invalid_limit::InvalidLimit;
 use super::keepalive::Keepalive;
 
-/// How much a connection may take, and how many connections there may be.
+/// The limits of a server: the resources of a connection, and the number of connections.
 ///
 /// ```
 /// use lameduck::Limits;
@@ -48,7 +48,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most connections at once; further ones wait in the kernel's accept queue instead of being
+    /// Sets the maximum number of open connections; further ones wait in the kernel's accept queue instead of being
     /// refused. Default: `None`, as many as the system allows.
     #[must_use]
     pub fn max_connections(mut self, most: impl Into<Option<usize>>) -> Self {
@@ -56,109 +56,106 @@ impl Limits {
         self
     }
 
-    /// The largest request head in bytes (request line and headers): over it, 431. On HTTP/2 it is
-    /// the largest header list (SETTINGS_MAX_HEADER_LIST_SIZE). Default: 64 KiB; Go's is 1 MiB,
-    /// nginx's 32 KiB.
+    /// Sets the maximum size of a request head in bytes (request line and headers): over it, 431. On HTTP/2 it is the
+    /// maximum header list (SETTINGS_MAX_HEADER_LIST_SIZE). Default: 64 KiB; Go's is 1 MiB, nginx's 32 KiB.
     #[must_use]
     pub fn max_header_bytes(mut self, bytes: usize) -> Self {
         self.max_header_bytes = bytes;
         self
     }
 
-    /// The most headers of a request: over it, 431. Default: `None`, which is 100; on HTTP/1 any other number makes
-    /// hyper allocate for each request.
+    /// Sets the maximum number of headers of a request: over it, 431. Default: `None`, which is 100; on HTTP/1 any
+    /// other number makes hyper allocate for each request.
     #[must_use]
     pub fn max_headers(mut self, most: impl Into<Option<usize>>) -> Self {
         self.max_headers = most.into();
         self
     }
 
-    /// The most streams that an HTTP/2 connection may have open. Default: 200.
+    /// Sets the maximum number of open streams of an HTTP/2 connection. Default: 200.
     #[must_use]
     pub fn max_concurrent_streams(mut self, most: u32) -> Self {
         self.max_concurrent_streams = most;
         self
     }
 
-    /// How often an HTTP/2 connection is asked whether it is still there (PING). Default: 30 s.
+    /// Sets the interval between the PINGs that check if an HTTP/2 client is still there. Default: 30 s.
     #[must_use]
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.ping_interval = interval.into();
         self
     }
 
-    /// How long the answer to that PING may take before the connection is closed. Default: 20 s.
+    /// Sets the time for the answer to that PING, after which the connection is closed. Default: 20 s.
     #[must_use]
     pub fn ping_timeout(mut self, wait: Duration) -> Self {
         self.ping_timeout = wait;
         self
     }
 
-    /// How much of a request body that nobody read is discarded so that an HTTP/1 connection can be
-    /// used again; with more to come, the connection closes after the answer. Default: 256 KiB, as
-    /// Go's net/http.
+    /// Sets how many bytes of an unread request body are discarded so that an HTTP/1 connection can be used again; with
+    /// more to come, the connection closes after the response. Default: 256 KiB, as Go's net/http.
     #[must_use]
     pub fn discard(mut self, bytes: u64) -> Self {
         self.discard = bytes;
         self
     }
 
-    /// When the drain begins: how long a connection that has just been accepted, or that has sent
-    /// half a head, may take to complete its request. A request that is whole by then is answered.
-    /// Default: 500 ms.
+    /// Sets the time in which, once the drain begins, a connection that was just accepted or has sent half a head must
+    /// complete its request. A request that is complete by then is answered. Default: 500 ms.
     #[must_use]
     pub fn drain_window(mut self, window: Duration) -> Self {
         self.drain_window = window;
         self
     }
 
-    /// Sets what becomes of an HTTP/1 request whose client shuts its sending side while the request is being
-    /// served. Default: [`HalfClose::Probe`], which finds out whether the client is gone.
+    /// Sets the treatment of an HTTP/1 request whose client shuts its sending side while the request is being served.
+    /// Default: [`HalfClose::Probe`], which detects if the client is gone.
     #[must_use]
     pub fn half_close(mut self, policy: HalfClose) -> Self {
         self.half_close = policy;
         self
     }
 
-    /// Sets when the kernel asks a silent TCP peer whether it is still there. Default: after 15 s; a peer that
-    /// has vanished is given up 150 s after its last byte. It is for the connections that a `TcpListener`
-    /// accepts; an accept loop of your own sets its sockets itself.
+    /// Sets the kernel's schedule for probing a silent TCP peer. Default: the first probe after 15 s; a peer that has
+    /// vanished is given up 150 s after its last byte. It applies to connections that a `TcpListener` accepts; an
+    /// accept loop of your own sets its sockets itself.
     #[must_use]
     pub fn tcp_keepalive(mut self, keepalive: Keepalive) -> Self {
         self.tcp_keepalive = keepalive;
         self
     }
 
-    /// Sets how long bytes that were sent may go unacknowledged, or a shut window unopened, before the kernel
-    /// gives the peer up (TCP_USER_TIMEOUT; Linux and Android). Default: `None`, some 15 minutes of
-    /// retransmissions, unless a deadline comes first.
+    /// Sets how long sent bytes may remain unacknowledged, or a shut window unopened, before the kernel gives the peer
+    /// up (TCP_USER_TIMEOUT; Linux and Android). Default: `None`, some 15 minutes of retransmissions, unless a deadline
+    /// comes first.
     ///
-    /// It also takes the place of [`Keepalive::probes`]: a peer that answers no probe is given up when it has
-    /// been silent for this long. So it must not be shorter than the silence before the first probe.
+    /// It also replaces [`Keepalive::probes`]: a peer that answers no probe is given up when it has been silent for
+    /// this long. So it must not be shorter than the silence before the first probe.
     #[must_use]
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.tcp_user_timeout = timeout.into();
         self
     }
 
-    /// Sets what is particular to HTTP/2: windows, buffers, resets. Default: [`Http2Limits::default`].
+    /// Sets the limits of HTTP/2 only: windows, buffers, resets. Default: [`Http2Limits::default`].
     #[must_use]
     pub fn http2(mut self, limits: Http2Limits) -> Self {
         self.http2 = limits;
         self
     }
 
-    /// The most headers of an HTTP/2 request.
+    /// Returns the maximum number of headers of an HTTP/2 request.
     pub(crate) fn effective_max_headers(&self) -> usize {
         // hyper's own, for HTTP/1.
         self.max_headers.unwrap_or(100)
     }
 
-    /// Whether every one of them makes sense.
+    /// Checks that every limit makes sense.
     ///
     /// # Errors
     ///
-    /// One that would refuse every request, or that hyper cannot take.
+    /// A limit that would refuse every request, or that hyper does not support.
     pub fn check(&self) -> Result<(), InvalidLimit> {
         let wrong = |name, problem| Err(InvalidLimit::new(name, problem));
         if self.max_connections == Some(0) {

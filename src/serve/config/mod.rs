@@ -1,4 +1,4 @@
-//! What a server is told: how long each part may take, and how much.
+//! The configuration of a server: its deadlines and limits.
 
 mod half_close;
 mod http2_limits;

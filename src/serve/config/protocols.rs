@@ -1,6 +1,7 @@
-/// Which versions of HTTP a server speaks.
+/// The versions of HTTP that a server speaks.
 ///
-/// The first bytes of a connection choose the protocol. Those of the other one get `400` in HTTP/1.1 and a close.
+/// The first bytes of a connection choose the protocol. A connection in a disabled protocol gets `400` in HTTP/1.1 and
+/// a close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocols {

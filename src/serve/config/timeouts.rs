@@ -3,14 +3,14 @@ use std::time::Duration;
 
 use crate::min_rate::{MinRate, RateProblem};
 
-/// The deadlines of a connection, for each part of its life: Go's four, one for the response's head, two
-/// for a peer that stands still and two for a peer that is too slow.
+/// The deadlines of a connection, for each part of its life: Go's four, one for the response's head, two for a peer
+/// that stalls and two for a peer that is too slow.
 ///
 /// | name (Go's) | default | [`go()`](Self::go) | runs from | to | on expiry |
 /// |---|---|---|---|---|---|
-/// | [`read_header`](Self::read_header) (`ReadHeaderTimeout`) | 5 s | 5 s | accept; later the first byte of the next request | head parsed | some bytes came: `408` and close; none: closed in silence |
+/// | [`read_header`](Self::read_header) (`ReadHeaderTimeout`) | 5 s | 5 s | accept; later the first byte of the next request | head parsed | some bytes came: `408` and close; none: closed without a response |
 /// | [`response_head`](Self::response_head) | 60 s | off | head parsed, and again with each part of the body that the handler gets | the response's head | the handler is cancelled: `503` and close, gRPC `DEADLINE_EXCEEDED` |
-/// | [`read`](Self::read) (`ReadTimeout`) | off | 15 s | as `read_header`; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](crate::serve::BodyError); the handler's answer is sent, then the connection closes |
+/// | [`read`](Self::read) (`ReadTimeout`) | off | 15 s | as `read_header`; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](crate::serve::BodyError); the handler's response is sent, then the connection closes |
 /// | [`write`](Self::write) (`WriteTimeout`) | off | 30 s | head parsed | last byte of the response handed to the socket | before the response's head: as `response_head`; later the connection is aborted. HTTP/2: RST_STREAM |
 /// | [`idle`](Self::idle) (`IdleTimeout`) | 120 s | 120 s | response flushed | first byte of the next request | closed; HTTP/2: GOAWAY when no stream is open |
 /// | [`read_stall`](Self::read_stall) | 30 s | off | last byte received, while the handler waits for the body | next byte | as `read` |
@@ -18,50 +18,48 @@ use crate::min_rate::{MinRate, RateProblem};
 /// | [`min_read_rate`](Self::min_read_rate) | 240 B/s | off | 5 s into the wait for a body | its end | as `read` |
 /// | [`min_write_rate`](Self::min_write_rate) | 240 B/s | off | 5 s into the wait for the peer to take a response | its end | as `write` |
 ///
-/// With the defaults whatever moves lives, however long it takes: event streams, downloads, uploads and
-/// gRPC streams. Silence of the server (an event stream between two events) is never charged to the
-/// peer. What needs a setting of its own is a handler that takes longer than `response_head` to begin
-/// its answer (a long poll), and a request body that pauses for longer than `read_stall` (a client that
-/// streams its own events): switch them off there by [`Deadlines`](crate::serve::Deadlines). Between two
-/// messages of a gRPC request the client may be silent for as long as it likes.
+/// With the defaults any transfer that makes progress goes on, however long it takes: event streams, downloads, uploads
+/// and gRPC streams. Silence of the server (an event stream between two events) is never charged to the peer. Two cases
+/// need a setting of their own: a handler that takes longer than `response_head` to begin its response (a long poll),
+/// and a request body that pauses for longer than `read_stall` (a client that streams its own events). Switch the
+/// deadline off there by [`Deadlines`](crate::serve::Deadlines). Between two messages of a gRPC request the client may
+/// be silent for as long as it likes.
 ///
 /// Behind a balancer `idle` must be longer than the time for which the balancer keeps an idle connection to the
-/// service: a server that closes first resets a request that is on its way, which the client sees as a 502 or a
-/// 503. 60 s of an AWS ALB and of nginx's upstream `keepalive_timeout`, 5 s of CloudFront: the default is longer.
-/// Google Cloud's load balancers keep it for 600 s (`idle` 620 s), Cloudflare for 900 s, Envoy for 1 h by
+/// service: a server that closes first resets a request that is on its way, and the client sees a 502 or 503. The
+/// default is longer than the 60 s of an AWS ALB and of nginx's upstream `keepalive_timeout`, and the 5 s of
+/// CloudFront. Google Cloud's load balancers keep it for 600 s (`idle` 620 s), Cloudflare for 900 s, Envoy for 1 h by
 /// default. Clients that come directly keep theirs for less: nginx, as a server, waits for 75 s.
 ///
-/// `None` switches a deadline off. As in Go, a `read_header` or `idle` that is `None` falls back to
-/// `read`.
+/// `None` switches a deadline off. As in Go, a `read_header` or `idle` that is `None` falls back to `read`.
 ///
 /// # HTTP/2
 ///
-/// `response_head`, `read`, `write`, the stalls and the rates are each stream's own: a stream whose
-/// window stays shut is reset while others go on. A stream that only waits for its turn on a slow
-/// connection is not at fault; there the connection as a whole must keep `write_stall` and
-/// `min_write_rate`. A response of at most 16 KiB whose end does not fit the client's window is in h2's
-/// hands and cannot be taken back: its deadline closes the connection.
+/// `response_head`, `read`, `write`, the stalls and the rates are each stream's own: a stream whose window stays shut
+/// is reset while others go on. A stream that only waits for its turn on a slow connection is not at fault; there the
+/// connection as a whole must keep `write_stall` and `min_write_rate`. A response of at most 16 KiB whose end does not
+/// fit the client's window is in h2's hands and cannot be taken back: its deadline closes the connection.
 ///
-/// `read_header` is the connection's: from accept to the client's SETTINGS, and from the first byte of a header
-/// block, or of any other frame than DATA, to its last. h2 reads a connection's frames in their order and hands
-/// over whole heads only, so half a head holds back every stream: on expiry the connection gets a GOAWAY and
-/// closes, whatever other streams do. How far a block has come, and whose it is, h2 does not say; so there is no
-/// 408, and the request is not named.
+/// `read_header` is the connection's: from accept to the client's SETTINGS, and from the first byte of a header block,
+/// or of any other frame than DATA, to its last. h2 reads a connection's frames in their order and hands over whole
+/// heads only, so half a head holds back every stream: on expiry the connection gets a GOAWAY and closes, whatever
+/// other streams do. h2 reports neither the progress of a block nor its stream; so there is no 408, and the request is
+/// not named.
 ///
 /// # A late server
 ///
-/// A deadline is acted upon only after a last look at what has arrived. Where the process, or the threads of its
-/// runtime, stood still (SIGSTOP, a suspended machine, a handler that blocks), the client keeps what it sent
-/// meanwhile, and has as long again as the server was late, up to 250 ms.
+/// A deadline takes effect only after a last look at the input that has arrived. If the process, or the threads of its
+/// runtime, stood still (SIGSTOP, a suspended machine, a handler that blocks), the client keeps what it sent meanwhile,
+/// and has as long again as the server was late, up to 250 ms.
 ///
 /// # What the kernel hides
 ///
-/// A socket asks for more only when some 64 KiB of what it holds are sent. On Linux the server therefore asks the
-/// kernel how much of it the peer has acknowledged, so that a reader of 300 bytes a second does not look like one
-/// that stands still. Elsewhere, and where the transport is not a TCP or Unix socket (TLS), one slower than about
-/// 2 kB/s does, and `write_stall` decides. A client's kernel takes what its process does not read, and says in
-/// steps that there is room again: the first window of a `min_write_rate` is twice as long, and a window may use up
-/// to 8 KiB that the one before it had too much.
+/// A socket asks for more only when some 64 KiB of its data are sent. On Linux the server therefore asks the kernel how
+/// much of it the peer has acknowledged, so that a reader of 300 bytes a second does not look like one that stalls.
+/// Elsewhere, and if the transport is not a TCP or Unix socket (TLS), one slower than about 2 kB/s does, and
+/// `write_stall` decides. A client's kernel takes data that its process does not read, and announces new room in steps.
+/// So the first window of a `min_write_rate` is twice as long, and a window may use up to 8 KiB of the previous one's
+/// surplus.
 ///
 /// ```
 /// use lameduck::Timeouts;
@@ -86,11 +84,11 @@ pub struct Timeouts {
     min_write_rate: Option<MinRate>,
 }
 
-/// A longer deadline than this is a mistake of units, or means "off" and should say so.
+/// The longest deadline: a longer one is a mistake of units, or means "off" and should be `None`.
 pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Default for Timeouts {
-    /// Holds no slow client and cuts no healthy one; the values stand in the table.
+    /// Creates deadlines that hold no slow client and cut no healthy one; the table lists the values.
     fn default() -> Self {
         Timeouts {
             read_header: Some(Duration::from_secs(5)),
@@ -106,7 +104,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Switches every deadline off: as `axum::serve` and a bare hyper serve.
+    /// Creates timeouts with every deadline off: as `axum::serve` and a bare hyper serve.
     pub const fn none() -> Self {
         Timeouts {
             read_header: None,
@@ -121,10 +119,10 @@ impl Timeouts {
         }
     }
 
-    /// Go's four timeouts and nothing else: `read_header` 5 s, `read` 15 s, `write` 30 s, `idle` 120 s.
+    /// Creates Go's four timeouts and no others: `read_header` 5 s, `read` 15 s, `write` 30 s, `idle` 120 s.
     ///
-    /// `read` and `write` are totals: they end long uploads, downloads and event streams too, unless a
-    /// handler moves them by [`Deadlines`](crate::serve::Deadlines).
+    /// `read` and `write` are totals: they end long uploads, downloads and event streams too, unless a handler moves
+    /// them by [`Deadlines`](crate::serve::Deadlines).
     pub const fn go() -> Self {
         let mut timeouts = Timeouts::none();
         timeouts.read_header = Some(Duration::from_secs(5));
@@ -186,35 +184,35 @@ impl Timeouts {
         self
     }
 
-    /// Limits the time without the peer taking a byte, while there is one to give. Default: 30 s.
+    /// Limits the time in which the peer takes no byte, while there is output. Default: 30 s.
     #[must_use]
     pub fn write_stall(mut self, wait: impl Into<Option<Duration>>) -> Self {
         self.write_stall = wait.into();
         self
     }
 
-    /// Sets the slowest pace of a request body, while the handler waits for it. Default: 240 B/s in
-    /// windows of 10 s, after a grace of 5 s.
+    /// Sets the minimum pace of a request body, while the handler waits for it. Default: 240 B/s in windows of 10 s,
+    /// after a grace of 5 s.
     #[must_use]
     pub fn min_read_rate(mut self, rate: impl Into<Option<MinRate>>) -> Self {
         self.min_read_rate = rate.into();
         self
     }
 
-    /// Sets the slowest pace at which the peer may take a response, while there is something to give.
-    /// Default: 240 B/s in windows of 10 s, after a grace of 5 s.
+    /// Sets the minimum pace at which the peer takes a response, while there is output. Default: 240 B/s in windows of
+    /// 10 s, after a grace of 5 s.
     #[must_use]
     pub fn min_write_rate(mut self, rate: impl Into<Option<MinRate>>) -> Self {
         self.min_write_rate = rate.into();
         self
     }
 
-    /// Go's `readHeaderTimeout()`: falls back to `read`.
+    /// Returns Go's `readHeaderTimeout()`: falls back to `read`.
     pub(crate) fn effective_read_header(&self) -> Option<Duration> {
         self.read_header.or(self.read)
     }
 
-    /// Go's `idleTimeout()`: falls back to `read`.
+    /// Returns Go's `idleTimeout()`: falls back to `read`.
     pub(crate) fn effective_idle(&self) -> Option<Duration> {
         self.idle.or(self.read)
     }
@@ -301,7 +299,7 @@ enum Problem {
 }
 
 impl InvalidTimeout {
-    /// The setting's name, `read_header`.
+    /// Returns the setting's name, as in `read_header`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -313,7 +311,7 @@ impl fmt::Display for InvalidTimeout {
         match &self.problem {
             Problem::Zero => write!(
                 f,
-                "the timeout `{name}` is zero, which would refuse everybody; `None` switches it off"
+                "the timeout `{name}` is zero, which would refuse every client; `None` switches it off"
             ),
             Problem::TooLong(wait) => write!(
                 f,
