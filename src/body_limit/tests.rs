@@ -153,7 +153,7 @@ fn the_inner_body_is_dropped_at_the_cut_and_the_error_is_told_once_it_is_read() 
     let alive = frames.alive.clone();
     let none = Events::none();
     let subject = crate::served::Subject::of(&mut Request::new(()), &none);
-    let over = super::body::Over::new(none, subject, false);
+    let over = super::body::Over::new(none, subject, false, 4, None);
     let mut body = BodyLimitBody::new(frames, Some(3), Some(over.clone()));
     next(&mut body).unwrap().unwrap();
     assert_eq!(Arc::strong_count(&alive), 2);
