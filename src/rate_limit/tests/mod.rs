@@ -1,3 +1,6 @@
+mod keys;
+mod store;
+
 use super::*;
 use crate::events::{Event, Events};
 use crate::reply::ReplyBody;
@@ -131,78 +134,6 @@ async fn a_refused_request_consumes_no_quota() {
     assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
 }
 
-#[tokio::test]
-async fn keys_group_requests() {
-    let hand = Hand::default();
-    let layer = hand.layer(Quota::per_hour(1));
-    assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
-    assert_eq!(status(&layer, from("2001:db8:0:1:ffff::2")).await, 429);
-    assert_eq!(status(&layer, from("2001:db8:0:2::1")).await, 200);
-    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
-    assert_eq!(status(&layer, from("::ffff:192.0.2.1")).await, 429);
-    assert_eq!(status(&layer, Request::new(())).await, 200, "unknown");
-    assert_eq!(status(&layer, Request::new(())).await, 429, "unknown");
-
-    // The client found by real_ip takes precedence over the peer.
-    let mut request = from("192.0.2.9");
-    let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
-    let client = "198.51.100.1".parse().unwrap();
-    info.client = Some(ClientIp::new(Some(client), info.peer, Verdict::Forwarded));
-    assert_eq!(status(&layer, request).await, 200);
-    assert_eq!(status(&layer, from("198.51.100.1")).await, 429);
-    assert_eq!(status(&layer, from("192.0.2.9")).await, 200);
-
-    let layer = hand.layer(Quota::per_hour(1)).ipv6_prefix(48);
-    assert_eq!(status(&layer, from("2001:db8:0:1::1")).await, 200);
-    assert_eq!(status(&layer, from("2001:db8:0:2::1")).await, 429);
-
-    let header = HeaderName::from_static("x-tenant");
-    let layer = hand.layer(Quota::per_hour(1)).by_header(header);
-    let tenant = |name| with_header(from("192.0.2.1"), "x-tenant", name);
-    assert_eq!(status(&layer, tenant("a")).await, 200);
-    assert_eq!(status(&layer, tenant("a")).await, 429);
-    assert_eq!(status(&layer, tenant("b")).await, 200);
-    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
-    assert_eq!(status(&layer, from("192.0.2.1")).await, 429);
-
-    let layer = hand
-        .layer(Quota::per_hour(1))
-        .by(|head| head.uri.path().strip_prefix("/for/").map(Key::from));
-    let get = |path: &str| Request::get(path).body(()).unwrap();
-    for (path, expected) in [("/for/a", 200), ("/for/a", 429), ("/for/b", 200)] {
-        assert_eq!(status(&layer, get(path)).await, expected);
-    }
-    for _ in 0..3 {
-        assert_eq!(status(&layer, get("/")).await, 200, "not limited");
-    }
-}
-
-#[tokio::test]
-async fn exempt_and_off() {
-    let hand = Hand::default();
-    let layer = hand
-        .layer(Quota::per_hour(1))
-        .exempt(|head| head.method == http::Method::OPTIONS);
-    let options = || Request::options("/").body(()).unwrap();
-    for _ in 0..3 {
-        assert_eq!(status(&layer, options()).await, 200);
-    }
-    assert_eq!(layer.handle().keys(), 0);
-    assert_eq!(status(&layer, Request::new(())).await, 200);
-    assert_eq!(status(&layer, Request::new(())).await, 429);
-
-    let off = RateLimitLayer::off().fields(Fields::RateLimit).max_keys(1);
-    for _ in 0..3 {
-        let answer = ask(&off, Request::new(())).await;
-        assert_eq!((answer.status().as_u16(), answer.headers().len()), (200, 0));
-    }
-    let handle = off.handle();
-    assert_eq!(
-        (handle.keys(), handle.forgotten(), handle.refused()),
-        (0, 0, 0)
-    );
-}
-
 #[test]
 fn no_quota_and_too_many_are_refused() {
     let one = Quota::per_second(1);
@@ -289,78 +220,4 @@ async fn each_refusal_and_each_full_table_is_emitted() {
     ];
     assert_eq!(*emitted.lock().unwrap(), expected);
     assert_eq!((layer.handle().forgotten(), layer.handle().keys()), (1, 1));
-}
-
-#[tokio::test]
-async fn a_full_table_can_refuse_new_keys() {
-    let hand = Hand::default();
-    let layer = hand
-        .layer(Quota::per_minute(1))
-        .max_keys(2)
-        .when_full(WhenFull::Refuse);
-    assert_eq!(status(&layer, from("192.0.2.1")).await, 200);
-    hand.pass(10 * SECOND);
-    assert_eq!(status(&layer, from("192.0.2.2")).await, 200);
-    let refused = ask(&layer, from("192.0.2.3")).await;
-    assert_eq!(refused.status(), 429);
-    assert_eq!(refused.headers()["retry-after"], "50");
-    hand.pass(50 * SECOND);
-    assert_eq!(status(&layer, from("192.0.2.3")).await, 200);
-    assert_eq!(status(&layer, from("192.0.2.2")).await, 429, "it is kept");
-    assert_eq!(layer.handle().forgotten(), 0);
-    assert_eq!(layer.handle().refused(), 2);
-}
-
-#[test]
-fn threads_on_one_key_get_the_burst_and_no_more() {
-    let hand = Hand::default();
-    let layer = hand.layer([Quota::per_second(1000), Quota::per_hour(500)]);
-    let passed = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let shared = layer.shared.as_ref().unwrap();
-                for _ in 0..1000 {
-                    let decision = shared.decide(&Key::from("one"), shared.clock.now());
-                    passed.fetch_add(usize::from(decision.admitted), Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    assert_eq!(passed.into_inner(), 500);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_paused_tokio_clock_pauses_the_limiter() {
-    let layer = RateLimitLayer::new(Quota::per_day(1)).unwrap();
-    assert_eq!(status(&layer, Request::new(())).await, 200);
-    assert_eq!(status(&layer, Request::new(())).await, 429);
-    tokio::time::advance(Duration::from_secs(86_400)).await;
-    assert_eq!(status(&layer, Request::new(())).await, 200);
-}
-
-/// A new key lowers the bound before which no key can be dead. Otherwise a dead key would be missed, and a live one
-/// evicted in its place.
-#[test]
-fn a_new_key_that_dies_early_makes_room_for_the_next_one() {
-    use super::shard::Shard;
-    let encoded = [Quota::per_second(1).burst(10).encoded().unwrap()];
-    let mut shard = Shard::new(&encoded, 2, Default::default());
-    let second = SECOND.as_nanos() as u64;
-    let mut take = |name: &str, now: u64| {
-        let key = Key::from(name);
-        let hash = std::hash::BuildHasher::hash_one(
-            &std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default(),
-            key,
-        );
-        shard.take(hash, &key, now, WhenFull::Forget)
-    };
-    for _ in 0..10 {
-        assert!(take("old", 0).decision.admitted);
-        assert!(take("older", 0).decision.admitted);
-    }
-    // Both live for ten seconds: one is evicted, and the bound is set to their end.
-    assert!(take("brief", 0).full);
-    // `brief` is dead after a second and makes room by itself.
-    assert!(!take("new", 2 * second).full, "a live key was forgotten");
 }
