@@ -2,6 +2,7 @@
 
 mod closing;
 mod http1;
+mod http1_end;
 mod http2;
 mod http2_departure;
 mod http2_stream;
