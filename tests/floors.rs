@@ -46,6 +46,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         &[
             "access_log",
             "body_limit",
+            "catch_panic",
             "drain",
             "health",
             "in_flight",
@@ -55,10 +56,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "timeout",
         ],
     ),
-    (
-        "over the layers",
-        &["metrics", "per_route", "stack", "status"],
-    ),
+    ("over the layers", &["metrics", "per_route", "status"]),
+    ("all layers at once", &["stack"]),
     ("server: settings and time", &["serve/config", "serve/time"]),
     (
         "server: what connections share",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use pin_project::pin_project;
 
-use super::layer::Shared;
+use super::shared::Shared;
 use crate::events::Event;
 use crate::reply::{Asked, Reason, Reply, ReplyBody};
 use crate::served::Subject;

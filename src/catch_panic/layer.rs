@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::CatchPanic;
+use super::shared::Shared;
 use crate::events::Events;
 
 /// Answers for a handler that panics; see the [module](super).
@@ -10,11 +11,6 @@ use crate::events::Events;
 pub struct CatchPanicLayer {
     /// `None`: off.
     shared: Option<Arc<Shared>>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) events: Events,
 }
 
 impl CatchPanicLayer {

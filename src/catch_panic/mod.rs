@@ -33,6 +33,7 @@
 mod future;
 mod layer;
 mod service;
+mod shared;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::CatchPanicFuture;
 use super::future::Watch;
-use super::layer::Shared;
+use super::shared::Shared;
 use crate::reply::{Asked, ReplyBody};
 use crate::served::Subject;
 
