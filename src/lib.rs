@@ -26,6 +26,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | [`server`] | a service with everything that belongs to it, in one builder (feature `serve`) |
 //! | [`serve`](mod@serve) | the server: connections, deadlines, the drain of connections (feature `serve`) |
 //! | [`shutdown`] | from the signal to the end of the process: phases, workers, closers, the report (feature `serve`) |
 //! | [`drain`] | the layer that refuses new requests while the process drains |
@@ -134,6 +135,8 @@ mod route;
 #[cfg(feature = "serve")]
 pub mod serve;
 mod served;
+#[cfg(feature = "serve")]
+pub mod server;
 // A few looks in the life of a process.
 #[allow(clippy::disallowed_methods)]
 #[cfg(feature = "serve")]
@@ -175,6 +178,8 @@ pub use serve::{
     Http2Limits, Limits, MinRate, Protocols, Timeouts, serve, serve_connection_with_timeouts,
     serve_with_timeouts,
 };
+#[cfg(feature = "serve")]
+pub use server::Server;
 #[cfg(feature = "serve")]
 pub use shutdown::{Report, Shutdown};
 pub use stack::{Stack, stack};

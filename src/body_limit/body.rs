@@ -109,6 +109,15 @@ impl<B> BodyLimitBody<B> {
         self
     }
 
+    /// Returns the body itself, if there is nothing to hold it to.
+    #[cfg(feature = "serve")]
+    pub(crate) fn into_unlimited(self) -> Result<B, Self> {
+        match self.body {
+            Some(body) if self.left.is_none() => Ok(body),
+            body => Err(BodyLimitBody { body, ..self }),
+        }
+    }
+
     pub(crate) fn unlimited(body: B) -> Self {
         Self::new(body, None, None)
     }

@@ -160,6 +160,14 @@ fn fold(net: IpNet) -> IpNet {
 }
 
 /// Writes the form that is parsed; addresses without their prefix.
+impl TryFrom<&str> for TrustedProxies {
+    type Error = InvalidTrustedProxies;
+
+    fn try_from(list: &str) -> Result<Self, Self::Error> {
+        list.parse()
+    }
+}
+
 impl fmt::Display for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let v4 = self.v4.iter().copied().map(IpNet::V4);

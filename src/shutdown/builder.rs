@@ -24,6 +24,7 @@ pub struct Shutdown {
     #[cfg(unix)]
     deaf: Option<Deaf>,
     starting: bool,
+    lame_duck_is_set: bool,
     closers: Vec<Planned>,
     flushes: Vec<Planned>,
 }
@@ -37,6 +38,11 @@ impl Shutdown {
     /// handlers is not even ended by SIGTERM.)
     pub fn new() -> Self {
         Self::with_signals(Signals::new())
+    }
+
+    /// Creates a shutdown for a test: it hears no signals and has no lame-duck wait.
+    pub fn for_tests() -> Self {
+        Self::with_signals(false).lame_duck(Duration::ZERO)
     }
 
     /// Creates a shutdown as [`new`](Self::new) does, with other signals. With [`Signals::off`] (or `false`)
@@ -53,6 +59,7 @@ impl Shutdown {
             #[cfg(unix)]
             deaf: None,
             starting: false,
+            lame_duck_is_set: false,
             closers: Vec::new(),
             flushes: Vec::new(),
         }
@@ -62,14 +69,16 @@ impl Shutdown {
     /// All budgets at once.
     pub fn budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
+        self.lame_duck_is_set = true;
         self.updated()
     }
 
     /// How long the process goes on serving after the signal, while it asks everyone to go elsewhere:
     /// longer than the load balancer needs to see a failing readiness probe. Zero where there is no balancer to
-    /// tell. Default: 5 s.
+    /// tell. Default: 5 s; none for a process that [runs](Self::run) without connections.
     pub fn lame_duck(mut self, window: Duration) -> Self {
         self.budgets.lame_duck = window;
+        self.lame_duck_is_set = true;
         self
     }
 
@@ -269,6 +278,7 @@ impl Shutdown {
             #[cfg(not(unix))]
             signals: self.signals,
             starting: self.starting,
+            lame_duck_is_set: self.lame_duck_is_set,
             closers: self.closers,
             flushes: self.flushes,
         })

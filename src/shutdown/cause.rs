@@ -12,6 +12,8 @@ pub enum Cause {
     Sigquit,
     /// SIGHUP, where it was set to begin the shutdown.
     Sighup,
+    /// An essential worker ended before it was to stop.
+    Worker,
     /// The future that drove the shutdown was dropped before its end.
     Dropped,
     /// A call of the [`Handle`](super::Handle).
@@ -25,6 +27,7 @@ impl fmt::Display for Cause {
             Cause::Sigint => "SIGINT",
             Cause::Sigquit => "SIGQUIT",
             Cause::Sighup => "SIGHUP",
+            Cause::Worker => "an essential worker ended",
             Cause::Dropped => "its future was dropped",
             Cause::Called => "called from code",
         })

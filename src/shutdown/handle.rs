@@ -13,8 +13,8 @@ use super::order::{Order, Orders};
 use super::reload::Reloads;
 use super::server::DrainServer;
 use super::workers::Workers;
-use super::{Cause, ConnectionCounts, CutRequest, Report};
-use crate::events::{Event, Events};
+use super::{Cause, ConnectionCounts, CutRequest, Report, StepEnd, StepOutput};
+use crate::events::{Event, Events, WorkerEnd};
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
@@ -219,9 +219,53 @@ impl Handle {
     pub fn spawn_worker<F, R>(&self, name: &str, work: F)
     where
         F: FnOnce(CancellationToken) -> R,
-        R: Future<Output = ()> + Send + 'static,
+        R: Future<Output: StepOutput> + Send + 'static,
     {
-        self.shared.workers.spawn(name, work);
+        self.spawn(name, false, work);
+    }
+
+    /// Runs a worker without which the process is of no use: when it ends before it is to stop, however it ends, the
+    /// shutdown begins.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, as `tokio::spawn` does.
+    pub fn spawn_essential_worker<F, R>(&self, name: &str, work: F)
+    where
+        F: FnOnce(CancellationToken) -> R,
+        R: Future<Output: StepOutput> + Send + 'static,
+    {
+        self.spawn(name, true, work);
+    }
+
+    fn spawn<F, R>(&self, name: &str, essential: bool, work: F)
+    where
+        F: FnOnce(CancellationToken) -> R,
+        R: Future<Output: StepOutput> + Send + 'static,
+    {
+        let handle = self.clone();
+        let on_end = Box::new(move |name: &str, end: &StepEnd| {
+            let end = match end {
+                StepEnd::Done => WorkerEnd::Done,
+                StepEnd::Failed(error) => WorkerEnd::Failed(error),
+                _ => WorkerEnd::Panicked,
+            };
+            let event = || Event::WorkerEnded {
+                name,
+                end,
+                essential,
+            };
+            handle.event_sink().tell(event);
+            if essential {
+                handle.orders().give(Order::Leave, Cause::Worker);
+            }
+        });
+        self.shared.workers.spawn(name, work, on_end);
+    }
+
+    /// Returns the names of the workers that failed or panicked before they were to stop.
+    pub fn failed_workers(&self) -> Vec<String> {
+        self.shared.workers.failed()
     }
 
     /// Adds listeners to the hub of this shutdown: they hear it, the servers and connections that take part in it, and

@@ -18,6 +18,24 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for () {}
     impl<E> Sealed for Result<(), E> {}
+    impl Sealed for Never {}
+
+    /// `!` cannot be written as a type yet, but it can be named as what such a function returns.
+    #[allow(unnameable_types)]
+    pub trait Returns {
+        type Output;
+    }
+    impl<T> Returns for fn() -> T {
+        type Output = T;
+    }
+    pub(crate) type Never = <fn() -> ! as Returns>::Output;
+}
+
+/// A worker that loops for ever, until it is aborted.
+impl StepOutput for sealed::Never {
+    fn into_end(self) -> StepEnd {
+        self
+    }
 }
 
 impl StepOutput for () {

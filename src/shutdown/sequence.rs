@@ -27,6 +27,7 @@ pub(crate) struct Sequence {
     #[cfg(not(unix))]
     pub(super) signals: super::Signals,
     pub(super) starting: bool,
+    pub(super) lame_duck_is_set: bool,
     pub(super) closers: Vec<Planned>,
     pub(super) flushes: Vec<Planned>,
 }
@@ -141,7 +142,10 @@ impl Sequence {
         let began = Instant::now();
         let mut report = Report::new(handle.cause());
 
-        if orders.current() == Order::Leave && !self.budgets.lame_duck.is_zero() {
+        // Where there are no connections, there is no one to send elsewhere.
+        let has_lame_duck = self.lame_duck_is_set || !handle.servers().is_empty();
+        let has_lame_duck = has_lame_duck && !self.budgets.lame_duck.is_zero();
+        if orders.current() == Order::Leave && has_lame_duck {
             handle.lifecycle().lame_duck(self.budgets.lame_duck);
             self.tell(Phase::LameDuck);
             tokio::select! {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::StepOutput;
 use super::order::{Order, Orders};
 use super::{Step, StepEnd, StepKind};
 use crate::sync::Lock;
@@ -27,7 +28,12 @@ struct Shared {
     /// What is to be reported of those that have ended: who stopped when told, who panicked.
     ended: Vec<Step>,
     told: Option<Instant>,
+    /// Names of those that failed or panicked before they were to stop.
+    failed: Vec<String>,
 }
+
+/// Called with the name and the end of a worker that ended before it was to stop.
+pub(crate) type OnEnd = Box<dyn FnOnce(&str, &StepEnd) + Send>;
 
 impl Shared {
     fn enter(&mut self, name: &str) -> u64 {
@@ -64,24 +70,28 @@ impl Workers {
         self.shared.lock()
     }
 
-    pub(crate) fn spawn<F, R>(&self, name: &str, work: F)
+    pub(crate) fn failed(&self) -> Vec<String> {
+        self.shared().failed.clone()
+    }
+
+    pub(crate) fn spawn<F, R>(&self, name: &str, work: F, on_end: OnEnd)
     where
         F: FnOnce(CancellationToken) -> R,
-        R: Future<Output = ()> + Send + 'static,
+        R: Future<Output: StepOutput> + Send + 'static,
     {
         let work = work(self.stop.child_token());
         let number = self.shared().enter(name);
         let place = Place {
             number,
             shared: self.shared.clone(),
-            finished: false,
+            finished: None,
+            on_end: Some(on_end),
             _running: Tally::enter(&self.running),
         };
         let task = tokio::spawn(async move {
             // The whole of it, or the block would copy the flag and leave the guard behind.
             let mut place = place;
-            work.await;
-            place.finished = true;
+            place.finished = Some(work.await.into_end());
         });
         let mut shared = self.shared();
         match shared.named.get_mut(&number) {
@@ -132,7 +142,8 @@ impl Workers {
 struct Place {
     number: u64,
     shared: Arc<Lock<Shared>>,
-    finished: bool,
+    finished: Option<StepEnd>,
+    on_end: Option<OnEnd>,
     _running: TallyGuard,
 }
 
@@ -144,15 +155,24 @@ impl Drop for Place {
             return;
         };
         let took = shared.told.map(|told| told.elapsed());
-        let end = match (self.finished, took) {
-            (true, Some(_)) => StepEnd::Done,
-            // It ended by itself long before the end, as a worker may.
-            (true, None) => return,
-            (false, _) => StepEnd::Panicked,
-        };
-        let took = took.unwrap_or_default();
-        shared
-            .ended
-            .push(Step::new(StepKind::Worker, worker.name, took, end));
+        // Without a panic of its own it was dropped with its runtime.
+        let ended = self.finished.is_some() || std::thread::panicking();
+        let end = self.finished.take().unwrap_or(StepEnd::Panicked);
+        let early = took.is_none();
+        // One that ended well by itself long before the end leaves nothing to report.
+        if !early || end != StepEnd::Done {
+            if early && ended && !shared.failed.contains(&worker.name) {
+                shared.failed.push(worker.name.clone());
+            }
+            let took = took.unwrap_or_default();
+            let step = Step::new(StepKind::Worker, worker.name.clone(), took, end.clone());
+            shared.ended.push(step);
+        }
+        drop(shared);
+        if early && ended {
+            if let Some(on_end) = self.on_end.take() {
+                on_end(&worker.name, &end);
+            }
+        }
     }
 }

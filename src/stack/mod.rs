@@ -62,5 +62,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "serve")]
+pub(crate) use builder::{BODY_LIMIT, TIMEOUT};
 pub use builder::{Stack, stack};
 pub use service::{StackBody, StackFuture, Stacked};

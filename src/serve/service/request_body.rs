@@ -10,6 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::grpc_messages::GrpcMessages;
+use crate::body_limit::BodyLimitBody;
+use crate::error::BoxError;
 use crate::serve::exchange::Exchange;
 use crate::serve::time::Tick;
 
@@ -26,6 +28,8 @@ pub struct RequestBody {
     /// `None` once it is over.
     incoming: Option<Incoming>,
     request: Option<Request>,
+    /// In the place of both: a body that the stack of a `Server` holds to a limit.
+    limited: Option<Box<BodyLimitBody<RequestBody>>>,
 }
 
 struct Request {
@@ -45,6 +49,14 @@ impl RequestBody {
         RequestBody::default()
     }
 
+    pub(crate) fn limited(body: BodyLimitBody<RequestBody>) -> Self {
+        body.into_unlimited().unwrap_or_else(|body| RequestBody {
+            incoming: None,
+            request: None,
+            limited: Some(Box::new(body)),
+        })
+    }
+
     pub(crate) fn new(
         incoming: Incoming,
         exchange: Arc<Exchange>,
@@ -53,6 +65,7 @@ impl RequestBody {
         grpc: bool,
     ) -> Self {
         RequestBody {
+            limited: None,
             incoming: Some(incoming),
             request: Some(Request {
                 exchange,
@@ -79,6 +92,14 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(limited) = &mut this.limited {
+            return Pin::new(&mut **limited).poll_frame(cx).map_err(|error| {
+                match error.downcast::<BodyError>() {
+                    Ok(own) => *own,
+                    Err(error) => BodyError(Kind::TooLarge(error)),
+                }
+            });
+        }
         let (Some(incoming), Some(request)) = (&mut this.incoming, &mut this.request) else {
             return Poll::Ready(None);
         };
@@ -163,10 +184,16 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        match &self.limited {
+            Some(limited) => limited.is_end_stream(),
+            None => self.incoming.as_ref().is_none_or(Body::is_end_stream),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(limited) = &self.limited {
+            return limited.size_hint();
+        }
         match &self.incoming {
             Some(incoming) => incoming.size_hint(),
             None => SizeHint::with_exact(0),
@@ -208,6 +235,8 @@ enum Kind {
     Broken(hyper::Error),
     /// The last chunk is not followed by an empty line.
     Inexact,
+    /// It is over the limit of a layer.
+    TooLarge(BoxError),
 }
 
 impl BodyError {
@@ -224,6 +253,7 @@ impl fmt::Display for BodyError {
             Kind::TimedOut => "the request body did not arrive in time",
             Kind::Broken(_) => "the request body broke off",
             Kind::Inexact => "the request body is malformed",
+            Kind::TooLarge(_) => "the request body is too large",
         })
     }
 }
@@ -233,6 +263,7 @@ impl std::error::Error for BodyError {
         match &self.0 {
             Kind::TimedOut | Kind::Inexact => None,
             Kind::Broken(error) => Some(error),
+            Kind::TooLarge(error) => Some(&**error),
         }
     }
 }

@@ -205,7 +205,7 @@ async fn when_nothing_drives_it_any_more_nothing_waits_for_ever() {
         let handle = shutdown.handle();
         handle.enlist(Arc::new(Server::busy(2)));
         let (stopped, stop) = (handle.stop_token(), handle.stop_token());
-        handle.spawn_worker("stubborn", |_| std::future::pending());
+        handle.spawn_worker("stubborn", |_| std::future::pending::<()>());
         handle.spawn_worker("obedient", move |_| async move { stop.cancelled().await });
         let driven = tokio::spawn(shutdown.run());
         handle.lifecycle().reached(Phase::Ready).await;

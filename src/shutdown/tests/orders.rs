@@ -3,7 +3,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn an_order_to_drain_now_ends_the_lame_duck() {
     let log = Log::new();
-    let (handle, running) = run(quiet(), &log);
+    let (handle, running) = run(quiet().lame_duck(seconds(5)), &log);
     handle.shutdown();
     sleep(SECOND).await;
     handle.shutdown();

@@ -1,0 +1,128 @@
+use std::future::{Future, ready};
+use std::net::SocketAddr;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::ServerError;
+use crate::serve::Listener;
+
+/// An address to listen on, or a listener that stands already: text (`"0.0.0.0:8080"`, `"localhost:8080"`), a
+/// `SocketAddr`, or a `TcpListener` of tokio or of the standard library.
+#[derive(Debug)]
+pub struct Bind(Where);
+
+#[derive(Debug)]
+enum Where {
+    Named(String),
+    Address(SocketAddr),
+    Std(std::net::TcpListener),
+    Tokio(TcpListener),
+}
+
+impl Bind {
+    pub(super) async fn bind(self) -> Result<TcpListener, ServerError> {
+        let address = match &self.0 {
+            Where::Named(name) => name.clone(),
+            Where::Address(address) => address.to_string(),
+            Where::Std(_) | Where::Tokio(_) => "the listener that was given".to_owned(),
+        };
+        let bound = match self.0 {
+            Where::Named(name) => TcpListener::bind(name).await,
+            Where::Address(address) => TcpListener::bind(address).await,
+            Where::Std(listener) => listener
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(listener)),
+            Where::Tokio(listener) => Ok(listener),
+        };
+        bound.map_err(|error| ServerError::Bind { address, error })
+    }
+}
+
+impl From<&str> for Bind {
+    fn from(name: &str) -> Self {
+        Bind(Where::Named(name.to_owned()))
+    }
+}
+
+impl From<String> for Bind {
+    fn from(name: String) -> Self {
+        Bind(Where::Named(name))
+    }
+}
+
+impl From<SocketAddr> for Bind {
+    fn from(address: SocketAddr) -> Self {
+        Bind(Where::Address(address))
+    }
+}
+
+impl From<std::net::TcpListener> for Bind {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Bind(Where::Std(listener))
+    }
+}
+
+impl From<TcpListener> for Bind {
+    fn from(listener: TcpListener) -> Self {
+        Bind(Where::Tokio(listener))
+    }
+}
+
+/// What [`Server::serve`](super::Server::serve) listens on: an address, or any [`Listener`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address and no listener",
+    note = "pass an address as text (\"0.0.0.0:8080\") or as a `SocketAddr`, or a `TcpListener` or `UnixListener`"
+)]
+pub trait IntoListener: Send + 'static {
+    /// The listener.
+    type Listener: Listener;
+
+    /// Binds the address, if it is one.
+    fn into_listener(self) -> impl Future<Output = Result<Self::Listener, ServerError>> + Send;
+}
+
+macro_rules! binds {
+    ($($from:ty),*) => {$(
+        impl IntoListener for $from {
+            type Listener = TcpListener;
+
+            fn into_listener(self) -> impl Future<Output = Result<TcpListener, ServerError>> + Send {
+                Bind::from(self).bind()
+            }
+
+        }
+    )*};
+}
+
+binds!(&'static str, String, SocketAddr, std::net::TcpListener);
+
+impl<L: Listener> IntoListener for L {
+    type Listener = L;
+
+    fn into_listener(self) -> impl Future<Output = Result<L, ServerError>> + Send {
+        ready(Ok(self))
+    }
+}
+
+/// Checks that there is a runtime with timers and I/O: tokio panics at the place where they are missed.
+pub(super) fn check_runtime() -> Result<(), ServerError> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(ServerError::Runtime(
+            "no tokio runtime: start the server within one (`#[tokio::main]`)",
+        ));
+    }
+    if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+        return Err(ServerError::Runtime(
+            "the tokio runtime has no timers: build it with `enable_all`",
+        ));
+    }
+    #[cfg(unix)]
+    if catch_unwind(|| drop(tokio::net::UnixStream::pair())).is_err() {
+        return Err(ServerError::Runtime(
+            "the tokio runtime has no I/O: build it with `enable_all`",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+use super::{AdminService, Server, ServerError, bind};
+use crate::health::Health;
+use crate::in_flight::InFlightHandle;
+#[cfg(feature = "metrics")]
+use crate::metrics::{Metrics, MetricsService};
+use crate::real_ip::RealIpLayer;
+use crate::shutdown::{Handle, Shutdown};
+use crate::stack::{Stack, stack};
+#[cfg(feature = "status")]
+use crate::status::StatusPage;
+use crate::{BodyLimitLayer, TimeoutLayer};
+
+/// The parts of a [`Server`], wired to each other: for a server that is put together by hand.
+///
+/// ```
+/// # async fn run(tls: impl lameduck::serve::Listener) -> Result<(), Box<dyn std::error::Error>> {
+/// let parts = lameduck::Server::new("shop").build()?;
+/// let app = axum::Router::new().layer(parts.stack.clone());
+/// let report = lameduck::serve(tls, app).shutdown(parts.shutdown).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Parts {
+    /// To be driven by the server: `lameduck::serve(listener, app).shutdown(parts.shutdown)`.
+    pub shutdown: Shutdown,
+    /// Its handle.
+    pub handle: Handle,
+    /// All layers.
+    pub stack: Stack,
+    /// The probes; the stack answers them too.
+    pub health: Health,
+    /// What is measured.
+    #[cfg(feature = "metrics")]
+    pub metrics: Metrics,
+    /// What is in flight, as the stack counts it.
+    pub in_flight: InFlightHandle,
+    /// The pages of an admin port.
+    pub admin: AdminService,
+}
+
+impl Parts {
+    pub(super) fn new(server: Server) -> Result<Self, ServerError> {
+        if let Some(problem) = server.problems.into_iter().next() {
+            return Err(ServerError::Setting(problem));
+        }
+        bind::check_runtime()?;
+        server
+            .shutdown
+            .check()
+            .map_err(crate::shutdown::StartError::from)?;
+        let handle = server.shutdown.handle();
+        #[cfg(feature = "tracing")]
+        if server.logs {
+            handle.listen(crate::logs::events());
+        }
+
+        let workers = handle.clone();
+        let health = server.health.check("workers", move || {
+            let failed = workers.failed_workers();
+            std::future::ready(match failed.is_empty() {
+                true => Ok(()),
+                false => Err(format!("ended: {}", failed.join(", "))),
+            })
+        });
+        let mut stack = stack(handle.lifecycle())
+            .health(health.layer())
+            .real_ip(RealIpLayer::new(server.proxies));
+        match server.timeout {
+            Some(Some(time)) => stack = stack.timeout(TimeoutLayer::new(time)),
+            Some(None) => stack = stack.timeout(TimeoutLayer::off()),
+            None => {}
+        }
+        match server.body_limit {
+            Some(Some(bytes)) => stack = stack.body_limit(BodyLimitLayer::new(bytes)),
+            Some(None) => stack = stack.body_limit(BodyLimitLayer::off()),
+            None => {}
+        }
+        #[cfg(feature = "rate-limit")]
+        let rate_limit = server
+            .rate_limit
+            .as_ref()
+            .map(crate::RateLimitLayer::handle);
+        #[cfg(feature = "rate-limit")]
+        if let Some(layer) = server.rate_limit {
+            stack = stack.rate_limit(layer);
+        }
+        #[cfg(feature = "tracing")]
+        if server.access_log {
+            stack = stack
+                .request_id(crate::RequestIdLayer::new())
+                .access_log(crate::AccessLogLayer::new());
+        }
+        let in_flight = stack.in_flight_handle();
+
+        #[cfg(feature = "metrics")]
+        let mut registry = server.registry.unwrap_or_default();
+        #[cfg(feature = "metrics")]
+        let metrics = Metrics::register(&mut registry);
+        #[cfg(feature = "metrics")]
+        {
+            metrics.shutdown(&handle).in_flight(in_flight.clone());
+            #[cfg(feature = "rate-limit")]
+            if let Some(handle) = rate_limit {
+                metrics.rate_limit(handle);
+            }
+            stack = stack.metrics(metrics.layer());
+        }
+        #[cfg(feature = "status")]
+        let page = StatusPage::new(&handle)
+            .title(server.name)
+            .in_flight(in_flight.clone());
+        for change in server.layers {
+            stack = change(stack);
+        }
+        let admin = AdminService::new(
+            &health,
+            #[cfg(feature = "metrics")]
+            MetricsService::of(registry),
+            #[cfg(feature = "status")]
+            page,
+        );
+        for start in server.workers {
+            start(&handle);
+        }
+        Ok(Parts {
+            shutdown: server.shutdown,
+            handle,
+            stack,
+            health,
+            #[cfg(feature = "metrics")]
+            metrics,
+            in_flight,
+            admin,
+        })
+    }
+}

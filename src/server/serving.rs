@@ -1,0 +1,226 @@
+use std::fmt;
+use std::future::IntoFuture;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::compose::Composed;
+use super::{AdminService, Bind, IntoListener, Server, ServerError, announce};
+use crate::serve::{App, Listener, serve};
+use crate::shutdown::{Handle, Report};
+
+/// A [`Server`] that is about to start: await it to run it to its end, or [`spawn`](Self::spawn) it.
+#[must_use = "a server does nothing until it is awaited"]
+pub struct Serving<L, A> {
+    server: Server,
+    listener: L,
+    app: A,
+}
+
+/// A server that listens, and serves once the future is polled.
+struct Started {
+    addr: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    handle: Handle,
+    run: Pin<Box<dyn Future<Output = Result<Report, ServerError>> + Send>>,
+}
+
+impl<L: IntoListener, A: App> Serving<L, A> {
+    pub(super) fn new(server: Server, listener: L, app: A) -> Self {
+        Serving {
+            server,
+            listener,
+            app,
+        }
+    }
+
+    /// Starts the server and serves in a task of its own: for tests, and for a process that does something else
+    /// besides.
+    ///
+    /// # Errors
+    ///
+    /// The server does not start.
+    pub async fn spawn(self) -> Result<Running, ServerError> {
+        let started = self.start().await?;
+        Ok(Running {
+            addr: started.addr,
+            admin: started.admin,
+            handle: started.handle,
+            task: tokio::spawn(started.run),
+        })
+    }
+
+    async fn start(self) -> Result<Started, ServerError> {
+        let Serving {
+            mut server,
+            listener,
+            app,
+        } = self;
+        super::bind::check_runtime()?;
+        // Ports first: one that is taken should be known before any work is done.
+        let listener = listener.into_listener().await?;
+        let addr = local_addr(&listener);
+        let admin = Admin::bind(server.admin.take()).await?;
+        let line = match addr {
+            Some(addr) => format!("serving {} on {addr}", server.name),
+            None => format!("serving {}", server.name),
+        };
+        let in_force = server.in_force();
+        let (timeouts, limits, protocols) = (server.timeouts, server.limits, server.protocols);
+        let on_connection = std::mem::take(&mut server.on_connection);
+        let mut parts = server.build()?;
+        #[cfg(feature = "metrics")]
+        if admin.addr().is_none() {
+            // Where no one can read them, they are not counted.
+            parts.stack = parts.stack.metrics(crate::MetricsLayer::off());
+        }
+        let mut public = serve(listener, Composed::new(app, &parts.stack))
+            .timeouts(timeouts)
+            .limits(limits)
+            .protocols(protocols)
+            .shutdown(parts.shutdown);
+        for add in on_connection {
+            public = public.on_connection(add);
+        }
+        let line = format!("{line} {in_force} admin={admin}");
+        let (handle, admin_addr) = (parts.handle.clone(), admin.addr());
+        let run = async move {
+            announce::started(&line);
+            admin.observe(&parts.handle, parts.admin);
+            let report = public.await?;
+            announce::ended(&report);
+            Ok(report)
+        };
+        Ok(Started {
+            addr,
+            admin: admin_addr,
+            handle,
+            run: Box::pin(run),
+        })
+    }
+}
+
+impl<L: IntoListener, A: App> IntoFuture for Serving<L, A> {
+    type Output = Result<Report, ServerError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.start().await?.run.await })
+    }
+}
+
+/// Runs a process without HTTP.
+pub(super) async fn run(mut server: Server) -> Result<Report, ServerError> {
+    super::bind::check_runtime()?;
+    let admin = Admin::bind(server.admin.take()).await?;
+    let workers = match server.worker_names.is_empty() {
+        true => "none".to_owned(),
+        false => server.worker_names.join(","),
+    };
+    let line = format!("running {} workers={workers} admin={admin}", server.name);
+    let parts = server.build()?;
+    announce::started(&line);
+    admin.observe(&parts.handle, parts.admin);
+    let report = parts.shutdown.run().await?;
+    announce::ended(&report);
+    Ok(report)
+}
+
+fn local_addr<L: Listener>(listener: &L) -> Option<SocketAddr> {
+    let listener: &dyn std::any::Any = listener;
+    listener.downcast_ref::<TcpListener>()?.local_addr().ok()
+}
+
+/// The admin port, if there is to be one.
+struct Admin(Option<TcpListener>);
+
+impl Admin {
+    async fn bind(address: Option<Bind>) -> Result<Self, ServerError> {
+        match address {
+            Some(address) => Ok(Admin(Some(address.bind().await?))),
+            None => Ok(Admin(None)),
+        }
+    }
+
+    fn addr(&self) -> Option<SocketAddr> {
+        self.0.as_ref()?.local_addr().ok()
+    }
+
+    /// Not a part of what is drained: it is there to the very end.
+    fn observe(self, handle: &Handle, pages: AdminService) {
+        if let Some(listener) = self.0 {
+            tokio::spawn(serve(listener, pages).observe(handle).into_future());
+        }
+    }
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr() {
+            Some(addr) => addr.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
+/// A server that runs in a task of its own; made by [`Serving::spawn`]. As a future it is ready with the report.
+#[derive(Debug)]
+#[must_use = "the report, or why there is none, comes from awaiting it"]
+pub struct Running {
+    addr: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    handle: Handle,
+    task: JoinHandle<Result<Report, ServerError>>,
+}
+
+impl Running {
+    /// Returns the address that it listens on; `None` for a listener without one.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.addr
+    }
+
+    /// Returns the address of the admin port.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Returns the handle of its shutdown.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Begins the shutdown, as SIGTERM does, and waits for the report.
+    ///
+    /// # Errors
+    ///
+    /// The server did not start.
+    pub async fn shutdown(self) -> Result<Report, ServerError> {
+        self.handle.shutdown();
+        self.await
+    }
+}
+
+impl Future for Running {
+    type Output = Result<Report, ServerError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx).map(|ended| match ended {
+            Ok(report) => report,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(ServerError::Runtime("the tokio runtime has shut down")),
+            },
+        })
+    }
+}
+
+impl<L, A> fmt::Debug for Serving<L, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+use std::fmt::Display;
+use std::time::Duration;
+
+use http::Extensions;
+
+use super::{Bind, Server};
+use crate::conn_info::ConnInfo;
+use crate::events::Events;
+use crate::real_ip::TrustedProxies;
+use crate::serve::{Limits, Protocols, Timeouts};
+use crate::stack::Stack;
+
+impl Server {
+    /// Takes the word of these proxies for the client's address: networks as text (`"10.0.0.0/8, loopback"`), or
+    /// [`TrustedProxies`]. The rate limit, the log and events go by that address. Default: no proxy.
+    pub fn trusted_proxies<T>(mut self, proxies: T) -> Self
+    where
+        T: TryInto<TrustedProxies, Error: Display>,
+    {
+        match proxies.try_into() {
+            Ok(proxies) => self.proxies = proxies,
+            Err(error) => self.problems.push(format!("trusted_proxies: {error}")),
+        }
+        self
+    }
+
+    /// Limits each client to these quotas; see [`RateLimitLayer::new`](crate::RateLimitLayer::new). Default: off.
+    #[cfg(feature = "rate-limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rate-limit")))]
+    pub fn rate_limit(
+        mut self,
+        quotas: impl IntoIterator<Item = crate::rate_limit::Quota>,
+    ) -> Self {
+        let quotas: Vec<_> = quotas.into_iter().collect();
+        let shown: Vec<_> = quotas.iter().map(ToString::to_string).collect();
+        match crate::RateLimitLayer::new(quotas) {
+            Ok(layer) => {
+                self.rate_limit = Some(layer);
+                self.quotas = Some(shown.join(","));
+            }
+            Err(error) => self.problems.push(format!("rate_limit: {error}")),
+        }
+        self
+    }
+
+    /// Sets how long a request may take to the head of its answer; `None` switches it off. Default: 10 s.
+    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.timeout = Some(time.into());
+        self
+    }
+
+    /// Sets how many bytes a request's body may have, for gRPC calls all messages together; `None` switches it off.
+    /// Default: 2 MiB, and for gRPC calls no limit but their library's for each message.
+    pub fn body_limit(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.body_limit = Some(bytes.into());
+        self
+    }
+
+    /// Sets the deadlines of connections. Default: [`Timeouts::default`].
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets how much a connection may take. Default: [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets which versions of HTTP are spoken. Default: [`Protocols::Both`].
+    pub fn protocols(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
+    /// Adds to what every request of a connection carries in its extensions; see
+    /// [`Serve::on_connection`](crate::serve::Serve::on_connection).
+    pub fn on_connection(
+        mut self,
+        add: impl Fn(&ConnInfo, &mut Extensions) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_connection.push(Box::new(add));
+        self
+    }
+
+    /// Opens the admin port: metrics, health with its details, and the page to watch a drain, to the very end of the
+    /// shutdown. Keep it where only operators reach. Default: none, and nothing is measured.
+    pub fn admin(mut self, address: impl Into<Bind>) -> Self {
+        self.admin = Some(address.into());
+        self
+    }
+
+    /// Shows the service's own metrics beside those of the library.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn registry(mut self, registry: prometheus_client::registry::Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Adds listeners to the hub of events; see [`Handle::listen`](crate::shutdown::Handle::listen).
+    pub fn events(self, events: Events) -> Self {
+        self.handle().listen(events);
+        self
+    }
+
+    /// Writes a line for each request to the `tracing` subscriber, and gives each an id; see
+    /// [`access_log`](crate::access_log). Default: off.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    pub fn access_log(mut self) -> Self {
+        self.access_log = true;
+        self
+    }
+
+    /// Writes no events to the `tracing` subscriber: for a listener with settings of its own
+    /// ([`Logs`](crate::logs::Logs)), given to [`events`](Self::events).
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    pub fn without_logs(mut self) -> Self {
+        self.logs = false;
+        self
+    }
+
+    /// Changes the stack, for what has no setting here: last, whatever the order of the calls.
+    ///
+    /// ```
+    /// use lameduck::{Server, TimeoutLayer};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::new("shop")
+    ///     .layers(|stack| stack.timeout(TimeoutLayer::new(Duration::from_secs(3)).gateway()));
+    /// # drop(server);
+    /// ```
+    pub fn layers(mut self, change: impl FnOnce(Stack) -> Stack + Send + 'static) -> Self {
+        self.layers.push(Box::new(change));
+        self
+    }
+}

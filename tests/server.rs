@@ -1,0 +1,225 @@
+//! `lameduck::Server` from the outside: one owner, any order of calls, loud errors.
+#![cfg(all(
+    feature = "serve",
+    feature = "axum",
+    feature = "metrics",
+    feature = "status",
+    feature = "rate-limit"
+))]
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use lameduck::events::{Event, Events, WorkerEnd};
+use lameduck::rate_limit::Quota;
+use lameduck::serve::RequestBody;
+use lameduck::server::{Running, ServerError};
+use lameduck::shutdown::{Cause, StepEnd};
+use lameduck::{Phase, Server};
+use support::{LIMIT, Raw, within};
+
+const AT_ONCE: &str = "127.0.0.1:0";
+
+fn app() -> Router {
+    Router::new()
+        .route("/users/{id}", get(|| async { "Ada" }))
+        .route("/panic", get(|| async { panic!("no luck") as &str }))
+}
+
+async fn ask(addr: std::net::SocketAddr, request: &str) -> support::Answer {
+    let mut client = Raw::connect(addr).await;
+    client
+        .ask(format!("{request}\r\nhost: a\r\nconnection: close\r\n\r\n"))
+        .await
+}
+
+async fn scrape(running: &Running) -> String {
+    let admin = running.admin_addr().expect("an admin port");
+    ask(admin, "GET /metrics HTTP/1.1").await.text()
+}
+
+#[tokio::test]
+async fn wires_metrics_health_and_refusals_in_any_order_of_calls() {
+    let quota = || Quota::per_day(2);
+    let servers = [
+        Server::for_tests().admin(AT_ONCE).rate_limit(quota()),
+        Server::for_tests().rate_limit(quota()).admin(AT_ONCE),
+    ];
+    for server in servers {
+        let running = server.serve(AT_ONCE, app()).spawn().await.unwrap();
+        let addr = running.addr().unwrap();
+        assert_eq!(ask(addr, "GET /readyz HTTP/1.1").await.status, 200);
+        assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 200);
+        assert_eq!(ask(addr, "GET /panic HTTP/1.1").await.status, 500);
+        assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 429);
+        let text = scrape(&running).await;
+        for line in [
+            "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_route=\"/users/{id}\",\
+             http_response_status_code=\"200\",network_protocol_version=\"1.1\",error_type=\"\"} 1",
+            "lameduck_refusals_total{reason=\"rate_limited\"} 1",
+            "lameduck_panics_total 1",
+            "lameduck_connections_accepted_total 4",
+            "lameduck_phase{phase=\"ready\"} 1",
+            "lameduck_rate_limit_keys 1",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} in {text}");
+        }
+        let report = running.shutdown().await.unwrap();
+        assert_eq!(report.cause, Cause::Called);
+    }
+}
+
+#[tokio::test]
+async fn service_takes_the_same_body_as_with_serve_and_is_held_to_the_limit() {
+    let service = tower::service_fn(|request: Request<RequestBody>| async {
+        let read = request.into_body().collect().await;
+        let text = match read {
+            Ok(body) => format!("{} bytes", body.to_bytes().len()),
+            Err(error) => error.to_string(),
+        };
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+    });
+    let server = Server::for_tests().body_limit(4);
+    let running = server.serve(AT_ONCE, service).spawn().await.unwrap();
+    let addr = running.addr().unwrap();
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (chunk, status, text) in [
+        ("4\r\nfour\r\n0\r\n\r\n", 200, "4 bytes"),
+        (
+            "5\r\nfives\r\n0\r\n\r\n",
+            413,
+            "the request body is larger than 4 bytes\n",
+        ),
+    ] {
+        let mut client = Raw::connect(addr).await;
+        let answer = client.ask(format!("{post}{chunk}")).await;
+        assert_eq!((answer.status, &*answer.text()), (status, text));
+    }
+    assert!(running.shutdown().await.unwrap().cut.is_empty());
+}
+
+/// Ends of workers, as events say them.
+fn worker_ends() -> (Events, Arc<Mutex<Vec<String>>>) {
+    let ends = Arc::<Mutex<Vec<String>>>::default();
+    let written = ends.clone();
+    let events = Events::to(move |event| {
+        if let Event::WorkerEnded { name, end, .. } = event {
+            let why = match end {
+                WorkerEnd::Failed(error) => error,
+                end => end.as_str(),
+            };
+            written.lock().unwrap().push(format!("{name}: {why}"));
+        }
+    });
+    (events, ends)
+}
+
+#[tokio::test]
+async fn worker_that_fails_is_an_event_and_fails_readiness() {
+    let (events, ends) = worker_ends();
+    let running = Server::for_tests()
+        .worker("mailer", |_| async { Err::<(), _>("connection refused") })
+        .worker("once", |_| async {})
+        .events(events)
+        .serve(AT_ONCE, app())
+        .spawn()
+        .await
+        .unwrap();
+    let addr = running.addr().unwrap();
+    let unready = async {
+        while ask(addr, "GET /readyz HTTP/1.1").await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(LIMIT, "readiness to fail", unready).await;
+    assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 200);
+    let report = running.shutdown().await.unwrap();
+    let mut ends = ends.lock().unwrap().clone();
+    ends.sort();
+    assert_eq!(ends, ["mailer: connection refused", "once: done"]);
+    let failed = StepEnd::Failed("connection refused".into());
+    assert_eq!(report.steps[0].end, failed);
+    assert_eq!(report.steps.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn essential_worker_that_ends_begins_the_shutdown() {
+    let began = tokio::time::Instant::now();
+    let report = Server::for_tests()
+        .essential_worker("queue", |_| async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        })
+        .closer("last", Duration::from_secs(1), || async {})
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(report.cause, Cause::Worker);
+    assert_eq!(began.elapsed().as_secs(), 60);
+    assert_eq!(report.steps.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn process_without_connections_stops_its_workers_at_once() {
+    let shutdown = lameduck::Shutdown::with_signals(false);
+    let handle = shutdown.handle();
+    handle.spawn_worker("queue", |stop| async move { stop.cancelled().await });
+    let began = tokio::time::Instant::now();
+    handle.shutdown();
+    let report = shutdown.run().await.unwrap();
+    assert!(report.is_clean());
+    assert_eq!(began.elapsed(), Duration::ZERO, "no lame duck");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_meant_are_named() {
+    let start = async |server: Server| server.serve(AT_ONCE, app()).spawn().await.unwrap_err();
+    let error = start(Server::for_tests().trusted_proxies("10.0.0.0/99")).await;
+    assert!(
+        error.to_string().starts_with("trusted_proxies: "),
+        "{error}"
+    );
+    let taken = std::net::TcpListener::bind(AT_ONCE).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = start(Server::for_tests().admin(address.clone())).await;
+    assert!(matches!(error, ServerError::Bind { .. }));
+    assert!(format!("{error:?}").contains(&address), "{error:?}");
+}
+
+#[test]
+fn runtime_without_timers_is_a_start_error() {
+    for (has_io, runtime) in [
+        (false, tokio::runtime::Builder::new_current_thread().build()),
+        (
+            true,
+            tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build(),
+        ),
+    ] {
+        let serving = Server::for_tests().serve(AT_ONCE, app());
+        let error = runtime.unwrap().block_on(serving.spawn()).unwrap_err();
+        assert!(error.to_string().contains("enable_all"), "{has_io} {error}");
+    }
+}
+
+#[tokio::test]
+async fn build_gives_parts_that_are_wired() {
+    let parts = Server::for_tests().build().unwrap();
+    let listener = tokio::net::TcpListener::bind(AT_ONCE).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let app = app().layer(parts.stack.clone());
+    let server = lameduck::serve(listener, app).shutdown(parts.shutdown);
+    let server = tokio::spawn(server.into_future());
+    parts.handle.lifecycle().reached(Phase::Ready).await;
+    assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 200);
+    assert_eq!(parts.in_flight.peak(), 1);
+    parts.handle.shutdown();
+    assert!(server.await.unwrap().unwrap().is_clean());
+}
