@@ -50,7 +50,7 @@ where
             let request = request.map(BodyLimitBody::unlimited);
             return BodyLimitFuture::passed(self.inner.call(request), None);
         }
-        let subject = Subject::of(&mut request, &self.shared.events);
+        let subject = Subject::of(&mut request, &self.shared.events, false);
         let reply = (self.shared.limit == Some(limit)).then_some(&self.shared.reply);
         match admit(request, limit, reply, &self.shared.events, subject, true) {
             Admission::Passed(request, watch) => {

@@ -39,7 +39,7 @@ where
         };
         let watch = Watch {
             asked: Asked::of(&request),
-            subject: Subject::of(&mut request, &shared.events),
+            subject: Subject::of(&mut request, &shared.events, false),
             shared: shared.clone(),
         };
         // A service may do its work in the call. Unwind safe: the service is the user's, and a panic in a handler

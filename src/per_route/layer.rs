@@ -10,9 +10,11 @@ use super::shared::Settings;
 use crate::body_limit::expect_route_limit;
 #[cfg(feature = "serve")]
 use crate::deadlines::Deadlines;
+use crate::served::expect_takeover;
 
 /// Returns the settings of a route, none of them set; see the [module](super).
 pub fn route() -> RouteLayer {
+    expect_takeover();
     RouteLayer {
         settings: Arc::default(),
     }

@@ -62,8 +62,8 @@
 //!
 //! # What it costs
 //!
-//! One allocation for a streaming response. On a server other than [`serve`](mod@crate::serve), the layers further out
-//! add one to each request that they may limit.
+//! Nothing in a process without such a route. Otherwise: one allocation for a streaming response, and on a server other
+//! than [`serve`](mod@crate::serve) an extension in each request that the layers further out may limit.
 
 mod body;
 mod future;

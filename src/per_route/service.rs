@@ -83,7 +83,7 @@ impl Settings {
             #[cfg(feature = "axum")]
             axum::extract::DefaultBodyLimit::disable().apply(request);
         }
-        let subject = Subject::of(request, &Events::none());
+        let subject = Subject::of(request, &Events::none(), false);
         subject.take_over(taken);
         subject
     }

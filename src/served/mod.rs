@@ -8,7 +8,7 @@ mod subject;
 mod takeover;
 
 pub(crate) use subject::Subject;
-pub(crate) use takeover::{BODY_LIMIT, TIMEOUT, Takeover};
+pub(crate) use takeover::{BODY_LIMIT, TIMEOUT, expect_takeover};
 
 use http::Extensions;
 

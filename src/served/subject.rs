@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use http::{Method, Request, Uri};
 
-use super::{Served, Takeover};
+use super::Served;
+use super::takeover::{self, Takeover};
 use crate::events::{Event, Events, RequestInfo, target};
 use crate::id::RequestId;
 use crate::route::{self, Route};
@@ -15,6 +16,7 @@ use crate::route::{self, Route};
 /// name is copied for a listener.
 #[derive(Clone, Debug)]
 pub(crate) enum Subject {
+    Unknown,
     Served(Served),
     Own(Arc<Takeover>),
     Named(Arc<Named>),
@@ -28,19 +30,27 @@ pub(crate) struct Named {
     client: Option<IpAddr>,
     route: Option<Route>,
     id: Option<RequestId>,
-    takeover: Arc<Takeover>,
+    takeover: Option<Arc<Takeover>>,
 }
 
 impl Subject {
-    /// Returns the subject of a layer's limit, whose `events` a route's own layer emits to as well.
-    pub(crate) fn of<B>(request: &mut Request<B>, events: &Events) -> Self {
+    /// Returns the subject of a layer's limit, whose `events` a route's own layer emits to as well. `ends`: the server
+    /// has to know when the layer ends the request.
+    pub(crate) fn of<B>(request: &mut Request<B>, events: &Events, ends: bool) -> Self {
+        let may_be_taken_over = takeover::is_expected();
+        if !(may_be_taken_over || ends || events.is_heard()) {
+            return Subject::Unknown;
+        }
         let served = Served::of(request.extensions());
         if served.is_known() {
             return Subject::Served(served);
         }
-        let takeover = Takeover::of(request.extensions_mut(), events);
+        let mut takeover = None;
+        if may_be_taken_over {
+            takeover = Some(Takeover::of(request.extensions_mut(), events));
+        }
         if !events.is_heard() {
-            return Subject::Own(takeover);
+            return takeover.map_or(Subject::Unknown, Subject::Own);
         }
         let extensions = request.extensions();
         let head = RequestInfo::from_head(request.method(), request.uri(), extensions);
@@ -60,7 +70,8 @@ impl Subject {
         match self {
             Subject::Served(served) => served.take_over(what),
             Subject::Own(takeover) => takeover.take(what),
-            Subject::Named(named) => named.takeover.take(what),
+            Subject::Named(named) => named.takeover.iter().for_each(|it| it.take(what)),
+            Subject::Unknown => {}
         }
     }
 
@@ -69,7 +80,8 @@ impl Subject {
         let taken = match self {
             Subject::Served(served) => served.taken_over(),
             Subject::Own(takeover) => takeover.taken(),
-            Subject::Named(named) => named.takeover.taken(),
+            Subject::Named(named) => named.takeover.as_ref().map_or(0, |it| it.taken()),
+            Subject::Unknown => 0,
         };
         taken & what != 0
     }
@@ -79,7 +91,11 @@ impl Subject {
         match self {
             Subject::Served(served) => served.events(),
             Subject::Own(takeover) => takeover.events(),
-            Subject::Named(named) => named.takeover.events(),
+            Subject::Named(named) => {
+                let takeover = named.takeover.as_ref();
+                takeover.map_or_else(Events::none, |it| it.events())
+            }
+            Subject::Unknown => Events::none(),
         }
     }
 
@@ -105,7 +121,7 @@ impl Subject {
     pub(crate) fn describe(&self, with: &mut dyn FnMut(RequestInfo<'_>)) {
         match self {
             Subject::Served(served) if served.describe(with) => {}
-            Subject::Served(_) | Subject::Own(_) => with(RequestInfo::default()),
+            Subject::Served(_) | Subject::Own(_) | Subject::Unknown => with(RequestInfo::default()),
             Subject::Named(named) => with(named.info()),
         }
     }

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use http::Extensions;
 
@@ -16,6 +16,17 @@ pub(crate) const BODY_LIMIT: u8 = 2;
 pub(crate) struct Takeover {
     taken: AtomicU8,
     events: Events,
+}
+
+/// The process has routes with settings of their own: without them no request pays for the word.
+static EXPECTED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn expect_takeover() {
+    EXPECTED.store(true, Relaxed);
+}
+
+pub(crate) fn is_expected() -> bool {
+    EXPECTED.load(Relaxed)
 }
 
 impl Takeover {

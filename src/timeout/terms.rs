@@ -58,7 +58,7 @@ impl Terms {
             reason: shared.reason,
             yields: true,
             events: shared.events.clone(),
-            subject: Subject::of(request, &shared.events),
+            subject: Subject::of(request, &shared.events, shared.whole),
         };
         Some(Terms::new(limit, asked, shared.whole, request.version()))
     }

@@ -30,7 +30,7 @@ fn the_inner_body_is_dropped_at_the_cut_and_the_error_is_told_once_it_is_read() 
     let frames = Frames::of(&[2, 2, 2]);
     let alive = frames.alive.clone();
     let none = Events::none();
-    let subject = crate::served::Subject::of(&mut Request::new(()), &none);
+    let subject = crate::served::Subject::of(&mut Request::new(()), &none, false);
     let over = crate::body_limit::body::Over::new(none, subject, false, 4, None);
     let mut body = BodyLimitBody::new(frames, Some(3), Some(over.clone()));
     next(&mut body).unwrap().unwrap();
