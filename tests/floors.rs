@@ -71,6 +71,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("server: one connection", &["serve/connection"]),
     ("server: where connections come from", &["serve/listen"]),
     ("server: the whole", &["serve"]),
+    ("all parts of a service", &["server"]),
     ("roof", &["lib"]),
 ];
 

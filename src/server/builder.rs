@@ -5,15 +5,12 @@ use http::Extensions;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::Bind;
-use super::parts::Parts;
-use super::serving::Serving;
-use super::{IntoListener, ServerError};
 use crate::conn_info::ConnInfo;
 use crate::error::BoxError;
 use crate::health::Health;
 use crate::real_ip::TrustedProxies;
-use crate::serve::{App, Limits, Protocols, Timeouts};
-use crate::shutdown::{Handle, Report, Shutdown, StepOutput};
+use crate::serve::{Limits, Protocols, Timeouts};
+use crate::shutdown::{Handle, Shutdown, StepOutput};
 use crate::stack::Stack;
 
 pub(super) type Worker = Box<dyn FnOnce(&Handle) + Send>;
@@ -205,31 +202,6 @@ impl Server {
     pub fn health(mut self, change: impl FnOnce(Health) -> Health) -> Self {
         self.health = change(self.health);
         self
-    }
-
-    /// Binds the parts for those who wire by hand, and starts the workers.
-    ///
-    /// # Errors
-    ///
-    /// A setting cannot be meant, or there is no runtime.
-    pub fn build(self) -> Result<Parts, ServerError> {
-        Parts::new(self)
-    }
-
-    /// Serves `app` on an address or a listener, to the end of the process: await it, or [`spawn`](Serving::spawn) it.
-    pub fn serve<L: IntoListener, A: App>(self, listener: L, app: A) -> Serving<L, A> {
-        Serving::new(self, listener, app)
-    }
-
-    /// Runs the workers of a process without HTTP to its end: as soon as a signal comes, they are to stop. The admin
-    /// port is there if it is set. Connections of an accept loop of your own take part by
-    /// [`Connections::follow`](crate::serve::Connections::follow), and have the lame-duck wait and the drain.
-    ///
-    /// # Errors
-    ///
-    /// The server does not start.
-    pub async fn run(self) -> Result<Report, ServerError> {
-        super::serving::run(self).await
     }
 }
 

@@ -40,6 +40,17 @@ pub struct Parts {
     pub admin: AdminService,
 }
 
+impl Server {
+    /// Binds the parts for those who wire by hand, and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// A setting cannot be meant, or there is no runtime.
+    pub fn build(self) -> Result<Parts, ServerError> {
+        Parts::new(self)
+    }
+}
+
 impl Parts {
     pub(super) fn new(server: Server) -> Result<Self, ServerError> {
         if let Some(problem) = server.problems.into_iter().next() {

@@ -28,6 +28,24 @@ struct Started {
     run: Pin<Box<dyn Future<Output = Result<Report, ServerError>> + Send>>,
 }
 
+impl Server {
+    /// Serves `app` on an address or a listener, to the end of the process: await it, or [`spawn`](Serving::spawn) it.
+    pub fn serve<L: IntoListener, A: App>(self, listener: L, app: A) -> Serving<L, A> {
+        Serving::new(self, listener, app)
+    }
+
+    /// Runs the workers of a process without HTTP to its end: as soon as a signal comes, they are to stop. The admin
+    /// port is there if it is set. Connections of an accept loop of your own take part by
+    /// [`Connections::follow`](crate::serve::Connections::follow), and have the lame-duck wait and the drain.
+    ///
+    /// # Errors
+    ///
+    /// The server does not start.
+    pub async fn run(self) -> Result<Report, ServerError> {
+        run(self).await
+    }
+}
+
 impl<L: IntoListener, A: App> Serving<L, A> {
     pub(super) fn new(server: Server, listener: L, app: A) -> Self {
         Serving {
@@ -71,6 +89,7 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         let in_force = server.in_force();
         let (timeouts, limits, protocols) = (server.timeouts, server.limits, server.protocols);
         let on_connection = std::mem::take(&mut server.on_connection);
+        #[cfg_attr(not(feature = "metrics"), allow(unused_mut))]
         let mut parts = server.build()?;
         #[cfg(feature = "metrics")]
         if admin.addr().is_none() {
