@@ -15,25 +15,26 @@ use crate::events::Events;
 use crate::reply::{Asked, Reply};
 use crate::served::{BODY_LIMIT, Subject};
 
-/// The largest limit that a route's own layer has.
+/// The largest limit of any route's own layer.
 ///
-/// A body that is over the limit of a layer further out is refused by what it declares, before the route's own layer
-/// is called. Up to here one may take over; beyond it none does.
+/// A body over the limit of a layer further out is refused for its declared length, before the route's own layer is
+/// called. Up to this limit a route may take over; beyond it none does.
 static LARGEST_OF_ROUTES: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) fn expect_route_limit(bytes: u64) {
     LARGEST_OF_ROUTES.fetch_max(bytes, Relaxed);
 }
 
-/// What becomes of a request.
+/// The outcome for a request.
 pub(crate) enum Admission<B> {
     Passed(Request<BodyLimitBody<B>>, Option<Watch>),
     Refused(Response<Bytes>),
 }
 
-/// Wraps the body of a request that is not over `limit` as far as can be seen, or refuses the request.
+/// Wraps the body of a request that seems to be within `limit`, or refuses the request.
 ///
-/// `made`: the refusal by this limit, where it is made already. `yields`: a route's own layer may have another limit.
+/// `made` is the refusal by this limit, if it is made already. `yields` means that a route's own layer may have another
+/// limit.
 pub(crate) fn admit<B: Body<Data = Bytes>>(
     request: Request<B>,
     limit: u64,
@@ -59,7 +60,7 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
         };
         return Admission::Refused(refusal);
     }
-    // A body that says where it ends is believed as far as this; it is counted all the same.
+    // A body that declares its end is believed as far as this; it is counted all the same.
     let may_run_over = hint.upper().is_none_or(|upper| upper > limit);
     let mut watch = None;
     if declared_over || (may_run_over && !request.body().is_end_stream()) {
@@ -88,7 +89,7 @@ fn is_over(hint: &SizeHint, headers: &HeaderMap, limit: u64) -> bool {
             .any(|length| says_more_than(length.as_bytes(), limit))
 }
 
-/// Returns whether it is a number and over the limit; one that is no number is the server's to refuse.
+/// Returns `true` if the length is a number and over the limit; an invalid one is the server's to refuse.
 fn says_more_than(length: &[u8], limit: u64) -> bool {
     // A number too large for 64 bits is over any limit.
     length.iter().all(u8::is_ascii_digit)

@@ -15,8 +15,8 @@ use crate::events::Events;
 use crate::reply::Reply;
 use crate::served::{BODY_LIMIT, Subject};
 
-/// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: at most so many
-/// bytes, then an error for which [`is_too_large`](super::is_too_large) is true.
+/// The request body that a [`BodyLimit`](super::BodyLimit) service hands to the inner one: the bytes within the limit,
+/// then an error for which [`is_too_large`](super::is_too_large) is true.
 ///
 /// Trailers are not counted. A body that is over its limit is dropped as soon as that is known.
 #[pin_project]
@@ -24,27 +24,27 @@ pub struct BodyLimitBody<B> {
     /// `None` once it has been cut.
     #[pin]
     body: Option<B>,
-    /// How many bytes may still come; `None` without a limit.
+    /// The number of bytes that may still come; `None` without a limit.
     left: Option<u64>,
-    /// Cut, and the error not told yet.
+    /// `true` if the body is cut and the error is still to be returned.
     owes_error: bool,
     over: Option<Over>,
-    /// The request, where a route's own layer may have another limit.
+    /// The request, if a route's own layer may have another limit.
     yields: Option<Subject>,
 }
 
-/// Tells the answer that the body was over its limit, and whoever listens.
+/// A flag that reports a body over its limit to the response and to the listeners.
 #[derive(Clone)]
 pub(super) struct Over(Arc<Flag>);
 
 struct Flag {
     set: AtomicBool,
-    /// The body declares more than the limit: none of it is read, unless a route's own layer takes over.
+    /// `true` if the body declares more than the limit: none of it is read, unless a route's own layer takes over.
     declared: bool,
     events: Events,
     subject: Subject,
     limit: u64,
-    /// The refusal by this limit, where it is made already.
+    /// The refusal by this limit, if it is made already.
     made: Option<Arc<Reply>>,
 }
 
@@ -67,7 +67,7 @@ impl Over {
         }))
     }
 
-    /// The refusal by this limit.
+    /// Returns the refusal by this limit.
     pub(super) fn reply(&self) -> Arc<Reply> {
         let made = self.0.made.clone();
         made.unwrap_or_else(|| Arc::new(reply(self.0.limit)))
@@ -85,7 +85,7 @@ impl Over {
         self.0.set.load(Ordering::Acquire)
     }
 
-    /// Told here and not with the answer, which may be out already.
+    /// Emitted here and not with the response, which may be sent already.
     pub(crate) fn set(&self) {
         if !self.0.set.swap(true, Ordering::AcqRel) {
             emit_refused(&self.0.events, &self.0.subject);
@@ -173,7 +173,7 @@ where
             }
             this.body.set(None);
             *this.owes_error = true;
-            // Less than the length of what is in memory.
+            // Less than the length of the data in memory.
             data.truncate(std::mem::take(left) as usize);
             if !data.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -182,8 +182,8 @@ where
         if !std::mem::take(this.owes_error) {
             return Poll::Ready(None);
         }
-        // Not earlier: whether a handler that never reads so far has its answer sent must not depend on
-        // how the bytes were cut into frames.
+        // Not earlier: the response of a handler that never reads so far must not depend on how the bytes were cut into
+        // frames.
         if let Some(over) = this.over.take() {
             over.set();
         }
@@ -197,7 +197,7 @@ where
         }
     }
 
-    /// The inner body's, and no more than may still come.
+    /// Returns the inner body's hint, bounded by the remaining limit.
     fn size_hint(&self) -> SizeHint {
         let Some(body) = &self.body else {
             return SizeHint::with_exact(0);

@@ -8,8 +8,8 @@ use http_body_util::{Full, LengthLimitError, Limited};
 
 use crate::error::BoxError;
 
-/// Whether a body ended with this error because it was over a limit: the error, or one of its sources,
-/// is [`LengthLimitError`], of this layer or of any other that uses `http-body-util`.
+/// Returns `true` if a body ended with this error because it was over a limit: the error, or one of its sources, is
+/// [`LengthLimitError`], of this layer or of any other that uses `http-body-util`.
 ///
 /// ```
 /// use lameduck::body_limit::is_too_large;
@@ -29,8 +29,8 @@ pub fn is_too_large(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// The error that axum's extractors look for by its type. It cannot be made, only had: from a body that
-/// is over its limit.
+/// Returns the error that axum's extractors recognise by its type. It has no constructor: it comes from a body that is
+/// over its limit.
 pub(super) fn too_large() -> BoxError {
     let body = pin!(Limited::new(Full::new(Bytes::from_static(b"x")), 0));
     match body.poll_frame(&mut Context::from_waker(Waker::noop())) {

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::body::Over;
 use crate::reply::{Asked, Reason, ReplyBody};
 
-/// The answer of a [`BodyLimit`](super::BodyLimit) service: the inner service's, or the refusal.
+/// The response future of a [`BodyLimit`](super::BodyLimit) service: the inner service's response, or the refusal.
 #[pin_project]
 pub struct BodyLimitFuture<F> {
     #[pin]
@@ -27,15 +27,15 @@ enum Answer<F> {
     Given,
 }
 
-/// What there is to know if the body runs over its limit.
+/// The state needed if the body runs over its limit.
 pub(crate) struct Watch {
     pub(super) over: Over,
     pub(super) asked: Asked,
 }
 
 impl Watch {
-    /// Returns whether the answer is a refusal: the body ran over, or declares that it would, and no route's own layer
-    /// has taken over.
+    /// Returns `true` if the response must be a refusal: the body ran over, or declares that it would, and no route's
+    /// own layer has taken over.
     fn refuses(&self) -> bool {
         if self.over.is_declared() && !self.over.is_taken_over() {
             self.over.set();
@@ -83,13 +83,13 @@ where
 }
 
 impl Watch {
-    /// What the client gets whose body was over the limit, instead of what was `given`.
+    /// Returns the response for a client whose body was over the limit, instead of the `given` one.
     fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
         let reply = self.over.reply();
         let refusal = match given {
             Ok(own) if own.status() == Reason::BodyTooLarge.status() => {
                 let refusal = reply.answer(self.asked, HeaderMap::new());
-                // The handler's own is as good; to a gRPC client, who is refused with 200, it says nothing.
+                // The handler's own is as good; but to a gRPC client, which is refused with 200, it has no meaning.
                 if own.status() == refusal.status() {
                     return Ok(ReplyBody::service(own));
                 }

@@ -8,7 +8,7 @@ use super::shared::{self, Shared};
 use super::{BodyLimit, RouteBodyLimit};
 use crate::events::Events;
 
-/// Refuses a request body that is too large; see the [module](super).
+/// A layer that refuses request bodies over a limit; see the [module](super).
 #[doc(alias("RequestBodyLimitLayer", "DefaultBodyLimit"))]
 #[derive(Clone)]
 pub struct BodyLimitLayer {
@@ -16,14 +16,14 @@ pub struct BodyLimitLayer {
 }
 
 impl BodyLimitLayer {
-    /// At most so many `bytes` of each request's body, as they arrive on the wire (without the framing);
-    /// trailers are not counted. 0 takes no body at all.
+    /// Creates a layer with a limit in `bytes` for each request's body, as they arrive on the wire (without the
+    /// framing); trailers are not counted. With 0 any body is refused.
     pub fn new(bytes: u64) -> Self {
         Self::with_limit(Some(bytes))
     }
 
-    /// Does nothing: no limit, and what sets one for a request is not looked at. For no limit but where
-    /// a route has one, use `new(u64::MAX)`.
+    /// Creates a layer that does nothing: it has no limit, and does not look at the settings of requests. To limit only
+    /// the routes that set a limit, use `new(u64::MAX)`.
     pub fn off() -> Self {
         Self::with_limit(None)
     }
@@ -55,8 +55,8 @@ impl BodyLimitLayer {
         self.with(|shared| shared.grpc = false)
     }
 
-    /// Asks `limit` for each request's own limit. `None` leaves it to the [`RouteBodyLimit`] among the
-    /// request's extensions, and without one to the layer's. Default: not asked.
+    /// Sets a function that returns each request's own limit. `None` leaves it to the [`RouteBodyLimit`] among the
+    /// request's extensions, and without one to the layer's. Default: no function.
     #[must_use]
     pub fn per_request(
         self,
@@ -66,7 +66,7 @@ impl BodyLimitLayer {
     }
 
     /// Sets the sink that receives each refusal once, as [`Event::Refused`](crate::events::Event::Refused). A body that
-    /// was cut counts as one, also when the handler answered the 413 itself, or had answered before.
+    /// was cut counts as one, even if the handler answered the 413 itself, or had answered before.
     #[must_use]
     pub fn events(self, events: Events) -> Self {
         self.with(|shared| shared.events = events)

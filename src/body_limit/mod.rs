@@ -1,39 +1,38 @@
-//! Limits the size of a request's body, and answers 413 so that it can be read.
+//! A limit for the size of request bodies; the client can read its 413.
 //!
-//! * A request that says by its `Content-Length` that it is over the limit is answered with 413 before
-//!   the handler is called (RFC 9110, 15.5.14); a gRPC call with RESOURCE_EXHAUSTED, Trailers-Only (see
-//!   [`reply`](crate::reply)). A client that waits for `100 Continue` gets the 413 instead of it. This
-//!   allocates nothing.
-//! * Every other body is a [`BodyLimitBody`]: it hands on what is within the limit, to the byte, then
-//!   yields [`http_body_util::LengthLimitError`] and reads no further. That is the error which axum's
-//!   extractors know: they answer 413 themselves. Others ask [`is_too_large`].
-//! * A handler that was given this error and answers something else all the same (a 500, or a 200 because
-//!   it did not look), or whose service fails, is answered for: the client gets the 413. A 413 of the
-//!   handler's own is left as it is, except to a gRPC client, who would not understand it.
+//! * A request whose `Content-Length` is over the limit is answered with 413 before the handler is called (RFC 9110,
+//!   15.5.14); a gRPC call with RESOURCE_EXHAUSTED, Trailers-Only (see [`reply`](crate::reply)). A client that waits
+//!   for `100 Continue` gets the 413 instead of it. This allocates nothing.
+//! * Every other body is a [`BodyLimitBody`]: it passes on the bytes within the limit, exactly, then yields
+//!   [`http_body_util::LengthLimitError`] and reads no further. axum's extractors know that error and answer 413
+//!   themselves. Other code checks [`is_too_large`].
+//! * If a handler received this error and still gives another response (a 500, or a 200 because it ignored the error),
+//!   or its service fails, the client gets the 413 instead. A 413 of the handler's own is left as it is, except to a
+//!   gRPC client, which would not understand it.
 //!
-//! What cannot be done: once the handler has given its response's head, the client has it. A handler that
-//! answers first and reads then sees the error, and the layer can do nothing more; it should end its
-//! response body with an error. And a handler that stops reading within the limit has its own answer sent:
-//! nobody knows how much was still to come.
+//! The layer has limits of its own: once the handler has given its response's head, the client has it. A handler that
+//! answers first and reads later sees the error, and the layer can do nothing more; the handler should end its response
+//! body with an error. A handler that stops reading within the limit has its own response sent: the length of the rest
+//! is unknown.
 //!
-//! A stream of messages, as gRPC clients may send, is one body: the limit is of all of them together. A
-//! route that takes one without an end is to be switched off, by [`RouteBodyLimit::off`].
+//! A stream of messages, as gRPC clients may send, is one body: the limit applies to all of them together. Switch it
+//! off for a route that accepts an endless one, by [`RouteBodyLimit::off`].
 //!
-//! The limit is of the bytes that arrive: a compressed body is measured before it is unpacked when this
-//! layer is outside of the one that unpacks, as it should be; that one needs a limit of its own. axum's
-//! own default limit of 2 MB (`DefaultBodyLimit`) is inside of this one and stays in force.
+//! The limit applies to the bytes that arrive. This layer belongs outside of the one that decompresses: it then
+//! measures the compressed body, and the other needs a limit of its own. axum's own default limit of 2 MB
+//! (`DefaultBodyLimit`) is inside this one and stays in force.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! Nothing of the heap for a request whose body's length is known, refused or passed: its bytes are still
-//! counted, so that a body that lies is cut too. A body of unknown length (chunked, or an HTTP/2 request
-//! without `Content-Length`, as gRPC calls are) costs one small allocation, a flag by which the answer
-//! learns that the body ran over.
+//! A request with a body of known length, refused or passed, costs no allocation: its bytes are still counted, so that
+//! a body longer than declared is cut too. A body of unknown length (chunked, or an HTTP/2 request without
+//! `Content-Length`, as gRPC calls are) costs one small allocation, a flag that reports to the response that the body
+//! ran over.
 //!
 //! # Another limit for one route
 //!
-//! An outer layer puts a [`RouteBodyLimit`] into the request's extensions, or the layer is asked for each
-//! request by [`BodyLimitLayer::per_request`], which wins.
+//! An outer layer puts a [`RouteBodyLimit`] into the request's extensions, or [`BodyLimitLayer::per_request`] sets a
+//! function for each request, which takes precedence.
 //!
 //! ```
 //! use bytes::Bytes;

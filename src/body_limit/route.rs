@@ -15,12 +15,12 @@ pub struct RouteBodyLimit {
 }
 
 impl RouteBodyLimit {
-    /// At most so many bytes; 0 takes no body at all.
+    /// Sets a limit in bytes; with 0 any body is refused.
     pub const fn bytes(most: u64) -> Self {
         RouteBodyLimit { limit: Some(most) }
     }
 
-    /// No limit.
+    /// Removes the limit.
     pub const fn off() -> Self {
         RouteBodyLimit { limit: None }
     }

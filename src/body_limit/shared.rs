@@ -12,17 +12,17 @@ type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) struct Shared {
-    /// `None`: the layer is off.
+    /// The limit; `None` if the layer is off.
     pub limit: Option<u64>,
     pub per_request: Option<Arc<PerRequest>>,
-    /// Whether gRPC calls are limited like other requests.
+    /// `true` if gRPC calls are limited like other requests.
     pub grpc: bool,
     /// The refusal by the layer's own limit.
     pub reply: Arc<Reply>,
     pub events: Events,
 }
 
-/// The refusal that names the limit.
+/// Creates the refusal that names the limit.
 pub(super) fn reply(limit: u64) -> Reply {
     let unit = if limit == 1 { "byte" } else { "bytes" };
     Reply::new(Reason::BodyTooLarge)
@@ -30,7 +30,7 @@ pub(super) fn reply(limit: u64) -> Reply {
 }
 
 impl Shared {
-    /// The limit of a request for which `own` was said.
+    /// Returns the limit of a request for which the function returned `own`.
     pub(crate) fn limit_of<B>(
         &self,
         own: Option<RouteBodyLimit>,

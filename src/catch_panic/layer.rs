@@ -9,7 +9,7 @@ use crate::events::Events;
 /// Answers for a handler that panics; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct CatchPanicLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 

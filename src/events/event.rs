@@ -95,7 +95,7 @@ pub enum Event<'a> {
     WorkerEnded {
         /// Its name.
         name: &'a str,
-        /// How it ended.
+        /// The end of the step.
         end: WorkerEnd<'a>,
         /// Whether the process cannot do without it: the shutdown begins.
         essential: bool,

@@ -58,7 +58,7 @@ pub struct Component {
 pub struct HealthReport {
     /// The overall status, which decides the probe's HTTP status.
     pub status: Status,
-    /// The process's phase.
+    /// Returns the process's phase.
     pub phase: Phase,
     /// The release, if [`version`](super::Health::version) set one.
     pub version: Option<Arc<str>>,

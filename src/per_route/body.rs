@@ -23,10 +23,10 @@ pub struct RouteBody<B> {
     until: Option<Until>,
 }
 
-/// When a stream ends, as its request says.
+/// The end of a stream, according to its request.
 pub(super) struct Stream {
     pub lifecycle: Lifecycle,
-    /// The protocol has trailers that every client reads.
+    /// `true` if the protocol has trailers that every client reads.
     pub trailers: bool,
 }
 
@@ -69,7 +69,7 @@ async fn leaving(lifecycle: Lifecycle) {
         return; // Without a timer, which needs a runtime that has them.
     }
     let draining = lifecycle.reached(Phase::Draining);
-    // Which of the two came first makes no difference.
+    // The order of the two makes no difference.
     let _ = tokio::time::timeout(wait, draining).await;
 }
 
@@ -137,7 +137,7 @@ impl<B> fmt::Debug for RouteBody<B> {
     }
 }
 
-/// A body that a layer further out, such as tower-http's CORS, answers by itself.
+/// The body of a response that a layer further out, such as tower-http's CORS, creates by itself.
 impl<B: Default> Default for RouteBody<B> {
     fn default() -> Self {
         RouteBody {

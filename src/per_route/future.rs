@@ -12,7 +12,7 @@ use super::body::Stream;
 use crate::body_limit::{BodyLimitFuture, Watch};
 use crate::timeout::TimeoutFuture;
 
-/// The answer of a [`RouteService`](super::RouteService): the inner service's, or a refusal.
+/// The response future of a [`RouteService`](super::RouteService): the inner service's response, or a refusal.
 #[pin_project]
 pub struct RouteFuture<F> {
     #[pin]

@@ -33,11 +33,11 @@ impl RouteLayer {
         self
     }
 
-    /// Sets the time from the call of the route to the head of its answer. `None`: no limit.
+    /// Sets the time from the call of the route to the head of its response. `None`: no limit.
     ///
     /// Replaces the time of each [`TimeoutLayer`](crate::TimeoutLayer) further out, to the whole response too, and on
-    /// [`serve`](mod@crate::serve) its `response_head`. It is in force without a `TimeoutLayer` as well. The answer
-    /// is 503, or DEADLINE_EXCEEDED to a gRPC call. A gRPC client's `grpc-timeout` stays in force.
+    /// [`serve`](mod@crate::serve) its `response_head`. It is in force without a `TimeoutLayer` as well. A late request
+    /// gets 503, a gRPC call DEADLINE_EXCEEDED. A gRPC client's `grpc-timeout` stays in force.
     pub fn timeout(self, time: impl Into<Option<Duration>>) -> Self {
         let time = time.into();
         self.with(|settings| settings.timeout = Some(time))
@@ -53,14 +53,14 @@ impl RouteLayer {
         self.with(|settings| settings.ignore_grpc_timeout = true)
     }
 
-    /// Sets the most bytes of a request's body. `None`: no limit.
+    /// Sets the maximum size of a request's body in bytes. `None`: no limit.
     ///
     /// Replaces the limit of each [`BodyLimitLayer`](crate::BodyLimitLayer) further out, and, with feature `axum`,
     /// axum's `DefaultBodyLimit`. It is in force without a `BodyLimitLayer` as well.
     ///
-    /// A request that declares more than a layer further out takes, and no more than the largest limit of any route
-    /// of the process, is called as far as its route, for only that knows its limit. On a route without one a handler
-    /// may begin: it gets an error in place of the body, and the client 413.
+    /// A request may declare more than a layer further out allows, and no more than the largest limit of any route of
+    /// the process. It is passed on to its route, for only that knows its limit. On a route without one a handler may
+    /// begin: it gets an error in place of the body, and the client 413.
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Self {
         let bytes = bytes.into();
         expect_route_limit(bytes.unwrap_or(u64::MAX));
@@ -70,8 +70,8 @@ impl RouteLayer {
     /// Serves streams: no total time, no limit of the body's size, unless they are set too; a response of unknown
     /// length ends by itself when the process leaves, see [Streams](super#streams).
     ///
-    /// On [`serve`](mod@crate::serve) the totals `read` and `write` are off; stalls and minimum rates, which find out
-    /// a client that does not take part, stay.
+    /// On [`serve`](mod@crate::serve) the totals `read` and `write` are off; stalls and minimum rates, which detect an
+    /// inactive client, stay.
     pub fn streaming(self) -> Self {
         expect_route_limit(u64::MAX);
         self.with(|settings| settings.streaming = true)
@@ -89,8 +89,8 @@ impl RouteLayer {
         self.with(|settings| settings.deadlines = Some(Arc::new(set)))
     }
 
-    /// Applies all of it only to requests for which `predicate` is true. It is called on the request's path and must
-    /// not block.
+    /// Restricts all settings to requests for which `predicate` is true. It is called on the request path and must not
+    /// block.
     pub fn when(self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.when = Some(Arc::new(predicate)))
     }

@@ -72,7 +72,7 @@ where
 }
 
 impl Settings {
-    /// Has the layers further out stand back.
+    /// Makes the layers further out yield.
     fn take_over<B>(&self, request: &mut Request<B>) -> Subject {
         let mut taken = 0;
         if self.timeout.is_some() || self.streaming {
@@ -110,7 +110,7 @@ impl Settings {
                 deadlines.set_write(None);
             }
             if let Some(time) = self.timeout {
-                // The route's answer comes first, and is the one that says why.
+                // The route's response comes first, and names the reason.
                 let head = time.and_then(|time| time.checked_add(GRACE));
                 deadlines.set_response_head(head);
             }
@@ -120,10 +120,10 @@ impl Settings {
         }
     }
 
-    /// What ends the response when the process leaves; `None` where nothing says when it does.
+    /// Returns the end of the response when the process leaves; `None` if no lifecycle announces that.
     fn stream<B>(&self, request: &Request<B>) -> Option<Stream> {
         let extensions = request.extensions();
-        // The server knows best: a layer may have been given the phase of another process.
+        // The server's lifecycle takes precedence: a layer may have been given the phase of another process.
         let lifecycle = served::lifecycle(extensions).or_else(|| {
             let draining = extensions.get::<Draining>();
             draining.map(|draining| draining.lifecycle().clone())
@@ -135,7 +135,7 @@ impl Settings {
     }
 }
 
-/// How long after the route's own time the server's deadline for the response's head is.
+/// The time from the end of the route's own time to the server's deadline for the response's head.
 #[cfg(feature = "serve")]
 const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 

@@ -13,9 +13,9 @@ type SetDeadlines = dyn Fn(&Deadlines) + Send + Sync;
 
 #[derive(Clone, Default)]
 pub(super) struct Settings {
-    /// `Some(None)`: none at all.
+    /// The time; `Some(None)` means no limit at all.
     pub timeout: Option<Option<Duration>>,
-    /// `Some(None)`: none at all.
+    /// The limit; `Some(None)` means no limit at all.
     pub body_limit: Option<Option<u64>>,
     pub gateway: bool,
     pub ignore_grpc_timeout: bool,

@@ -19,7 +19,7 @@ use crate::timeout::TimeoutLayer;
 
 const KB: usize = 1024;
 
-/// A body whose length only its `Content-Length` says, as a server's is.
+/// A body whose length only its `Content-Length` declares, as a server's is.
 struct Upload(Option<Bytes>);
 
 impl Body for Upload {
@@ -45,7 +45,7 @@ fn post(bytes: usize) -> Request<Upload> {
         .unwrap()
 }
 
-/// Reads the body, and answers its length or the error.
+/// Reads the body, and responds with its length or the error.
 async fn length<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
 where
     B: Body<Data = Bytes, Error: std::fmt::Display>,
@@ -103,7 +103,7 @@ async fn a_route_without_a_limit_of_its_own_keeps_the_one_further_out() {
     );
     let response = service.clone().oneshot(post(2 * KB)).await.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    // Neither does a handler that does not look at the body get past it.
+    // A handler that does not look at the body does not get past it either.
     let blind = BodyLimitLayer::new(KB as u64).layer(service_fn(|_| async {
         Ok::<_, Infallible>(Response::new(Full::from("done")))
     }));

@@ -200,7 +200,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                 Part::Drives(shutdown) => {
                     let handle = shutdown.handle();
                     let sequence = shutdown.start()?;
-                    handle.enlist(registry.clone());
+                    handle.register(registry.clone());
                     if !sequence.waits_for_ready() {
                         handle.ready();
                     }
@@ -209,7 +209,7 @@ impl<L: Listener, A: App> IntoFuture for Serve<L, A> {
                     Ok(report)
                 }
                 Part::Follows(handle) => {
-                    handle.enlist(registry.clone());
+                    handle.register(registry.clone());
                     Ok(attend(self.listener, self.app, registry, &handle).await)
                 }
                 Part::Observes(handle) => {

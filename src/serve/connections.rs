@@ -138,7 +138,7 @@ impl Connections {
         handle.event_sink().add_to(&self.hub);
         let lifecycle = handle.lifecycle().clone();
         let connections = Connections::of(timeouts, limits, lifecycle, self.hub);
-        handle.enlist(connections.registry.clone());
+        handle.register(connections.registry.clone());
         connections
     }
 

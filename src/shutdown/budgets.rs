@@ -1,10 +1,10 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A longer shutdown is a mistake of units.
+/// The longest shutdown: a longer one is a mistake of units.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long each part of a shutdown may take.
+/// The time budgets for the parts of a shutdown.
 ///
 /// ```
 /// use lameduck::shutdown::Budgets;
@@ -21,16 +21,14 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
-    /// Serving on while asking everyone to go elsewhere. Always used whole, unless a Ctrl-C skips it; zero
-    /// where there is no balancer to tell.
-    /// Default: 5 s.
+    /// The lame duck: the process serves on while it asks all clients to go elsewhere. Always used whole, unless a
+    /// Ctrl-C skips it; set it to zero if there is no balancer. Default: 5 s.
     pub lame_duck: Duration,
-    /// Finishing what is in flight. Default: 15 s.
+    /// The drain, which finishes requests in flight. Default: 15 s.
     pub drain: Duration,
-    /// Stopping the workers. Default: 5 s.
+    /// The stop of the workers. Default: 5 s.
     pub workers: Duration,
-    /// In reserve: for the last answers of observers, and half of it for the end of the process itself.
-    /// Default: 1 s.
+    /// The reserve for the last responses of observers, and half of it for the end of the process itself. Default: 1 s.
     pub margin: Duration,
 }
 
@@ -46,11 +44,11 @@ impl Default for Budgets {
 }
 
 impl Budgets {
-    /// Whether they fit into `grace` together with `closers`, the sum of the closers' own budgets.
+    /// Checks that the budgets fit into `grace` together with `closers`, the sum of the closers' own budgets.
     ///
     /// # Errors
     ///
-    /// They do not.
+    /// The budgets do not fit.
     pub fn check(&self, closers: Duration, grace: Duration) -> Result<(), InvalidShutdown> {
         let parts = [
             ("lame_duck", self.lame_duck),
@@ -68,7 +66,7 @@ impl Budgets {
     }
 }
 
-/// Budgets that do not fit into the termination grace.
+/// The error of budgets that do not fit into the termination grace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidShutdown(Box<Misfit>);
 
@@ -82,10 +80,10 @@ struct Misfit {
 impl fmt::Display for InvalidShutdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Misfit { parts, sum, grace } = &*self.0;
-        write!(f, "the shutdown needs {} (", Say(*sum))?;
+        write!(f, "the shutdown needs {} (", WithUnit(*sum))?;
         for (index, (name, part)) in parts.iter().enumerate() {
             let plus = if index > 0 { " + " } else { "" };
-            write!(f, "{plus}{name} {}", Say(*part))?;
+            write!(f, "{plus}{name} {}", WithUnit(*part))?;
         }
         if sum <= grace {
             return f.write_str("), longer than a week: a mistake of units");
@@ -94,15 +92,15 @@ impl fmt::Display for InvalidShutdown {
             f,
             ") but the termination grace is {}: raise the grace (ECS stopTimeout, Kubernetes \
              terminationGracePeriodSeconds) to {}",
-            Say(*grace),
-            Say(*sum)
+            WithUnit(*grace),
+            WithUnit(*sum)
         )?;
         // The longest part has the most to give.
         if let Some((longest, _)) = parts.iter().max_by_key(|(_, part)| *part) {
             let others = parts.iter().filter(|(name, _)| name != longest);
             let others = others.fold(Duration::ZERO, |sum, (_, part)| sum.saturating_add(*part));
             if *grace > others {
-                write!(f, ", or lower {longest} to {}", Say(*grace - others))?;
+                write!(f, ", or lower {longest} to {}", WithUnit(*grace - others))?;
             }
         }
         Ok(())
@@ -111,10 +109,10 @@ impl fmt::Display for InvalidShutdown {
 
 impl std::error::Error for InvalidShutdown {}
 
-/// A duration, whose zero has the unit of the others.
-struct Say(Duration);
+/// A duration, displayed so that zero has the same unit as the others.
+struct WithUnit(Duration);
 
-impl fmt::Display for Say {
+impl fmt::Display for WithUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_zero() {
             f.write_str("0s")

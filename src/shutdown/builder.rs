@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::planned::Planned;
 use super::sequence::{Driver, Sequence};
 #[cfg(unix)]
-use super::signal_thread::{Deaf, Grace, Subscription};
+use super::signal_thread::{Grace, Subscription, Unsubscribed};
 use super::{Budgets, Handle, InvalidShutdown, Report, Signals, StartError, StepOutput};
 use crate::events::Events;
 
-/// What happens, and how long each part may take, from the signal to the end of the process.
+/// The shutdown of a process: its steps, and their budgets, from the signal to the end of the process.
 #[doc(alias("with_graceful_shutdown", "graceful_shutdown", "SIGTERM"))]
 #[must_use = "a shutdown does nothing until a server drives it"]
 pub struct Shutdown {
@@ -18,11 +18,11 @@ pub struct Shutdown {
     grace: Duration,
     enforce_grace: bool,
     signals: Signals,
-    /// Hears the signals from when it is made on; an error is told when the server starts.
+    /// The subscription to signals, from the creation on; an error is reported when the server starts.
     #[cfg(unix)]
     subscription: Option<std::io::Result<Subscription>>,
     #[cfg(unix)]
-    deaf: Option<Deaf>,
+    deaf: Option<Unsubscribed>,
     starting: bool,
     lame_duck_is_set: bool,
     closers: Vec<Planned>,
@@ -30,12 +30,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Creates a shutdown with [`Signals::new`] and [`Budgets::default`] within a grace of 30 s (the default
-    /// of ECS and of Kubernetes), without workers and closers.
+    /// Creates a shutdown with [`Signals::new`] and [`Budgets::default`] within a grace of 30 s (the default of ECS and
+    /// of Kubernetes), without workers and closers.
     ///
-    /// It hears signals from this moment on, in any thread and without a runtime: an order that comes
-    /// during start-up is obeyed when the server is awaited. So make it first. (As PID 1 a process without
-    /// handlers is not even ended by SIGTERM.)
+    /// It receives signals from this moment on, in any thread and without a runtime: an order that comes during
+    /// start-up takes effect when the server is awaited. So create it first. (As PID 1 a process without handlers is
+    /// not even ended by SIGTERM.)
     pub fn new() -> Self {
         Self::with_signals(Signals::new())
     }
@@ -66,74 +66,74 @@ impl Shutdown {
         .signals(signals)
     }
 
-    /// All budgets at once.
+    /// Sets all budgets at once.
     pub fn budgets(mut self, budgets: Budgets) -> Self {
         self.budgets = budgets;
         self.lame_duck_is_set = true;
         self.updated()
     }
 
-    /// How long the process goes on serving after the signal, while it asks everyone to go elsewhere:
-    /// longer than the load balancer needs to see a failing readiness probe. Zero where there is no balancer to
-    /// tell. Default: 5 s; none for a process that [runs](Self::run) without connections.
+    /// Sets how long the process goes on serving after the signal, while it asks all clients to go elsewhere: longer
+    /// than the load balancer needs to see a failing readiness probe. Set it to zero if there is no balancer. Default:
+    /// 5 s; none for a process that [runs](Self::run) without connections.
     pub fn lame_duck(mut self, window: Duration) -> Self {
         self.budgets.lame_duck = window;
         self.lame_duck_is_set = true;
         self
     }
 
-    /// How long requests in flight may take after that. Default: 15 s.
+    /// Sets how long requests in flight may take after that. Default: 15 s.
     pub fn drain(mut self, most: Duration) -> Self {
         self.budgets.drain = most;
         self
     }
 
-    /// How long workers may take to stop. Default: 5 s.
+    /// Sets how long workers may take to stop. Default: 5 s.
     pub fn workers(mut self, most: Duration) -> Self {
         self.budgets.workers = most;
         self
     }
 
-    /// What is kept in reserve; observers give their last answers in it. Default: 1 s.
+    /// Sets the reserve; observers give their last responses in it. Default: 1 s.
     pub fn margin(mut self, reserve: Duration) -> Self {
         self.budgets.margin = reserve;
         self.updated()
     }
 
-    /// How long the orchestrator waits between SIGTERM and SIGKILL: ECS `stopTimeout`, Kubernetes
-    /// `terminationGracePeriodSeconds` less the time of a `preStop` hook, 10 s of Docker and Cloud Run, 5 s of
-    /// Fly.io and Nomad (see the [table](super#graces)). All budgets must fit into it, or the server does not
-    /// start; at its end [the process is ended](Self::enforce_grace). Default: 30 s.
+    /// Sets the orchestrator's time between SIGTERM and SIGKILL: ECS `stopTimeout`, Kubernetes
+    /// `terminationGracePeriodSeconds` less the time of a `preStop` hook, 10 s of Docker and Cloud Run, 5 s of Fly.io
+    /// and Nomad (see the [table](super#graces)). All budgets must fit into it, or the server does not start; at its
+    /// end [the process is ended](Self::enforce_grace). Default: 30 s.
     pub fn termination_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self.updated()
     }
 
-    /// Sets whether a process that a signal has told to end is ended when its
-    /// [grace](Self::termination_grace) is almost over (all but half the [margin](Self::margin)), or 1 s and
-    /// the budgets of the flushes after a second signal, whatever it does then: a thread of the library's own
-    /// writes one line to standard error and exits with [`EXIT_FORCED`](super::EXIT_FORCED), without waiting for a
-    /// runtime that is blocked, a task that [`spawn_blocking`](tokio::task::spawn_blocking) began, or a
-    /// reader of the logs that has stopped to read. Default: `true`.
+    /// Sets whether a process that received a signal to end is ended when its [grace](Self::termination_grace) is
+    /// almost over (all but half the [margin](Self::margin)), or 1 s and the budgets of the flushes after a second
+    /// signal, whatever it does then. A thread of the library's own writes one line to standard error and exits with
+    /// [`EXIT_FORCED`](crate::shutdown::EXIT_FORCED). It does not wait for a runtime that is blocked, a task that
+    /// [`spawn_blocking`](tokio::task::spawn_blocking) began, or a reader of the logs that has stopped to read.
+    /// Default: `true`.
     ///
-    /// It counts from a signal: a shutdown that a [`Handle`] begins never ends the process. It goes on
-    /// after the [`Report`] is made; a process that is to live on after it needs `false` here.
+    /// The time counts from a signal: a shutdown that a [`Handle`] begins never ends the process. It goes on after the
+    /// [`Report`] is made; a process that is to live on after it needs `false` here.
     pub fn enforce_grace(mut self, enforce: bool) -> Self {
         self.enforce_grace = enforce;
         self.updated()
     }
 
-    /// Sets which signal does what; see the table of [`Signals`]. `true` stands for [`Signals::new`],
-    /// `false` for [`Signals::off`].
+    /// Sets the action of each signal; see the table of [`Signals`]. `true` stands for [`Signals::new`], `false` for
+    /// [`Signals::off`].
     ///
-    /// The handlers that [`new`](Self::new) has installed stay in the process: with `off`, signals then do
-    /// nothing but what other handlers of the process (tokio's) do. To leave a signal its usual effect, use
-    /// [`with_signals`](Self::with_signals), or [`SignalAction::Default`](super::SignalAction::Default).
+    /// The handlers that [`new`](Self::new) has installed stay in the process: with `off`, a signal then only has the
+    /// effect of other handlers of the process (tokio's). To leave a signal its usual effect, use
+    /// [`with_signals`](Self::with_signals), or [`SignalAction::Default`](crate::shutdown::SignalAction::Default).
     pub fn signals(mut self, signals: impl Into<Signals>) -> Self {
         self.signals = signals.into();
         #[cfg(unix)]
         {
-            self.deaf = self.signals.are_off().then(Deaf::new);
+            self.deaf = self.signals.are_off().then(Unsubscribed::new);
         }
         #[cfg(unix)]
         match (self.signals.are_off(), self.subscription.take()) {
@@ -159,7 +159,7 @@ impl Shutdown {
         }
     }
 
-    /// Tells the thread that ends the process what has been set.
+    /// Updates the thread that ends the process with the new settings.
     fn updated(self) -> Self {
         #[cfg(unix)]
         if let Some(Ok(subscription)) = &self.subscription {
@@ -175,7 +175,7 @@ impl Shutdown {
         self
     }
 
-    /// Runs `close` after the drain and the workers, in the order in which closers were added: pool,
+    /// Adds a closer: `close` runs after the drain and the workers, in the order in which closers were added: pool,
     /// cache, broker. It gets at most `budget`; a panic or a failure does not stop the others.
     ///
     /// ```
@@ -195,8 +195,8 @@ impl Shutdown {
         self
     }
 
-    /// As [`closer`](Self::closer), after all closers: the flush of logs and traces. It runs even when
-    /// a second signal cuts the rest.
+    /// Adds a flush of logs or traces. It runs as a [`closer`](Self::closer) does, after all closers, even when a
+    /// second signal cuts the rest.
     pub fn flush<F, R>(mut self, name: &str, budget: Duration, flush: F) -> Self
     where
         F: FnOnce() -> R + Send + 'static,
@@ -206,14 +206,14 @@ impl Shutdown {
         self.updated()
     }
 
-    /// Adds listeners to the hub: they hear the shutdown, its servers, and whatever is made from its handle. See
-    /// [`Handle::listen`].
+    /// Adds listeners to the hub: they receive the events of the shutdown, its servers, and all that is made from its
+    /// handle. See [`Handle::listen`].
     pub fn events(self, events: Events) -> Self {
         self.handle.listen(events);
         self
     }
 
-    /// The handle by which the rest of the process takes part in it.
+    /// Returns the handle by which the rest of the process takes part in it.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -222,20 +222,19 @@ impl Shutdown {
     ///
     /// # Errors
     ///
-    /// They do not fit; the message says which number to change, and to what.
+    /// The budgets do not fit; the message names the number to change, and a value that fits.
     pub fn check(&self) -> Result<(), InvalidShutdown> {
         let steps = self.closers.iter().chain(&self.flushes);
         let closers = steps.fold(Duration::ZERO, |sum, step| sum.saturating_add(step.budget));
         self.budgets.check(closers, self.grace)
     }
 
-    /// Drives it without a server of [`serve`](crate::serve()): for a process that has workers only, or
-    /// an accept loop of its own whose connections follow by
-    /// [`Connections`](crate::serve::Connections).
+    /// Drives the shutdown without a server of [`serve`](crate::serve()): for a process that has workers only, or an
+    /// accept loop of its own whose connections follow by [`Connections`](crate::serve::Connections).
     ///
     /// # Errors
     ///
-    /// The budgets do not fit, or signals cannot be listened to.
+    /// The budgets do not fit, or signal handlers cannot be installed.
     ///
     /// ```
     /// # use lameduck::Shutdown;

@@ -1,16 +1,16 @@
 use std::fmt;
 
-/// What began a shutdown.
+/// The cause of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// SIGTERM: the orchestrator.
     Sigterm,
-    /// SIGINT: a person at a terminal, or a platform whose stop signal it is.
+    /// SIGINT: from a person at a terminal, or from a platform whose stop signal it is.
     Sigint,
-    /// SIGQUIT: an image whose stop signal it is.
+    /// SIGQUIT: from an image whose stop signal it is.
     Sigquit,
-    /// SIGHUP, where it was set to begin the shutdown.
+    /// SIGHUP, if it was set to begin the shutdown.
     Sighup,
     /// An essential worker ended before it was to stop.
     Worker,

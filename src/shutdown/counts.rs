@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a connection does.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
@@ -10,18 +10,18 @@ pub enum ConnectionState {
     Handler,
     /// The response is being sent.
     Responding,
-    /// The response is out; what nobody read of the request is being read away.
+    /// The response is sent; the unread rest of the request is being discarded.
     Discarding,
-    /// The answer was early and the last one: the peer is given time to read it.
+    /// The response was early and the last one: the peer is given time to read it.
     Lingering,
-    /// It is a websocket or a tunnel now.
+    /// The connection is a websocket or a tunnel now.
     Upgraded,
-    /// It waits for a request.
+    /// The connection waits for a request.
     Idle,
 }
 
 impl ConnectionState {
-    /// All of them.
+    /// All states.
     pub const ALL: [ConnectionState; 7] = [
         ConnectionState::Head,
         ConnectionState::Handler,
@@ -32,7 +32,7 @@ impl ConnectionState {
         ConnectionState::Idle,
     ];
 
-    /// The name in metrics.
+    /// Returns the name in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             ConnectionState::Head => "head",
@@ -52,11 +52,9 @@ impl fmt::Display for ConnectionState {
     }
 }
 
-/// How many connections do what, at one moment; by
-/// [`Handle::connections`](super::Handle::connections).
+/// The number of connections in each state, at one moment; see [`Handle::connections`](super::Handle::connections).
 ///
-/// An HTTP/2 connection counts once: by the first of [`ConnectionState::ALL`] that one of its streams
-/// is in.
+/// An HTTP/2 connection counts once: by the first of [`ConnectionState::ALL`] that one of its streams is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     counts: [usize; ConnectionState::ALL.len()],
@@ -67,12 +65,12 @@ impl ConnectionCounts {
         self.counts[state as usize] += 1;
     }
 
-    /// How many are in this state.
+    /// Returns the number of connections in this state.
     pub fn of(&self, state: ConnectionState) -> usize {
         self.counts[state as usize]
     }
 
-    /// Every state with its count.
+    /// Returns every state with its count.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionState, usize)> {
         let counts = *self;
         ConnectionState::ALL
@@ -80,7 +78,7 @@ impl ConnectionCounts {
             .map(move |state| (state, counts.of(state)))
     }
 
-    /// How many there are.
+    /// Returns the number of all connections.
     pub fn total(&self) -> usize {
         self.counts.iter().sum()
     }

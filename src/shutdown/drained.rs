@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::server::DrainServer;
 
-/// How long connections that have been cut may take to fall.
-pub(super) const FALL: Duration = Duration::from_millis(100);
+/// The time that cut connections have to end.
+pub(super) const ABORT_GRACE: Duration = Duration::from_millis(100);
 
-/// What is in flight first, then what is idle; of servers that are enlisted meanwhile too.
+/// Waits for requests in flight first, then for idle connections; also of servers that are added meanwhile.
 pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn DrainServer>>) {
     let mut seen = 0;
     loop {
@@ -19,7 +19,7 @@ pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn DrainServer>>) {
         for server in &all {
             server.busy().idle().await;
         }
-        // Servers are added at the end, and never taken out.
+        // Servers are added at the end, and never removed.
         if servers().len() > all.len() {
             continue;
         }
@@ -36,7 +36,7 @@ pub(super) async fn drained(servers: impl Fn() -> Vec<Arc<dyn DrainServer>>) {
     }
 }
 
-/// Whether `future` was ready before `deadline`.
+/// Returns `true` if `future` was ready before `deadline`.
 pub(super) async fn before(deadline: Instant, future: impl Future<Output = ()>) -> bool {
     tokio::time::timeout_at(deadline, future).await.is_ok()
 }

@@ -2,13 +2,13 @@ use std::fmt;
 
 use super::InvalidShutdown;
 
-/// Why a shutdown could not be made ready, and with it the process not be started.
+/// The reason why a shutdown could not start, and with it the process.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
     /// The budgets do not fit.
     Budgets(InvalidShutdown),
-    /// The system's signals could not be listened to.
+    /// The system's signal handlers could not be installed.
     Signals(std::io::Error),
 }
 

@@ -18,8 +18,8 @@ use crate::events::{Event, Events, WorkerEnd};
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
-/// How the rest of a process takes part in its shutdown: it reads the phase, begins the shutdown from
-/// code, runs workers that are told to stop. Clones share it.
+/// A handle for the rest of a process to take part in its shutdown: it reads the phase, begins the shutdown from code,
+/// and runs workers that are asked to stop. Clones share it.
 #[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -32,12 +32,12 @@ struct Shared {
     servers: Lock<Vec<Arc<dyn DrainServer>>>,
     drain_deadline: OnceLock<Instant>,
     observers: Observers,
-    /// How long the drain took, from its end on.
+    /// The duration of the drain, once it has ended.
     drained: OnceLock<Duration>,
-    /// Whether a server drives the shutdown: from then on it emits what it does.
+    /// `true` once a server drives the shutdown: from then on it emits events.
     driven: AtomicBool,
     ready_told: AtomicBool,
-    /// How many times a reload was asked for.
+    /// The number of requested reloads.
     reloads: watch::Sender<u64>,
 }
 
@@ -59,23 +59,24 @@ impl Handle {
         }
     }
 
-    /// The process's phase.
+    /// Returns the process's phase.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.shared.lifecycle
     }
 
-    /// Start-up is done: from [`Phase::Starting`] to [`Phase::Ready`].
+    /// Ends the start-up: from [`Phase::Starting`] to [`Phase::Ready`].
     ///
     /// It does nothing when the shutdown has begun, or a signal has come that will begin it.
     pub fn ready(&self) {
         if self.orders().current() == Order::Serve && self.lifecycle().advance(Phase::Ready) {
-            self.tell_ready();
+            self.emit_ready();
         }
     }
 
-    /// Emits it once: from the call that made it ready, or if nothing drove the shutdown yet, from the driver's start.
-    fn tell_ready(&self) {
-        // SeqCst, between what each of the two wrote and what it reads of the other: one of them sees it.
+    /// Emits the event once: from the call that made the process ready, or if nothing drove the shutdown yet, from the
+    /// driver's start.
+    fn emit_ready(&self) {
+        // SeqCst, between each side's write and its read of the other's: one of them sees it.
         fence(Ordering::SeqCst);
         let ready = self.lifecycle().entered(Phase::Ready).is_some();
         let driven = self.shared.driven.load(Ordering::SeqCst);
@@ -100,8 +101,8 @@ impl Handle {
         self.orders().give(Order::Cut, Cause::Called);
     }
 
-    /// How many connections of this shutdown's servers do what, counted now: for a gauge that is read now
-    /// and then, not for every request.
+    /// Counts the open connections of this shutdown's servers by state. Visits every connection: call it once per
+    /// scrape, not per request.
     pub fn connections(&self) -> ConnectionCounts {
         let mut counts = ConnectionCounts::default();
         for server in self.servers() {
@@ -110,8 +111,8 @@ impl Handle {
         counts
     }
 
-    /// What is in flight on the connections of this shutdown's servers, the oldest first: what would be
-    /// cut and named if it were cut now. Upgraded connections are among it.
+    /// Returns the requests in flight on the connections of this shutdown's servers, the oldest first: those that a cut
+    /// would end and name now. Upgraded connections are among them.
     pub fn in_flight(&self) -> Vec<CutRequest> {
         let servers = self.servers();
         let mut in_flight: Vec<_> = servers
@@ -122,7 +123,7 @@ impl Handle {
         in_flight
     }
 
-    /// How many there are in flight, and the oldest of them, at most so many.
+    /// Returns the number of requests in flight, and at most so many of the oldest ones.
     #[cfg(feature = "status")]
     pub(crate) fn oldest_in_flight(&self, most: usize) -> (usize, Vec<CutRequest>) {
         let (mut count, mut oldest) = (0, Vec::new());
@@ -136,7 +137,7 @@ impl Handle {
         (count, oldest)
     }
 
-    /// When what is still in flight will be cut; `None` before the drain has begun.
+    /// Returns the time at which requests still in flight will be cut; `None` before the drain has begun.
     pub fn drain_deadline(&self) -> Option<Instant> {
         self.shared.drain_deadline.get().copied()
     }
@@ -146,19 +147,19 @@ impl Handle {
         let _ = self.shared.drain_deadline.set(deadline);
     }
 
-    /// How it ended; `None` as long as it has not.
+    /// Returns the report; `None` until the shutdown has ended.
     pub fn report(&self) -> Option<Arc<Report>> {
         self.shared.observers.report()
     }
 
-    /// Waits for the end, and says how it was: for an answer of a server that
+    /// Waits for the end, and returns the report: for a response of a server that
     /// [observes](crate::serve::Serve::observe) this shutdown, and is still there then.
     pub async fn reported(&self) -> Arc<Report> {
         self.shared.observers.reported().await
     }
 
-    /// Returns what waits for SIGHUP: for a task that reads certificates or configuration again. Without one
-    /// SIGHUP is ignored.
+    /// Returns a stream of SIGHUPs, for a task that reads certificates or configuration again. Without one SIGHUP is
+    /// ignored.
     ///
     /// ```
     /// # fn reload_certificates() {}
@@ -187,15 +188,14 @@ impl Handle {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Is cancelled when the workers are to stop: after the drain, because requests in flight may need
-    /// them.
+    /// Returns the token that is cancelled when the workers are to stop: after the drain, because requests in flight
+    /// may need them.
     pub fn stop_token(&self) -> CancellationToken {
         self.shared.workers.stop_token()
     }
 
-    /// Runs a worker that is told to stop after the drain and has the workers' budget to do so. One
-    /// that does not stop in time is aborted, and named in the report; a panic is reported and stops
-    /// nobody else.
+    /// Runs a worker that is asked to stop after the drain and has the workers' budget to do so. One that does not stop
+    /// in time is aborted, and named in the report; a panic is reported and stops no other worker.
     ///
     /// ```
     /// # use lameduck::Shutdown;
@@ -268,21 +268,21 @@ impl Handle {
         self.shared.workers.failed()
     }
 
-    /// Adds listeners to the hub of this shutdown: they hear it, the servers and connections that take part in it, and
-    /// whatever is made from this handle or its [lifecycle](Self::lifecycle), before and after this call. A listener
-    /// that is there already is not added again.
+    /// Adds listeners to the hub of this shutdown: they receive the events of the shutdown, of the servers and
+    /// connections that take part in it, and of all that is made from this handle or its [lifecycle](Self::lifecycle),
+    /// before and after this call. A listener that is there already is not added again.
     pub fn listen(&self, events: Events) {
         self.lifecycle().listen(events);
     }
 
-    /// Returns what emits at the hub of this shutdown, for what is not made from this handle.
+    /// Returns a sink that emits to the hub of this shutdown, for parts that are not made from this handle.
     pub fn event_sink(&self) -> Events {
         self.lifecycle().event_sink()
     }
 
     pub(super) fn set_driven(&self) {
         self.shared.driven.store(true, Ordering::SeqCst);
-        self.tell_ready();
+        self.emit_ready();
     }
 
     pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
@@ -296,13 +296,13 @@ impl Handle {
         let _ = self.shared.drained.set(took);
     }
 
-    /// How long the drain took; `None` as long as it has not ended.
+    /// Returns the duration of the drain; `None` until it has ended.
     #[cfg(feature = "metrics")]
     pub(crate) fn drained(&self) -> Option<Duration> {
         self.shared.drained.get().copied()
     }
 
-    /// What began the shutdown; a phase that was moved by hand counts as a call.
+    /// Returns the cause of the shutdown; a phase that was moved by hand counts as a call.
     pub(crate) fn cause(&self) -> Cause {
         self.orders().cause().unwrap_or(Cause::Called)
     }
@@ -315,18 +315,18 @@ impl Handle {
         &self.shared.workers
     }
 
-    pub(crate) fn enlist(&self, server: Arc<dyn DrainServer>) {
+    pub(crate) fn register(&self, server: Arc<dyn DrainServer>) {
         let mut servers = self.shared.servers.lock();
         servers.push(server.clone());
         drop(servers);
-        // After the drain none is waited for: it is to end as those that were cut.
+        // After the drain no server is waited for: it must end as those that were cut.
         if self.shared.drained.get().is_some() || self.lifecycle().phase() == Phase::Closed {
             drop(server.cut());
         }
     }
 
     pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
-        self.observers().enlist(lifecycle, server);
+        self.observers().register(lifecycle, server);
     }
 
     pub(super) fn observers(&self) -> &Observers {

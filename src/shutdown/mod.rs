@@ -1,34 +1,34 @@
-//! The coordinator of a process's end: signals, phases, workers, closers, and a report.
+//! The coordinator of a process's shutdown: signals, phases, workers, closers, and a report.
 //!
-//! A [`Shutdown`] says what is to happen and how long each part may take; the server that it is given to
-//! drives it. The [`Handle`] is for the rest of the process: it reads the phase, runs workers, and can
-//! begin the shutdown from code.
+//! A [`Shutdown`] defines the steps and their budgets; the server that takes it drives it. The [`Handle`] is for the
+//! rest of the process: it reads the phase, runs workers, and can begin the shutdown from code.
 //!
-//! | | what happens | at most |
+//! | step | effect | at most |
 //! |---|---|---|
 //! | SIGTERM | readiness fails; requests are served, and asked to go elsewhere | [`lame_duck`](Shutdown::lame_duck), always whole |
-//! | drain | no more accepting; what is in flight is finished; at the deadline it is cut and named | [`drain`](Shutdown::drain) |
-//! | workers | are told to stop | [`workers`](Shutdown::workers) |
+//! | drain | no more accepting; requests in flight are finished; at the deadline they are cut and named | [`drain`](Shutdown::drain) |
+//! | workers | are asked to stop | [`workers`](Shutdown::workers) |
 //! | closers | one after the other, as they were added | each its own budget |
 //! | flush | logs and traces | each its own budget |
-//! | observers | ports that [observe](crate::serve::Serve::observe) give their last answers | 1 s, of the [`margin`](Shutdown::margin) |
+//! | observers | ports that [observe](crate::serve::Serve::observe) give their last responses | 1 s, of the [`margin`](Shutdown::margin) |
 //!
-//! [`Signals`] says which signal does what: SIGTERM, SIGQUIT and SIGINT begin the shutdown, and SIGINT skips the
-//! lame-duck wait where it is a person's Ctrl-C. They are heard from when the [`Shutdown`] is made, by a thread
-//! of its own, so that an order that comes during start-up is obeyed. A second signal within a second is a
-//! repetition, but for SIGINT after another one; a later one ends everything at once: what is in flight is cut, workers are aborted, closers are
+//! [`Signals`] defines the action of each signal: SIGTERM, SIGQUIT and SIGINT begin the shutdown, and SIGINT skips the
+//! lame-duck wait if it is a person's Ctrl-C. A thread of its own receives them from the creation of the [`Shutdown`]
+//! on, so that an order during start-up takes effect. A second signal within a second is a repetition, except SIGINT
+//! after another one; a later one ends everything at once: requests in flight are cut, workers are aborted, closers are
 //! skipped, and only the flushes still run. All budgets together must fit into the orchestrator's
-//! [`termination_grace`](Shutdown::termination_grace); if they do not, the server does not start, and says which
-//! number to change. Waiting is by notification: when nothing is left to wait for, the next part begins at once.
+//! [`termination_grace`](Shutdown::termination_grace); if they do not, the server does not start, and its error names
+//! the number to change. Waiting is by notification: when there is nothing left to wait for, the next part begins at
+//! once.
 //!
-//! A process that hangs nevertheless (a blocked runtime, a log that is not read, a thread that `main` waits
-//! for) [is ended](Shutdown::enforce_grace) just before its grace is over, and says so.
+//! A process that hangs nevertheless (a blocked runtime, a log that is not read, a thread that `main` waits for) [is
+//! ended](Shutdown::enforce_grace) just before its grace is over, and reports it.
 //!
 //! # Graces
 //!
-//! What the platform leaves a process between its signal and SIGKILL, if it is not told otherwise:
+//! The default time of each platform between its signal and SIGKILL:
 //!
-//! | platform | grace | where it is set | signal |
+//! | platform | grace | setting | signal |
 //! |---|---|---|---|
 //! | Kubernetes | 30 s, from which a `preStop` hook takes its own time first | `terminationGracePeriodSeconds` | SIGTERM |
 //! | ECS | 30 s; on Fargate at most 120 s | `stopTimeout` | SIGTERM, or the image's `STOPSIGNAL` |
@@ -39,11 +39,11 @@
 //! | Heroku | 30 s | not to be set | SIGTERM, to every process of the dyno |
 //! | systemd | 90 s | `TimeoutStopSec` | SIGTERM |
 //!
-//! The defaults here (5 s lame duck, 15 s drain, 5 s workers, 1 s margin) fit into 30 s, and leave 4 s for
-//! closers and flushes. For 10 s: `lame_duck` 2 s, `drain` 5 s, `workers` 1 s. For 5 s: `lame_duck` 1 s, `drain`
-//! 2 s, `workers` 500 ms, `margin` 500 ms; or a longer grace. With a `preStop` hook that sleeps, for as long as
-//! the endpoints take to be told, set [`termination_grace`](Shutdown::termination_grace) to what is left, and
-//! `lame_duck` to zero: the hook has been the lame duck.
+//! The defaults here (5 s lame duck, 15 s drain, 5 s workers, 1 s margin) fit into 30 s, and leave 4 s for closers and
+//! flushes. For 10 s: `lame_duck` 2 s, `drain` 5 s, `workers` 1 s. For 5 s: `lame_duck` 1 s, `drain` 2 s, `workers` 500
+//! ms, `margin` 500 ms; or a longer grace. With a `preStop` hook that sleeps, for as long as the endpoints take to be
+//! updated, set [`termination_grace`](Shutdown::termination_grace) to the rest, and `lame_duck` to zero: the hook has
+//! been the lame duck.
 //!
 //! ```
 //! use lameduck::{Phase, Shutdown};

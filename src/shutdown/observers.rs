@@ -4,13 +4,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Report;
-use super::drained::{FALL, before, drained};
+use super::drained::{ABORT_GRACE, before, drained};
 use super::order::{Order, Orders};
 use super::server::DrainServer;
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
-/// Servers that watch the shutdown, and end after it.
+/// The servers that observe the shutdown, and end after it.
 pub(super) struct Observers {
     list: Lock<List>,
     report: watch::Sender<Option<Arc<Report>>>,
@@ -34,11 +34,11 @@ impl Observers {
         self.list.lock()
     }
 
-    /// `lifecycle` is the observer's own, and ends with the shutdown.
-    pub(crate) fn enlist(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
+    /// Registers an observer. `lifecycle` is the observer's own, and ends with the shutdown.
+    pub(crate) fn register(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
         let mut list = self.list();
         if list.over {
-            // It came too late to see anything.
+            // It came too late to see the report.
             drop(list);
             lifecycle.advance(Phase::Closed);
             server.phase_moved();
@@ -81,8 +81,8 @@ impl Observers {
         }
     }
 
-    /// Tells the observers how it ended and lets them end: they have answers to give and a moment to give
-    /// them, unless the end is to be at once.
+    /// Publishes the report to the observers and lets them end: they have responses to give and a moment to give them,
+    /// unless the end is to be at once.
     pub(crate) async fn end(&self, report: &Report, until: Instant, orders: &Orders) {
         let observers = self.publish(report);
         let mut servers = Vec::with_capacity(observers.len());
@@ -93,7 +93,7 @@ impl Observers {
         }
         let at_once = async {
             orders.at_least(Order::Cut).await;
-            tokio::time::sleep(FALL).await;
+            tokio::time::sleep(ABORT_GRACE).await;
         };
         let ended = tokio::select! {
             biased;
@@ -102,15 +102,15 @@ impl Observers {
         };
         if !ended {
             for server in &servers {
-                // Who still watches has seen the report, and is no request that anybody waits for.
+                // A client that still watches has seen the report; no one waits for its request.
                 drop(server.cut());
             }
-            let fallen = async {
+            let ended = async {
                 for server in &servers {
                     server.all().idle().await;
                 }
             };
-            before(Instant::now() + FALL, fallen).await;
+            before(Instant::now() + ABORT_GRACE, ended).await;
         }
         for (lifecycle, _) in &observers {
             lifecycle.advance(Phase::Closed);

@@ -3,10 +3,10 @@ use tokio::sync::watch;
 use super::Cause;
 use crate::sync::Lock;
 
-/// What the process has been told to do. It only ever grows.
+/// The order to the process. It only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Order {
-    /// Nothing: serve.
+    /// No order: serve.
     Serve,
     /// Leave, by the whole sequence.
     Leave,
@@ -16,7 +16,7 @@ pub(super) enum Order {
     Cut,
 }
 
-/// The order in force, and who gave the first one.
+/// The order in force, and the source of the first one.
 pub(super) struct Orders {
     current: watch::Sender<Order>,
     cause: Lock<Option<Cause>>,

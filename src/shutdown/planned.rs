@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::order::{Order, Orders};
 use super::{Step, StepEnd, StepKind};
 
-/// What a closer may return: nothing, or a `Result` whose error is reported.
+/// The output of a closer: `()`, or a `Result` whose error is reported.
 pub trait StepOutput: sealed::Sealed + Send + 'static {
     #[doc(hidden)]
     fn into_end(self) -> StepEnd;
 }
 
 mod sealed {
-    // Sealed: it is not to be named.
+    // Sealed: callers cannot name it.
     #[allow(unnameable_types)]
     pub trait Sealed {}
     impl Sealed for () {}
@@ -55,7 +55,7 @@ impl<E: fmt::Display + Send + 'static> StepOutput for Result<(), E> {
 
 type Running = Pin<Box<dyn Future<Output = StepEnd> + Send>>;
 
-/// A closer or a flush that has yet to run.
+/// A closer or a flush that is still to run.
 pub(super) struct Planned {
     name: String,
     pub budget: Duration,
@@ -75,7 +75,7 @@ impl Planned {
         }
     }
 
-    /// Runs it within its budget. With `orders`, an order to cut ends it, or has it skipped.
+    /// Runs it within its budget. With `orders`, an order to cut ends it, or skips it.
     pub(crate) async fn run(self, kind: StepKind, orders: Option<&Orders>) -> Step {
         let began = Instant::now();
         if orders.is_some_and(|orders| orders.current() >= Order::Cut) {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use tokio::sync::watch;
 
-/// Waits for SIGHUP, which asks a service to read its files again: certificates, configuration. Made by
+/// A stream of SIGHUPs, which ask a service to read its files again: certificates, configuration. Created by
 /// [`Handle::reloads`](super::Handle::reloads).
 #[derive(Clone)]
 pub struct Reloads {
@@ -14,8 +14,7 @@ impl Reloads {
         Reloads { receiver }
     }
 
-    /// Waits for the next SIGHUP since this was made or has last returned. Several that came meanwhile are
-    /// one.
+    /// Waits for the next SIGHUP since the creation or the last return. Several that came meanwhile count as one.
     ///
     /// Cancel safe.
     pub async fn next(&mut self) {

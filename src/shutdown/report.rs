@@ -6,40 +6,40 @@ use std::time::Duration;
 use super::request::Seconds;
 use super::{Cause, CutRequest, Step, StepEnd, StepKind};
 
-/// How a process ended: how long each part took, and what was cut.
+/// The report of a shutdown: the duration of each part, and the requests that were cut.
 ///
 /// Its `Display` is for a person; the fields are for logs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What began it.
+    /// The cause.
     pub cause: Cause,
-    /// How long the lame-duck phase lasted.
+    /// The duration of the lame-duck phase.
     pub lame_duck: Duration,
-    /// How long the drain took.
+    /// The duration of the drain.
     pub drain: Duration,
-    /// How long the workers took to stop.
+    /// The time that the workers took to stop.
     pub workers: Duration,
-    /// How long closers and flushes took.
+    /// The duration of closers and flushes.
     pub closers: Duration,
-    /// From the signal to the end.
+    /// The time from the signal to the end.
     pub total: Duration,
-    /// Requests answered in the process's life; what was cut is not among them.
+    /// The number of requests answered in the process's life, without those that were cut.
     pub requests: u64,
-    /// Requests that a deadline of the server or of a layer ended, in the process's life.
+    /// The number of requests, in the process's life, that a deadline of the server or of a layer ended.
     pub timed_out: u64,
-    /// Requests whose client was gone before the response's end, in the process's life.
+    /// The number of requests, in the process's life, whose client left before the response's end.
     pub client_gone: u64,
-    /// Connections accepted in the process's life.
+    /// The number of connections accepted in the process's life.
     pub connections: u64,
-    /// What was in flight at the end of the drain and was cut, the oldest first: all of it, some 200 bytes each.
-    /// There are as many as the server's limits allow (connections, and streams of each), and events name the
-    /// oldest 100.
+    /// The requests that were in flight at the end of the drain and were cut, the oldest first: all of them, some 200
+    /// bytes each. There are as many as the server's limits allow (connections, and streams of each), and events name
+    /// the oldest 100.
     pub cut: Vec<CutRequest>,
-    /// Whether it was cut short: by a second signal, by [`Handle::cut`](super::Handle::cut), or because the future
-    /// that drove it was dropped.
+    /// `true` if the shutdown was cut short: by a second signal, by [`Handle::cut`](super::Handle::cut), or because the
+    /// future that drove it was dropped.
     pub at_once: bool,
-    /// Workers, closers and flushes, in the order in which they ended.
+    /// The workers, closers and flushes, in the order in which they ended.
     pub steps: Vec<Step>,
 }
 
@@ -62,8 +62,7 @@ impl Report {
         }
     }
 
-    /// The part of a server that follows another's shutdown; what was cut of it stands in the other's
-    /// report.
+    /// Creates the part of a server that follows another's shutdown; its cut requests are in the other's report.
     pub(crate) fn of_follower(requests: u64, connections: u64, cause: Cause) -> Self {
         Report {
             requests,
@@ -72,14 +71,14 @@ impl Report {
         }
     }
 
-    /// Whether nothing was cut and every step ended as it should.
+    /// Returns `true` if no request was cut and every step ended as it should.
     pub fn is_clean(&self) -> bool {
         self.cut.is_empty()
             && !self.at_once
             && self.steps.iter().all(|step| step.end == StepEnd::Done)
     }
 
-    /// 0 when it [is clean](Self::is_clean), 1 when something was cut or failed.
+    /// Returns 0 if the report [is clean](Self::is_clean), 1 if a request was cut or a step failed.
     pub fn exit_code(&self) -> ExitCode {
         if self.is_clean() {
             ExitCode::SUCCESS
@@ -91,9 +90,9 @@ impl Report {
     /// Ends the process with [`exit_code`](Self::exit_code), at once.
     ///
     /// A `main` that returns under `#[tokio::main]` drops the runtime, and that waits for every closure that
-    /// [`spawn_blocking`](tokio::task::spawn_blocking) has begun, and for no less than a name lookup that
-    /// hangs: the process would live on, without a server, until it is killed. Everything worth waiting
-    /// for has been waited for when there is a report. Nothing is dropped; standard output is flushed.
+    /// [`spawn_blocking`](tokio::task::spawn_blocking) has begun, even for a name lookup that hangs: the process would
+    /// live on, without a server, until it is killed. When there is a report, all that is worth waiting for has ended.
+    /// No value is dropped; standard output is flushed.
     ///
     /// ```no_run
     /// #[tokio::main]
@@ -110,7 +109,7 @@ impl Report {
     }
 }
 
-/// How many of the cut requests are named to a person.
+/// The number of cut requests that the display names.
 const NAMED: usize = 20;
 
 impl fmt::Display for Report {
@@ -185,7 +184,7 @@ impl Report {
     }
 }
 
-/// `2 in the handler, 1 upgraded`
+/// Displays counts by state, as in `2 in the handler, 1 upgraded`.
 struct ByState<'a>(&'a [CutRequest]);
 
 impl fmt::Display for ByState<'_> {
@@ -202,7 +201,7 @@ impl fmt::Display for ByState<'_> {
     }
 }
 
-/// `1 request`, `2 requests`
+/// Displays a count, as in `1 request`, `2 requests`.
 struct Count(u64, &'static str);
 
 impl fmt::Display for Count {

@@ -10,21 +10,21 @@ use crate::text;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CutRequest {
-    /// Its method; empty when its head was not complete.
+    /// The method; empty if the head was not complete.
     pub method: String,
-    /// Its path, without the query; empty when its head was not complete.
+    /// The path, without the query; empty if the head was not complete.
     pub path: String,
-    /// How old it was.
+    /// The age of the request.
     pub age: Duration,
-    /// Who had asked.
+    /// The peer that sent it.
     pub peer: Option<SocketAddr>,
-    /// Where it stood: `in the handler`, `sending the response`, `upgraded`.
+    /// The state: `in the handler`, `sending the response`, `upgraded`.
     pub state: &'static str,
-    /// The route that it matched (feature `axum`).
+    /// The matched route (feature `axum`).
     pub route: Option<String>,
-    /// The client's address, where [`real_ip`](crate::real_ip) found one.
+    /// The client's address, if [`real_ip`](crate::real_ip) found one.
     pub client: Option<IpAddr>,
-    /// The id that [`RequestIdLayer`](crate::RequestIdLayer) gave it.
+    /// The id from [`RequestIdLayer`](crate::RequestIdLayer).
     pub request_id: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl CutRequest {
         }
     }
 
-    /// What an event says of it.
+    /// Returns the request's fields of an event.
     pub(super) fn info(&self) -> RequestInfo<'_> {
         let mut info = RequestInfo::from_peer(self.peer);
         if !self.method.is_empty() {
@@ -56,7 +56,7 @@ impl CutRequest {
         info
     }
 
-    /// `GET /path`, or what is known when its head was not complete.
+    /// Returns `GET /path`, or the known part if the head was not complete.
     fn what(&self) -> Cow<'static, str> {
         if self.method.is_empty() {
             Cow::Borrowed("(no complete head)")
@@ -92,7 +92,7 @@ impl fmt::Display for CutRequest {
     }
 }
 
-/// A duration as a person reads it: milliseconds, and seconds from one on.
+/// A duration, displayed for a person: in milliseconds, and in seconds from one on.
 pub(super) struct Seconds(pub Duration);
 
 impl fmt::Display for Seconds {

@@ -1,23 +1,23 @@
-//! The order of things after the signal.
+//! The sequence of steps after the signal.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::drained::{FALL, before, drained};
+use super::drained::{ABORT_GRACE, before, drained};
 use super::order::Order;
 use super::planned::Planned;
 #[cfg(unix)]
-use super::signal_thread::{Deaf, Subscription};
+use super::signal_thread::{Subscription, Unsubscribed};
 use super::{Budgets, Cause, Handle, Report, StepKind};
 use crate::events::Event;
 use crate::phase::Phase;
 
-/// How long the observers' last answers may take, if the margin has it: who watches a shutdown sees its
-/// end.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The maximum time for the observers' last responses, if the margin allows it: a client that watches a shutdown sees
+/// its end.
+const OBSERVER_GRACE: Duration = Duration::from_secs(1);
 
-/// How many of the cut requests are named by events, one each: more would flood a log, and hold the end up.
+/// The maximum number of cut requests in events, one each: more would flood a log, and delay the end.
 pub(super) const NAMED: usize = 100;
 
 /// A shutdown that waits for its signal.
@@ -32,20 +32,20 @@ pub(crate) struct Sequence {
     pub(super) flushes: Vec<Planned>,
 }
 
-/// The one that drives the shutdown. When it is dropped before the end, all that waits for the end is told:
-/// nothing else would.
+/// The driver of the shutdown. If it is dropped before the end, it notifies all that wait for the end: nothing else
+/// would.
 pub(crate) struct Driver {
     pub(super) handle: Handle,
-    /// Hears signals.
+    /// The subscription to signals.
     #[cfg(unix)]
     pub(super) subscription: Option<Subscription>,
     #[cfg(unix)]
-    pub(super) _deaf: Option<Deaf>,
+    pub(super) _deaf: Option<Unsubscribed>,
     pub(super) finished: bool,
 }
 
 impl Driver {
-    /// When the process will be ended whatever it does, if a signal has begun its end.
+    /// Returns the time at which the process is ended whatever it does, if a signal has begun its end.
     fn forced_at(&self) -> Option<Instant> {
         #[cfg(unix)]
         return self
@@ -71,7 +71,7 @@ impl Drop for Driver {
 }
 
 impl Handle {
-    /// Ends everything at once, without waiting for any of it.
+    /// Ends everything at once, without waiting.
     fn abandon(&self) {
         self.orders().give(Order::Cut, Cause::Dropped);
         let mut report = Report::new(self.cause());
@@ -84,7 +84,7 @@ impl Handle {
         self.observers().abandon(&report);
     }
 
-    /// Cuts what is in flight, and takes it into the report, the oldest first.
+    /// Cuts the requests in flight, and adds them to the report, the oldest first.
     fn cut_servers(&self, report: &mut Report) {
         for server in self.servers() {
             report.cut.extend(server.cut());
@@ -103,7 +103,7 @@ impl Handle {
         }
     }
 
-    /// What was served: all requests that have begun but those that were cut.
+    /// Counts the served requests: all that have begun, except those that were cut.
     fn count_requests(&self, report: &mut Report) {
         for server in self.servers() {
             report.requests += server.requests();
@@ -121,11 +121,11 @@ impl Sequence {
         self.starting
     }
 
-    /// Waits for the order to leave, and does all that follows.
+    /// Waits for the order to leave, and runs all that follows.
     pub(crate) async fn run(self) -> Report {
         #[cfg(not(unix))]
         {
-            let obey = super::signals::obey_ctrl_c(self.signals, self.driver.handle.clone());
+            let obey = super::signals::follow_ctrl_c(self.signals, self.driver.handle.clone());
             tokio::select! {
                 never = obey => match never {},
                 report = self.leave() => report,
@@ -167,15 +167,15 @@ impl Sequence {
             drained = before(deadline, drained(|| handle.servers())) => drained,
         };
         if !drained {
-            // Naming them takes its time as well: it is part of the time they have.
-            let fallen_by = Instant::now() + FALL;
+            // Naming the requests takes time as well: it is part of the connections' time to end.
+            let ended_by = Instant::now() + ABORT_GRACE;
             handle.cut_servers(&mut report);
-            let fallen = async {
+            let ended = async {
                 for server in handle.servers() {
                     server.all().idle().await;
                 }
             };
-            before(fallen_by, fallen).await;
+            before(ended_by, ended).await;
         }
         report.drain = drain_began.elapsed();
         handle.set_drained(report.drain);
@@ -204,12 +204,13 @@ impl Sequence {
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
         handle.tell(|| Event::Phase(Phase::Closed));
-        let mut last_words = Instant::now() + LAST_WORDS.min(self.budgets.margin);
+        let mut observe_until = Instant::now() + OBSERVER_GRACE.min(self.budgets.margin);
         if let Some(forced_at) = self.driver.forced_at() {
-            // With time for them to fall.
-            last_words = last_words.min(forced_at.checked_sub(2 * FALL).unwrap_or(forced_at));
+            // With time for them to end.
+            observe_until =
+                observe_until.min(forced_at.checked_sub(2 * ABORT_GRACE).unwrap_or(forced_at));
         }
-        handle.observers().end(&report, last_words, orders).await;
+        handle.observers().end(&report, observe_until, orders).await;
         self.driver.finished = true;
         report
     }

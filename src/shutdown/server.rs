@@ -5,29 +5,29 @@ use crate::track::Tally;
 
 /// A server, as the coordinator drains it.
 pub(crate) trait DrainServer: Send + Sync {
-    /// The phase has moved: connections are to look at it.
+    /// Notifies connections that the phase has moved.
     fn phase_moved(&self);
-    /// What the drain waits for: connections with something in flight.
+    /// Returns the tally that the drain waits for: connections with a request in flight.
     fn busy(&self) -> Arc<Tally>;
-    /// All connections.
+    /// Returns the tally of all connections.
     fn all(&self) -> Arc<Tally>;
-    /// Nothing is in flight: idle connections may close.
+    /// Allows idle connections to close: no request is in flight.
     fn close_idle(&self);
-    /// Ends what is left at once, and names what was in flight.
+    /// Ends all remaining connections at once, and names the requests in flight.
     fn cut(&self) -> Vec<CutRequest>;
-    /// What is in flight.
+    /// Returns the requests in flight.
     fn in_flight(&self) -> Vec<CutRequest>;
-    /// How many there are in flight, and the oldest of them, at most so many: only these are named.
+    /// Returns the number of requests in flight, and at most so many of the oldest ones: only these are named.
     #[cfg(feature = "status")]
     fn oldest(&self, most: usize) -> (usize, Vec<CutRequest>);
-    /// Counts each connection by what it does.
+    /// Counts each connection by its state.
     fn count(&self, counts: &mut ConnectionCounts);
-    /// Requests served so far.
+    /// Returns the number of requests served so far.
     fn requests(&self) -> u64;
-    /// Requests so far that a deadline ended.
+    /// Returns the number of requests so far that a deadline ended.
     fn timed_out(&self) -> u64;
-    /// Requests so far whose client was gone.
+    /// Returns the number of requests so far whose client left.
     fn client_gone(&self) -> u64;
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     fn connections(&self) -> u64;
 }

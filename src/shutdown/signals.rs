@@ -5,20 +5,20 @@ use super::Cause;
 use super::Handle;
 use super::order::Order;
 
-/// The exit code of a process that was ended because it did not end by itself: 124, as `timeout` has it.
-/// See [`Shutdown::enforce_grace`](super::Shutdown::enforce_grace).
+/// The exit code of a process that was ended because it did not end by itself: 124, as `timeout` uses it. See
+/// [`Shutdown::enforce_grace`](super::Shutdown::enforce_grace).
 pub const EXIT_FORCED: u8 = 124;
 
-/// Which signal does what. Given to [`Shutdown::signals`](super::Shutdown::signals).
+/// The actions of signals. Passed to [`Shutdown::signals`](super::Shutdown::signals).
 ///
 /// | signal | by default |
 /// |---|---|
 /// | SIGTERM | begins the shutdown |
 /// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
-/// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C: Fly.io and Nomad stop a service by SIGINT |
-/// | SIGHUP | asks for a reload (see [`Handle::reloads`](super::Handle::reloads)); ignored where nothing waits for one |
-/// | a second one within a second, but for SIGINT after another signal | nothing: process groups, wrappers and platforms send two, of one kind or of two |
-/// | any other second signal that begins a shutdown | cuts what is in flight: the process ends within its flushes' budgets and 1 s |
+/// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C (Fly.io and Nomad also stop a service by SIGINT) |
+/// | SIGHUP | asks for a reload (see [`Handle::reloads`](super::Handle::reloads)); ignored if no task waits for one |
+/// | a second one within a second, except SIGINT after another signal | no effect: process groups, wrappers and platforms send two, of one kind or of two |
+/// | any other second signal that begins a shutdown | cuts requests in flight: the process ends within its flushes' budgets and 1 s |
 /// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
 ///
 /// On Windows there is Ctrl-C alone, which is SIGINT here.
@@ -40,7 +40,7 @@ pub struct Signals {
     repeat: Duration,
 }
 
-/// A signal that a [`Shutdown`](super::Shutdown) can hear.
+/// A signal that a [`Shutdown`](super::Shutdown) can receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
@@ -76,7 +76,7 @@ impl Signal {
     }
 }
 
-/// What a signal does.
+/// The action of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SignalAction {
@@ -84,20 +84,20 @@ pub enum SignalAction {
     Shutdown,
     /// Begins the shutdown without the lame duck.
     Drain,
-    /// As [`Drain`](Self::Drain) if standard input is a terminal, else as [`Shutdown`](Self::Shutdown).
+    /// As [`Drain`](Self::Drain) if standard input is a terminal, otherwise as [`Shutdown`](Self::Shutdown).
     DrainAtTerminal,
-    /// Cuts what is in flight, at once.
+    /// Cuts requests in flight, at once.
     Cut,
-    /// Wakes those who wait for [`Handle::reloads`](super::Handle::reloads).
+    /// Wakes the tasks that wait for [`Handle::reloads`](super::Handle::reloads).
     Reload,
     /// Does nothing, and does not end the process either.
     Ignore,
-    /// Does what the system does without a handler: ends the process at once.
+    /// Has the system's effect without a handler: ends the process at once.
     Default,
 }
 
 impl Signals {
-    /// The defaults; see the table above.
+    /// Creates the defaults; see the table above.
     pub const fn new() -> Self {
         Signals {
             actions: [
@@ -110,7 +110,7 @@ impl Signals {
         }
     }
 
-    /// No signal does anything: they are left to the service.
+    /// Creates an empty table: all signals are left to the service.
     ///
     /// [`Shutdown::with_signals`](super::Shutdown::with_signals) then installs no handler.
     pub const fn off() -> Self {
@@ -120,23 +120,22 @@ impl Signals {
         }
     }
 
-    /// Sets what `signal` does.
+    /// Sets the action of `signal`.
     #[must_use]
     pub const fn on(mut self, signal: Signal, action: SignalAction) -> Self {
         self.actions[signal as usize] = action;
         self
     }
 
-    /// Sets how long after the first signal another one is taken for a repetition of it, if it asks for no more and is not
-    /// a SIGINT after another signal. Default: 1 s.
-    /// With zero each further signal cuts.
+    /// Sets how long after the first signal another one counts as its repetition, if it asks for no more and is not a
+    /// SIGINT after another signal. Default: 1 s. With zero each further signal cuts.
     #[must_use]
     pub const fn repeat_within(mut self, window: Duration) -> Self {
         self.repeat = window;
         self
     }
 
-    /// Returns whether no signal does anything.
+    /// Returns `true` if no signal has an action.
     pub(super) fn are_off(&self) -> bool {
         *self == Signals::off()
     }
@@ -157,7 +156,7 @@ impl Default for Signals {
     }
 }
 
-/// `true`: [`Signals::new`]; `false`: [`Signals::off`].
+/// Converts `true` to [`Signals::new`] and `false` to [`Signals::off`].
 impl From<bool> for Signals {
     fn from(on: bool) -> Self {
         match on {
@@ -167,28 +166,28 @@ impl From<bool> for Signals {
     }
 }
 
-/// The signals that came.
+/// The signals that have come.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    /// The first that began the shutdown, what it asked for, and when it came.
+    /// The first one that began the shutdown, its order, and its time.
     pub first: Option<(Signal, Order, std::time::Instant)>,
-    /// When one came that cuts.
+    /// The time of the first one that cuts.
     pub cut: Option<std::time::Instant>,
 }
 
-/// What follows from a signal.
+/// The consequence of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Nothing,
     Order(Order),
     Reload,
-    /// The process is to end, whatever it does.
+    /// The process ends, whatever it does.
     End,
     Default,
 }
 
 impl Heard {
-    /// Takes note of `signal`, and returns what follows from it.
+    /// Records `signal`, and returns its consequence.
     pub(crate) fn hear(
         &mut self,
         signals: &Signals,
@@ -206,8 +205,8 @@ impl Heard {
             SignalAction::DrainAtTerminal => Order::Leave,
             SignalAction::Cut => Order::Cut,
         };
-        // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by
-        // the orchestrator's SIGTERM, and that is no second signal.
+        // Signals are counted, not orders: a preStop hook that began the drain by a call is followed by the
+        // orchestrator's SIGTERM, and that is not a second signal.
         let Some((first, asked, at)) = self.first else {
             self.first = Some((signal, order, now));
             if order == Order::Cut {
@@ -215,8 +214,8 @@ impl Heard {
             }
             return Meaning::Order(order);
         };
-        // A wrapper sends SIGTERM on the Ctrl-C that the service has got as well, a platform its own stop signal behind
-        // that of the image. A SIGINT behind either is a person who steps in.
+        // A wrapper sends SIGTERM on the Ctrl-C that the service has received as well, a platform its own stop signal
+        // behind that of the image. A SIGINT behind either is a person who steps in.
         let steps_in = signal == Signal::Interrupt && first != Signal::Interrupt;
         let soon = now.saturating_duration_since(at) < signals.repeat;
         let repeats = soon && order <= asked && !steps_in;
@@ -234,7 +233,7 @@ impl Heard {
 
 /// Turns Ctrl-C into orders for as long as it is polled.
 #[cfg(not(unix))]
-pub(super) async fn obey_ctrl_c(signals: Signals, handle: Handle) -> std::convert::Infallible {
+pub(super) async fn follow_ctrl_c(signals: Signals, handle: Handle) -> std::convert::Infallible {
     let mut heard = Heard::default();
     loop {
         if signals.are_off() || tokio::signal::ctrl_c().await.is_err() {

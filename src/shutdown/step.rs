@@ -1,17 +1,17 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A worker, a closer or a flush, and how it ended.
+/// A worker, a closer or a flush, and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Which of the three.
+    /// The kind of step.
     pub kind: StepKind,
-    /// The name that it was given.
+    /// The given name.
     pub name: String,
-    /// How long it took from when it was told.
+    /// The duration from the order to the end.
     pub took: Duration,
-    /// How it ended.
+    /// The end of the step.
     pub end: StepEnd,
 }
 
@@ -26,10 +26,10 @@ impl Step {
     }
 }
 
-/// What a [`Step`] is.
+/// The kind of a [`Step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepKind {
-    /// A worker that was told to stop.
+    /// A worker that was asked to stop.
     Worker,
     /// A closer.
     Closer,
@@ -47,15 +47,15 @@ impl fmt::Display for StepKind {
     }
 }
 
-/// How a [`Step`] ended.
+/// The end of a [`Step`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StepEnd {
-    /// As it should.
+    /// It ended as it should.
     Done,
-    /// With this error.
+    /// It ended with this error.
     Failed(String),
-    /// In a panic.
+    /// It panicked.
     Panicked,
     /// It had not ended when its time was up, and was aborted.
     TimedOut,

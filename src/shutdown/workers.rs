@@ -21,11 +21,11 @@ pub(super) struct Workers {
 
 #[derive(Default)]
 struct Shared {
-    /// By number, and a number is never used again: a worker that has ended leaves nothing that a
-    /// later one could be taken for.
+    /// The workers by number. A number is never used again: a worker that has ended leaves nothing that could be
+    /// mistaken for a later one.
     named: BTreeMap<u64, Worker>,
     next: u64,
-    /// What is to be reported of those that have ended: who stopped when told, who panicked.
+    /// The steps to report of ended workers: those that stopped on request, and those that panicked.
     ended: Vec<Step>,
     told: Option<Instant>,
     /// Names of those that failed or panicked before they were to stop.
@@ -81,7 +81,7 @@ impl Workers {
     {
         let work = work(self.stop.child_token());
         let number = self.shared().enter(name);
-        let place = Place {
+        let guard = RunningGuard {
             number,
             shared: self.shared.clone(),
             finished: None,
@@ -90,8 +90,8 @@ impl Workers {
         };
         let task = tokio::spawn(async move {
             // The whole of it, or the block would copy the flag and leave the guard behind.
-            let mut place = place;
-            place.finished = Some(work.await.into_end());
+            let mut guard = guard;
+            guard.finished = Some(work.await.into_end());
         });
         let mut shared = self.shared();
         match shared.named.get_mut(&number) {
@@ -101,12 +101,12 @@ impl Workers {
         }
     }
 
-    /// Tells all to stop, waits, aborts who is left, and reports.
+    /// Asks all to stop, waits, aborts the rest, and reports.
     pub(crate) async fn stop(&self, budget: Duration, orders: &Orders) -> Vec<Step> {
         let told = Instant::now();
         self.shared().told = Some(told);
         self.stop.cancel();
-        // What is told of those that have not ended by then.
+        // The report of those that have not ended by then.
         let end = tokio::select! {
             biased;
             () = self.running.idle() => StepEnd::TimedOut,
@@ -116,7 +116,7 @@ impl Workers {
         self.abort_the_rest(told, end)
     }
 
-    /// Tells all to stop, and aborts them.
+    /// Asks all to stop, and aborts them.
     pub(crate) fn abort(&self) -> Vec<Step> {
         let told = *self.shared().told.get_or_insert_with(Instant::now);
         self.stop.cancel();
@@ -138,8 +138,8 @@ impl Workers {
     }
 }
 
-/// A worker's place among the running; dropped with its task, however that ends.
-struct Place {
+/// The registration of a running worker; dropped with its task, however that ends.
+struct RunningGuard {
     number: u64,
     shared: Arc<Lock<Shared>>,
     finished: Option<StepEnd>,
@@ -147,10 +147,10 @@ struct Place {
     _running: TallyGuard,
 }
 
-impl Drop for Place {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         let mut shared = self.shared.lock();
-        // Not there: it was aborted, and is reported already.
+        // Absent: it was aborted, and is reported already.
         let Some(worker) = shared.named.remove(&self.number) else {
             return;
         };

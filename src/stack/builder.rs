@@ -20,10 +20,10 @@ use crate::real_ip::{RealIpLayer, TrustedProxies};
 use crate::request_id::RequestIdLayer;
 use crate::timeout::TimeoutLayer;
 
-/// The body limit that is in force unless one is set: that of axum's extractors, in bytes.
+/// The default body limit in bytes: that of axum's extractors.
 pub(crate) const BODY_LIMIT: u64 = 2 * 1024 * 1024;
 
-/// The request timeout that is in force unless one is set.
+/// The default request timeout.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns all layers with their defaults, for the process of this lifecycle; see the [module](super).
@@ -47,7 +47,7 @@ pub fn stack(lifecycle: &Lifecycle) -> Stack {
     }
 }
 
-/// All layers, as one layer; see the [module](super).
+/// A layer that contains all layers; see the [module](super).
 #[derive(Clone, Debug)]
 pub struct Stack {
     health: HealthLayer,
@@ -64,7 +64,7 @@ pub struct Stack {
     body_limit: BodyLimitLayer,
     timeout: TimeoutLayer,
     catch_panic: CatchPanicLayer,
-    /// Added to each layer when a service is wrapped: a layer may be given after it.
+    /// Added to each layer when a service is wrapped: a layer may be set after it.
     events: Events,
 }
 
@@ -99,8 +99,7 @@ impl Stack {
         self
     }
 
-    /// Writes a line for each request; the client in it is the one that [`real_ip`](Self::real_ip) found. Default:
-    /// off.
+    /// Writes a line for each request; its client is the one that [`real_ip`](Self::real_ip) found. Default: off.
     #[cfg(feature = "tracing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
     #[must_use]
@@ -132,7 +131,7 @@ impl Stack {
         self
     }
 
-    /// Replaces the body limit. Default: 2 MiB, but not for gRPC calls; one that is given here holds for them too,
+    /// Replaces the body limit. Default: 2 MiB, but not for gRPC calls; a limit that is set here holds for them too,
     /// unless it is [`without_grpc`](BodyLimitLayer::without_grpc).
     #[must_use]
     pub fn body_limit(mut self, layer: BodyLimitLayer) -> Self {
@@ -140,7 +139,7 @@ impl Stack {
         self
     }
 
-    /// Replaces the timeout. Default: 10 s to the head of the answer.
+    /// Replaces the timeout. Default: 10 s to the head of the response.
     #[must_use]
     pub fn timeout(mut self, layer: TimeoutLayer) -> Self {
         self.timeout = layer;
@@ -154,15 +153,15 @@ impl Stack {
         self
     }
 
-    /// Emits what all of the layers emit there too, whenever they are given. Default: to the
-    /// [hub](Lifecycle::listen) of the lifecycle.
+    /// Adds a sink for the events of all layers, whenever they are set. Default: the [hub](Lifecycle::listen) of the
+    /// lifecycle.
     #[must_use]
     pub fn events(mut self, events: Events) -> Self {
         self.events = self.events.and(events);
         self
     }
 
-    /// Returns a handle that reads what the in-flight layer counts.
+    /// Returns a handle that reads the counts of the in-flight layer.
     pub fn in_flight_handle(&self) -> InFlightHandle {
         self.in_flight.handle()
     }

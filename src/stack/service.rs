@@ -25,7 +25,7 @@ use crate::reply::ReplyBody;
 use crate::request_id::SetRequestId;
 use crate::timeout::{Timeout, TimeoutBody};
 
-// From the outside in. Which layers there are depends on the features of the crate, so no type of ours shows it.
+// From the outside in. The layers depend on the features of the crate, so no public type shows this one.
 type All<S> = HealthRoutes<Metered<SetRequestId<RealIp<Logged<InFlight<Drain<Own<S>>>>>>>>;
 type Own<S> = Limited<BodyLimit<Timeout<CatchPanic<S>>>>;
 
@@ -94,7 +94,7 @@ impl<S> fmt::Debug for Stacked<S> {
     }
 }
 
-/// The answer of a [`Stacked`] service.
+/// The response future of a [`Stacked`] service.
 #[pin_project]
 pub struct StackFuture<F> {
     #[pin]

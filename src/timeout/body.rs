@@ -14,15 +14,15 @@ use super::terms::{Limit, Terms};
 use crate::error::BoxError;
 use crate::reply::ReplyBody;
 
-/// The response body of a [`Timeout`](super::Timeout) service: the service's own or the refusal's, and with
-/// [`whole_response`](super::TimeoutLayer::whole_response) the service's own for as long as there is time.
+/// The response body of a [`Timeout`](super::Timeout) service: the service's own or the refusal's. With
+/// [`whole_response`](super::TimeoutLayer::whole_response) the service's own ends with its time.
 #[pin_project]
 pub struct TimeoutBody<B> {
     /// `None` once the time is over.
     #[pin]
     body: Option<ReplyBody<B>>,
     limit: Option<Limit>,
-    /// It ends by gRPC's trailers instead of an error.
+    /// `true` if it ends by gRPC's trailers instead of an error.
     trailers: bool,
     // In a box, unlike the future's: few bodies have a limit and have to wait, and every response is moved
     // about with its body in it.
@@ -39,7 +39,7 @@ impl<B> TimeoutBody<B> {
         }
     }
 
-    /// The service's response, under what is left of its terms.
+    /// Wraps the service's response, under the rest of its terms.
     pub(super) fn of(response: Response<B>, terms: Option<Terms>) -> Response<Self> {
         let mut trailers = false;
         let mut limit = None;

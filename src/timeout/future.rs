@@ -12,17 +12,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::TimeoutBody;
 use super::terms::Terms;
 
-/// The answer of a [`Timeout`](super::Timeout) service: the inner service's, or the refusal when the time is
-/// over.
+/// The response future of a [`Timeout`](super::Timeout) service: the inner service's response, or the refusal when the
+/// time is over.
 #[pin_project]
 pub struct TimeoutFuture<F> {
-    /// `None` once there is an answer.
+    /// `None` once there is a response.
     #[pin]
     inner: Option<F>,
-    /// `None` if the request has all the time it wants.
+    /// `None` if the request has no time limit.
     terms: Option<Terms>,
-    // In its place and not in a box: a handler that waits is the usual one, and must not cost an allocation.
-    // Its 100 bytes or so are there only while a request runs; to move them costs no more time than the box did.
+    // In its place and not in a box: a handler that waits is the usual one, and must not cost an allocation. Its 100
+    // bytes or so exist only while a request runs; to move them costs no more time than the box did.
     #[pin]
     sleep: Option<Sleep>,
 }
@@ -69,7 +69,7 @@ where
                 ready!(pin!(unconstrained(sleep)).poll(cx));
             }
         }
-        // Before the answer is out: the client may send its next request when what this one held is free.
+        // Before the response is sent: the client may send its next request when the resources of this one are free.
         this.inner.set(None);
         this.sleep.set(None);
         match this.terms.take() {

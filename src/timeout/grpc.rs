@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// What the client says about its time.
+/// The client's `grpc-timeout`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     Nothing,
@@ -14,7 +14,7 @@ pub(super) enum Said {
     Malformed,
 }
 
-/// Reads it. Two of them are as good as none: which is meant nobody knows.
+/// Reads it. Two of them count as malformed: the intended one is unknown.
 pub(super) fn said(headers: &HeaderMap) -> Said {
     let mut all = headers.get_all(GRPC_TIMEOUT).iter();
     match (all.next(), all.next()) {
@@ -27,7 +27,7 @@ pub(super) fn said(headers: &HeaderMap) -> Said {
     }
 }
 
-/// 1 to 8 digits and a unit.
+/// Parses 1 to 8 digits and a unit.
 fn parse(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 {

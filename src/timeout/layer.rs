@@ -10,19 +10,19 @@ use super::{RouteTimeout, Timeout};
 use crate::events::Events;
 use crate::reply::Reason;
 
-/// Answers a request that takes too long; see the [module](super).
+/// A layer that refuses a request that takes too long; see the [module](super).
 #[doc(alias("grpc-timeout"))]
 #[derive(Clone)]
 pub struct TimeoutLayer {
-    /// `None`: off.
+    /// `None` if the layer is off.
     shared: Option<Arc<Shared>>,
 }
 
 impl TimeoutLayer {
-    /// A request has `time` from the call of the service to the head of the answer.
+    /// Creates a layer that limits the time from the call of the service to the head of the response.
     ///
-    /// A time longer than a clock can count (`Duration::MAX`) never passes: then only a route's time and
-    /// `grpc-timeout` are in force.
+    /// A time longer than a clock can count (`Duration::MAX`) never passes: then only a route's time and `grpc-timeout`
+    /// are in force.
     pub fn new(time: Duration) -> Self {
         TimeoutLayer {
             shared: Some(Arc::new(Shared {
@@ -36,8 +36,8 @@ impl TimeoutLayer {
         }
     }
 
-    /// A layer of the same type that does nothing at all: it reads no extension, no function is asked, and
-    /// `grpc-timeout` is left to the service. What is set on it afterwards changes nothing.
+    /// Creates a layer of the same type that does nothing: it reads no extension, calls no function, and leaves
+    /// `grpc-timeout` to the service. Later settings change nothing.
     pub fn off() -> Self {
         TimeoutLayer { shared: None }
     }
@@ -49,8 +49,8 @@ impl TimeoutLayer {
         self
     }
 
-    /// Answers 504 instead of 503: for a service whose time is spent waiting for another one. gRPC's
-    /// answer stays DEADLINE_EXCEEDED.
+    /// Answers 504 instead of 503: for a service that spends its time waiting for another one. A gRPC call still gets
+    /// DEADLINE_EXCEEDED.
     #[must_use]
     pub fn gateway(self) -> Self {
         self.with(|shared| shared.reason = Reason::GatewayTimeout)
@@ -62,7 +62,7 @@ impl TimeoutLayer {
         self.with(|shared| shared.grpc_timeout = false)
     }
 
-    /// The time runs to the end of the response's body. Default: to its head.
+    /// Extends the limited time to the end of the response's body. Default: to its head.
     ///
     /// Not for a route that streams without an end: switch it off there by [`RouteTimeout::off`].
     #[doc(alias("ResponseBodyTimeoutLayer"))]
@@ -71,10 +71,10 @@ impl TimeoutLayer {
         self.with(|shared| shared.whole = true)
     }
 
-    /// Asks for the time of each request by its head; `None` leaves it to the extension or the layer. It
-    /// is called on the request's path and must not block.
+    /// Sets a function that returns the time of a request from its head; `None` leaves it to the extension or the
+    /// layer. It is called on the request path and must not block.
     ///
-    /// With axum, in `Router::layer`, the route is there:
+    /// With axum, in `Router::layer`, the route is known:
     ///
     /// ```
     /// # use lameduck::{TimeoutLayer, timeout::RouteTimeout};
@@ -98,8 +98,8 @@ impl TimeoutLayer {
         self.with(|shared| shared.per_request = Some(Arc::new(time)))
     }
 
-    /// Tells each expiry once, [`Event::Refused`](crate::events::Event::Refused), be it in the head or in the
-    /// body, and each `grpc-timeout` that was ignored,
+    /// Sets the sink that receives each expiry once, as [`Event::Refused`](crate::events::Event::Refused), be it in the
+    /// head or in the body, and each `grpc-timeout` that was ignored, as
     /// [`Event::MalformedGrpcTimeout`](crate::events::Event::MalformedGrpcTimeout).
     #[must_use]
     pub fn events(self, events: Events) -> Self {

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-/// The time that one request or one route has, in place of the layer's: a request extension, or what the
-/// function of [`TimeoutLayer::per_request`](super::TimeoutLayer::per_request) answers.
+/// The time of one request or one route, in place of the layer's: a request extension, or the value that the function
+/// of [`TimeoutLayer::per_request`](super::TimeoutLayer::per_request) returns.
 ///
-/// As an extension it is set by a layer further out. It is for every [`TimeoutLayer`](super::TimeoutLayer)
-/// that the request comes to.
+/// As an extension it is set by a layer further out, and applies to every [`TimeoutLayer`](super::TimeoutLayer) that
+/// the request comes to.
 ///
 /// ```
 /// use lameduck::timeout::RouteTimeout;
@@ -17,13 +17,13 @@ pub struct RouteTimeout {
 }
 
 impl RouteTimeout {
-    /// This time instead of the layer's, shorter or longer.
+    /// Sets this time instead of the layer's, shorter or longer.
     pub const fn after(time: Duration) -> Self {
         RouteTimeout { after: Some(time) }
     }
 
-    /// No time limit by the server. A gRPC client's `grpc-timeout` is still honoured, unless the layer does
-    /// not honour it at all.
+    /// Removes the server's time limit. A gRPC client's `grpc-timeout` is still honoured, unless the layer does not
+    /// honour it at all.
     pub const fn off() -> Self {
         RouteTimeout { after: None }
     }

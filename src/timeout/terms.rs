@@ -12,21 +12,21 @@ use crate::events::{Event, Events};
 use crate::reply::{Asked, Reason, Reply, ReplyBody, answers_grpc, grpc_trailers};
 use crate::served::{Subject, TIMEOUT};
 
-/// A request's deadline, and what is to be known when it passes.
+/// A request's deadline, and the data needed when it passes.
 pub(crate) struct Terms {
     pub(super) limit: Limit,
     pub(super) asked: Asked,
-    /// The deadline is for the body too.
+    /// `true` if the deadline covers the body too.
     pub(super) whole: bool,
-    /// The protocol has trailers that every client reads.
+    /// `true` if the protocol has trailers that every client reads.
     trailers: bool,
 }
 
-/// What the body goes on with.
+/// The part of the terms that goes on with the body.
 pub(super) struct Limit {
     deadline: Instant,
     reason: Reason,
-    /// A route's own layer may take over from this one, and has no one to stand back for itself.
+    /// `true` if a route's own layer may take over from this one, which has no request to yield for itself.
     yields: bool,
     // Not the layer's whole state: without a listener there is no counter that all requests share.
     events: Events,
@@ -34,7 +34,7 @@ pub(super) struct Limit {
 }
 
 impl Terms {
-    /// `None` if the request has all the time it wants. The time runs from now.
+    /// Returns the terms of a request, whose time runs from now; `None` if it has no time limit.
     pub(super) fn of<B>(
         shared: &Shared,
         route: Option<RouteTimeout>,
@@ -99,7 +99,7 @@ impl Terms {
         }
     }
 
-    /// The refusal.
+    /// Returns the refusal.
     pub(crate) fn refuse<B>(self) -> Response<ReplyBody<B>> {
         self.limit.tell();
         // The request's own header map went in with the request.
@@ -107,7 +107,7 @@ impl Terms {
         ReplyBody::refusal(reply.answer(self.asked, HeaderMap::new()))
     }
 
-    /// Whether an answer of this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
+    /// Returns `true` if a response with this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its
     /// status in the data, and below HTTP/2 a body that ends is complete, whatever its trailers say.
     pub(crate) fn ends_by_trailers(&self, answer: &HeaderMap) -> bool {
         self.trailers && answers_grpc(answer)
@@ -138,19 +138,19 @@ impl Limit {
         (!taken_over).then_some(self.deadline)
     }
 
-    /// The body ends early because of it, in an error that outer layers see.
+    /// Records that the body ends early because of it, in an error that outer layers see.
     pub(crate) fn give_up(&self) {
         self.subject.timed_out();
     }
 
-    /// Tells that it has passed.
+    /// Emits the expiry.
     pub(crate) fn tell(&self) {
         let reason = self.reason;
         self.subject
             .emit(&self.events, |request| Event::Refused { reason, request });
     }
 
-    /// Returns the refusal as the trailers of a gRPC answer.
+    /// Returns the refusal as the trailers of a gRPC response.
     pub(crate) fn grpc_trailers(&self) -> HeaderMap {
         grpc_trailers(self.reason)
     }

@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-/// Frames, and what the body says of their length.
+/// A body of frames, with a declared length.
 #[derive(Default)]
 struct Frames {
     frames: VecDeque<Frame<Bytes>>,
     hint: SizeHint,
-    /// Counts the body, while it is there.
+    /// A count of the body, while it exists.
     alive: Arc<()>,
 }
 
@@ -84,7 +84,7 @@ fn next<B: Body<Data = Bytes, Error = BoxError> + Unpin>(body: &mut B) -> Frame1
     }
 }
 
-/// What comes out: the bytes, whether trailers came, and whether it ended with the error.
+/// Returns the output: the bytes, `true` if trailers came, and `true` if it ended with the error.
 fn read(mut body: BodyLimitBody<Frames>) -> (Vec<u8>, bool, bool) {
     let (mut bytes, mut trailers) = (Vec::new(), false);
     loop {
@@ -111,7 +111,7 @@ fn read(mut body: BodyLimitBody<Frames>) -> (Vec<u8>, bool, bool) {
     }
 }
 
-/// Every way to cut `total` bytes into up to `total` chunks.
+/// Returns every way to cut `total` bytes into up to `total` chunks.
 fn cuts(total: usize) -> impl Iterator<Item = Vec<usize>> {
     (0..1_u32 << total.saturating_sub(1)).map(move |mask| {
         let mut chunks = vec![usize::from(total > 0)];
@@ -128,7 +128,7 @@ fn cuts(total: usize) -> impl Iterator<Item = Vec<usize>> {
 type Asked = Request<BodyLimitBody<Frames>>;
 type Answer = Result<Response<ReplyBody<Full<Bytes>>>, BoxError>;
 
-/// What the handler does with the body.
+/// The handler's treatment of the body.
 #[derive(Clone, Copy)]
 enum Handler {
     /// Reads it all and answers this status, whatever happened.
@@ -139,7 +139,7 @@ enum Handler {
     Reads(usize),
 }
 
-/// The answer, how often the handler was called, how many refusals were told.
+/// Returns the response, the number of handler calls, and the number of emitted refusals.
 async fn ask(
     layer: BodyLimitLayer,
     handler: Handler,

@@ -24,7 +24,7 @@ async fn what_is_known_to_be_too_large_never_reaches_the_handler() {
         assert_refused(answer).await;
         assert_eq!((called, told), (0, 1));
     }
-    // What is no number is the server's to refuse.
+    // An invalid number is the server's to refuse.
     for length in ["10", "0", "", "+11", "-11", "11, 11", "eleven", "1e9"] {
         let (answer, called, told) = ask(layer.clone(), Handler::Says(200), says(length)).await;
         assert_own(answer, 200, "1");
@@ -66,7 +66,7 @@ async fn an_answer_or_error_within_the_limit_is_the_handlers() {
     assert_eq!(told, 0);
 }
 
-/// As a gRPC stream of two directions does: too late for another answer, not for whoever listens.
+/// As a gRPC stream of two directions does: too late for another response, but not for listeners.
 #[tokio::test]
 async fn a_body_that_is_cut_behind_its_answer_is_told_too() {
     let told = Arc::new(AtomicUsize::new(0));
@@ -82,7 +82,7 @@ async fn a_body_that_is_cut_behind_its_answer_is_told_too() {
     assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
-/// Whether a handler has its answer sent does not depend on how the bytes were cut.
+/// The response of a handler does not depend on how the bytes were cut.
 #[tokio::test]
 async fn a_handler_that_stops_reading_at_the_limit_has_its_answer_sent() {
     for chunks in [&[11][..], &[10, 1], &[5, 6], &[9, 1, 1]] {
@@ -93,7 +93,7 @@ async fn a_handler_that_stops_reading_at_the_limit_has_its_answer_sent() {
     }
 }
 
-/// What lies about its length is cut to the byte too; it is not worth a flag.
+/// A body that exceeds its declared length is cut to the byte too; it is not worth a flag.
 #[tokio::test]
 async fn a_body_that_lies_is_cut() {
     let request = put(Frames::of(&[4, 4, 4]).saying(9));

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_before_the_goaway_is_not_proven_by_it() {
+    fn goaway_ack_does_not_prove_later_writes() {
         let leaving = Leaving::default();
         leaving.stream_ended();
         leaving.begin(Tick(0));

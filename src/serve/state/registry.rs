@@ -49,7 +49,7 @@ impl Registry {
         self.conns.lock()
     }
 
-    fn enlist(&self, conn: Arc<Conn>) -> usize {
+    fn register(&self, conn: Arc<Conn>) -> usize {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.conns().insert(conn)
     }
@@ -191,7 +191,7 @@ impl ConnGuard {
         let server = registry.shared.clone();
         let conn = Arc::new(Conn::new(info, server.clock.now(), registry.seed()));
         let guard = ConnGuard {
-            slot: registry.enlist(conn.clone()),
+            slot: registry.register(conn.clone()),
             registry: registry.clone(),
             server,
             conn,

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::shutdown::signals::Signal;
 
-/// Where the handlers leave the signals.
+/// The place where the handlers leave the signals.
 pub(super) struct Ear {
     pub pipe: UnixStream,
     pub flags: [Arc<AtomicBool>; Signal::ALL.len()],
@@ -17,7 +17,7 @@ pub(super) struct Ear {
 impl Ear {
     /// Waits for a signal, a change or `deadline`, and returns the signals that came.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Vec<Signal> {
-        // Zero would be no timeout.
+        // Zero would mean no timeout.
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
         let timeout = deadline.map(|deadline| left(deadline).max(Duration::from_millis(1)));
         let waited = self

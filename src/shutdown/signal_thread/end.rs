@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use signal_hook::low_level;
 
-/// How long the last line may take to reach its reader.
+/// The time for the last line to reach its reader.
 const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Ends the process, after one line on standard error if that takes it.
 pub(super) fn end(why: String, code: u8) -> ! {
     let (told, wait) = mpsc::channel();
-    // Another thread: standard error may be a pipe that is full, or locked by who waits for it.
+    // Another thread: standard error may be a pipe that is full, or locked by a thread that waits for it.
     let speaker = std::thread::Builder::new().spawn(move || {
         let line = format!("lameduck: the process is ended with exit code {code}: {why}\n");
         let _ = io::stderr().write_all(line.as_bytes());
@@ -19,7 +19,7 @@ pub(super) fn end(why: String, code: u8) -> ! {
     if speaker.is_ok() {
         let _ = wait.recv_timeout(LAST_LINE);
     }
-    // Not `std::process::exit`, which writes out what is buffered for standard output, and may wait for
-    // that as long as everything else does.
+    // Not `std::process::exit`, which writes buffered standard output, and may wait for that as long as everything else
+    // does.
     low_level::exit(i32::from(code))
 }

@@ -9,18 +9,18 @@ use crate::shutdown::Handle;
 use crate::shutdown::signals::{EXIT_FORCED, Heard, Meaning, Signal, SignalAction, Signals};
 use crate::sync::Lock;
 
-/// How long after a cut and the budgets of the flushes a process may take to end.
+/// The time for a process to end after a cut and the budgets of the flushes.
 const AFTER_CUT: Duration = Duration::from_secs(1);
 
-/// When the process is to end, as its shutdown has been set.
+/// The grace of a process, as its shutdown has been set.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shutdown) struct Grace {
-    /// Whether the process is ended when its grace is over.
+    /// `true` if the process is ended when its grace is over.
     pub enforced: bool,
     pub grace: Duration,
-    /// What of it is left to the end of the process itself.
+    /// The part that is left to the end of the process itself.
     pub reserve: Duration,
-    /// What the flushes may take after a cut.
+    /// The time for the flushes after a cut.
     pub flushes: Duration,
 }
 
@@ -50,7 +50,7 @@ impl Subscriber {
             Meaning::Reload => self.handle.reload(),
             Meaning::End if enforced => end("a third signal came".to_owned(), EXIT_FORCED),
             Meaning::End => {}
-            // It fails for signals that are not known, and these are.
+            // It fails for unknown signals only, and these are known.
             Meaning::Default => drop(low_level::emulate_default_handler(number(signal))),
         }
     }
@@ -65,7 +65,7 @@ impl Subscriber {
         Some(cut.map_or(at_most, |cut| cut.min(at_most)))
     }
 
-    /// What is said when the deadline has come.
+    /// Returns the message for a deadline that has passed.
     pub(crate) fn overdue(&self) -> String {
         let state = self.state.lock();
         let phase = self.handle.lifecycle().phase();
@@ -78,8 +78,8 @@ impl Subscriber {
         }
     }
 
-    /// Nothing is left that could obey: the process ends, as it would without a handler, but by an exit,
-    /// which works for PID 1 too.
+    /// Ends the process on a signal after the shutdown's end: no part is left to act on it. It ends as it would without
+    /// a handler, but by an exit, which works for PID 1 too.
     pub(crate) fn hear_after_its_end(&self, signal: Signal, now: Instant) {
         let state = self.state.lock();
         let ignored = matches!(

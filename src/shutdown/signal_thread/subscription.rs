@@ -5,30 +5,30 @@ use std::time::Instant;
 
 use super::Grace;
 use super::subscriber::{State, Subscriber};
-use super::thread::{DEAF, THREAD, Thread};
+use super::thread::{THREAD, Thread, UNSUBSCRIBED};
 use crate::shutdown::Handle;
 use crate::shutdown::signals::{Heard, Signals};
 use crate::sync::Lock;
 
-/// A shutdown that hears signals; dropped, it hears them no more.
+/// A subscription of a shutdown to signals, until it is dropped.
 pub(in crate::shutdown) struct Subscription {
     thread: &'static Thread,
     subscriber: Arc<Subscriber>,
-    /// What becomes of signals when it is dropped.
+    /// The treatment of signals after the drop.
     left: Left,
 }
 
-/// A shutdown that leaves the signals to others.
-pub(in crate::shutdown) struct Deaf(());
+/// The record of a shutdown that leaves the signals to others.
+pub(in crate::shutdown) struct Unsubscribed(());
 
-/// How a shutdown stopped to hear signals.
+/// The end of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// It was dropped: a signal ends the process, as it would without a handler.
     Dropped,
-    /// It was told to leave them to others.
+    /// It was withdrawn: signals are left to others.
     Withdrawn,
-    /// It is over, and so is the process, but for what still holds it.
+    /// The shutdown is over, and so is the process, except for the work that still holds it.
     Finished,
 }
 
@@ -65,7 +65,7 @@ impl Subscription {
         }
     }
 
-    /// When the process will be ended, if a signal has begun its end.
+    /// Returns the time at which the process is ended, if a signal has begun its end.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.subscriber.deadline()
     }
@@ -75,7 +75,7 @@ impl Subscription {
         self.left = Left::Withdrawn;
     }
 
-    /// The report is made: what is left of the process has what is left of its grace.
+    /// Finishes, once the report is made: the process has the rest of its grace to end.
     pub(crate) fn finish(mut self) {
         self.left = Left::Finished;
     }
@@ -94,24 +94,24 @@ impl Drop for Subscription {
             subscribers.finished.push(self.subscriber.clone());
         }
         drop(subscribers);
-        // It may have waited for a deadline that is none any more.
+        // It may have waited for a deadline that no longer exists.
         self.thread.wake();
     }
 }
 
-impl Deaf {
+impl Unsubscribed {
     pub(crate) fn new() -> Self {
         // Relaxed: a count that orders nothing.
-        DEAF.fetch_add(1, Ordering::Relaxed);
+        UNSUBSCRIBED.fetch_add(1, Ordering::Relaxed);
         if let Some(Ok(thread)) = THREAD.get() {
             thread.subscribers.lock().finished.clear();
         }
-        Deaf(())
+        Unsubscribed(())
     }
 }
 
-impl Drop for Deaf {
+impl Drop for Unsubscribed {
     fn drop(&mut self) {
-        DEAF.fetch_sub(1, Ordering::Relaxed);
+        UNSUBSCRIBED.fetch_sub(1, Ordering::Relaxed);
     }
 }

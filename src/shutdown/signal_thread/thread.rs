@@ -12,28 +12,28 @@ use super::subscriber::Subscriber;
 use crate::shutdown::signals::{EXIT_FORCED, Signal};
 use crate::sync::Lock;
 
-/// It waits and compares; the default of 2 MiB is address space for nothing.
+/// The thread waits and compares; the default of 2 MiB is address space for nothing.
 const STACK: usize = 128 * 1024;
 
-/// Shutdowns that leave the signals to others: as long as there is one, the process is not over.
-pub(super) static DEAF: AtomicUsize = AtomicUsize::new(0);
+/// The number of shutdowns that leave the signals to others: while there is one, the process is not over.
+pub(super) static UNSUBSCRIBED: AtomicUsize = AtomicUsize::new(0);
 
-/// The one thread of the process, once a shutdown hears signals.
+/// The one thread of the process, once a shutdown receives signals.
 pub(super) static THREAD: OnceLock<Result<&Thread, (io::ErrorKind, String)>> = OnceLock::new();
 
 pub(super) struct Thread {
     pub subscribers: Lock<Subscribers>,
-    /// Wakes it: a deadline has moved.
+    /// Wakes the thread: a deadline has moved.
     wake: UnixStream,
 }
 
 #[derive(Default)]
 pub(super) struct Subscribers {
     pub live: Vec<Arc<Subscriber>>,
-    /// Of the last that was dropped or has finished: what it heard, and how it was set.
+    /// The last subscriber that was dropped or has finished, with its signals and settings.
     pub last: Option<Arc<Subscriber>>,
-    /// Of one that has finished: its grace goes on, until another shutdown is made. A process with a next one
-    /// (a test's) lives on.
+    /// Finished subscribers: their grace goes on until another shutdown is created. A process with a next one (a
+    /// test's) lives on.
     pub finished: Vec<Arc<Subscriber>>,
 }
 
@@ -60,13 +60,13 @@ impl Thread {
             subscribers: Lock::default(),
             wake: wake.try_clone()?,
         }));
-        // Before the handlers: no signal is taken that no thread hears.
+        // Before the handlers: no signal is taken without a thread that receives it.
         std::thread::Builder::new()
             .name("lameduck-signals".to_owned())
             .stack_size(STACK)
             .spawn(move || thread.run(ear))?;
         for (signal, flag) in Signal::ALL.into_iter().zip(flags) {
-            // In this order: what is woken finds the flag.
+            // In this order: a woken thread finds the flag.
             signal_hook::flag::register(number(signal), flag)?;
             low_level::pipe::register(number(signal), wake.try_clone()?)?;
         }
@@ -97,13 +97,13 @@ impl Thread {
         for subscriber in &live {
             subscriber.hear(signal, now);
         }
-        let over = live.is_empty() && DEAF.load(Ordering::Relaxed) == 0;
+        let over = live.is_empty() && UNSUBSCRIBED.load(Ordering::Relaxed) == 0;
         if let Some(last) = last.filter(|_| over) {
             last.hear_after_its_end(signal, now);
         }
     }
 
-    /// When the process is to end: the last of what its shutdowns say.
+    /// Returns the time at which the process ends: the latest of its shutdowns.
     fn deadline(&self) -> Option<Instant> {
         self.latest().map(|(deadline, _)| deadline)
     }

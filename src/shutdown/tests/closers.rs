@@ -51,7 +51,7 @@ async fn closers_are_bounded_and_neither_panic_nor_failure_stops_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closer_that_panics_before_it_has_a_future_stops_nobody() {
+async fn closer_panic_before_its_future_stops_no_other_closer() {
     let log = Log::new();
     fn broken() -> std::future::Ready<()> {
         panic!("before there is a future")

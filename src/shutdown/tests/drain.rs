@@ -1,4 +1,4 @@
-//! What a drain waits for, what it cuts, and what becomes of those that wait when nothing drives it.
+//! The requests that a drain waits for and those it cuts, and the fate of the waiting tasks when nothing drives it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,20 +8,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::events::{Event, Events, RequestInfo};
 use crate::phase::Phase;
-use crate::shutdown::drained::FALL;
+use crate::shutdown::drained::ABORT_GRACE;
 use crate::shutdown::sequence::NAMED;
 use crate::shutdown::{Cause, ConnectionCounts, CutRequest, DrainServer, Shutdown, StepEnd};
 use crate::track::{Tally, TallyGuard};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server with a request in flight that ends when it is told to, or when it falls.
+/// A server with a request in flight that ends on request, or when it is cut.
 struct Server {
     tally: Arc<Tally>,
     running: Arc<Mutex<Option<TallyGuard>>>,
     requests: u64,
     cut: Vec<CutRequest>,
-    /// How long what is cut takes to fall.
+    /// The time that a cut request takes to end.
     falls_in: Duration,
     closes_idle: Mutex<usize>,
 }
@@ -130,8 +130,8 @@ async fn of_many_that_are_cut_the_oldest_have_an_event_each() {
     });
     let shutdown = quiet();
     let handle = shutdown.handle();
-    handle.enlist(Arc::new(Server::busy(250)));
-    handle.enlist(Arc::new(Server::busy(10)));
+    handle.register(Arc::new(Server::busy(250)));
+    handle.register(Arc::new(Server::busy(10)));
     handle.drain_now();
     let report = shutdown.events(events).start().unwrap().run().await;
     let heard = heard.lock().unwrap();
@@ -146,15 +146,15 @@ async fn of_many_that_are_cut_the_oldest_have_an_event_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_cut_has_a_moment_to_fall_and_no_more() {
+async fn cut_requests_get_a_moment_to_end_and_no_more() {
     for (falls_in, drain) in [
-        (FALL / 2, 3 * SECOND + FALL / 2),
-        (10 * SECOND, 3 * SECOND + FALL),
+        (ABORT_GRACE / 2, 3 * SECOND + ABORT_GRACE / 2),
+        (10 * SECOND, 3 * SECOND + ABORT_GRACE),
     ] {
         let shutdown = quiet();
         let mut server = Server::busy(1);
         server.falls_in = falls_in;
-        shutdown.handle().enlist(Arc::new(server));
+        shutdown.handle().register(Arc::new(server));
         shutdown.handle().drain_now();
         let report = shutdown.run().await.unwrap();
         let late = report.drain.abs_diff(drain);
@@ -167,12 +167,12 @@ async fn a_server_that_comes_during_the_drain_is_waited_for() {
     let shutdown = quiet();
     let handle = shutdown.handle();
     let (first, late) = (Arc::new(Server::busy(0)), Arc::new(Server::busy(0)));
-    handle.enlist(first.clone());
+    handle.register(first.clone());
     handle.drain_now();
     let driven = tokio::spawn(shutdown.run());
     handle.lifecycle().reached(Phase::Draining).await;
     sleep(SECOND / 2).await;
-    handle.enlist(late.clone());
+    handle.register(late.clone());
     first.finish();
     sleep(SECOND).await;
     assert!(
@@ -193,7 +193,7 @@ async fn a_server_that_comes_after_the_drain_ends_at_once() {
     handle.drain_now();
     shutdown.run().await.unwrap();
     let late = Arc::new(Server::busy(1));
-    handle.enlist(late.clone());
+    handle.register(late.clone());
     late.tally.idle().await;
 }
 
@@ -203,7 +203,7 @@ async fn when_nothing_drives_it_any_more_nothing_waits_for_ever() {
     for drop_after in [None, Some(SECOND / 2), Some(3 * SECOND / 2)] {
         let shutdown = quiet().lame_duck(SECOND);
         let handle = shutdown.handle();
-        handle.enlist(Arc::new(Server::busy(2)));
+        handle.register(Arc::new(Server::busy(2)));
         let (stopped, stop) = (handle.stop_token(), handle.stop_token());
         handle.spawn_worker("stubborn", |_| std::future::pending::<()>());
         handle.spawn_worker("obedient", move |_| async move { stop.cancelled().await });

@@ -27,7 +27,7 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// What happened and when, in tenths of a second since the log began.
+/// A log of events with their times, in tenths of a second since its start.
 #[derive(Clone)]
 struct Log {
     began: Instant,
@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-/// Says when it is dropped.
+/// A guard that logs its drop.
 struct OnDrop(Log, &'static str);
 
 impl Drop for OnDrop {
@@ -70,7 +70,7 @@ impl Drop for OnDrop {
     }
 }
 
-/// A server of which a test says what is in flight.
+/// A server whose requests in flight a test sets.
 struct Fake {
     log: Log,
     busy: Arc<Tally>,
@@ -78,7 +78,7 @@ struct Fake {
     running: Mutex<Vec<(TallyGuard, TallyGuard)>>,
     idle: Mutex<Vec<TallyGuard>>,
     cut: Vec<CutRequest>,
-    /// What is cut does not fall.
+    /// `true` if cut requests do not end.
     stubborn: bool,
 }
 
@@ -115,7 +115,7 @@ impl Fake {
 
 impl DrainServer for Fake {
     fn phase_moved(&self) {
-        self.log.say("connections told");
+        self.log.say("connections notified");
     }
 
     fn busy(&self) -> Arc<Tally> {
@@ -191,12 +191,12 @@ fn ends(report: &Report) -> Vec<(StepKind, &str, &StepEnd)> {
         .collect()
 }
 
-/// Whether a duration is this one, give or take what the timers round.
+/// Returns `true` if the durations are equal but for the timers' rounding.
 fn about(took: Duration, expected: Duration) -> bool {
     took + Duration::from_millis(20) > expected && took < expected + Duration::from_millis(50)
 }
 
-/// `GET /path`, or nothing.
+/// Creates a request of `GET /path`, or an empty one.
 fn cut_request(
     what: &str,
     age: Duration,

@@ -35,7 +35,7 @@ async fn an_order_to_cut_ends_everything_but_the_flush() {
             .flush("traces", SECOND, || async move { flushed.say("flushed") });
         let (handle, running) = run(shutdown, &log);
         let server = Arc::new(Fake::new(&log).begin());
-        handle.enlist(server.clone());
+        handle.register(server.clone());
         handle.spawn_worker("mailer", |stop| async move {
             stop.cancelled().await;
             sleep(seconds(2)).await;
@@ -76,7 +76,7 @@ async fn an_order_to_cut_ends_everything_but_the_flush() {
 async fn an_order_to_cut_that_comes_first_is_the_whole_shutdown() {
     let log = Log::new();
     let (handle, running) = run(quiet(), &log);
-    handle.enlist(Arc::new(Fake::new(&log).begin()));
+    handle.register(Arc::new(Fake::new(&log).begin()));
     handle.cut();
     let report = running.await.unwrap();
     assert!(report.total < Duration::from_millis(10), "{report}");
@@ -93,7 +93,7 @@ async fn the_first_to_order_is_the_cause_and_orders_only_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn starting_until_told_and_ready_is_no_way_back() {
+async fn starting_lasts_until_ready_and_ready_does_not_go_back() {
     let shutdown = quiet().starting();
     let handle = shutdown.handle();
     let sequence = shutdown.start().unwrap();

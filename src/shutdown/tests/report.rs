@@ -125,7 +125,7 @@ fn every_blemish_makes_it_unclean() {
     }
 }
 
-/// What a client sent reaches a terminal as visible ASCII.
+/// Text from a client reaches a terminal as visible ASCII.
 #[test]
 fn a_report_cannot_steer_the_terminal() {
     let nasty = "/a\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{200b}\u{7f}\r\n\tb";

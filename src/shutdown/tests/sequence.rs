@@ -14,11 +14,11 @@ async fn everything_in_its_order() {
         .closer("broker", SECOND, || async move { two.say("broker closed") });
     let (handle, running) = run(shutdown, &log);
     let server = Arc::new(Fake::new(&log).begin().keep_idle());
-    handle.enlist(server.clone());
+    handle.register(server.clone());
     let worker = log.clone();
     handle.spawn_worker("mailer", |stop| async move {
         stop.cancelled().await;
-        worker.say("worker told");
+        worker.say("worker asked to stop");
         sleep(SECOND * 2).await;
         worker.say("worker stopped");
     });
@@ -32,13 +32,13 @@ async fn everything_in_its_order() {
         log.lines(),
         [
             "0.0 ready",
-            "1.0 connections told",
+            "1.0 connections notified",
             "1.0 lame_duck",
-            "6.0 connections told",
+            "6.0 connections notified",
             "6.0 draining",
             "9.0 finished",
             "9.0 idle closed",
-            "9.0 worker told",
+            "9.0 worker asked to stop",
             "11.0 worker stopped",
             "11.5 pool closed",
             "11.5 broker closed",
@@ -67,7 +67,7 @@ async fn everything_in_its_order() {
 async fn with_nothing_in_flight_it_leaves_at_once() {
     let log = Log::new();
     let (handle, running) = run(quiet(), &log);
-    handle.enlist(Arc::new(Fake::new(&log).keep_idle()));
+    handle.register(Arc::new(Fake::new(&log).keep_idle()));
     handle.drain_now();
     let report = running.await.unwrap();
     assert!(report.total < Duration::from_millis(10), "{report}");
@@ -75,7 +75,7 @@ async fn with_nothing_in_flight_it_leaves_at_once() {
     assert_eq!(
         log.lines(),
         [
-            "0.0 connections told",
+            "0.0 connections notified",
             "0.0 draining",
             "0.0 idle closed",
             "0.0 closed"
@@ -91,8 +91,8 @@ async fn idle_connections_wait_for_the_in_flight_work_of_every_server() {
         Arc::new(Fake::new(&log).begin().keep_idle()),
         Arc::new(Fake::new(&log).begin()),
     );
-    handle.enlist(app.clone());
-    handle.enlist(admin.clone());
+    handle.register(app.clone());
+    handle.register(admin.clone());
     handle.drain_now();
     sleep(SECOND).await;
     app.finish();
@@ -110,7 +110,7 @@ async fn idle_connections_wait_for_the_in_flight_work_of_every_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_in_flight_at_the_deadline_is_cut_and_named_the_oldest_first() {
+async fn deadline_cuts_and_names_requests_oldest_first() {
     let log = Log::new();
     let (handle, running) = run(quiet().drain(seconds(3)), &log);
     let cut = |what: &str, age| cut_request(what, seconds(age), None, "in the handler");
@@ -118,8 +118,8 @@ async fn what_is_in_flight_at_the_deadline_is_cut_and_named_the_oldest_first() {
     app.cut = vec![cut("GET /young", 1), cut("GET /old", 9)];
     let mut admin = Fake::new(&log).begin();
     admin.cut = vec![cut("GET /middle", 5)];
-    handle.enlist(Arc::new(app));
-    handle.enlist(Arc::new(admin));
+    handle.register(Arc::new(app));
+    handle.register(Arc::new(admin));
     handle.drain_now();
     let report = running.await.unwrap();
     let paths: Vec<_> = report.cut.iter().map(|cut| cut.path.as_str()).collect();
@@ -129,12 +129,12 @@ async fn what_is_in_flight_at_the_deadline_is_cut_and_named_the_oldest_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_fall_when_it_is_cut_holds_nobody_up() {
+async fn stubborn_requests_do_not_delay_the_end() {
     let log = Log::new();
     let (handle, running) = run(quiet().drain(seconds(3)), &log);
     let mut server = Fake::new(&log).begin();
     server.stubborn = true;
-    handle.enlist(Arc::new(server));
+    handle.register(Arc::new(server));
     handle.drain_now();
     let report = running.await.unwrap();
     assert!(report.total < Duration::from_millis(3_500), "{report}");
@@ -150,7 +150,7 @@ async fn without_a_lame_duck_window_there_is_no_lame_duck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_ready_before_anybody_listens_is_told_once() {
+async fn readiness_before_any_listener_is_emitted_once() {
     let log = Log::new();
     let shutdown = Shutdown::new().signals(false).starting();
     let handle = shutdown.handle();

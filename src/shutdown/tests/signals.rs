@@ -9,7 +9,7 @@ const LEAVE: Meaning = Meaning::Order(Order::Leave);
 const LEAVE_NOW: Meaning = Meaning::Order(Order::LeaveNow);
 const CUT: Meaning = Meaning::Order(Order::Cut);
 
-/// What follows from these signals, each so many milliseconds after the start.
+/// Returns the consequences of these signals, each so many milliseconds after the start.
 fn heard(signals: Signals, at_terminal: bool, came: &[(Signal, u64)]) -> Vec<Meaning> {
     let mut heard = Heard::default();
     let began = Instant::now();

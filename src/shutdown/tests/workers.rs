@@ -1,11 +1,11 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn workers_are_not_told_before_the_drain_is_over() {
+async fn workers_stop_only_after_the_drain() {
     let log = Log::new();
     let (handle, running) = run(quiet(), &log);
     let server = Arc::new(Fake::new(&log).begin());
-    handle.enlist(server.clone());
+    handle.register(server.clone());
     let token = handle.stop_token();
     handle.shutdown();
     sleep(seconds(10)).await;
@@ -48,14 +48,14 @@ async fn workers_have_their_budget_and_are_aborted_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_a_worker_stops_nobody_and_is_reported() {
+async fn worker_panic_is_reported_and_stops_no_other_worker() {
     let log = Log::new();
     let (handle, running) = run(quiet(), &log);
     handle.spawn_worker("early", |_| async { panic!("long before the end") });
     handle.spawn_worker("done", |_| async {});
     handle.spawn_worker("late", |stop| async move {
         stop.cancelled().await;
-        panic!("when it was told");
+        panic!("when it was asked to stop");
     });
     handle.spawn_worker("good", |stop| async move {
         stop.cancelled().await;
@@ -78,16 +78,16 @@ async fn a_panic_in_a_worker_stops_nobody_and_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_is_begun_too_late_is_told_at_once() {
+async fn worker_begun_too_late_is_stopped_at_once() {
     let handle = Handle::new();
     let orders = handle.orders();
     handle.workers_of().stop(SECOND, orders).await;
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = told.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let set_asked = asked.clone();
     handle.spawn_worker("late", |stop| async move {
         stop.cancelled().await;
-        tell.store(true, Ordering::Relaxed);
+        set_asked.store(true, Ordering::Relaxed);
     });
     tokio::task::yield_now().await;
-    assert!(told.load(Ordering::Relaxed));
+    assert!(asked.load(Ordering::Relaxed));
 }

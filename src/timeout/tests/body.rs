@@ -25,7 +25,7 @@ struct Stream {
     told: Arc<Mutex<Vec<String>>>,
 }
 
-/// An answer of this content type that goes on after its head, in a layer of 100 ms.
+/// Returns a response of this content type that goes on after its head, in a layer of 100 ms.
 async fn stream(whole: bool, request: Request<()>, content_type: &'static str) -> Stream {
     let (sender, body) = Channel::new(8);
     let dropped = Arc::new(AtomicUsize::new(0));

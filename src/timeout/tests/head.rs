@@ -93,7 +93,7 @@ async fn the_handler_is_dropped_before_the_answer_is_out_and_with_the_future() {
             std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
         }
     }));
-    // The future outlives its answer here, and what it held is gone all the same.
+    // The future outlives its response here, and its resources are freed all the same.
     let mut call = pin!(service.call(get("/")));
     assert_eq!(call.as_mut().await.unwrap().status(), 503);
     assert_eq!(dropped.load(Relaxed), 1);
@@ -113,7 +113,7 @@ async fn a_handler_that_uses_up_every_budget_is_ended_too() {
             sender.send(()).unwrap();
             receiver.recv().await;
         }
-        #[allow(unreachable_code)] // it says of which type the answer is
+        #[allow(unreachable_code)] // it names the response's type
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
     let call = tokio::spawn(async move { service.oneshot(get("/")).await });

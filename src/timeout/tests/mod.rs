@@ -38,7 +38,7 @@ fn grpc(timeout: &str) -> Request<()> {
         .unwrap()
 }
 
-/// Answers after `wait`.
+/// Responds after `wait`.
 fn slow(
     layer: &TimeoutLayer,
     wait: Duration,
@@ -51,7 +51,7 @@ fn slow(
     }))
 }
 
-/// The answer, and when it came.
+/// Returns the response, and its time.
 async fn ask(
     layer: &TimeoutLayer,
     wait: Duration,
@@ -69,7 +69,7 @@ fn listening() -> (Events, Arc<Mutex<Vec<String>>>) {
     (events, told)
 }
 
-/// Counts its drop.
+/// A guard that counts its drop.
 struct Held(Arc<AtomicUsize>);
 
 impl Drop for Held {
