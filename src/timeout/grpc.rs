@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_nothing() {
+    fn malformed_values_are_ignored() {
         for said in [
             "",
             "S",

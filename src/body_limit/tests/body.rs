@@ -26,7 +26,7 @@ fn trailers_and_empty_frames_are_no_bytes() {
 }
 
 #[test]
-fn the_inner_body_is_dropped_at_the_cut_and_the_error_is_told_once_it_is_read() {
+fn cut_drops_the_inner_body_and_reading_yields_the_error() {
     let frames = Frames::of(&[2, 2, 2]);
     let alive = frames.alive.clone();
     let none = Events::none();

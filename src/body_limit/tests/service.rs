@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_known_to_be_too_large_never_reaches_the_handler() {
+async fn declared_oversize_never_reaches_the_handler() {
     let layer = BodyLimitLayer::new(10);
     let says = |length: &str| {
         Request::put("/")
@@ -68,7 +68,7 @@ async fn an_answer_or_error_within_the_limit_is_the_handlers() {
 
 /// As a gRPC stream of two directions does: too late for another response, but not for listeners.
 #[tokio::test]
-async fn a_body_that_is_cut_behind_its_answer_is_told_too() {
+async fn body_cut_after_its_response_is_emitted_too() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
     let layer = BodyLimitLayer::new(10).events(Events::to(move |_| {

@@ -225,7 +225,7 @@ async fn grpc_timeout_means_nothing_in_another_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_expiry_and_each_malformed_timeout_is_told_once() {
+async fn each_expiry_and_malformed_timeout_is_emitted_once() {
     let (events, told) = listening();
     let layer = TimeoutLayer::new(ms(100)).events(events);
     let told = || std::mem::take(&mut *told.lock().unwrap());

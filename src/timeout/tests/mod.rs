@@ -79,7 +79,7 @@ impl Drop for Held {
 }
 
 #[test]
-fn what_a_request_carries_is_small() {
+fn request_state_is_small() {
     let sleep = size_of::<tokio::time::Sleep>();
     let future = size_of::<TimeoutFuture<()>>() - sleep;
     let body = size_of::<TimeoutBody<()>>();
