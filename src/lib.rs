@@ -75,6 +75,7 @@
 //! | `tracing` | `logs` and `AccessLogLayer` | tracing, without its defaults |
 //! | `metrics` | `MetricsLayer`, `Metrics` | prometheus-client |
 //! | `status` | `status::StatusPage` | `serve` |
+//! | `web` | `serve`, `axum`, `rate-limit`, `tracing`, `metrics`, `status`: what most services want | |
 //! | `full` | all of them | |
 //!
 //! The crate has no unsafe code except one system call (`ioctl(SIOCOUTQ)`, on Linux). MSRV: 1.85.

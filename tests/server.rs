@@ -10,9 +10,11 @@
 mod support;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::{Router, routing::get};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -30,10 +32,15 @@ const AT_ONCE: &str = "127.0.0.1:0";
 fn app() -> Router {
     Router::new()
         .route("/users/{id}", get(|| async { "Ada" }))
+        .route("/peer", get(peer))
         .route("/panic", get(|| async { panic!("no luck") as &str }))
 }
 
-async fn ask(addr: std::net::SocketAddr, request: &str) -> support::Answer {
+async fn peer(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
+    peer.ip().to_string()
+}
+
+async fn ask(addr: SocketAddr, request: &str) -> support::Answer {
     let mut client = Raw::connect(addr).await;
     client
         .ask(format!("{request}\r\nhost: a\r\nconnection: close\r\n\r\n"))
@@ -133,6 +140,7 @@ async fn worker_that_fails_is_an_event_and_fails_readiness() {
         .await
         .unwrap();
     let addr = running.addr().unwrap();
+    assert_eq!(ask(addr, "GET /peer HTTP/1.1").await.text(), "127.0.0.1");
     let unready = async {
         while ask(addr, "GET /readyz HTTP/1.1").await.status != 503 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "metrics")]
+use super::Parts;
 use super::compose::Composed;
 use super::{AdminService, Bind, IntoListener, Server, ServerError, announce};
 use crate::serve::{App, Listener, serve};
@@ -89,18 +91,25 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         let in_force = server.in_force();
         let (timeouts, limits, protocols) = (server.timeouts, server.limits, server.protocols);
         let on_connection = std::mem::take(&mut server.on_connection);
-        #[cfg_attr(not(feature = "metrics"), allow(unused_mut))]
-        let mut parts = server.build()?;
+        let parts = server.build()?;
+        // Where no one can read them, they are not counted.
         #[cfg(feature = "metrics")]
-        if admin.addr().is_none() {
-            // Where no one can read them, they are not counted.
-            parts.stack = parts.stack.metrics(crate::MetricsLayer::off());
-        }
+        let parts = match admin.addr() {
+            Some(_) => parts,
+            None => Parts {
+                stack: parts.stack.metrics(crate::MetricsLayer::off()),
+                ..parts
+            },
+        };
         let mut public = serve(listener, Composed::new(app, &parts.stack))
             .timeouts(timeouts)
             .limits(limits)
             .protocols(protocols)
             .shutdown(parts.shutdown);
+        #[cfg(feature = "axum")]
+        {
+            public = public.connect_info();
+        }
         for add in on_connection {
             public = public.on_connection(add);
         }

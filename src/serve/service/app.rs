@@ -14,6 +14,12 @@ use crate::error::BoxError;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a
 /// `tonic::service::Routes`, a `tower::service_fn`. Never implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be served",
+    label = "not a service that can be served",
+    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; for `ConnectInfo` use `.connect_info()`",
+    note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`"
+)]
 pub trait App: Clone + Send + 'static {
     /// The response's body.
     type ResBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
@@ -24,20 +30,36 @@ pub trait App: Clone + Send + 'static {
     fn start(&self, request: Request<RequestBody>) -> Self::Future;
 }
 
+/// What a service answers with: a `Response`. A trait only so that the compiler can say what to do about another type.
+#[doc(hidden)]
+#[allow(unnameable_types)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no HTTP response, so this service cannot be served",
+    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; for `ConnectInfo` use `.connect_info()`"
+)]
+pub trait HttpResponse {
+    type Body;
+    fn response(self) -> Response<Self::Body>;
+}
+
+impl<B> HttpResponse for Response<B> {
+    type Body = B;
+
+    fn response(self) -> Response<B> {
+        self
+    }
+}
+
 impl<S, B> App for S
 where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>, Future: Send>
-        + Clone
-        + Send
-        + 'static,
+    S: Service<Request<RequestBody>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    S::Response: HttpResponse<Body = B>,
     S::Future: 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type ResBody = B;
     type Future = Oneshot<S>;
 
-    // A request is large, and each call that is not inlined moves it.
-    #[inline(always)]
     fn start(&self, request: Request<RequestBody>) -> Oneshot<S> {
         // A service that was made ready may hold a resource for its call, such as a concurrency limit's permit, until
         // it is called or dropped, and a layer that refuses does not call the inner service. One service for all
@@ -74,14 +96,20 @@ enum Step<S, F> {
     Failed(Option<BoxError>),
 }
 
-impl<S: Service<Request<RequestBody>, Error: Into<BoxError>>> Future for Oneshot<S> {
-    type Output = Result<S::Response, BoxError>;
+impl<S> Future for Oneshot<S>
+where
+    S: Service<Request<RequestBody>, Response: HttpResponse, Error: Into<BoxError>>,
+{
+    type Output = Result<Response<<S::Response as HttpResponse>::Body>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut step = self.project().step;
         loop {
             let answering = match step.as_mut().project() {
-                Projected::Answering(future) => return future.poll(cx).map_err(Into::into),
+                Projected::Answering(future) => {
+                    let answer = future.poll(cx).map_err(Into::into);
+                    return answer.map_ok(HttpResponse::response);
+                }
                 Projected::Failed(error) => {
                     let error = error.take().expect("polled after it was ready");
                     return Poll::Ready(Err(error));
