@@ -30,7 +30,7 @@ pub(crate) trait RequestControl: Send + Sync {
     fn learn(&self, epoch: u64, fact: Fact<'_>);
     /// A route's own layer takes these over from the layers further out.
     fn take_over(&self, epoch: u64, what: u8);
-    /// What has been taken over so.
+    /// The takeovers.
     fn taken_over(&self, epoch: u64) -> u8;
     /// The sink of the server's events.
     fn events(&self) -> &Events;

@@ -30,7 +30,7 @@ enum Answer<F> {
     Given,
 }
 
-/// What there is to know if the service panics.
+/// The state needed if the service panics.
 pub(super) struct Watch {
     pub(super) asked: Asked,
     pub(super) subject: Subject,

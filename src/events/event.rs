@@ -97,12 +97,12 @@ pub enum Event<'a> {
         name: &'a str,
         /// The end of the step.
         end: WorkerEnd<'a>,
-        /// Whether the process cannot do without it: the shutdown begins.
+        /// `true` if the process depends on it: the shutdown begins.
         essential: bool,
     },
     /// The process is set up in an invalid way. Emitted once for each case.
     Misconfigured {
-        /// What is wrong, and the mend.
+        /// The problem, and its fix.
         advice: &'a str,
     },
     /// Accepting a connection failed. The listener pauses for `pause` when the process is out of a resource (file
@@ -130,7 +130,7 @@ pub enum Event<'a> {
     },
 }
 
-/// How a worker ended that was not to stop yet.
+/// The end of a worker before it was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerEnd<'a> {

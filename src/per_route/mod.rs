@@ -1,7 +1,7 @@
-//! The settings of one route, where the route is.
+//! Settings of one route, at the place of the route.
 //!
-//! The layers around a whole service have one time and one size for all of it. A route that needs others says so by a
-//! layer of its own, [`route()`], further in:
+//! The layers around a whole service have one time and one size for all of it. A route that needs others has a layer
+//! of its own, [`route()`], further in:
 //!
 //! | route | setting |
 //! |---|---|
@@ -9,10 +9,10 @@
 //! | a long poll, a slow report | `route().timeout(Duration::from_secs(120))`, or `timeout(None)` |
 //! | server-sent events, a gRPC stream, an endless download | `route().streaming()` |
 //!
-//! It works in the place where a route is defined: on an axum `MethodRouter` or nested `Router`, around one tonic
+//! It works at the place where a route is defined: on an axum `MethodRouter` or nested `Router`, around one tonic
 //! service, and, with [`when`](RouteLayer::when), by a predicate around several. The layers further out,
 //! [`TimeoutLayer`](crate::TimeoutLayer), [`BodyLimitLayer`](crate::BodyLimitLayer) and those of
-//! [`stack()`](crate::stack()), stand back for what the route sets, larger or smaller. On
+//! [`stack()`](crate::stack()), yield to the route's settings, larger or smaller. On
 //! [`serve`](mod@crate::serve) the connection's own deadlines follow. On any other server, and in a test that calls
 //! the service by `oneshot`, it does the same without them.
 //!
@@ -56,11 +56,11 @@
 //!
 //! A [`streaming`](RouteLayer::streaming) response has no total time, and ends by itself when the process leaves: at a
 //! random moment of the first three quarters of the lame duck, so that not all clients reconnect at once. A gRPC stream
-//! ends with UNAVAILABLE, which clients retry; every other body ends where a frame ends. A body of known length is not
-//! ended: it has an end of its own, and the drain waits for it. A websocket is no body: its handler watches
+//! ends with UNAVAILABLE, which clients retry; every other body ends at the end of a frame. A body of known length is not
+//! ended: it has an end of its own, and the drain waits for it. A websocket is not a body: its handler watches
 //! [`Draining`](crate::drain::Draining).
 //!
-//! # What it costs
+//! # Cost
 //!
 //! Nothing in a process without such a route. Otherwise: one allocation for a streaming response, and on a server other
 //! than [`serve`](mod@crate::serve) an extension in each request that the layers further out may limit.

@@ -78,7 +78,7 @@ use form::Form;
 pub struct Reply {
     reason: Reason,
     retry_after: Option<RetryAfter>,
-    /// In the place of the table's sentence.
+    /// A sentence in the place of the table's.
     said: Option<Arc<Said>>,
 }
 

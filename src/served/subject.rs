@@ -65,7 +65,7 @@ impl Subject {
         }))
     }
 
-    /// Has the layers further out stand back.
+    /// Makes the layers further out yield.
     pub(crate) fn take_over(&self, what: u8) {
         match self {
             Subject::Served(served) => served.take_over(what),

@@ -5,13 +5,13 @@ use http::Extensions;
 
 use crate::events::Events;
 
-/// A route's own layer has a time for the request: the layers further out stand back.
+/// A route's own layer has a time for the request: the layers further out yield.
 pub(crate) const TIMEOUT: u8 = 1;
 /// A route's own layer has a limit for the request's body.
 pub(crate) const BODY_LIMIT: u8 = 2;
 
-/// The word by which a route's own layer, which the request comes to last, has the layers further out stand back, on a
-/// server that keeps none: an extension of the request, which the outermost layer that may have to stand back inserts.
+/// The word by which a route's own layer, which the request comes to last, makes the layers further out yield, on a
+/// server that keeps none: an extension of the request, which the outermost layer that may have to yield inserts.
 #[derive(Debug)]
 pub(crate) struct Takeover {
     taken: AtomicU8,

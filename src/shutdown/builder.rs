@@ -40,7 +40,7 @@ impl Shutdown {
         Self::with_signals(Signals::new())
     }
 
-    /// Creates a shutdown for a test: it hears no signals and has no lame-duck wait.
+    /// Creates a shutdown for a test: it receives no signals and has no lame-duck wait.
     pub fn for_tests() -> Self {
         Self::with_signals(false).lame_duck(Duration::ZERO)
     }

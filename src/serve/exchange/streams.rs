@@ -109,7 +109,7 @@ impl Streams {
             self.conn.wake();
         }
     }
-    /// Of one of the streams only the end is left.
+    /// Counts a stream of which only the end is left.
     pub(super) fn add_tail(&self) {
         self.tails.fetch_add(1, Ordering::Release);
     }

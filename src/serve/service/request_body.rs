@@ -28,7 +28,7 @@ pub struct RequestBody {
     /// `None` once it is over.
     incoming: Option<Incoming>,
     request: Option<Request>,
-    /// In the place of both: a body that the stack of a `Server` holds to a limit.
+    /// A body in the place of both: one that the stack of a `Server` holds to a limit.
     limited: Option<Box<BodyLimitBody<RequestBody>>>,
 }
 

@@ -78,7 +78,7 @@ impl<A: App> AnswerFuture<A> {
 
 #[pinned_drop]
 impl<A: App> PinnedDrop for AnswerFuture<A> {
-    /// Before the handler is dropped, which may ask: hyper gave up a response that has not ended otherwise.
+    /// Runs before the handler is dropped, which may ask: hyper gave up a response that has not ended otherwise.
     fn drop(self: Pin<&mut Self>) {
         if let Some(exchange) = self.project().exchange {
             exchange.abandoned();
