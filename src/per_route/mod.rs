@@ -56,8 +56,8 @@
 //!
 //! A [`streaming`](RouteLayer::streaming) response has no total time, and ends by itself when the process leaves: at a
 //! random moment of the first three quarters of the lame duck, so that not all clients reconnect at once. A gRPC stream
-//! ends with UNAVAILABLE, which clients retry; every other body ends at the end of a frame. A body of known length is not
-//! ended: it has an end of its own, and the drain waits for it. A websocket is not a body: its handler watches
+//! ends with UNAVAILABLE, which clients retry; every other body ends at the end of a frame. A body of known length is
+//! not ended: it has an end of its own, and the drain waits for it. A websocket is not a body: its handler watches
 //! [`Draining`](crate::drain::Draining).
 //!
 //! # Cost
