@@ -21,7 +21,7 @@ async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     // The listeners of the events.
     let metrics = Metrics::new();
     let page = StatusPage::new(&handle).title("admin_port");
-    let events = metrics.events().and(page.events());
+    let events = metrics.event_sink().and(page.event_sink());
     let health = Health::new(handle.lifecycle()).events(events.clone());
 
     // The sources that they read.

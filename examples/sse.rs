@@ -27,9 +27,9 @@ async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     Ok(report.exit_code())
 }
 
-type Events = Sse<ReceiverStream<Result<Event, Infallible>>>;
+type EventSink = Sse<ReceiverStream<Result<Event, Infallible>>>;
 
-async fn events(draining: Draining) -> Events {
+async fn events(draining: Draining) -> EventSink {
     let (events, stream) = mpsc::channel(1);
     tokio::spawn(send_until_the_drain(draining, events));
     Sse::new(ReceiverStream::new(stream))

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::{HeaderMap, Method, Request, header};
 
 /// The host names under which operator pages respond: the [status page](crate::StatusPage),
-/// [metrics](crate::metrics::MetricsService), and the details of [health](crate::health::Details).
+/// [metrics](crate::metrics::MetricsEndpoint), and the details of [health](crate::health::Details).
 ///
 /// A web page can make its own name resolve to an address in its visitor's network (DNS rebinding), 127.0.0.1 included,
 /// and then read what is served there: the browser takes it for the same origin. The `Host` header carries the name
@@ -30,7 +30,7 @@ use http::{HeaderMap, Method, Request, header};
 /// use lameduck::{AllowedHosts, health::Details};
 ///
 /// let hosts = AllowedHosts::private().and("admin.example.com").and("*.prod");
-/// let details = Details::loopback().allowed_hosts(hosts); // and so on a StatusPage and a MetricsService
+/// let details = Details::loopback().allowed_hosts(hosts); // and so on a StatusPage and a MetricsEndpoint
 /// ```
 #[derive(Clone)]
 pub struct AllowedHosts {

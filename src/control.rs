@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 #[cfg(feature = "serve")]
-use crate::events::{Events, RequestInfo};
+use crate::events::{EventSink, RequestInfo};
 use crate::id::RequestId;
 #[cfg(feature = "serve")]
 use crate::min_rate::MinRate;
@@ -13,7 +13,7 @@ use crate::min_rate::MinRate;
 use crate::phase::Lifecycle;
 use crate::route::Route;
 #[cfg(feature = "serve")]
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// A request as kept by the server that serves it. `epoch` is its number on its connection: calls about a request other
 /// than the current one are ignored.
@@ -33,14 +33,14 @@ pub(crate) trait RequestControl: Send + Sync {
     /// The takeovers.
     fn taken_over(&self, epoch: u64) -> u8;
     /// The sink of the server's events.
-    fn events(&self) -> &Events;
+    fn event_sink(&self) -> &EventSink;
     /// The phase of the server's process.
     fn lifecycle(&self) -> Option<&Lifecycle>;
     /// Records this end, unless another was recorded before.
-    fn ends_by(&self, epoch: u64, end: End);
+    fn ends_by(&self, epoch: u64, end: BodyEnd);
     /// Returns the end that the server decided; `None` if it has not ended the request.
     #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
-    fn ended_by(&self, epoch: u64) -> Option<End>;
+    fn ended_by(&self, epoch: u64) -> Option<BodyEnd>;
 }
 
 /// A fact that a layer learns about a request.

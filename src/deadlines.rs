@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::control::{Change, Fact, RequestControl};
-use crate::events::{Events, RequestInfo};
+use crate::events::{EventSink, RequestInfo};
 use crate::min_rate::MinRate;
 use crate::phase::Lifecycle;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// A request extension through which a handler moves its own deadlines, like Go's `http.ResponseController`: for long
 /// uploads, server-sent events, long polls.
@@ -98,7 +98,7 @@ impl Deadlines {
 
 /// A request of another server, which has no deadlines.
 struct Unserved {
-    events: Events,
+    events: EventSink,
 }
 
 impl RequestControl for Unserved {
@@ -116,14 +116,14 @@ impl RequestControl for Unserved {
     fn taken_over(&self, _: u64) -> u8 {
         0
     }
-    fn events(&self) -> &Events {
+    fn event_sink(&self) -> &EventSink {
         &self.events
     }
     fn lifecycle(&self) -> Option<&Lifecycle> {
         None
     }
-    fn ends_by(&self, _: u64, _: End) {}
-    fn ended_by(&self, _: u64) -> Option<End> {
+    fn ends_by(&self, _: u64, _: BodyEnd) {}
+    fn ended_by(&self, _: u64) -> Option<BodyEnd> {
         None
     }
 }
@@ -131,7 +131,7 @@ impl RequestControl for Unserved {
 impl Default for Deadlines {
     /// Returns the deadlines of no request: setting them does nothing.
     fn default() -> Self {
-        let events = Events::none();
+        let events = EventSink::none();
         Deadlines::new(Arc::new(Unserved { events }), 0)
     }
 }

@@ -161,7 +161,7 @@ pub use access_log::AccessLogLayer;
 pub use allowed_hosts::AllowedHosts;
 pub use body_limit::BodyLimitLayer;
 pub use catch_panic::CatchPanicLayer;
-pub use conn_info::{ClientIp, ConnInfo, Verdict};
+pub use conn_info::{ClientIp, ClientIpSource, ConnInfo};
 pub use drain::DrainLayer;
 pub use error::BoxError;
 pub use health::{Health, HealthLayer};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use lameduck::events::{Event, Events};
+use lameduck::events::{Event, EventSink};
 use lameduck::serve::Listener;
 use lameduck::{ConnInfo, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -39,10 +39,10 @@ fn app() -> Router {
 }
 
 /// The accept errors that were reported, with their pauses.
-fn recorder() -> (Events, Arc<Mutex<Vec<Option<Duration>>>>) {
+fn recorder() -> (EventSink, Arc<Mutex<Vec<Option<Duration>>>>) {
     let recorded = Arc::new(Mutex::new(Vec::new()));
     let into = recorded.clone();
-    let events = Events::to(move |event| {
+    let events = EventSink::to(move |event| {
         if let Event::AcceptError { pause, .. } = event {
             into.lock().unwrap().push(*pause);
         }

@@ -12,7 +12,7 @@ use axum::routing::{any, post};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
-use lameduck::events::Events;
+use lameduck::events::EventSink;
 use lameduck::{BodyLimitLayer, Shutdown};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,7 @@ struct Count {
 async fn start() -> (Server, Count) {
     let count = Count::default();
     let refused = count.refused.clone();
-    let layer = BodyLimitLayer::new(LIMIT_BYTES as u64).events(Events::to(move |_| {
+    let layer = BodyLimitLayer::new(LIMIT_BYTES as u64).events(EventSink::to(move |_| {
         refused.fetch_add(1, Relaxed);
     }));
     (

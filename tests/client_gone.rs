@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use lameduck::events::Closed;
+use lameduck::events::CloseReason;
 use lameduck::serve::{Connections, HalfClose, RequestBody, serve_connection_with_timeouts};
 use lameduck::{ConnInfo, Limits, Timeouts};
 use support::{App, Body, Odd, Raw, Server, Setup, WriteSide, app, kind, ms, reply, within};
@@ -569,7 +569,7 @@ async fn half_close_policy_decides_between_answer_and_close() {
 async fn in_memory<R>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     client: impl Future<Output = R>,
-) -> (R, Vec<(Did, Duration)>, Closed) {
+) -> (R, Vec<(Did, Duration)>, CloseReason) {
     let (app, mut did) = service();
     let began = Instant::now();
     let connection = serve_connection_with_timeouts(io, app, Timeouts::none()).unwrap();
@@ -597,7 +597,7 @@ async fn close_is_detected_after_100_ms() {
             tokio::time::sleep(ms(10)).await;
         })
         .await;
-        assert_eq!(closed, Closed::ClientGone);
+        assert_eq!(closed, CloseReason::ClientGone);
         let [(Did::Begin, _), (Did::Dropped, at)] = did[..] else {
             panic!("{did:?}");
         };
@@ -650,7 +650,7 @@ async fn second_write_detects_a_reset_hidden_by_unread_data() {
         },
     )
     .await;
-    assert_eq!(closed, Closed::ClientGone);
+    assert_eq!(closed, CloseReason::ClientGone);
     assert!(did[1].1 < ms(250), "{did:?}");
 }
 
@@ -706,7 +706,7 @@ async fn probed_response_is_whole_however_it_is_split() {
                 );
                 assert!(text.ends_with("\r\n\r\nlate"), "{case}: {text:?}");
                 assert_eq!(text.matches("HTTP/").count(), 1, "{case}: {text:?}");
-                assert_eq!(closed, Closed::Ended, "{case}");
+                assert_eq!(closed, CloseReason::Ended, "{case}");
                 assert!(
                     matches!(did[..], [(Did::Begin, _), (Did::End, _)]),
                     "{case}: {did:?}"

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use lameduck::events::Events;
+use lameduck::events::EventSink;
 use lameduck::serve::{Deadlines, RequestBody, serve_connection_with_timeouts};
 use lameduck::{Lifecycle, Limits, Phase, Shutdown, Timeouts};
 use support::wire::{self, INITIAL_WINDOW, PREFACE};
@@ -736,7 +736,7 @@ async fn dropped_server_leaves_nothing() {
         .drain(ms(200));
     let handle = shutdown.handle();
     let serve = lameduck::serve(listener, app)
-        .events(Events::to(move |_| {
+        .events(EventSink::to(move |_| {
             let _ = &token;
         }))
         .shutdown(shutdown);

@@ -1018,7 +1018,7 @@ async fn router_is_served_with_connect_info() {
 
 #[tokio::test]
 async fn single_connection_of_an_own_accept_loop_is_served() {
-    use lameduck::events::{Closed, Timeout};
+    use lameduck::events::{CloseReason, TimeoutKind};
     use lameduck::serve_connection_with_timeouts;
 
     let service = || {
@@ -1045,7 +1045,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
         connection.await.unwrap()
     };
     let why = within(support::LIMIT, "its idle end", ended).await;
-    assert_eq!(why, Closed::Timeout(Timeout::Idle));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::Idle));
     assert!(rest.is_empty());
 
     // A leaving client ends the connection.
@@ -1054,7 +1054,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
     drop(client);
     assert_eq!(
         within(support::LIMIT, "its end", connection).await,
-        Closed::Ended
+        CloseReason::Ended
     );
 
     // HTTP/2 works with prior knowledge, and dropping the future ends the connection.

@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(5);
 struct Bed {
     client: HealthClient<Channel>,
     health: HealthReporter,
-    handle: lameduck::shutdown::Handle,
+    handle: lameduck::shutdown::ShutdownHandle,
     in_flight: lameduck::in_flight::InFlightHandle,
     server: tokio::task::JoinHandle<Result<lameduck::Report, lameduck::serve::ServeError>>,
 }

@@ -316,7 +316,9 @@ async fn websocket_over_http2_lives_without_deadlines_and_is_drained() {
 
 // === protocols ===
 
-async fn serving(protocols: Protocols) -> (std::net::SocketAddr, lameduck::shutdown::Handle) {
+async fn serving(
+    protocols: Protocols,
+) -> (std::net::SocketAddr, lameduck::shutdown::ShutdownHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new().signals(false);

@@ -219,7 +219,7 @@ async fn requests_cannot_forge_log_lines() {
 #[tokio::test]
 async fn server_logs_phases_failures_and_refusals() {
     let (written, _guard) = Written::json();
-    let events = logs::events();
+    let events = logs::event_sink();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = lameduck::Shutdown::new()

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use lameduck::events::{Event, RequestInfo};
-use lameduck::reply::Reason;
+use lameduck::reply::RefusalReason;
 use lameduck::request_id::RequestId;
 use lameduck::{AccessLogLayer, ConnInfo, logs};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -81,15 +81,15 @@ fn log_lines_allocate_nothing_beyond_the_subscriber() {
     assert_eq!(allocations(&AccessLogLayer::off()), 0);
     assert_eq!(lines(), 0);
 
-    let events = logs::events();
-    let reason = Reason::RateLimited;
-    events.tell(|| Event::Refused {
+    let events = logs::event_sink();
+    let reason = RefusalReason::RateLimited;
+    events.emit(|| Event::Refused {
         reason,
         request: RequestInfo::default(),
     });
     let region = Region::new(GLOBAL);
     for _ in 0..100_000 {
-        events.tell(|| Event::Refused {
+        events.emit(|| Event::Refused {
             reason,
             request: RequestInfo::default(),
         });

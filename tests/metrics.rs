@@ -14,7 +14,7 @@ use axum::{Router, routing::get};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use lameduck::serve::ServeError;
-use lameduck::shutdown::Handle;
+use lameduck::shutdown::ShutdownHandle;
 use lameduck::{Metrics, Phase, Report, Shutdown, Timeouts};
 use support::{LIMIT, Raw, h2_connect, ms, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ use tokio_stream::StreamExt;
 struct Running {
     public: SocketAddr,
     admin: SocketAddr,
-    handle: Handle,
+    handle: ShutdownHandle,
     gate: Arc<Semaphore>,
     report: JoinHandle<Result<Report, ServeError>>,
 }
@@ -64,7 +64,7 @@ impl Running {
             .drain(LIMIT);
         let handle = shutdown.handle();
         let metrics = Metrics::new();
-        let events = metrics.events();
+        let events = metrics.event_sink();
         let stack = lameduck::stack(handle.lifecycle())
             .timeout(lameduck::TimeoutLayer::off())
             .events(events.clone());
@@ -285,7 +285,7 @@ async fn server_events_are_counted() {
     let timeouts = Timeouts::none().read_header(ms(50));
     let serve = lameduck::serve(listener, app)
         .timeouts(timeouts)
-        .events(metrics.events())
+        .events(metrics.event_sink())
         .shutdown(shutdown);
     let report = tokio::spawn(serve.into_future());
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lameduck::serve::{App as ServeApp, Deadlines, ServeError};
-use lameduck::shutdown::{ConnectionState, Handle};
+use lameduck::shutdown::{ConnectionState, ShutdownHandle};
 use lameduck::{Phase, Report, Shutdown, Timeouts};
 use support::{App, How, LIMIT, Raw, app, channel, ms, reply, within};
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ impl Running {
 
 /// A process with a public port and an observing one.
 struct Two {
-    handle: Handle,
+    handle: ShutdownHandle,
     public: Running,
     admin: Running,
 }
@@ -45,7 +45,11 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-async fn two(shutdown: Shutdown, public: impl ServeApp, admin: impl FnOnce(&Handle) -> App) -> Two {
+async fn two(
+    shutdown: Shutdown,
+    public: impl ServeApp,
+    admin: impl FnOnce(&ShutdownHandle) -> App,
+) -> Two {
     let shutdown = shutdown.signals(false);
     let handle = shutdown.handle();
     let (listener, addr) = listen().await;
@@ -88,7 +92,7 @@ fn gated() -> (App, Arc<Semaphore>) {
 
 /// Builds the observing pages: `/` shows the phase; `/watch` is a stream that ends with the report, `/for-ever` one
 /// that does not end.
-fn pages(handle: &Handle) -> App {
+fn pages(handle: &ShutdownHandle) -> App {
     let handle = handle.clone();
     app(move |request| {
         let handle = handle.clone();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use lameduck::events::{Closed, Timeout};
+use lameduck::events::{CloseReason, TimeoutKind};
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{MinRate, Timeouts, serve_connection_with_timeouts};
 use support::wire::{END_HEADERS, END_STREAM};
@@ -100,7 +100,10 @@ async fn collect(request: Request<RequestBody>) -> Response<Body> {
 }
 
 /// Returns a client's end of a connection that holds `buffer` bytes, and how the server ends it.
-fn connect(timeouts: Timeouts, buffer: usize) -> (DuplexStream, JoinHandle<(Closed, Instant)>) {
+fn connect(
+    timeouts: Timeouts,
+    buffer: usize,
+) -> (DuplexStream, JoinHandle<(CloseReason, Instant)>) {
     let (client, io) = tokio::io::duplex(buffer);
     let connection = serve_connection_with_timeouts(io, app(answer), timeouts).unwrap();
     let ended = tokio::spawn(async move { (connection.await, Instant::now()) });
@@ -203,7 +206,7 @@ async fn upload_of_a_byte_each_9_s_is_too_slow() {
     assert!(text.starts_with("HTTP/1.1 408"), "{text}");
     assert!(text.ends_with("too slow"), "{text}");
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinReadRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinReadRate));
     // The answer lingers for half a second.
     assert_within(at - began, SLOW_BODY);
 }
@@ -255,7 +258,7 @@ async fn fast_start_buys_no_slow_rest() {
     send_slowly(&mut client, b"x", 5, s(9)).await;
     rest(&mut client).await;
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinReadRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinReadRate));
     assert_within(at - began, SLOW_BODY);
 }
 
@@ -271,7 +274,7 @@ async fn pause_counts_as_stall_not_as_rate() {
     let began = Instant::now();
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 408"));
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::ReadStall));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::ReadStall));
     assert_within(at - began, s(30));
 
     // Without a stall the rate counts silence too.
@@ -281,7 +284,7 @@ async fn pause_counts_as_stall_not_as_rate() {
     let began = Instant::now();
     rest(&mut client).await;
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinReadRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinReadRate));
     assert_within(at - began, SLOW_BODY);
 }
 
@@ -335,7 +338,7 @@ async fn stopped_runtime_cuts_no_one() {
 
 #[tokio::test(start_paused = true)]
 async fn unread_body_has_the_same_deadlines() {
-    for (drip, why) in [(0, Timeout::ReadStall), (4, Timeout::MinReadRate)] {
+    for (drip, why) in [(0, TimeoutKind::ReadStall), (4, TimeoutKind::MinReadRate)] {
         let (mut client, ended) = connect(Timeouts::default(), 64 * KIB);
         client
             .write_all(post("/leave", 1_000).as_bytes())
@@ -345,7 +348,7 @@ async fn unread_body_has_the_same_deadlines() {
         send_slowly(&mut client, b"x", drip, s(9)).await;
         assert!(rest(&mut client).await.starts_with("HTTP/1.1 200"));
         let (ended, at) = ended.await.unwrap();
-        assert_eq!(ended, Closed::Timeout(why));
+        assert_eq!(ended, CloseReason::Timeout(why));
         assert!(at - began <= s(31), "{:?}", at - began);
     }
 }
@@ -390,7 +393,7 @@ async fn reader_of_a_byte_each_9_s_is_too_slow() {
     let began = Instant::now();
     read_slowly(&mut client, 1, s(9), 20).await;
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinWriteRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinWriteRate));
     assert_within(at - began, SLOW_READER);
 }
 
@@ -400,7 +403,7 @@ async fn stopped_reader_is_cut_at_the_stall() {
     client.write_all(GET_LARGE).await.unwrap();
     let began = Instant::now();
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::WriteStall));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::WriteStall));
     assert_within(at - began, s(30));
 }
 
@@ -413,7 +416,7 @@ async fn download_that_slows_to_a_trickle_is_too_slow() {
     let began = Instant::now();
     read_slowly(&mut client, 1, s(9), 20).await;
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinWriteRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinWriteRate));
     // The expected time is the rest of the window that was met, and one that was not.
     assert!(at - began <= s(21), "{:?}", at - began);
 }
@@ -426,7 +429,7 @@ async fn download_of_300_bytes_a_second_is_served() {
     assert!(!ended.is_finished());
     let text = rest(&mut client).await;
     assert_eq!(text.len() + 120 * 300, (1 << 20) + head_length(&text));
-    assert_eq!(ended.await.unwrap().0, Closed::Ended);
+    assert_eq!(ended.await.unwrap().0, CloseReason::Ended);
 }
 
 /// Returns the bytes beyond the body; the head has been read by then.
@@ -488,7 +491,7 @@ async fn moving_upload_does_not_spend_the_handlers_time() {
     let began = Instant::now();
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 503"));
     let (why, at) = ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::ResponseHead));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::ResponseHead));
     // The last second of the upload was a pause.
     assert_within(at - began, s(59));
 }
@@ -514,7 +517,7 @@ struct H2 {
     io: DuplexStream,
     bytes: Vec<u8>,
     seen: usize,
-    ended: JoinHandle<(Closed, Instant)>,
+    ended: JoinHandle<(CloseReason, Instant)>,
 }
 
 impl H2 {
@@ -716,7 +719,7 @@ async fn http2_unread_short_answer_closes_the_connection() {
     let began = Instant::now();
     h2.read_for(s(100)).await;
     let (why, at) = h2.ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::WriteStall));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::WriteStall));
     assert_within(at - began, s(30));
 }
 
@@ -785,7 +788,7 @@ async fn http2_trickling_connection_is_too_slow() {
     let began = Instant::now();
     read_slowly(&mut h2.io, 1, s(9), 20).await;
     let (why, at) = h2.ended.await.unwrap();
-    assert_eq!(why, Closed::Timeout(Timeout::MinWriteRate));
+    assert_eq!(why, CloseReason::Timeout(TimeoutKind::MinWriteRate));
     assert_within(at - began, SLOW_READER);
 }
 

@@ -6,7 +6,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
-use lameduck::events::{Event, Events};
+use lameduck::events::{Event, EventSink};
 use lameduck::{Limits, RequestIdLayer, Timeouts};
 use support::{Answer, How, Setup, app, ms, reply};
 
@@ -292,7 +292,8 @@ async fn dual_stack_listener_reports_ipv4_as_ipv4() {
             )
         },
     );
-    let events = Events::to(move |event: &Event<'_>| seen.lock().unwrap().push(event.to_string()));
+    let events =
+        EventSink::to(move |event: &Event<'_>| seen.lock().unwrap().push(event.to_string()));
     let serve = lameduck::serve(listener, app)
         .events(events)
         .shutdown(shutdown);

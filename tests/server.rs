@@ -19,7 +19,7 @@ use axum::{Router, routing::get};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use lameduck::events::{Event, Events, WorkerEnd};
+use lameduck::events::{Event, EventSink, WorkerEnd};
 use lameduck::rate_limit::Quota;
 use lameduck::serve::RequestBody;
 use lameduck::server::{Running, ServerError};
@@ -113,10 +113,10 @@ async fn service_takes_the_same_body_as_with_serve_and_is_held_to_the_limit() {
 }
 
 /// Ends of workers, as events say them.
-fn worker_ends() -> (Events, Arc<Mutex<Vec<String>>>) {
+fn worker_ends() -> (EventSink, Arc<Mutex<Vec<String>>>) {
     let ends = Arc::<Mutex<Vec<String>>>::default();
     let written = ends.clone();
-    let events = Events::to(move |event| {
+    let events = EventSink::to(move |event| {
         if let Event::WorkerEnded { name, end, .. } = event {
             let why = match end {
                 WorkerEnd::Failed(error) => error,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use lameduck::serve::ServeError;
-use lameduck::shutdown::{Cause, Handle, Signal, SignalAction, Signals, StepEnd};
+use lameduck::shutdown::{Cause, ShutdownHandle, Signal, SignalAction, Signals, StepEnd};
 use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
 use support::{App, Gate, How, LIMIT, Raw, app, ms, reply, within};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
 
 struct Running {
     addr: SocketAddr,
-    handle: Handle,
+    handle: ShutdownHandle,
     report: JoinHandle<Result<Report, ServeError>>,
 }
 

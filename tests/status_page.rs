@@ -15,9 +15,9 @@ use browser::Browser;
 use http::Request;
 use http_body_util::BodyExt;
 use lameduck::events::{Event, RequestInfo};
-use lameduck::reply::Reason;
+use lameduck::reply::RefusalReason;
 use lameduck::serve::{App, ServeError};
-use lameduck::shutdown::{ConnectionState, Handle};
+use lameduck::shutdown::{ConnectionState, ShutdownHandle};
 use lameduck::status::StatusPage;
 use lameduck::{InFlightLayer, Phase, Report, Shutdown, Timeouts};
 use serde_json::Value;
@@ -39,7 +39,7 @@ fn observe(
     listener: TcpListener,
     app: impl App,
     timeouts: Timeouts,
-    handle: &Handle,
+    handle: &ShutdownHandle,
 ) -> JoinHandle<Result<Report, ServeError>> {
     let serve = lameduck::serve(listener, app).timeouts(timeouts);
     tokio::spawn(serve.observe(handle).into_future())
@@ -63,7 +63,7 @@ fn public(in_flight: InFlightLayer) -> Router {
 
 /// The public port and its clients.
 struct Public {
-    handle: Handle,
+    handle: ShutdownHandle,
     page: StatusPage,
     addr: SocketAddr,
     report: JoinHandle<Result<Report, ServeError>>,
@@ -85,7 +85,7 @@ impl Public {
         let (listener, addr) = listen().await;
         let serve = lameduck::serve(listener, public(in_flight))
             .timeouts(Timeouts::none().read_header(ms(300)))
-            .events(page.events())
+            .events(page.event_sink())
             .shutdown(shutdown);
         let report = tokio::spawn(serve.into_future());
         let ready = handle.lifecycle().reached(Phase::Ready);
@@ -200,8 +200,8 @@ fn browser_shows_a_drain_from_beginning_to_end() {
 
     // An attack is one line of the list.
     for _ in 0..1_240 {
-        let reason = Reason::RateLimited;
-        public.page.events().tell(|| Event::Refused {
+        let reason = RefusalReason::RateLimited;
+        public.page.event_sink().emit(|| Event::Refused {
             reason,
             request: RequestInfo::default(),
         });
@@ -284,7 +284,7 @@ fn browser_falls_back_to_polling_and_shows_a_lost_server() {
 /// Asserts that external text is shown as text, wherever it appears.
 fn external_text_is_escaped(browser: &mut Browser, page: &StatusPage) {
     let error = std::io::Error::other(EVIL);
-    page.events().tell(|| Event::ServiceError {
+    page.event_sink().emit(|| Event::ServiceError {
         error: &error,
         request: RequestInfo::default(),
     });
@@ -347,7 +347,7 @@ async fn page_on_its_own_port_outlives_the_write_deadline() {
     );
     let (listener, _) = listen().await;
     let serve = lameduck::serve(listener, public(InFlightLayer::off()));
-    let serve = serve.events(page.events()).shutdown(shutdown);
+    let serve = serve.events(page.event_sink()).shutdown(shutdown);
     let public = tokio::spawn(serve.into_future());
 
     let mut watcher = Raw::connect(admin).await;
@@ -386,7 +386,7 @@ async fn snapshot(page: &StatusPage) -> Value {
     serde_json::from_slice(&snapshot).unwrap()
 }
 
-async fn until_in_flight(handle: &Handle, count: usize) {
+async fn until_in_flight(handle: &ShutdownHandle, count: usize) {
     let there = async {
         while handle.in_flight().len() < count {
             tokio::time::sleep(ms(5)).await;
@@ -464,7 +464,7 @@ async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
     let watcher = TcpSocket::new_v4().unwrap();
     watcher.set_recv_buffer_size(8 * 1024).unwrap();
     let mut watcher = watcher.connect(admin).await.unwrap();
-    let events = page.events();
+    let events = page.event_sink();
     for number in 0..100 {
         let path = format!("/{number}/{}", "x".repeat(180));
         let event = || Event::Cut {
@@ -472,11 +472,11 @@ async fn slow_watcher_misses_snapshots_and_nothing_is_kept() {
             state: "in the handler",
             age: ms(1),
         };
-        events.tell(event);
+        events.emit(event);
     }
     let telling = tokio::spawn(async move {
         loop {
-            events.tell(|| Event::RateLimitFull);
+            events.emit(|| Event::RateLimitFull);
             tokio::time::sleep(ms(20)).await;
         }
     });

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use lameduck::serve::{Connections, RequestBody, ServeIo};
-use lameduck::shutdown::Handle;
+use lameduck::shutdown::ShutdownHandle;
 use lameduck::{ConnInfo, InFlightLayer, Limits, Shutdown, Timeouts};
 use support::{App, Body, How, LIMIT, Server, Setup, app, empty, ms, reply, within};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
@@ -123,7 +123,7 @@ struct CutWhileReading {
 
 struct Race {
     armed: AtomicBool,
-    handle: Handle,
+    handle: ShutdownHandle,
 }
 
 impl AsyncRead for CutWhileReading {

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::AccessLogBody;
 use super::line::Line;
 use super::line_guard::LineGuard;
-use crate::track::{End, TrackedBody, content_length};
+use crate::track::{BodyEnd, TrackedBody, content_length};
 
 /// The response future of an [`AccessLog`](super::AccessLog) service. If it is dropped, the request is logged as
 /// cancelled, without a status.
@@ -44,7 +44,7 @@ where
             Ok(response) => response,
             Err(error) => {
                 if let Some(line) = line {
-                    line.end(End::Error);
+                    line.end(BodyEnd::Error);
                 }
                 return Poll::Ready(Err(error));
             }

@@ -11,7 +11,7 @@ use crate::id::RequestId;
 use crate::route::{self, Route};
 use crate::served::Served;
 use crate::text;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// The maximum length of a logged path, in bytes; longer ones are truncated.
 const PATH: usize = 256;
@@ -33,7 +33,7 @@ pub(super) struct Line {
     head: Option<(StatusCode, Duration)>,
     /// The number of body bytes so far.
     pub bytes: u64,
-    end: End,
+    end: BodyEnd,
     served: Served,
     /// `true` while the service's code runs: a drop then means a panic.
     inside: bool,
@@ -56,7 +56,7 @@ impl Line {
             began: arrival_of(request.extensions()),
             head: None,
             bytes: 0,
-            end: End::Cancelled,
+            end: BodyEnd::Cancelled,
             served: Served::of(request.extensions()),
             inside: false,
         }
@@ -80,7 +80,7 @@ impl Line {
     }
 
     /// Writes the line.
-    pub(crate) fn end(mut self, how: End) {
+    pub(crate) fn end(mut self, how: BodyEnd) {
         self.end = how; // the drop writes the line
     }
 }
@@ -91,7 +91,7 @@ impl Drop for Line {
         let method = &*text::path(self.method.as_str(), METHOD);
         let path = text::path(self.target.as_ref().map_or("", PathAndQuery::path), PATH);
         let end = match self.inside {
-            true => End::Panic,
+            true => BodyEnd::Panic,
             false => self.served.end(self.end),
         };
         info!(

@@ -1,5 +1,5 @@
 use super::line::Line;
-use crate::track::{End, Guard};
+use crate::track::{BodyEnd, Guard};
 
 /// A guard that writes the line when the body ends; holds `None` if no line is written.
 #[derive(Debug)]
@@ -14,11 +14,11 @@ impl Guard for LineGuard {
         }
     }
 
-    fn end(self, how: End) {
+    fn end(self, how: BodyEnd) {
         if let Some(line) = self.0 {
             // A body dropped while its thread unwinds is dropped by its own poll.
             line.end(match how {
-                End::Cancelled if std::thread::panicking() => End::Panic,
+                BodyEnd::Cancelled if std::thread::panicking() => BodyEnd::Panic,
                 how => how,
             });
         }

@@ -11,7 +11,7 @@ use super::BodyLimitBody;
 use super::body::Over;
 use super::future::Watch;
 use super::shared::{emit_refused, reply};
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::reply::{Asked, Reply};
 use crate::served::{BODY_LIMIT, Subject};
 
@@ -39,7 +39,7 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
     request: Request<B>,
     limit: u64,
     made: Option<&Arc<Reply>>,
-    events: &Events,
+    events: &EventSink,
     subject: Subject,
     yields: bool,
 ) -> Admission<B> {

@@ -11,7 +11,7 @@ use pin_project::pin_project;
 use super::error::too_large;
 use super::shared::{emit_refused, reply};
 use crate::error::BoxError;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::reply::Reply;
 use crate::served::{BODY_LIMIT, Subject};
 
@@ -41,7 +41,7 @@ struct Flag {
     set: AtomicBool,
     /// `true` if the body declares more than the limit: none of it is read, unless a route's own layer takes over.
     declared: bool,
-    events: Events,
+    events: EventSink,
     subject: Subject,
     limit: u64,
     /// The refusal by this limit, if it is made already.
@@ -50,7 +50,7 @@ struct Flag {
 
 impl Over {
     pub(crate) fn new(
-        events: Events,
+        events: EventSink,
         subject: Subject,
         declared: bool,
         limit: u64,

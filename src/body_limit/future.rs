@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 use pin_project::pin_project;
 
 use super::body::Over;
-use crate::reply::{Asked, Reason, ReplyBody};
+use crate::reply::{Asked, RefusalReason, ReplyBody};
 
 /// The response future of a [`BodyLimit`](super::BodyLimit) service: the inner service's response, or the refusal.
 #[pin_project]
@@ -87,7 +87,7 @@ impl Watch {
     fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
         let reply = self.over.reply();
         let refusal = match given {
-            Ok(own) if own.status() == Reason::BodyTooLarge.status() => {
+            Ok(own) if own.status() == RefusalReason::BodyTooLarge.status() => {
                 let refusal = reply.answer(self.asked, HeaderMap::new());
                 // The handler's own is as good; but to a gRPC client, which is refused with 200, it has no meaning.
                 if own.status() == refusal.status() {

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use super::shared::{self, Shared};
 use super::{BodyLimit, RouteBodyLimit};
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// A layer that refuses request bodies over a limit; see the [module](super).
 #[doc(alias("RequestBodyLimitLayer", "DefaultBodyLimit"))]
@@ -35,7 +35,7 @@ impl BodyLimitLayer {
                 per_request: None,
                 grpc: true,
                 reply: Arc::new(shared::reply(limit.unwrap_or(u64::MAX))),
-                events: Events::none(),
+                events: EventSink::none(),
             }),
         }
     }
@@ -68,11 +68,11 @@ impl BodyLimitLayer {
     /// Sets the sink that receives each refusal once, as [`Event::Refused`](crate::events::Event::Refused). A body that
     /// was cut counts as one, even if the handler answered the 413 itself, or had answered before.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         self.with(|shared| shared.events = events)
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 }

@@ -4,8 +4,8 @@ use http::Request;
 use http::request::Parts;
 
 use super::RouteBodyLimit;
-use crate::events::{Event, Events};
-use crate::reply::{Reason, Reply, is_grpc_call};
+use crate::events::{Event, EventSink};
+use crate::reply::{RefusalReason, Reply, is_grpc_call};
 use crate::served::Subject;
 
 type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
@@ -19,13 +19,13 @@ pub(super) struct Shared {
     pub grpc: bool,
     /// The refusal by the layer's own limit.
     pub reply: Arc<Reply>,
-    pub events: Events,
+    pub events: EventSink,
 }
 
 /// Creates the refusal that names the limit.
 pub(super) fn reply(limit: u64) -> Reply {
     let unit = if limit == 1 { "byte" } else { "bytes" };
-    Reply::new(Reason::BodyTooLarge)
+    Reply::new(RefusalReason::BodyTooLarge)
         .saying(format!("the request body is larger than {limit} {unit}"))
 }
 
@@ -47,7 +47,7 @@ impl Shared {
     }
 }
 
-pub(super) fn emit_refused(events: &Events, subject: &Subject) {
-    let reason = Reason::BodyTooLarge;
+pub(super) fn emit_refused(events: &EventSink, subject: &Subject) {
+    let reason = RefusalReason::BodyTooLarge;
     subject.emit(events, |request| Event::Refused { reason, request });
 }

@@ -11,7 +11,7 @@ use pin_project::pin_project;
 
 use super::shared::Shared;
 use crate::events::Event;
-use crate::reply::{Asked, Reason, Reply, ReplyBody};
+use crate::reply::{Asked, RefusalReason, Reply, ReplyBody};
 use crate::served::Subject;
 
 /// The answer of a [`CatchPanic`](super::CatchPanic) service: the inner service's, or the refusal.
@@ -46,8 +46,8 @@ impl Watch {
             .unwrap_or("a value that is no text");
         let events = &self.shared.events;
         self.subject
-            .describe(&mut |request| events.tell(|| Event::Panicked { message, request }));
-        Reply::new(Reason::Internal).answer(self.asked, HeaderMap::new())
+            .describe(&mut |request| events.emit(|| Event::Panicked { message, request }));
+        Reply::new(RefusalReason::Internal).answer(self.asked, HeaderMap::new())
     }
 }
 

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::CatchPanic;
 use super::shared::Shared;
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// Answers for a handler that panics; see the [module](super).
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ impl CatchPanicLayer {
     pub fn new() -> Self {
         CatchPanicLayer {
             shared: Some(Arc::new(Shared {
-                events: Events::none(),
+                events: EventSink::none(),
             })),
         }
     }
@@ -30,14 +30,14 @@ impl CatchPanicLayer {
 
     /// Emits [`Event::Panicked`](crate::events::Event::Panicked) for each panic there.
     #[must_use]
-    pub fn events(mut self, events: Events) -> Self {
+    pub fn events(mut self, events: EventSink) -> Self {
         if let Some(shared) = &mut self.shared {
             Arc::make_mut(shared).events = events;
         }
         self
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         let own = match &self.shared {
             Some(shared) => shared.events.clone(),
             None => return self,

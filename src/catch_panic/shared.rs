@@ -1,6 +1,6 @@
-use crate::events::Events;
+use crate::events::EventSink;
 
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    pub(super) events: Events,
+    pub(super) events: EventSink,
 }

@@ -1,7 +1,7 @@
 //! A panic in the call, in the future, and in its drop; each answered in the client's own form.
 
 use super::*;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventSink};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -11,10 +11,10 @@ use tower::{Layer, ServiceExt, service_fn};
 
 type Answer = Result<Response<Full<Bytes>>, Infallible>;
 
-fn recorded() -> (Events, Arc<Mutex<Vec<String>>>) {
+fn recorded() -> (EventSink, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::<Mutex<Vec<String>>>::default();
     let written = lines.clone();
-    let events = Events::to(move |event: &Event<'_>| {
+    let events = EventSink::to(move |event: &Event<'_>| {
         written.lock().unwrap().push(event.to_string());
     });
     (events, lines)

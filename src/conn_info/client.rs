@@ -14,12 +14,12 @@ pub struct ClientIp {
     /// The socket's peer, with IPv4-mapped IPv6 folded to IPv4.
     pub peer: Option<SocketAddr>,
     /// The source of the address.
-    pub verdict: Verdict,
+    pub verdict: ClientIpSource,
 }
 
 impl ClientIp {
     /// Creates the result of a lookup.
-    pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: Verdict) -> Self {
+    pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: ClientIpSource) -> Self {
         ClientIp {
             ip: ip.map(|ip| ip.to_canonical()),
             peer: peer.map(folded),
@@ -31,7 +31,7 @@ impl ClientIp {
 /// The source of a client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum ClientIpSource {
     /// The peer is not a trusted proxy: it is the client, and headers are ignored.
     Peer,
     /// The peer is a trusted proxy but named no client: the peer itself is taken for the client.
@@ -52,31 +52,34 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl ClientIpSource {
     /// Returns the name used in logs and metrics, in `snake_case`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Verdict::Peer => "peer",
-            Verdict::NoHeader => "no_header",
-            Verdict::Forwarded => "forwarded",
-            Verdict::AllTrusted => "all_trusted",
-            Verdict::Unreadable => "unreadable",
-            Verdict::TooMany => "too_many",
-            Verdict::TooFew => "too_few",
-            Verdict::Unknown => "unknown",
+            ClientIpSource::Peer => "peer",
+            ClientIpSource::NoHeader => "no_header",
+            ClientIpSource::Forwarded => "forwarded",
+            ClientIpSource::AllTrusted => "all_trusted",
+            ClientIpSource::Unreadable => "unreadable",
+            ClientIpSource::TooMany => "too_many",
+            ClientIpSource::TooFew => "too_few",
+            ClientIpSource::Unknown => "unknown",
         }
     }
 
     /// Returns `true` if the forwarded addresses are suspicious: the configuration does not match the proxies, or a
     /// client forges headers.
     pub const fn is_flagged(self) -> bool {
-        !matches!(self, Verdict::Peer | Verdict::NoHeader | Verdict::Forwarded)
+        !matches!(
+            self,
+            ClientIpSource::Peer | ClientIpSource::NoHeader | ClientIpSource::Forwarded
+        )
     }
 }
 
-all!(Verdict: [Peer, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown]);
+all!(ClientIpSource: [Peer, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown]);
 
-impl fmt::Display for Verdict {
+impl fmt::Display for ClientIpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::StatusCode;
 use http::request::Parts;
 
-use super::{ClientIp, ConnInfo, Verdict};
+use super::{ClientIp, ClientIpSource, ConnInfo};
 
 type Rejection = (StatusCode, &'static str);
 
@@ -21,7 +21,7 @@ impl<S: Sync> FromRequestParts<S> for ClientIp {
         let extensions = &parts.extensions;
         Ok(Self::of(extensions).unwrap_or_else(|| {
             let peer = extensions.get::<ConnInfo>().and_then(|info| info.peer);
-            let verdict = peer.map_or(Verdict::Unknown, |_| Verdict::Peer);
+            let verdict = peer.map_or(ClientIpSource::Unknown, |_| ClientIpSource::Peer);
             ClientIp::new(peer.map(|peer| peer.ip()), peer, verdict)
         }))
     }

@@ -6,7 +6,7 @@ mod client;
 mod extract;
 mod info;
 
-pub use client::{ClientIp, Verdict};
+pub use client::{ClientIp, ClientIpSource};
 pub use info::ConnInfo;
 
 pub(crate) use address::folded;

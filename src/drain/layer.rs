@@ -7,9 +7,9 @@ use tower_layer::Layer;
 
 use super::Drain;
 use super::shared::Shared;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::phase::Lifecycle;
-use crate::reply::{Reason, Reply};
+use crate::reply::{RefusalReason, Reply};
 
 /// A layer that refuses requests while the process drains; see the [module](super).
 #[derive(Clone)]
@@ -25,7 +25,7 @@ impl DrainLayer {
         DrainLayer {
             shared: Some(Arc::new(Shared {
                 lifecycle: lifecycle.clone(),
-                reply: Reply::new(Reason::Draining).retry_after(Duration::from_secs(1)),
+                reply: Reply::new(RefusalReason::Draining).retry_after(Duration::from_secs(1)),
                 exempt: None,
                 extension: true,
                 events: lifecycle.event_sink(),
@@ -48,7 +48,7 @@ impl DrainLayer {
     /// Sets the `Retry-After` of refusals, rounded up to a whole second, at least 1. Default: 1 s.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
-        self.with(|shared| shared.reply = Reply::new(Reason::Draining).retry_after(delay))
+        self.with(|shared| shared.reply = Reply::new(RefusalReason::Draining).retry_after(delay))
     }
 
     /// Exempts requests for which `exempt` returns `true`, such as health probes and metrics: they are served to the
@@ -68,11 +68,11 @@ impl DrainLayer {
     /// Emits [`Event::Refused`](crate::events::Event::Refused) for each refusal to `events` too. By default only the
     /// [hub](Lifecycle::listen) of the lifecycle receives it.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         self.with(|shared| shared.events = shared.lifecycle.event_sink().and(events))
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::events::{Event, Events, RequestInfo};
+use crate::events::{Event, EventSink, RequestInfo};
 use crate::phase::Lifecycle;
 use crate::reply::Reply;
 
@@ -15,12 +15,12 @@ pub(super) struct Shared {
     pub reply: Reply,
     pub exempt: Option<Arc<Exempt>>,
     pub extension: bool,
-    pub events: Events,
+    pub events: EventSink,
 }
 
 impl Shared {
     pub(super) fn emit_refusal(&self, head: &Parts) {
-        self.events.tell(|| Event::Refused {
+        self.events.emit(|| Event::Refused {
             reason: self.reply.reason(),
             request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
         });

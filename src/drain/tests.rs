@@ -86,7 +86,7 @@ async fn each_refusal_is_emitted_once() {
     let lifecycle = Lifecycle::new();
     let emitted = Arc::new(AtomicUsize::new(0));
     let count = emitted.clone();
-    let layer = DrainLayer::new(&lifecycle).events(crate::events::Events::to(move |_| {
+    let layer = DrainLayer::new(&lifecycle).events(crate::events::EventSink::to(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let service = service(&layer);

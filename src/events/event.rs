@@ -3,9 +3,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::RequestInfo;
-use crate::conn_info::Verdict;
+use crate::conn_info::ClientIpSource;
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::text;
 
 /// A notable occurrence in the life of the process, a connection or a request.
@@ -36,12 +36,12 @@ pub enum Event<'a> {
         /// The remote end; `None` on a Unix socket.
         peer: Option<SocketAddr>,
         /// The reason.
-        why: Closed,
+        why: CloseReason,
     },
     /// A deadline passed.
     Timeout {
         /// The deadline.
-        kind: Timeout,
+        kind: TimeoutKind,
         /// The request that it ended; for a connection without a request, only the peer is known.
         request: RequestInfo<'a>,
     },
@@ -56,14 +56,14 @@ pub enum Event<'a> {
     /// A request was refused.
     Refused {
         /// The reason.
-        reason: Reason,
+        reason: RefusalReason,
         /// The refused request.
         request: RequestInfo<'a>,
     },
     /// The client's address was determined.
     ClientAddress {
         /// The source of the address.
-        verdict: Verdict,
+        verdict: ClientIpSource,
     },
     /// A malformed `grpc-timeout` header was ignored.
     MalformedGrpcTimeout,
@@ -156,7 +156,7 @@ impl WorkerEnd<'_> {
 /// A deadline. The variants are named after the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Timeout {
+pub enum TimeoutKind {
     /// `read_header`
     ReadHeader,
     /// `read`
@@ -177,19 +177,19 @@ pub enum Timeout {
     MinWriteRate,
 }
 
-impl Timeout {
+impl TimeoutKind {
     /// Returns the name of the setting.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Timeout::ReadHeader => "read_header",
-            Timeout::Read => "read",
-            Timeout::Write => "write",
-            Timeout::Idle => "idle",
-            Timeout::ReadStall => "read_stall",
-            Timeout::WriteStall => "write_stall",
-            Timeout::ResponseHead => "response_head",
-            Timeout::MinReadRate => "min_read_rate",
-            Timeout::MinWriteRate => "min_write_rate",
+            TimeoutKind::ReadHeader => "read_header",
+            TimeoutKind::Read => "read",
+            TimeoutKind::Write => "write",
+            TimeoutKind::Idle => "idle",
+            TimeoutKind::ReadStall => "read_stall",
+            TimeoutKind::WriteStall => "write_stall",
+            TimeoutKind::ResponseHead => "response_head",
+            TimeoutKind::MinReadRate => "min_read_rate",
+            TimeoutKind::MinWriteRate => "min_write_rate",
         }
     }
 
@@ -198,16 +198,19 @@ impl Timeout {
     pub(crate) const fn ends_response(self) -> bool {
         matches!(
             self,
-            Timeout::Write | Timeout::WriteStall | Timeout::ResponseHead | Timeout::MinWriteRate
+            TimeoutKind::Write
+                | TimeoutKind::WriteStall
+                | TimeoutKind::ResponseHead
+                | TimeoutKind::MinWriteRate
         )
     }
 }
 
-all!(Timeout: [
+all!(TimeoutKind: [
     ReadHeader, Read, Write, Idle, ReadStall, WriteStall, ResponseHead, MinReadRate, MinWriteRate,
 ]);
 
-impl fmt::Display for Timeout {
+impl fmt::Display for TimeoutKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -216,11 +219,11 @@ impl fmt::Display for Timeout {
 /// The reason for which a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Closed {
+pub enum CloseReason {
     /// The connection ended as HTTP intends: closed by the peer, by `Connection: close` or by GOAWAY.
     Ended,
     /// A deadline passed.
-    Timeout(Timeout),
+    Timeout(TimeoutKind),
     /// The peer broke the protocol, or the transport failed.
     Error,
     /// The client left before it had the response to its HTTP/1 request.
@@ -233,31 +236,31 @@ pub enum Closed {
     Panicked,
 }
 
-impl Closed {
+impl CloseReason {
     /// Returns the name used in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Closed::Ended => "ended",
-            Closed::Timeout(kind) => kind.as_str(),
-            Closed::Error => "error",
-            Closed::ClientGone => "client_gone",
-            Closed::Drained => "drained",
-            Closed::Cut => "cut",
-            Closed::Panicked => "panicked",
+            CloseReason::Ended => "ended",
+            CloseReason::Timeout(kind) => kind.as_str(),
+            CloseReason::Error => "error",
+            CloseReason::ClientGone => "client_gone",
+            CloseReason::Drained => "drained",
+            CloseReason::Cut => "cut",
+            CloseReason::Panicked => "panicked",
         }
     }
 
     /// All values: the six that are not deadlines, then the deadlines.
-    pub const ALL: &'static [Closed] = &{
-        let mut all = [Closed::Ended; 6 + Timeout::ALL.len()];
-        all[1] = Closed::Error;
-        all[2] = Closed::Drained;
-        all[3] = Closed::Cut;
-        all[4] = Closed::ClientGone;
-        all[5] = Closed::Panicked;
+    pub const ALL: &'static [CloseReason] = &{
+        let mut all = [CloseReason::Ended; 6 + TimeoutKind::ALL.len()];
+        all[1] = CloseReason::Error;
+        all[2] = CloseReason::Drained;
+        all[3] = CloseReason::Cut;
+        all[4] = CloseReason::ClientGone;
+        all[5] = CloseReason::Panicked;
         let mut at = 0;
-        while at < Timeout::ALL.len() {
-            all[6 + at] = Closed::Timeout(Timeout::ALL[at]);
+        while at < TimeoutKind::ALL.len() {
+            all[6 + at] = CloseReason::Timeout(TimeoutKind::ALL[at]);
             at += 1;
         }
         all
@@ -267,13 +270,13 @@ impl Closed {
     #[cfg(any(test, feature = "metrics"))]
     pub(crate) const fn place(self) -> usize {
         match self {
-            Closed::Ended => 0,
-            Closed::Error => 1,
-            Closed::Drained => 2,
-            Closed::Cut => 3,
-            Closed::ClientGone => 4,
-            Closed::Panicked => 5,
-            Closed::Timeout(kind) => 6 + kind as usize,
+            CloseReason::Ended => 0,
+            CloseReason::Error => 1,
+            CloseReason::Drained => 2,
+            CloseReason::Cut => 3,
+            CloseReason::ClientGone => 4,
+            CloseReason::Panicked => 5,
+            CloseReason::Timeout(kind) => 6 + kind as usize,
         }
     }
 }
@@ -281,7 +284,7 @@ impl Closed {
 #[cfg(test)]
 #[test]
 fn each_close_reason_is_at_its_index() {
-    for (place, why) in Closed::ALL.iter().enumerate() {
+    for (place, why) in CloseReason::ALL.iter().enumerate() {
         assert_eq!(why.place(), place, "{why:?}");
     }
 }

@@ -13,10 +13,10 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(super) fn is_heard(&self) -> bool {
+    pub(super) fn has_listener(&self) -> bool {
         match self {
             Source::Listener(_) => true,
-            Source::Hub(hub) => hub.is_heard(),
+            Source::Hub(hub) => hub.has_listener(),
         }
     }
 
@@ -86,8 +86,8 @@ impl Hub {
         })
     }
 
-    pub(crate) fn is_heard(&self) -> bool {
-        self.sources().any(Source::is_heard)
+    pub(crate) fn has_listener(&self) -> bool {
+        self.sources().any(Source::has_listener)
     }
 
     pub(crate) fn contains(&self, listener: &Arc<Listener>) -> bool {

@@ -4,11 +4,11 @@
 //! a listener an event costs one branch: it is not even constructed.
 //!
 //! ```
-//! use lameduck::events::{Event, Events};
+//! use lameduck::events::{Event, EventSink};
 //! use lameduck::Phase;
 //!
-//! let events = Events::to(|event: &Event<'_>| println!("{event}"));
-//! events.tell(|| Event::Phase(Phase::Draining));
+//! let events = EventSink::to(|event: &Event<'_>| println!("{event}"));
+//! events.emit(|| Event::Phase(Phase::Draining));
 //! ```
 //!
 //! A process has one hub, which belongs to its [`Lifecycle`](crate::Lifecycle). Everything created from the lifecycle,
@@ -16,12 +16,12 @@
 //! is passed in two places receives each event once.
 //!
 //! ```
-//! use lameduck::events::{Event, Events};
+//! use lameduck::events::{Event, EventSink};
 //! use lameduck::{DrainLayer, Lifecycle};
 //!
 //! let lifecycle = Lifecycle::new(); // with `serve`: shutdown.handle().lifecycle()
 //! let layer = DrainLayer::new(&lifecycle);
-//! lifecycle.listen(Events::to(|event: &Event<'_>| println!("{event}"))); // receives the layer's refusals
+//! lifecycle.listen(EventSink::to(|event: &Event<'_>| println!("{event}"))); // receives the layer's refusals
 //! # drop(layer);
 //! ```
 
@@ -29,7 +29,7 @@ mod event;
 mod hub;
 mod request;
 
-pub use event::{Closed, Event, Timeout, WorkerEnd};
+pub use event::{CloseReason, Event, TimeoutKind, WorkerEnd};
 pub(crate) use hub::Hub;
 pub use request::RequestInfo;
 pub(crate) use request::target;
@@ -42,14 +42,14 @@ use hub::Source;
 
 /// A sink for events: it discards them by default, or passes them to listeners. Clones share the listeners.
 #[derive(Clone, Default)]
-pub struct Events {
+pub struct EventSink {
     sources: Option<Arc<[Source]>>,
 }
 
-impl Events {
+impl EventSink {
     /// Creates a sink that discards every event.
     pub const fn none() -> Self {
-        Events { sources: None }
+        EventSink { sources: None }
     }
 
     /// Creates a sink that calls `listener` for each event, synchronously on the emitting thread: it must be quick and
@@ -62,21 +62,21 @@ impl Events {
             // The panic hook has reported it. Unwind safe, because the listener only borrows the event immutably.
             let _ = catch_unwind(AssertUnwindSafe(|| listener(event)));
         };
-        Events {
+        EventSink {
             sources: Some(Arc::new([Source::Listener(Arc::new(listener))])),
         }
     }
 
     /// Creates a sink that emits to the hub's listeners, present and future.
     pub(crate) fn to_hub(hub: Arc<Hub>) -> Self {
-        Events {
+        EventSink {
             sources: Some(Arc::new([Source::Hub(hub)])),
         }
     }
 
     /// Adds the listeners of `other` after the existing ones. A listener in both receives an event once.
     #[must_use]
-    pub fn and(self, other: Events) -> Self {
+    pub fn and(self, other: EventSink) -> Self {
         if self.sources.is_none() {
             return other;
         }
@@ -88,7 +88,7 @@ impl Events {
             return self;
         }
         let all = self.sources().iter().chain(more).cloned().collect();
-        Events { sources: Some(all) }
+        EventSink { sources: Some(all) }
     }
 
     /// Adds what listens here to the hub.
@@ -102,35 +102,35 @@ impl Events {
 
     /// Returns `true` if there is a listener, so that data needed only for an event is not gathered in vain.
     #[inline]
-    pub(crate) fn is_heard(&self) -> bool {
-        self.sources().iter().any(Source::is_heard)
+    pub(crate) fn has_listener(&self) -> bool {
+        self.sources().iter().any(Source::has_listener)
     }
 
     /// Calls `emit` if there is a listener, for an event that borrows data needed only by itself.
     #[cfg(feature = "serve")]
-    pub(crate) fn tell_with(&self, emit: impl FnOnce(&dyn Fn(&Event<'_>))) {
-        if self.is_heard() {
-            emit(&|event| self.emit(event));
+    pub(crate) fn emit_with(&self, emit: impl FnOnce(&dyn Fn(&Event<'_>))) {
+        if self.has_listener() {
+            emit(&|event| self.deliver(event));
         }
     }
 
     /// Emits the event, which is constructed only if there is a listener.
     #[inline]
-    pub fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if self.is_heard() {
-            self.emit(&event());
+    pub fn emit<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if self.has_listener() {
+            self.deliver(&event());
         }
     }
 
-    fn emit(&self, event: &Event<'_>) {
+    fn deliver(&self, event: &Event<'_>) {
         hub::emit(|| self.sources().iter(), event);
     }
 }
 
-impl fmt::Debug for Events {
+impl fmt::Debug for EventSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events")
-            .field("listened_to", &self.is_heard())
+            .field("listened_to", &self.has_listener())
             .finish()
     }
 }

@@ -4,17 +4,17 @@ use super::*;
 use crate::phase::Lifecycle;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-fn counter() -> (Events, impl Fn() -> usize) {
+fn counter() -> (EventSink, impl Fn() -> usize) {
     let heard = Arc::new(AtomicUsize::new(0));
     let count = heard.clone();
-    let events = Events::to(move |_| {
+    let events = EventSink::to(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     });
     (events, move || heard.load(Ordering::Relaxed))
 }
 
-fn emit(events: &Events) {
-    events.tell(|| Event::RateLimitRestored);
+fn emit(events: &EventSink) {
+    events.emit(|| Event::RateLimitRestored);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn listener_given_twice_hears_once() {
 fn hub_reaches_listeners_added_later() {
     let lifecycle = Lifecycle::new();
     let sink = lifecycle.event_sink();
-    sink.tell(|| unreachable!("made without a listener"));
+    sink.emit(|| unreachable!("made without a listener"));
     let (events, heard) = counter();
     lifecycle.listen(events.clone());
     lifecycle.listen(events);
@@ -70,7 +70,7 @@ fn hub_takes_listeners_from_many_threads_and_drops_a_long_list() {
             scope.spawn(|| {
                 for _ in 0..500 {
                     let heard = heard.clone();
-                    lifecycle.listen(Events::to(move |_| {
+                    lifecycle.listen(EventSink::to(move |_| {
                         heard.fetch_add(1, Ordering::Relaxed);
                     }));
                 }
@@ -88,14 +88,14 @@ fn a_listener_that_panics_harms_nothing_else() {
     let heard = Arc::new(AtomicUsize::new(0));
     let count = || {
         let heard = heard.clone();
-        Events::to(move |_| {
+        EventSink::to(move |_| {
             heard.fetch_add(1, Ordering::Relaxed);
         })
     };
-    let panics = Events::to(|_| panic!("a listener's own fault"));
+    let panics = EventSink::to(|_| panic!("a listener's own fault"));
     let events = count().and(panics).and(count());
     for _ in 0..2 {
-        events.tell(|| Event::RateLimitRestored);
+        events.emit(|| Event::RateLimitRestored);
     }
     assert_eq!(heard.load(Ordering::Relaxed), 4);
 }

@@ -120,7 +120,7 @@ impl Pending {
     }
 }
 
-/// The response future of a [`HealthService`](super::HealthService).
+/// The response future of a [`HealthEndpoint`](super::HealthEndpoint).
 pub struct HealthAnswer {
     pub(super) pending: Pending,
 }

@@ -8,7 +8,7 @@ use pin_project::pin_project;
 use super::answer::Pending;
 use crate::reply::ReplyBody;
 
-/// The response future of a [`HealthRoutes`](super::HealthRoutes) service: the inner service's, or a probe's.
+/// The response future of a [`HealthService`](super::HealthService) service: the inner service's, or a probe's.
 #[pin_project]
 pub struct HealthFuture<F> {
     #[pin]

@@ -8,7 +8,7 @@ use super::check::Check;
 use super::report::{Component, HealthReport, Status};
 use super::runner::{Either, Results, Runner, first};
 use crate::error::BoxError;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventSink};
 use crate::phase::{Lifecycle, Phase};
 
 /// The health of the process; see the [module](super). Clones share the checks and their results.
@@ -32,13 +32,13 @@ pub(super) struct Shared {
 /// The last answer to readiness probes, with the sink that receives changes.
 #[derive(Debug)]
 struct LastReadiness {
-    events: Events,
+    events: EventSink,
     /// 0: never answered; 1: not ready; 2: ready.
     last: AtomicU8,
 }
 
 impl LastReadiness {
-    fn new(events: Events) -> Arc<Self> {
+    fn new(events: EventSink) -> Arc<Self> {
         Arc::new(LastReadiness {
             events,
             last: AtomicU8::new(0),
@@ -51,7 +51,7 @@ impl LastReadiness {
         // threads emit.
         if self.last.load(Ordering::Relaxed) != now && self.last.swap(now, Ordering::Relaxed) != now
         {
-            self.events.tell(|| Event::Readiness { ready });
+            self.events.emit(|| Event::Readiness { ready });
         }
     }
 }
@@ -165,7 +165,7 @@ impl Health {
     /// [hub](Lifecycle::listen) of the lifecycle receives it. The [checks](Self::check) and their results stay shared
     /// with the original.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         let events = self.shared.lifecycle.event_sink().and(events);
         Health {
             shared: Arc::new(Shared {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::shared::Shared;
-use super::{Health, HealthRoutes};
+use super::{Health, HealthService};
 
 /// A layer that answers probes by their path and passes everything else; see the [module](super).
 ///
@@ -69,10 +69,10 @@ impl HealthLayer {
 }
 
 impl<S> Layer<S> for HealthLayer {
-    type Service = HealthRoutes<S>;
+    type Service = HealthService<S>;
 
-    fn layer(&self, inner: S) -> HealthRoutes<S> {
-        HealthRoutes {
+    fn layer(&self, inner: S) -> HealthService<S> {
+        HealthService {
             inner,
             shared: self.shared.clone(),
         }

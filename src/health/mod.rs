@@ -117,4 +117,4 @@ pub use handle::Health;
 pub use layer::HealthLayer;
 pub use probe::{ProbeError, probe, probe_within};
 pub use report::{Component, HealthReport, Status};
-pub use service::{HealthRoutes, HealthService};
+pub use service::{HealthEndpoint, HealthService};

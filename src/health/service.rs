@@ -16,12 +16,12 @@ use crate::reply::ReplyBody;
 
 /// The service produced by [`HealthLayer`](super::HealthLayer).
 #[derive(Clone)]
-pub struct HealthRoutes<S> {
+pub struct HealthService<S> {
     pub(super) inner: S,
     pub(super) shared: Option<Arc<Shared>>,
 }
 
-impl<S, ReqB, ResB> Service<Request<ReqB>> for HealthRoutes<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for HealthService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     ResB: Body<Data = Bytes>,
@@ -44,9 +44,9 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for HealthRoutes<S> {
+impl<S: fmt::Debug> fmt::Debug for HealthService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HealthRoutes")
+        f.debug_struct("HealthService")
             .field("inner", &self.inner)
             .field("shared", &self.shared)
             .finish()
@@ -56,36 +56,36 @@ impl<S: fmt::Debug> fmt::Debug for HealthRoutes<S> {
 /// A service that answers one probe, whatever the path: for your own router, or for a port of its own. Created by
 /// [`Health::liveness`], [`Health::readiness`] and [`Health::startup`].
 #[derive(Clone, Debug)]
-pub struct HealthService {
+pub struct HealthEndpoint {
     health: Health,
     probe: Probe,
 }
 
 impl Health {
     /// Returns the liveness service: 200 as long as the process can respond, whatever its phase and dependencies.
-    pub fn liveness(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Liveness)
+    pub fn liveness(&self) -> HealthEndpoint {
+        HealthEndpoint::new(self.clone(), Probe::Liveness)
     }
 
     /// Returns the readiness service: 200 in [`Phase::Ready`](crate::Phase::Ready) while no required check fails, else
     /// 503.
-    pub fn readiness(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Readiness)
+    pub fn readiness(&self) -> HealthEndpoint {
+        HealthEndpoint::new(self.clone(), Probe::Readiness)
     }
 
     /// Returns the start-up service: 503 until [`Phase::Ready`](crate::Phase::Ready) is reached, 200 from then on.
-    pub fn startup(&self) -> HealthService {
-        HealthService::new(self.clone(), Probe::Startup)
+    pub fn startup(&self) -> HealthEndpoint {
+        HealthEndpoint::new(self.clone(), Probe::Startup)
     }
 }
 
-impl HealthService {
+impl HealthEndpoint {
     pub(super) fn new(health: Health, probe: Probe) -> Self {
-        HealthService { health, probe }
+        HealthEndpoint { health, probe }
     }
 }
 
-impl<B> Service<Request<B>> for HealthService {
+impl<B> Service<Request<B>> for HealthEndpoint {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = HealthAnswer;

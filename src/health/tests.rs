@@ -2,7 +2,7 @@ mod answers;
 mod checks;
 
 use super::*;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::{ConnInfo, Lifecycle, Phase};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -76,7 +76,7 @@ async fn a_change_of_readiness_is_emitted_once() {
             let fails = failing.load(Ordering::Relaxed);
             async move { if fails { Err("full") } else { Ok(()) } }
         })
-        .events(Events::to(move |event| {
+        .events(EventSink::to(move |event| {
             sink.lock().unwrap().push(event.to_string());
         }));
     let admin = health.clone().details(Details::always());

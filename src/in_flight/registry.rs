@@ -13,7 +13,7 @@ use crate::control::Fact;
 use crate::route::{self, Route};
 use crate::served;
 use crate::sync::Lock;
-use crate::track::{End, Guard, Tally};
+use crate::track::{BodyEnd, Guard, Tally};
 use std::net::SocketAddr;
 
 /// The requests in flight, sharded so that threads rarely contend. Slots are reused: entering does not allocate once a
@@ -111,7 +111,7 @@ impl fmt::Debug for InFlightGuard {
 
 /// `None` where requests are not counted.
 impl Guard for Option<InFlightGuard> {
-    fn end(self, _: End) {}
+    fn end(self, _: BodyEnd) {}
 }
 
 /// Returns a small number per thread, assigned round-robin.

@@ -3,9 +3,9 @@ use std::array::from_fn;
 use tracing::Level;
 
 use super::meter::Meter;
-use crate::conn_info::Verdict;
-use crate::events::Timeout;
-use crate::reply::Reason;
+use crate::conn_info::ClientIpSource;
+use crate::events::TimeoutKind;
+use crate::reply::RefusalReason;
 
 /// A kind of line with a rate bound of its own.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ pub(super) struct Kind {
 /// All kinds, allocated up front so that their memory is constant.
 #[derive(Debug)]
 pub(super) struct Kinds {
-    refused: [Kind; Reason::ALL.len()],
-    timeouts: [Kind; Timeout::ALL.len()],
+    refused: [Kind; RefusalReason::ALL.len()],
+    timeouts: [Kind; TimeoutKind::ALL.len()],
     /// Unused for verdicts that are not flagged, which are not logged.
-    addresses: [Kind; Verdict::ALL.len()],
+    addresses: [Kind; ClientIpSource::ALL.len()],
     pub service_error: Kind,
     pub accept_error: Kind,
     pub panicked: Kind,
@@ -47,30 +47,30 @@ fn kind(event: &'static str, name: &'static str, level: Level) -> Kind {
 }
 
 /// Returns INFO for what the service does to its clients, DEBUG for what clients bring upon themselves.
-pub(super) fn level_of(reason: Reason) -> Level {
+pub(super) fn level_of(reason: RefusalReason) -> Level {
     match reason {
-        Reason::Draining
-        | Reason::HandlerTimeout
-        | Reason::RequestTimeout
-        | Reason::GatewayTimeout => Level::INFO,
+        RefusalReason::Draining
+        | RefusalReason::HandlerTimeout
+        | RefusalReason::RequestTimeout
+        | RefusalReason::GatewayTimeout => Level::INFO,
         // Already logged as `service_error`.
-        Reason::Internal => Level::DEBUG,
-        Reason::BodyTooSlow
-        | Reason::HeadTooSlow
-        | Reason::NoHost
-        | Reason::Malformed
-        | Reason::HeadTooLarge
-        | Reason::TargetTooLong
-        | Reason::TlsOnPlainPort
-        | Reason::BadPreface
-        | Reason::Http2Error
-        | Reason::BadHost
-        | Reason::BadTarget
-        | Reason::BadFraming
-        | Reason::UnknownTransferCoding
-        | Reason::BodyTooLarge
-        | Reason::RateLimited
-        | Reason::ClientUnknown => Level::DEBUG,
+        RefusalReason::Internal => Level::DEBUG,
+        RefusalReason::BodyTooSlow
+        | RefusalReason::HeadTooSlow
+        | RefusalReason::NoHost
+        | RefusalReason::Malformed
+        | RefusalReason::HeadTooLarge
+        | RefusalReason::TargetTooLong
+        | RefusalReason::TlsOnPlainPort
+        | RefusalReason::BadPreface
+        | RefusalReason::Http2Error
+        | RefusalReason::BadHost
+        | RefusalReason::BadTarget
+        | RefusalReason::BadFraming
+        | RefusalReason::UnknownTransferCoding
+        | RefusalReason::BodyTooLarge
+        | RefusalReason::RateLimited
+        | RefusalReason::ClientUnknown => Level::DEBUG,
     }
 }
 
@@ -78,12 +78,16 @@ impl Kinds {
     pub(crate) fn new() -> Self {
         Kinds {
             refused: from_fn(|at| {
-                let reason = Reason::ALL[at];
+                let reason = RefusalReason::ALL[at];
                 kind("refused", reason.as_str(), level_of(reason))
             }),
-            timeouts: from_fn(|at| kind("timeout", Timeout::ALL[at].as_str(), Level::DEBUG)),
+            timeouts: from_fn(|at| kind("timeout", TimeoutKind::ALL[at].as_str(), Level::DEBUG)),
             addresses: from_fn(|at| {
-                kind("client_address", Verdict::ALL[at].as_str(), Level::DEBUG)
+                kind(
+                    "client_address",
+                    ClientIpSource::ALL[at].as_str(),
+                    Level::DEBUG,
+                )
             }),
             service_error: kind("service_error", "", Level::ERROR),
             accept_error: kind("accept_error", "", Level::WARN),
@@ -99,16 +103,16 @@ impl Kinds {
         }
     }
 
-    pub(crate) fn refused(&self, reason: Reason) -> Option<&Kind> {
+    pub(crate) fn refused(&self, reason: RefusalReason) -> Option<&Kind> {
         self.refused.get(reason as usize)
     }
 
-    pub(crate) fn timeout(&self, which: Timeout) -> Option<&Kind> {
+    pub(crate) fn timeout(&self, which: TimeoutKind) -> Option<&Kind> {
         self.timeouts.get(which as usize)
     }
 
     /// Returns `None` if the verdict is not flagged.
-    pub(crate) fn address(&self, verdict: Verdict) -> Option<&Kind> {
+    pub(crate) fn address(&self, verdict: ClientIpSource) -> Option<&Kind> {
         self.addresses
             .get(verdict as usize)
             .filter(|_| verdict.is_flagged())

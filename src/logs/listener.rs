@@ -9,7 +9,7 @@ use tracing::{Level, debug, error, info, trace, warn};
 use super::kinds::{Kind, Kinds};
 use crate::events::{Event, RequestInfo, WorkerEnd};
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::text;
 
 /// The maximum length of foreign text in a line, in bytes.
@@ -284,7 +284,7 @@ impl Listener {
     }
 }
 
-fn refused(reason: Reason, request: &RequestInfo<'_>) {
+fn refused(reason: RefusalReason, request: &RequestInfo<'_>) {
     let (status, reason_name) = (reason.status().as_u16(), reason.as_str());
     let fields = Fields::of(request);
     macro_rules! write_at {

@@ -4,7 +4,7 @@
 //! use lameduck::{Lifecycle, logs};
 //!
 //! let lifecycle = Lifecycle::new(); // with `serve`: shutdown.handle().lifecycle()
-//! let stack = lameduck::stack(&lifecycle).events(logs::events());
+//! let stack = lameduck::stack(&lifecycle).events(logs::event_sink());
 //! ```
 //!
 //! Create one listener and pass clones of it to the stack and to the server, so that they share its bounds
@@ -30,12 +30,12 @@
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |
 //! | `rate_limit_full` | warn | | yes |
-//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::Reason)), `status`, those of the request | for each reason |
-//! | `timeout` | debug | `kind` ([`Timeout`](crate::events::Timeout)), those of the request | for each kind |
-//! | `client_address` | debug, flagged ones only | `verdict` ([`Verdict`](crate::Verdict)) | for each verdict |
+//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
+//! | `timeout` | debug | `kind` ([`Timeout`](crate::events::TimeoutKind)), those of the request | for each kind |
+//! | `client_address` | debug, flagged ones only | `verdict` ([`Verdict`](crate::ClientIpSource)) | for each verdict |
 //! | `grpc_timeout_malformed` | debug | | yes |
 //! | `opened` | trace | `peer` | |
-//! | `closed` | trace | `why` ([`Closed`](crate::events::Closed)), `peer` | |
+//! | `closed` | trace | `why` ([`Closed`](crate::events::CloseReason)), `peer` | |
 //! | `left_out` | as the omitted lines | `of` (their `event`), `name` (their reason, kind or verdict), `lines` | |
 //!
 //! The fields of a request are `method`, `path` (without the query), `route`, `client`, `peer` and `request_id`;
@@ -93,11 +93,11 @@ pub(crate) mod written;
 use listener::Listener;
 pub(crate) use listener::wanted;
 
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// Returns the listener that writes `tracing` events, with default settings; see the [module](self).
-pub fn events() -> Events {
-    Logs::new().events()
+pub fn event_sink() -> EventSink {
+    Logs::new().event_sink()
 }
 
 /// The settings of the listener that writes `tracing` events; see the [module](self).
@@ -123,10 +123,10 @@ impl Logs {
     }
 
     /// Returns the listener. Its clones share its bounds; a second call creates another listener.
-    pub fn events(self) -> Events {
+    pub fn event_sink(self) -> EventSink {
         let listener = Listener::new(self.lines_per_second);
         let began = std::time::Instant::now();
-        Events::to(move |event| {
+        EventSink::to(move |event| {
             // A `u32` holds 136 years of seconds.
             listener.write(event, || began.elapsed().as_secs() as u32);
         })

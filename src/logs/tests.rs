@@ -2,10 +2,10 @@ use super::listener::Listener;
 use super::meter::{Measured, Meter};
 use super::text_tests::Nested;
 use super::written::Written;
-use crate::conn_info::Verdict;
-use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::conn_info::ClientIpSource;
+use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn peer() -> Option<SocketAddr> {
     Some("192.0.2.1:4711".parse().unwrap())
 }
 
-fn refused(reason: Reason) -> Event<'static> {
+fn refused(reason: RefusalReason) -> Event<'static> {
     Event::Refused {
         reason,
         request: RequestInfo::default(),
@@ -106,23 +106,23 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "WARN", "event": "rate_limit_full"}),
         ),
         (
-            refused(Reason::Draining),
+            refused(RefusalReason::Draining),
             json!({"level": "INFO", "event": "refused", "reason": "draining", "status": 503}),
         ),
         (
-            refused(Reason::RateLimited),
+            refused(RefusalReason::RateLimited),
             json!({"level": "DEBUG", "event": "refused", "reason": "rate_limited", "status": 429}),
         ),
         (
             Event::Timeout {
-                kind: Timeout::ReadHeader,
+                kind: TimeoutKind::ReadHeader,
                 request: RequestInfo::from_peer(None),
             },
             json!({"level": "DEBUG", "event": "timeout", "kind": "read_header"}),
         ),
         (
             Event::ClientAddress {
-                verdict: Verdict::TooFew,
+                verdict: ClientIpSource::TooFew,
             },
             json!({"level": "DEBUG", "event": "client_address", "verdict": "too_few"}),
         ),
@@ -146,7 +146,7 @@ fn names_and_fields_are_the_documented_ones() {
         (
             Event::Closed {
                 peer,
-                why: Closed::Timeout(Timeout::Idle),
+                why: CloseReason::Timeout(TimeoutKind::Idle),
             },
             json!({"level": "TRACE", "event": "closed", "why": "idle", "peer": "192.0.2.1:4711"}),
         ),
@@ -158,17 +158,20 @@ fn names_and_fields_are_the_documented_ones() {
 
 #[test]
 fn every_reason_timeout_and_flagged_verdict_is_bounded() {
-    for &reason in Reason::ALL {
+    for &reason in RefusalReason::ALL {
         assert_eq!(line_of(&refused(reason))["reason"], reason.as_str());
     }
-    for &kind in Timeout::ALL {
+    for &kind in TimeoutKind::ALL {
         let line = line_of(&Event::Timeout {
             kind,
             request: RequestInfo::from_peer(None),
         });
         assert_eq!(line["kind"], kind.as_str());
     }
-    for &verdict in Verdict::ALL.iter().filter(|verdict| verdict.is_flagged()) {
+    for &verdict in ClientIpSource::ALL
+        .iter()
+        .filter(|verdict| verdict.is_flagged())
+    {
         let line = line_of(&Event::ClientAddress { verdict });
         assert_eq!(line["verdict"], verdict.as_str());
     }
@@ -177,7 +180,7 @@ fn every_reason_timeout_and_flagged_verdict_is_bounded() {
 #[test]
 fn an_unflagged_client_is_not_logged() {
     let (written, _guard) = Written::text(Level::TRACE);
-    let verdict = Verdict::Forwarded;
+    let verdict = ClientIpSource::Forwarded;
     Listener::new(10).write(&Event::ClientAddress { verdict }, || 0);
     assert_eq!(written.take(), "");
 }
@@ -187,15 +190,15 @@ fn a_flood_is_bounded_for_each_kind_and_counted() {
     let (written, _guard) = Written::json(Level::DEBUG);
     let listener = Listener::new(3);
     for _ in 0..1000 {
-        listener.write(&refused(Reason::RateLimited), || 7);
+        listener.write(&refused(RefusalReason::RateLimited), || 7);
     }
-    listener.write(&refused(Reason::Draining), || 7);
+    listener.write(&refused(RefusalReason::Draining), || 7);
     let lines = written.take_json();
     let of = |reason| lines.iter().filter(|line| line["reason"] == reason).count();
     assert_eq!((of("rate_limited"), of("draining"), lines.len()), (3, 1, 4));
 
     // After a quiet period the next line reports the earlier omissions.
-    listener.write(&refused(Reason::RateLimited), || 60);
+    listener.write(&refused(RefusalReason::RateLimited), || 60);
     let lines = written.take_json();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["event"], "left_out");
@@ -205,7 +208,7 @@ fn a_flood_is_bounded_for_each_kind_and_counted() {
     assert_eq!(lines[0]["lines"], 997);
     assert_eq!(lines[1]["event"], "refused");
 
-    listener.write(&refused(Reason::RateLimited), || 61);
+    listener.write(&refused(RefusalReason::RateLimited), || 61);
     assert_eq!(written.take_json().len(), 1, "it was reported once");
 }
 
@@ -255,8 +258,8 @@ fn unwanted_lines_are_not_counted() {
         assert!(LevelFilter::current() > LevelFilter::INFO);
         0
     };
-    listener.write(&refused(Reason::RateLimited), clock);
-    let kind = Timeout::Idle;
+    listener.write(&refused(RefusalReason::RateLimited), clock);
+    let kind = TimeoutKind::Idle;
     listener.write(
         &Event::Timeout {
             kind,

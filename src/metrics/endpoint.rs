@@ -28,14 +28,14 @@ type Encode = dyn Fn(&mut String) -> fmt::Result + Send + Sync;
 /// A service that responds to a scrape, whatever its path: in the OpenMetrics format if that is accepted (as by
 /// Prometheus), else in the classic text format. HEAD works as GET; other methods get 405.
 ///
-/// It responds to requests for [allowed hosts](MetricsService::allowed_hosts) only: by default addresses and names that
+/// It responds to requests for [allowed hosts](MetricsEndpoint::allowed_hosts) only: by default addresses and names that
 /// a Prometheus in the same network uses, but no public names. Concurrent scrapes share one text, which is encoded
 /// after they have arrived.
 ///
 /// It belongs on an admin port, or outside the layers that refuse requests: a scrape matters most when a process is in
 /// trouble.
 #[derive(Clone)]
-pub struct MetricsService {
+pub struct MetricsEndpoint {
     encode: Arc<Encode>,
     /// The length of the last scrape, used as the capacity of the next.
     length: Arc<AtomicUsize>,
@@ -51,11 +51,11 @@ struct Scrapes {
     sent: watch::Sender<u64>,
 }
 
-impl MetricsService {
+impl MetricsEndpoint {
     /// Creates an endpoint for all metrics of a registry.
     ///
     /// ```
-    /// use lameduck::metrics::{Metrics, MetricsService};
+    /// use lameduck::metrics::{Metrics, MetricsEndpoint};
     /// use prometheus_client::{metrics::counter::Counter, registry::Registry};
     ///
     /// let mut registry = Registry::default();
@@ -63,7 +63,7 @@ impl MetricsService {
     /// let orders: Counter = Counter::default();
     /// registry.register("orders", "Orders taken", orders.clone());
     ///
-    /// let endpoint = MetricsService::of(registry); // or of an Arc of it
+    /// let endpoint = MetricsEndpoint::of(registry); // or of an Arc of it
     /// # let app: axum::Router = axum::Router::new().route_service("/metrics", endpoint).layer(metrics.layer());
     /// ```
     pub fn of(registry: impl Into<Arc<Registry>>) -> Self {
@@ -76,18 +76,18 @@ impl MetricsService {
     /// 500.
     ///
     /// ```
-    /// use lameduck::metrics::MetricsService;
+    /// use lameduck::metrics::MetricsEndpoint;
     /// use prometheus_client::{encoding::text, registry::Registry};
     /// use std::{fmt, sync::{Arc, Mutex}};
     ///
     /// let registry = Arc::new(Mutex::new(Registry::default()));
-    /// let endpoint = MetricsService::with(move |out| {
+    /// let endpoint = MetricsEndpoint::with(move |out| {
     ///     let registry = registry.lock().map_err(|_| fmt::Error)?;
     ///     text::encode(out, &registry)
     /// });
     /// ```
     pub fn with(encode: impl Fn(&mut String) -> fmt::Result + Send + Sync + 'static) -> Self {
-        MetricsService {
+        MetricsEndpoint {
             encode: Arc::new(encode),
             length: Arc::default(),
             scrapes: Arc::new(Scrapes {
@@ -213,7 +213,7 @@ fn accepts_open_metrics(headers: &HeaderMap) -> bool {
     open > 0 && open >= classic
 }
 
-impl<B> Service<Request<B>> for MetricsService {
+impl<B> Service<Request<B>> for MetricsEndpoint {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = ScrapeFuture;
@@ -227,7 +227,7 @@ impl<B> Service<Request<B>> for MetricsService {
     }
 }
 
-/// The response future of a [`MetricsService`].
+/// The response future of a [`MetricsEndpoint`].
 pub struct ScrapeFuture(Answer);
 
 enum Answer {
@@ -256,8 +256,8 @@ impl fmt::Debug for ScrapeFuture {
     }
 }
 
-impl fmt::Debug for MetricsService {
+impl fmt::Debug for MetricsEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsService").finish_non_exhaustive()
+        f.debug_struct("MetricsEndpoint").finish_non_exhaustive()
     }
 }

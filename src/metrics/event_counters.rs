@@ -2,10 +2,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::conn_info::Verdict;
-use crate::events::{Closed, Event, Timeout, WorkerEnd};
+use crate::conn_info::ClientIpSource;
+use crate::events::{CloseReason, Event, TimeoutKind, WorkerEnd};
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 
 /// Counters of the library's events.
 #[derive(Debug, Default)]
@@ -75,11 +75,11 @@ macro_rules! values {
     };
 }
 
-values!(TIMEOUTS of Timeout);
-values!(REASONS of Reason);
-values!(VERDICTS of Verdict);
+values!(TIMEOUTS of TimeoutKind);
+values!(REASONS of RefusalReason);
+values!(VERDICTS of ClientIpSource);
 values!(PHASES of Phase);
-values!(CLOSED of Closed);
+values!(CLOSED of CloseReason);
 pub(super) const WORKER_ENDS: [&str; 3] = ["done", "failed", "panicked"];
 
 fn add(counter: &AtomicU64) {

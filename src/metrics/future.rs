@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::MetricsBody;
 use super::guard::Running;
 
-/// The response future of a [`Measured`](super::Measured) service. Dropping it ends the request as cancelled.
+/// The response future of a [`MetricsService`](super::MetricsService) service. Dropping it ends the request as cancelled.
 #[pin_project]
 pub struct MetricsFuture<F> {
     #[pin]

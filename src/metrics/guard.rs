@@ -16,7 +16,7 @@ use crate::track::{self, TrackedBody};
 /// the sum, or drown all smaller values in it for ever.
 const MAX_LENGTH: u64 = 1 << 40;
 
-/// The response body of a [`Measured`](super::Measured) service. The end of the body is the end of the request.
+/// The response body of a [`MetricsService`](super::MetricsService) service. The end of the body is the end of the request.
 pub type MetricsBody<B> = TrackedBody<B, Measure>;
 
 /// A guard that measures a request until its end: by its body, by a failure, or by a drop.
@@ -120,7 +120,7 @@ impl Drop for Running {
         if !self.over {
             self.finish(match self.inside {
                 true => Outcome::Panic,
-                false => Outcome::of(self.served.end(track::End::Cancelled)),
+                false => Outcome::of(self.served.end(track::BodyEnd::Cancelled)),
             });
         }
     }
@@ -139,11 +139,11 @@ impl track::Guard for Measure {
         }
     }
 
-    fn end(self, how: track::End) {
+    fn end(self, how: track::BodyEnd) {
         if let Some(mut running) = self.0 {
             running.finish(match how {
                 // A body dropped while its thread unwinds is dropped by its own poll.
-                track::End::Cancelled if std::thread::panicking() => Outcome::Panic,
+                track::BodyEnd::Cancelled if std::thread::panicking() => Outcome::Panic,
                 how => Outcome::of(running.served.end(how)),
             });
         }

@@ -9,14 +9,14 @@ use super::event_counters::EventCounters;
 use super::histogram::Bounds;
 use super::series::Series;
 use super::shared::{RouteOf, Shared};
-use super::{MetricsLayer, MetricsService};
-use crate::events::Events;
+use super::{MetricsEndpoint, MetricsLayer};
+use crate::events::EventSink;
 use crate::in_flight::InFlightHandle;
 use crate::phase::Lifecycle;
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitHandle;
 #[cfg(feature = "serve")]
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 
 /// The buckets that OpenTelemetry recommends for `http.server.request.duration`, in seconds.
 const SECONDS: [f64; 14] = [
@@ -62,14 +62,14 @@ impl Metrics {
 
     /// Returns the listener that counts the library's events, always the same one. It is needed only if there is no
     /// lifecycle to [follow](Self::lifecycle).
-    pub fn events(&self) -> Events {
+    pub fn event_sink(&self) -> EventSink {
         self.shared.counters.set_wired();
         self.shared.listener.clone()
     }
 
     /// Sets the source of the phase and the drain's duration, and counts the events of its [hub](Lifecycle::listen).
     pub fn lifecycle(&self, lifecycle: &Lifecycle) -> &Self {
-        lifecycle.listen(self.events());
+        lifecycle.listen(self.event_sink());
         self.shared.sources.lifecycle(lifecycle);
         self
     }
@@ -78,8 +78,8 @@ impl Metrics {
     /// hub. Another call replaces the source.
     #[cfg(feature = "serve")]
     #[cfg_attr(docsrs, doc(cfg(feature = "serve")))]
-    pub fn shutdown(&self, handle: &Handle) -> &Self {
-        handle.listen(self.events());
+    pub fn shutdown(&self, handle: &ShutdownHandle) -> &Self {
+        handle.listen(self.event_sink());
         self.shared.sources.shutdown(handle);
         self
     }
@@ -100,11 +100,11 @@ impl Metrics {
     }
 
     /// Returns a `/metrics` endpoint for these metrics only. To export the application's own registry as well, use
-    /// [`MetricsService::of`].
-    pub fn service(&self) -> MetricsService {
+    /// [`MetricsEndpoint::of`].
+    pub fn service(&self) -> MetricsEndpoint {
         let mut registry = Registry::default();
         self.collect_in(&mut registry);
-        MetricsService::of(registry)
+        MetricsEndpoint::of(registry)
     }
 
     fn collect_in(&self, registry: &mut Registry) {
@@ -186,7 +186,7 @@ impl MetricsBuilder {
                 series: Series::new(self.max_series, duration, size),
                 route_of: self.route_of,
                 counters,
-                listener: Events::to(move |event| listener.record(event)),
+                listener: EventSink::to(move |event| listener.record(event)),
                 sources: Default::default(),
             }),
         }

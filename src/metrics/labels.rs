@@ -69,15 +69,15 @@ impl Outcome {
     pub(crate) const COUNT: usize = 7;
 
     /// Returns the outcome of a response that has begun.
-    pub(crate) fn of(end: crate::track::End) -> Self {
-        use crate::track::End;
+    pub(crate) fn of(end: crate::track::BodyEnd) -> Self {
+        use crate::track::BodyEnd;
         match end {
-            End::Complete => Outcome::Answered,
-            End::Error => Outcome::Body,
-            End::Cancelled | End::ClientGone => Outcome::Gone,
-            End::Timeout => Outcome::Timeout,
-            End::Cut => Outcome::Cut,
-            End::Panic => Outcome::Panic,
+            BodyEnd::Complete => Outcome::Answered,
+            BodyEnd::Error => Outcome::Body,
+            BodyEnd::Cancelled | BodyEnd::ClientGone => Outcome::Gone,
+            BodyEnd::Timeout => Outcome::Timeout,
+            BodyEnd::Cut => Outcome::Cut,
+            BodyEnd::Panic => Outcome::Panic,
         }
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::Measured;
+use super::MetricsService;
 use super::shared::Shared;
 
 /// A layer that measures requests, created by [`Metrics::layer`](super::Metrics::layer); see the [module](super).
@@ -21,10 +21,10 @@ impl MetricsLayer {
 }
 
 impl<S> Layer<S> for MetricsLayer {
-    type Service = Measured<S>;
+    type Service = MetricsService<S>;
 
-    fn layer(&self, inner: S) -> Measured<S> {
-        Measured {
+    fn layer(&self, inner: S) -> MetricsService<S> {
+        MetricsService {
             inner,
             shared: self.shared.clone(),
         }

@@ -129,9 +129,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use endpoint::{MetricsService, ScrapeFuture};
+pub use endpoint::{MetricsEndpoint, ScrapeFuture};
 pub use future::MetricsFuture;
 pub use guard::MetricsBody;
 pub use handle::{Metrics, MetricsBuilder};
 pub use layer::MetricsLayer;
-pub use service::Measured;
+pub use service::MetricsService;

@@ -12,13 +12,13 @@ use super::{MetricsBody, MetricsFuture};
 
 /// The service produced by [`MetricsLayer`](super::MetricsLayer).
 #[derive(Clone)]
-pub struct Measured<S> {
+pub struct MetricsService<S> {
     pub(super) inner: S,
     /// `None` if the layer is off.
     pub(super) shared: Option<Arc<Shared>>,
 }
 
-impl<S, ReqB, ResB> Service<Request<ReqB>> for Measured<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for MetricsService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     ResB: Body,
@@ -42,9 +42,9 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Measured<S> {
+impl<S: fmt::Debug> fmt::Debug for MetricsService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Measured")
+        f.debug_struct("MetricsService")
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use super::event_counters::EventCounters;
 use super::series::Series;
 use super::sources::Sources;
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// A function that derives a request's route from its head.
 pub(super) type RouteOf = dyn for<'a> Fn(&'a Parts) -> Option<&'a str> + Send + Sync;
@@ -17,7 +17,7 @@ pub(super) struct Shared {
     pub route_of: Option<Box<RouteOf>>,
     /// The counters in an `Arc` of their own: the server keeps the listener, and the sources may keep the server.
     pub counters: Arc<EventCounters>,
-    pub listener: Events,
+    pub listener: EventSink,
     pub sources: Sources,
 }
 

@@ -6,7 +6,7 @@ use crate::phase::{Lifecycle, Phase};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimitHandle;
 #[cfg(feature = "serve")]
-use crate::shutdown::{ConnectionCounts, Handle};
+use crate::shutdown::{ConnectionCounts, ShutdownHandle};
 use crate::sync::Lock;
 
 /// The values read from their owners at each scrape. Only scrapes take the lock, never requests.
@@ -19,7 +19,7 @@ pub(super) struct Sources {
 struct Handles {
     lifecycle: Option<Lifecycle>,
     #[cfg(feature = "serve")]
-    shutdown: Option<Handle>,
+    shutdown: Option<ShutdownHandle>,
     in_flight: Vec<InFlightHandle>,
     #[cfg(feature = "rate-limit")]
     rate_limits: Vec<RateLimitHandle>,
@@ -40,7 +40,7 @@ impl Sources {
     }
 
     #[cfg(feature = "serve")]
-    pub(crate) fn shutdown(&self, handle: &Handle) {
+    pub(crate) fn shutdown(&self, handle: &ShutdownHandle) {
         self.with(|handles| {
             handles.lifecycle = Some(handle.lifecycle().clone());
             handles.shutdown = Some(handle.clone());

@@ -10,7 +10,7 @@ use pin_project::pin_project;
 
 use crate::error::BoxError;
 use crate::phase::{Lifecycle, Phase};
-use crate::reply::{Reason, ReplyBody, answers_grpc, grpc_trailers};
+use crate::reply::{RefusalReason, ReplyBody, answers_grpc, grpc_trailers};
 use crate::timeout::TimeoutBody;
 
 /// The response body of a [`RouteService`](super::RouteService): the service's own, which ends early when the process
@@ -112,7 +112,7 @@ where
         }
         let grpc = this.until.take().is_some_and(|until| until.grpc);
         this.body.set(None);
-        let trailers = || Ok(Frame::trailers(grpc_trailers(Reason::Draining)));
+        let trailers = || Ok(Frame::trailers(grpc_trailers(RefusalReason::Draining)));
         Poll::Ready(grpc.then(trailers))
     }
 

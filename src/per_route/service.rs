@@ -15,8 +15,8 @@ use crate::body_limit::{Admission, BodyLimitBody, admit};
 use crate::deadlines::Deadlines;
 use crate::drain::Draining;
 use crate::error::BoxError;
-use crate::events::Events;
-use crate::reply::Reason;
+use crate::events::EventSink;
+use crate::reply::RefusalReason;
 use crate::served::{self, BODY_LIMIT, Subject, TIMEOUT};
 use crate::timeout::{Terms, TimeoutFuture};
 
@@ -61,7 +61,8 @@ where
         let stream = settings.streaming.then(|| settings.stream(&request));
         let (request, watch) = match settings.body_limit.flatten() {
             None => (request.map(BodyLimitBody::unlimited), None),
-            Some(limit) => match admit(request, limit, None, &subject.events(), subject, false) {
+            Some(limit) => match admit(request, limit, None, &subject.event_sink(), subject, false)
+            {
                 Admission::Passed(request, watch) => (request, watch),
                 Admission::Refused(refusal) => return RouteFuture::refused(refusal),
             },
@@ -83,7 +84,7 @@ impl Settings {
             #[cfg(feature = "axum")]
             axum::extract::DefaultBodyLimit::disable().apply(request);
         }
-        let subject = Subject::of(request, &Events::none(), false);
+        let subject = Subject::of(request, &EventSink::none(), false);
         subject.take_over(taken);
         subject
     }
@@ -93,8 +94,8 @@ impl Settings {
             return None;
         }
         let reason = match self.gateway {
-            true => Reason::GatewayTimeout,
-            false => Reason::RequestTimeout,
+            true => RefusalReason::GatewayTimeout,
+            false => RefusalReason::RequestTimeout,
         };
         let time = self.timeout.flatten();
         Terms::of_route(time, !self.ignore_grpc_timeout, reason, subject, request)

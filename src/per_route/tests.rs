@@ -13,7 +13,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use super::{RouteLayer, route};
 use crate::body_limit::BodyLimitLayer;
 use crate::drain::DrainLayer;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventSink};
 use crate::phase::{Lifecycle, Phase};
 use crate::timeout::TimeoutLayer;
 
@@ -62,10 +62,10 @@ async fn text<B: Body<Data = Bytes, Error: std::fmt::Debug>>(response: Response<
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn refusals() -> (Events, Arc<Mutex<Vec<String>>>) {
+fn refusals() -> (EventSink, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let into = seen.clone();
-    let events = Events::to(move |event: &Event<'_>| {
+    let events = EventSink::to(move |event: &Event<'_>| {
         if let Event::Refused { reason, .. } = event {
             into.lock().unwrap().push(reason.to_string());
         }

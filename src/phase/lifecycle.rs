@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::Phase;
-use crate::events::{Events, Hub};
+use crate::events::{EventSink, Hub};
 use crate::sync::{AtomicU8, AtomicU64, Notify, Ordering};
 
 /// A handle to the process's phase. Clones share it.
@@ -28,7 +28,7 @@ struct Shared {
     entered: [OnceLock<Instant>; 5],
     hub: Arc<Hub>,
     /// The sink of the process's hub.
-    sink: Events,
+    sink: EventSink,
 }
 
 impl Lifecycle {
@@ -47,7 +47,7 @@ impl Lifecycle {
                     0 => OnceLock::from(created),
                     _ => OnceLock::new(),
                 }),
-                sink: Events::to_hub(hub.clone()),
+                sink: EventSink::to_hub(hub.clone()),
                 hub,
             }),
         }
@@ -164,12 +164,12 @@ impl Lifecycle {
     /// Adds listeners to the process's hub of [events](crate::events). They receive the events of everything created
     /// from this lifecycle (layers, health, and with `serve` servers and the shutdown), before and after this call. A
     /// listener is added only once, and never removed.
-    pub fn listen(&self, events: Events) {
+    pub fn listen(&self, events: EventSink) {
         events.add_to(&self.shared.hub);
     }
 
     /// Returns a sink to the process's hub, for components that are not created from the lifecycle.
-    pub fn event_sink(&self) -> Events {
+    pub fn event_sink(&self) -> EventSink {
         self.shared.sink.clone()
     }
 

@@ -11,7 +11,7 @@ use super::limits::MAX_QUOTAS;
 use super::shared::{By, Shared};
 use super::store::Store;
 use super::{Fields, InvalidQuota, Key, Quota, RateLimit, RateLimitHandle, WhenFull};
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// A layer that refuses requests over a quota; see the [module](super).
 ///
@@ -59,7 +59,7 @@ impl RateLimitLayer {
                 when_full: WhenFull::default(),
                 fields: Fields::default(),
                 exempt: None,
-                events: Events::none(),
+                events: EventSink::none(),
                 #[cfg(feature = "redis")]
                 redis: None,
             })),
@@ -131,11 +131,11 @@ impl RateLimitLayer {
     /// Emits an event for each refusal, [`Event::Refused`](crate::events::Event::Refused), and for each new key without
     /// room, [`Event::RateLimitFull`](crate::events::Event::RateLimitFull).
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         self.with(|shared| shared.events = events)
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 

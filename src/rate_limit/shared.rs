@@ -11,8 +11,8 @@ use super::decision::Decision;
 use super::store::Store;
 use super::{Fields, Key, Quota, WhenFull};
 use crate::conn_info::client_of;
-use crate::events::{Event, Events, RequestInfo};
-use crate::reply::{Asked, Reason, Reply};
+use crate::events::{Event, EventSink, RequestInfo};
+use crate::reply::{Asked, RefusalReason, Reply};
 
 pub(super) type QuotaReport = (Arc<Shared>, Decision);
 
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub when_full: WhenFull,
     pub fields: Fields,
     pub exempt: Option<Arc<Exempt>>,
-    pub events: Events,
+    pub events: EventSink,
     #[cfg(feature = "redis")]
     pub redis: Option<super::redis::RedisLimiter>,
 }
@@ -78,7 +78,7 @@ impl Shared {
     pub(super) fn decide(&self, key: &Key, now: u64) -> Decision {
         let outcome = self.store.take(key, now, self.when_full);
         if outcome.full {
-            self.events.tell(|| Event::RateLimitFull);
+            self.events.emit(|| Event::RateLimitFull);
         }
         outcome.decision
     }
@@ -86,9 +86,9 @@ impl Shared {
     /// Returns the refusal, built in the refused request's own header map.
     pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
         let asked = Asked::of(&request);
-        let reason = Reason::RateLimited;
+        let reason = RefusalReason::RateLimited;
         self.store.refused.fetch_add(1, Ordering::Relaxed);
-        self.events.tell(|| Event::Refused {
+        self.events.emit(|| Event::Refused {
             reason,
             request: RequestInfo::from_head(request.method(), request.uri(), request.extensions()),
         });

@@ -7,8 +7,8 @@ use tower_layer::Layer;
 
 use super::shared::Shared;
 use super::{ClientIpHeader, RealIp, Resolver, TrustedProxies};
-use crate::events::Events;
-use crate::reply::{Reason, Reply};
+use crate::events::EventSink;
+use crate::reply::{RefusalReason, Reply};
 
 /// A layer that finds the client's address; see the [module](super).
 #[doc(alias("X-Forwarded-For", "X-Real-IP", "Forwarded"))]
@@ -47,11 +47,11 @@ impl RealIpLayer {
         self.with(|shared| shared.resolver = shared.resolver.clone().header(header))
     }
 
-    /// Refuses requests whose client has no address, [`Reason::ClientUnknown`]: 400, for gRPC INVALID_ARGUMENT.
+    /// Refuses requests whose client has no address, [`RefusalReason::ClientUnknown`]: 400, for gRPC INVALID_ARGUMENT.
     /// Default: they pass without an address.
     #[must_use]
     pub fn refuse_unknown(self) -> Self {
-        self.with(|shared| shared.refusal = Some(Reply::new(Reason::ClientUnknown)))
+        self.with(|shared| shared.refusal = Some(Reply::new(RefusalReason::ClientUnknown)))
     }
 
     /// Sets the function that finds the socket's peer on a server other than this crate's. Default: the peer in
@@ -76,11 +76,11 @@ impl RealIpLayer {
     /// Emits the verdict on each request, [`Event::ClientAddress`](crate::events::Event::ClientAddress), and each
     /// refusal, [`Event::Refused`](crate::events::Event::Refused).
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         self.with(|shared| shared.events = events)
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 }
@@ -92,7 +92,7 @@ impl From<Resolver> for RealIpLayer {
                 resolver,
                 refusal: None,
                 peer: None,
-                events: Events::none(),
+                events: EventSink::none(),
             })),
         }
     }

@@ -35,7 +35,7 @@
 //!
 //! # Result
 //!
-//! The layer writes a [`ClientIp`](crate::ClientIp) with its [`Verdict`](crate::Verdict) into the
+//! The layer writes a [`ClientIp`](crate::ClientIp) with its [`Verdict`](crate::ClientIpSource) into the
 //! [`ConnInfo`](crate::ConnInfo) of the request. If there is none, one is inserted, which is the only allocation. A
 //! second layer further in overwrites the result of the first.
 //!

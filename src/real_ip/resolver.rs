@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderMap;
 
 use super::{ClientIpHeader, TrustedProxies, address, entries, forwarded};
-use crate::conn_info::{ClientIp, Verdict};
+use crate::conn_info::{ClientIp, ClientIpSource};
 
 /// The maximum number of hops that are walked; no real client is behind that many proxies.
 pub(super) const MAX_HOPS: usize = 32;
@@ -67,14 +67,14 @@ impl Resolver {
     pub fn resolve(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> ClientIp {
         let peer_ip = peer.map(|peer| peer.ip().to_canonical());
         let (ip, verdict) = match (&self.trust, peer_ip) {
-            (Trust::Hops(0), Some(ip)) => (Some(ip), Verdict::Peer),
+            (Trust::Hops(0), Some(ip)) => (Some(ip), ClientIpSource::Peer),
             (Trust::Proxies(trusted), None) if trusted.contains_unix() => {
                 self.walk(trusted, None, headers)
             }
-            (Trust::Hops(0), None) | (Trust::Proxies(_), None) => (None, Verdict::Unknown),
+            (Trust::Hops(0), None) | (Trust::Proxies(_), None) => (None, ClientIpSource::Unknown),
             (Trust::Hops(n), _) => self.count(*n, headers),
             (Trust::Proxies(trusted), Some(ip)) if !trusted.contains(ip) => {
-                (Some(ip), Verdict::Peer)
+                (Some(ip), ClientIpSource::Peer)
             }
             (Trust::Proxies(trusted), Some(_)) => self.walk(trusted, peer_ip, headers),
         };
@@ -87,11 +87,11 @@ impl Resolver {
         trusted: &TrustedProxies,
         peer: Option<IpAddr>,
         headers: &HeaderMap,
-    ) -> (Option<IpAddr>, Verdict) {
+    ) -> (Option<IpAddr>, ClientIpSource) {
         // A Unix socket's peer has no address to fall back on.
         let silent = match peer {
-            Some(_) => Verdict::NoHeader,
-            None => Verdict::Unknown,
+            Some(_) => ClientIpSource::NoHeader,
+            None => ClientIpSource::Unknown,
         };
         let lines = headers.get_all(self.header.name());
         let read = match self.header {
@@ -100,9 +100,11 @@ impl Resolver {
             ClientIpHeader::Named(_) | ClientIpHeader::NamedWithPort(_) => {
                 return match self.single(lines.iter()) {
                     Single::None => (peer, silent),
-                    Single::Unreadable => (peer, Verdict::Unreadable),
-                    Single::Ip(ip) if trusted.contains(ip) => (Some(ip), Verdict::AllTrusted),
-                    Single::Ip(ip) => (Some(ip), Verdict::Forwarded),
+                    Single::Unreadable => (peer, ClientIpSource::Unreadable),
+                    Single::Ip(ip) if trusted.contains(ip) => {
+                        (Some(ip), ClientIpSource::AllTrusted)
+                    }
+                    Single::Ip(ip) => (Some(ip), ClientIpSource::Forwarded),
                 };
             }
         };
@@ -111,44 +113,44 @@ impl Resolver {
         // RFC 9110, 5.6.1.2: empty entries do not count.
         for entry in entries::rev(&lines, self.quotes()).filter(|entry| !entry.is_empty()) {
             if hops == MAX_HOPS {
-                return (last, Verdict::TooMany);
+                return (last, ClientIpSource::TooMany);
             }
             let Some(ip) = read(entry) else {
-                return (last, Verdict::Unreadable);
+                return (last, ClientIpSource::Unreadable);
             };
             if !trusted.contains(ip) {
-                return (Some(ip), Verdict::Forwarded);
+                return (Some(ip), ClientIpSource::Forwarded);
             }
             last = Some(ip);
             hops += 1;
         }
         match hops {
             0 => (last, silent),
-            _ => (last, Verdict::AllTrusted),
+            _ => (last, ClientIpSource::AllTrusted),
         }
     }
 
     /// Returns the entry at this position from the right.
-    fn count(&self, proxies: usize, headers: &HeaderMap) -> (Option<IpAddr>, Verdict) {
+    fn count(&self, proxies: usize, headers: &HeaderMap) -> (Option<IpAddr>, ClientIpSource) {
         let lines = headers.get_all(self.header.name());
         let read = match self.header {
             ClientIpHeader::XForwardedFor => address::read,
             ClientIpHeader::Forwarded => forwarded::read,
             ClientIpHeader::Named(_) | ClientIpHeader::NamedWithPort(_) => {
                 return match self.single(lines.iter()) {
-                    Single::None => (None, Verdict::TooFew),
-                    Single::Unreadable => (None, Verdict::Unreadable),
-                    Single::Ip(ip) => (Some(ip), Verdict::Forwarded),
+                    Single::None => (None, ClientIpSource::TooFew),
+                    Single::Unreadable => (None, ClientIpSource::Unreadable),
+                    Single::Ip(ip) => (Some(ip), ClientIpSource::Forwarded),
                 };
             }
         };
         // Empty entries count here: if a proxy writes one for a peer without an address, skipping it would take the
         // entry that the client wrote instead.
         match entries::rev(&lines, self.quotes()).nth(proxies - 1) {
-            None => (None, Verdict::TooFew),
+            None => (None, ClientIpSource::TooFew),
             Some(entry) => match read(entry) {
-                None => (None, Verdict::Unreadable),
-                Some(ip) => (Some(ip), Verdict::Forwarded),
+                None => (None, ClientIpSource::Unreadable),
+                Some(ip) => (Some(ip), ClientIpSource::Forwarded),
             },
         }
     }

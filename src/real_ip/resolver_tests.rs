@@ -1,5 +1,5 @@
 use super::*;
-use crate::conn_info::Verdict;
+use crate::conn_info::ClientIpSource;
 use http::HeaderMap;
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ fn resolves(
     resolver: &Resolver,
     lines: &[(&'static str, &str)],
     expected: Option<&str>,
-    why: Verdict,
+    why: ClientIpSource,
 ) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
@@ -34,44 +34,44 @@ fn hops_are_counted_from_the_right() {
         &two,
         &[(xff, "6.6.6.6, 1.1.1.1, 2.2.2.2")],
         Some("1.1.1.1"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
     resolves(
         &two,
         &[(xff, "1.1.1.1"), (xff, "2.2.2.2")],
         Some("1.1.1.1"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
-    resolves(&two, &[(xff, "2.2.2.2")], None, Verdict::TooFew);
-    resolves(&two, &[], None, Verdict::TooFew);
+    resolves(&two, &[(xff, "2.2.2.2")], None, ClientIpSource::TooFew);
+    resolves(&two, &[], None, ClientIpSource::TooFew);
     resolves(
         &two,
         &[(xff, "6.6.6.6, unknown, 2.2.2.2")],
         None,
-        Verdict::Unreadable,
+        ClientIpSource::Unreadable,
     );
     // A proxy's empty entry counts: otherwise the client's own entry would take its place.
     resolves(
         &two,
         &[(xff, "6.6.6.6, , 2.2.2.2")],
         None,
-        Verdict::Unreadable,
+        ClientIpSource::Unreadable,
     );
     resolves(
         &Resolver::hops(0),
         &[(xff, "6.6.6.6")],
         Some("10.0.0.1"),
-        Verdict::Peer,
+        ClientIpSource::Peer,
     );
     resolves(
         &Resolver::hops(usize::MAX),
         &[(xff, "6.6.6.6")],
         None,
-        Verdict::TooFew,
+        ClientIpSource::TooFew,
     );
 
     let unix = Resolver::hops(0).resolve(None, &HeaderMap::new());
-    assert_eq!((unix.ip, unix.verdict), (None, Verdict::Unknown));
+    assert_eq!((unix.ip, unix.verdict), (None, ClientIpSource::Unknown));
 }
 
 #[test]
@@ -85,37 +85,37 @@ fn a_named_header_holds_one_address() {
         &resolver,
         &[(name, " 1.1.1.1\t")],
         Some("1.1.1.1"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
     resolves(
         &resolver,
         &[(name, "10.0.0.7")],
         Some("10.0.0.7"),
-        Verdict::AllTrusted,
+        ClientIpSource::AllTrusted,
     );
     resolves(
         &resolver,
         &[("x-forwarded-for", "1.1.1.1")],
         proxy,
-        Verdict::NoHeader,
+        ClientIpSource::NoHeader,
     );
     for odd in ["", "1.1.1.1, 2.2.2.2", "1.1.1.1,", "for=1.1.1.1"] {
-        resolves(&resolver, &[(name, odd)], proxy, Verdict::Unreadable);
-        resolves(&counted, &[(name, odd)], None, Verdict::Unreadable);
+        resolves(&resolver, &[(name, odd)], proxy, ClientIpSource::Unreadable);
+        resolves(&counted, &[(name, odd)], None, ClientIpSource::Unreadable);
     }
     resolves(
         &resolver,
         &[(name, "1.1.1.1"), (name, "1.1.1.1")],
         proxy,
-        Verdict::Unreadable,
+        ClientIpSource::Unreadable,
     );
     resolves(
         &counted,
         &[(name, "1.1.1.1")],
         Some("1.1.1.1"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
-    resolves(&counted, &[], None, Verdict::TooFew);
+    resolves(&counted, &[], None, ClientIpSource::TooFew);
 }
 
 fn resolver_header(name: &str) -> ClientIpHeader {
@@ -156,19 +156,19 @@ fn thirty_two_hops_are_walked() {
         &resolver,
         &[(xff, &chain(31))],
         Some("1.1.1.1"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
     resolves(
         &resolver,
         &[(xff, &hops(32))],
         Some("10.0.1.1"),
-        Verdict::AllTrusted,
+        ClientIpSource::AllTrusted,
     );
     resolves(
         &resolver,
         &[(xff, &chain(32))],
         Some("10.0.1.1"),
-        Verdict::TooMany,
+        ClientIpSource::TooMany,
     );
 }
 
@@ -193,7 +193,7 @@ fn forwarded_elements() {
             &resolver,
             &[(name, good)],
             Some("1.1.1.1"),
-            Verdict::Forwarded,
+            ClientIpSource::Forwarded,
         );
     }
     for bad in [
@@ -224,14 +224,24 @@ fn forwarded_elements() {
             &resolver,
             &[(name, bad)],
             Some("10.0.0.1"),
-            Verdict::Unreadable,
+            ClientIpSource::Unreadable,
         );
     }
     // A quote ends with its line.
     let lines = [(name, r#"for="6.6.6.6"#), (name, "for=1.1.1.1")];
-    resolves(&resolver, &lines, Some("1.1.1.1"), Verdict::Forwarded);
+    resolves(
+        &resolver,
+        &lines,
+        Some("1.1.1.1"),
+        ClientIpSource::Forwarded,
+    );
     let lines = [(name, r#"for="6.6.6.6"#), (name, "for=10.0.0.2")];
-    resolves(&resolver, &lines, Some("10.0.0.2"), Verdict::Unreadable);
+    resolves(
+        &resolver,
+        &lines,
+        Some("10.0.0.2"),
+        ClientIpSource::Unreadable,
+    );
 }
 
 #[test]
@@ -252,29 +262,44 @@ fn a_unix_socket_peer_is_trusted_only_if_configured() {
     let some = |ip: &str| Some(ip.to_owned());
     let list = Some("6.6.6.6, 203.0.113.9, 10.0.0.2");
     for (trusted, header, value, expected) in [
-        ("loopback, private", &xff, list, (None, Verdict::Unknown)),
+        (
+            "loopback, private",
+            &xff,
+            list,
+            (None, ClientIpSource::Unknown),
+        ),
         (
             "unix, private",
             &xff,
             list,
-            (some("203.0.113.9"), Verdict::Forwarded),
+            (some("203.0.113.9"), ClientIpSource::Forwarded),
         ),
-        ("unix", &xff, list, (some("10.0.0.2"), Verdict::Forwarded)),
-        ("unix", &xff, None, (None, Verdict::Unknown)),
-        ("unix", &xff, Some("unknown"), (None, Verdict::Unreadable)),
+        (
+            "unix",
+            &xff,
+            list,
+            (some("10.0.0.2"), ClientIpSource::Forwarded),
+        ),
+        ("unix", &xff, None, (None, ClientIpSource::Unknown)),
+        (
+            "unix",
+            &xff,
+            Some("unknown"),
+            (None, ClientIpSource::Unreadable),
+        ),
         (
             "unix, private",
             &xff,
             Some("10.0.0.2"),
-            (some("10.0.0.2"), Verdict::AllTrusted),
+            (some("10.0.0.2"), ClientIpSource::AllTrusted),
         ),
         (
             "unix",
             &real,
             Some("203.0.113.9"),
-            (some("203.0.113.9"), Verdict::Forwarded),
+            (some("203.0.113.9"), ClientIpSource::Forwarded),
         ),
-        ("unix", &real, None, (None, Verdict::Unknown)),
+        ("unix", &real, None, (None, ClientIpSource::Unknown)),
     ] {
         assert_eq!(
             resolve(trusted, header.clone(), value),
@@ -288,7 +313,7 @@ fn a_unix_socket_peer_is_trusted_only_if_configured() {
         &only_unix,
         &[("x-forwarded-for", "6.6.6.6")],
         Some("10.0.0.1"),
-        Verdict::Peer,
+        ClientIpSource::Peer,
     );
 }
 
@@ -323,8 +348,8 @@ fn a_header_with_a_port_is_cut_at_the_last_colon() {
         ("203.0.113.9:80, 203.0.113.10:80", None),
     ] {
         let verdict = match expected {
-            Some(_) => Verdict::Forwarded,
-            None => Verdict::Unreadable,
+            Some(_) => ClientIpSource::Forwarded,
+            None => ClientIpSource::Unreadable,
         };
         let expected = expected.or(Some("10.0.0.1"));
         resolves(
@@ -341,6 +366,6 @@ fn a_header_with_a_port_is_cut_at_the_last_colon() {
         &with(&plain),
         &[("x-real-ip", "2600:300:f:abcd::9:9985")],
         Some("2600:300:f:abcd::9:9985"),
-        Verdict::Forwarded,
+        ClientIpSource::Forwarded,
     );
 }

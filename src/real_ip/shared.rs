@@ -6,9 +6,9 @@ use http::Extensions;
 use http::request::Parts;
 
 use super::Resolver;
-use crate::conn_info::{Verdict, folded, peer_of};
-use crate::events::{Event, Events, RequestInfo};
-use crate::reply::{Reason, Reply};
+use crate::conn_info::{ClientIpSource, folded, peer_of};
+use crate::events::{Event, EventSink, RequestInfo};
+use crate::reply::{RefusalReason, Reply};
 
 type Peer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
 
@@ -17,7 +17,7 @@ pub(super) struct Shared {
     pub resolver: Resolver,
     pub refusal: Option<Reply>,
     pub peer: Option<Arc<Peer>>,
-    pub events: Events,
+    pub events: EventSink,
 }
 
 impl Shared {
@@ -28,12 +28,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn emit_verdict(&self, verdict: Verdict) {
-        self.events.tell(|| Event::ClientAddress { verdict });
+    pub(super) fn emit_verdict(&self, verdict: ClientIpSource) {
+        self.events.emit(|| Event::ClientAddress { verdict });
     }
 
-    pub(super) fn emit_refusal(&self, reason: Reason, head: &Parts) {
-        self.events.tell(|| Event::Refused {
+    pub(super) fn emit_refusal(&self, reason: RefusalReason, head: &Parts) {
+        self.events.emit(|| Event::Refused {
             reason,
             request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
         });

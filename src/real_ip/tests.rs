@@ -1,6 +1,6 @@
 use super::*;
-use crate::conn_info::{ClientIp, ConnInfo, Verdict};
-use crate::events::{Event, Events};
+use crate::conn_info::{ClientIp, ClientIpSource, ConnInfo};
+use crate::events::{Event, EventSink};
 use crate::reply::ReplyBody;
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
@@ -58,7 +58,11 @@ async fn the_client_is_written_into_the_connections_extension() {
     let info = seen.get::<ConnInfo>().unwrap();
     assert_eq!(info.peer, Some(addr("10.0.0.1:4000")), "unchanged");
     assert_eq!(info.local, Some(addr("10.9.9.9:80")));
-    let client = ClientIp::new(Some(ip("203.0.113.9")), info.peer, Verdict::Forwarded);
+    let client = ClientIp::new(
+        Some(ip("203.0.113.9")),
+        info.peer,
+        ClientIpSource::Forwarded,
+    );
     assert_eq!(info.client, Some(client));
     assert_eq!(ClientIp::of(&seen), Some(client));
 }
@@ -66,7 +70,7 @@ async fn the_client_is_written_into_the_connections_extension() {
 #[tokio::test]
 async fn a_missing_extension_is_inserted() {
     let found = found(&private(), Request::default()).await;
-    assert_eq!(found, ClientIp::new(None, None, Verdict::Unknown));
+    assert_eq!(found, ClientIp::new(None, None, ClientIpSource::Unknown));
 }
 
 #[tokio::test]
@@ -89,7 +93,7 @@ async fn the_peer_of_another_server() {
         .extensions_mut()
         .insert(Theirs(addr("10.0.0.1:4000")));
     let found = found(&layer, request).await;
-    assert_eq!(found.verdict, Verdict::Forwarded);
+    assert_eq!(found.verdict, ClientIpSource::Forwarded);
     assert_eq!(found.peer, Some(addr("10.0.0.1:4000")));
 }
 
@@ -98,7 +102,7 @@ async fn the_inner_of_two_layers_wins() {
     let inner = RealIpLayer::hops(0).layer(service_fn(|request: Request<()>| async move {
         assert_eq!(
             ClientIp::of(request.extensions()).unwrap().verdict,
-            Verdict::Peer
+            ClientIpSource::Peer
         );
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
@@ -113,7 +117,8 @@ async fn the_inner_of_two_layers_wins() {
 async fn a_client_without_an_address_passes_or_is_refused() {
     let emitted = Arc::new(Mutex::new(Vec::new()));
     let sink = emitted.clone();
-    let events = Events::to(move |event: &Event<'_>| sink.lock().unwrap().push(event.to_string()));
+    let events =
+        EventSink::to(move |event: &Event<'_>| sink.lock().unwrap().push(event.to_string()));
     let layer = RealIpLayer::hops(2).events(events);
 
     let (answer, seen) = call(&layer, from("10.0.0.1:4000")).await;

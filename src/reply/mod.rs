@@ -32,7 +32,7 @@
 //!   allocates only if that map has to grow.
 //!
 //! ```
-//! use lameduck::reply::{Asked, Reason, Reply};
+//! use lameduck::reply::{Asked, RefusalReason, Reply};
 //! use http::{Request, StatusCode, header};
 //! use std::time::Duration;
 //!
@@ -63,7 +63,7 @@ pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) use method::get_or_head_only;
 pub(crate) use method::only;
-pub use table::Reason;
+pub use table::RefusalReason;
 pub(crate) use trailers::{answers_grpc, grpc_trailers};
 
 use bytes::Bytes;
@@ -76,7 +76,7 @@ use form::Form;
 /// A refusal that can be given many times.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    reason: Reason,
+    reason: RefusalReason,
     retry_after: Option<RetryAfter>,
     /// A sentence in the place of the table's.
     said: Option<Arc<Said>>,
@@ -96,7 +96,7 @@ struct RetryAfter {
 
 impl Reply {
     /// Creates the refusal for this reason, without a `Retry-After`.
-    pub const fn new(reason: Reason) -> Self {
+    pub const fn new(reason: RefusalReason) -> Self {
         Reply {
             reason,
             retry_after: None,
@@ -131,7 +131,7 @@ impl Reply {
     }
 
     /// Returns the reason for the refusal.
-    pub fn reason(&self) -> Reason {
+    pub fn reason(&self) -> RefusalReason {
         self.reason
     }
 
@@ -190,7 +190,7 @@ struct Said {
 }
 
 impl Said {
-    fn new(reason: Reason, sentence: String) -> Self {
+    fn new(reason: RefusalReason, sentence: String) -> Self {
         let status = reason.status();
         let title = status.canonical_reason().unwrap_or_default();
         let problem = format!(
@@ -215,13 +215,13 @@ fn shared(text: String) -> Bytes {
     bytes
 }
 
-impl From<Reason> for Reply {
-    fn from(reason: Reason) -> Self {
+impl From<RefusalReason> for Reply {
+    fn from(reason: RefusalReason) -> Self {
         Reply::new(reason)
     }
 }
 
-impl Reason {
+impl RefusalReason {
     /// Returns the HTTP status for this reason (a gRPC client sees HTTP 200 and the gRPC code instead).
     pub const fn status(self) -> StatusCode {
         self.row().status

@@ -4,7 +4,7 @@ use std::fmt;
 /// The reason for which a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum RefusalReason {
     /// The server is about to stop and takes no new work.
     Draining,
     /// The handler did not respond in time.
@@ -85,91 +85,91 @@ macro_rules! row {
     };
 }
 
-impl Reason {
+impl RefusalReason {
     /// Returns the row of the table.
     pub(super) const fn row(self) -> &'static Row {
         match self {
-            Reason::Draining => {
+            RefusalReason::Draining => {
                 row!("draining", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "14", close true,
                      "the server is shutting down, please try again")
             }
-            Reason::HandlerTimeout => {
+            RefusalReason::HandlerTimeout => {
                 row!("handler_timeout", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "4", close true,
                      "the request took too long")
             }
-            Reason::BodyTooSlow => {
+            RefusalReason::BodyTooSlow => {
                 row!("body_too_slow", REQUEST_TIMEOUT 408 "Request Timeout", grpc "4", close true,
                      "the request body did not arrive in time")
             }
-            Reason::HeadTooSlow => {
+            RefusalReason::HeadTooSlow => {
                 row!("head_too_slow", REQUEST_TIMEOUT 408 "Request Timeout", grpc "4", close true,
                      "the request did not arrive in time")
             }
-            Reason::NoHost => {
+            RefusalReason::NoHost => {
                 row!("no_host", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request must name its host once")
             }
-            Reason::BadHost => {
+            RefusalReason::BadHost => {
                 row!("bad_host", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request must name one valid host")
             }
-            Reason::BadTarget => {
+            RefusalReason::BadTarget => {
                 row!("bad_target", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request target does not fit the method")
             }
-            Reason::BadFraming => {
+            RefusalReason::BadFraming => {
                 row!("bad_framing", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the length of the request body is ambiguous")
             }
-            Reason::UnknownTransferCoding => {
+            RefusalReason::UnknownTransferCoding => {
                 row!("unknown_transfer_coding", NOT_IMPLEMENTED 501 "Not Implemented", grpc "12", close true,
                      "the only transfer coding that is understood is chunked")
             }
-            Reason::Malformed => {
+            RefusalReason::Malformed => {
                 row!("malformed", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the request is malformed")
             }
-            Reason::HeadTooLarge => {
+            RefusalReason::HeadTooLarge => {
                 row!("head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE 431 "Request Header Fields Too Large",
                      grpc "8", close true, "the request's header fields are too large or too many")
             }
-            Reason::TargetTooLong => {
+            RefusalReason::TargetTooLong => {
                 row!("target_too_long", URI_TOO_LONG 414 "URI Too Long", grpc "8", close true,
                      "the request's target is too long")
             }
-            Reason::TlsOnPlainPort => {
+            RefusalReason::TlsOnPlainPort => {
                 row!("tls_on_plain_port", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "this port serves plain HTTP, but a TLS handshake came")
             }
-            Reason::BadPreface => {
+            RefusalReason::BadPreface => {
                 row!("bad_preface", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the HTTP/2 connection preface is malformed")
             }
-            Reason::Http2Error => {
+            RefusalReason::Http2Error => {
                 row!("http2_error", BAD_REQUEST 400 "Bad Request", grpc "3", close true,
                      "the HTTP/2 connection broke the protocol")
             }
-            Reason::Internal => {
+            RefusalReason::Internal => {
                 row!("internal", INTERNAL_SERVER_ERROR 500 "Internal Server Error", grpc "13", close false,
                      "the server failed to answer")
             }
-            Reason::RequestTimeout => {
+            RefusalReason::RequestTimeout => {
                 row!("request_timeout", SERVICE_UNAVAILABLE 503 "Service Unavailable", grpc "4", close false,
                      "the request took too long")
             }
-            Reason::GatewayTimeout => {
+            RefusalReason::GatewayTimeout => {
                 row!("gateway_timeout", GATEWAY_TIMEOUT 504 "Gateway Timeout", grpc "4", close false,
                      "the request took too long")
             }
-            Reason::BodyTooLarge => {
+            RefusalReason::BodyTooLarge => {
                 row!("body_too_large", PAYLOAD_TOO_LARGE 413 "Payload Too Large", grpc "8", close true,
                      "the request body is too large")
             }
-            Reason::RateLimited => {
+            RefusalReason::RateLimited => {
                 row!("rate_limited", TOO_MANY_REQUESTS 429 "Too Many Requests", grpc "8", close false,
                      "too many requests, please slow down")
             }
-            Reason::ClientUnknown => {
+            RefusalReason::ClientUnknown => {
                 row!("client_unknown", BAD_REQUEST 400 "Bad Request", grpc "3", close false,
                      "the address of the client is not known")
             }
@@ -182,13 +182,13 @@ impl Reason {
     }
 }
 
-all!(Reason: [
+all!(RefusalReason: [
     Draining, HandlerTimeout, BodyTooSlow, HeadTooSlow, NoHost, BadHost, BadTarget, BadFraming,
     UnknownTransferCoding, Malformed, HeadTooLarge, TargetTooLong, TlsOnPlainPort, BadPreface, Http2Error, Internal, RequestTimeout, GatewayTimeout,
     BodyTooLarge, RateLimited, ClientUnknown,
 ]);
 
-impl fmt::Display for Reason {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -12,7 +12,7 @@ fn ask_by(method: Method, version: Version, headers: &[(&str, &str)]) -> Respons
     }
     let request = request.body(()).unwrap();
     let asked = Asked::of(&request);
-    Reply::new(Reason::Draining)
+    Reply::new(RefusalReason::Draining)
         .retry_after(Duration::from_secs(2))
         .answer(asked, request.into_parts().0.headers)
 }
@@ -103,7 +103,7 @@ fn json_is_sent_on_request_only() {
 
 #[test]
 fn each_row_agrees_with_itself() {
-    for &reason in Reason::ALL {
+    for &reason in RefusalReason::ALL {
         let row = reason.row();
         assert!(
             row.problem
@@ -133,7 +133,7 @@ fn retry_after_is_rounded_up_and_never_zero() {
         (1001, "2", "1010"),
         (u64::MAX, "999000000000", "999000000000"),
     ] {
-        let reply = Reply::new(Reason::Draining).retry_after(Duration::from_millis(wait));
+        let reply = Reply::new(RefusalReason::Draining).retry_after(Duration::from_millis(wait));
         let retry = reply.retry_after.unwrap();
         assert_eq!(
             (
@@ -143,6 +143,6 @@ fn retry_after_is_rounded_up_and_never_zero() {
             (seconds, millis)
         );
     }
-    let never = Reply::new(Reason::Draining).retry_after(Duration::MAX);
+    let never = Reply::new(RefusalReason::Draining).retry_after(Duration::MAX);
     assert_eq!(never.retry_after.unwrap().seconds, "999000000000");
 }

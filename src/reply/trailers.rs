@@ -3,10 +3,10 @@
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::form::is_native_grpc;
-use super::{Asked, Reason, Reply};
+use super::{Asked, RefusalReason, Reply};
 
 /// Returns a refusal as the trailers of a gRPC answer.
-pub(crate) fn grpc_trailers(reason: Reason) -> HeaderMap {
+pub(crate) fn grpc_trailers(reason: RefusalReason) -> HeaderMap {
     // From the one table: what a Trailers-Only answer says beside its content type.
     let mut headers = HeaderMap::with_capacity(3);
     let grpc = HeaderValue::from_static("application/grpc");

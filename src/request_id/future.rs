@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use http::{HeaderName, HeaderValue, Response};
 use pin_project::pin_project;
 
-/// The response future of a [`SetRequestId`](super::SetRequestId) service, which adds the id to the response's header.
+/// The response future of a [`RequestIdService`](super::RequestIdService) service, which adds the id to the response's header.
 #[pin_project]
 pub struct RequestIdFuture<F> {
     #[pin]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use tower_layer::Layer;
 
-use super::SetRequestId;
+use super::RequestIdService;
 use super::shared::Shared;
 
 /// A layer that gives each request an id; see the [module](super).
@@ -57,10 +57,10 @@ impl Default for RequestIdLayer {
 }
 
 impl<S> Layer<S> for RequestIdLayer {
-    type Service = SetRequestId<S>;
+    type Service = RequestIdService<S>;
 
-    fn layer(&self, inner: S) -> SetRequestId<S> {
-        SetRequestId {
+    fn layer(&self, inner: S) -> RequestIdService<S> {
+        RequestIdService {
             inner,
             shared: self.shared.clone(),
         }

@@ -69,4 +69,4 @@ mod tests;
 pub use crate::id::RequestId;
 pub use future::RequestIdFuture;
 pub use layer::RequestIdLayer;
-pub use service::SetRequestId;
+pub use service::RequestIdService;

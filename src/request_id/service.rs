@@ -12,12 +12,12 @@ use crate::served;
 
 /// The service produced by [`RequestIdLayer`](super::RequestIdLayer).
 #[derive(Clone)]
-pub struct SetRequestId<S> {
+pub struct RequestIdService<S> {
     pub(super) inner: S,
     pub(super) shared: Option<Arc<Shared>>,
 }
 
-impl<S, ReqB, ResB> Service<Request<ReqB>> for SetRequestId<S>
+impl<S, ReqB, ResB> Service<Request<ReqB>> for RequestIdService<S>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
 {
@@ -41,9 +41,9 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for SetRequestId<S> {
+impl<S: fmt::Debug> fmt::Debug for RequestIdService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SetRequestId")
+        f.debug_struct("RequestIdService")
             .field("inner", &self.inner)
             .field("shared", &self.shared)
             .finish()

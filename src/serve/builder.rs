@@ -7,13 +7,13 @@ use http::Extensions;
 
 use super::error::ServeError;
 use crate::conn_info::ConnInfo;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::phase::{Lifecycle, Phase};
 use crate::serve::config::{Limits, Protocols, Timeouts};
 use crate::serve::listen::{Listener, accept};
 use crate::serve::service::App;
 use crate::serve::state::{OnConnection, Registry, Shared};
-use crate::shutdown::{DrainServer, Handle, Report, Shutdown};
+use crate::shutdown::{DrainServer, Report, Shutdown, ShutdownHandle};
 
 /// A server that is about to start: await it to run it to its end. Created by [`serve`](super::serve()).
 #[must_use = "a server does nothing until it is awaited"]
@@ -25,7 +25,7 @@ pub struct Serve<L, A> {
     /// The part in a shutdown; `None` if it drives one of its own, which is created when the server is awaited. Created
     /// earlier, it would receive signals in place of the one that is still to be set.
     part: Option<Part>,
-    events: Events,
+    events: EventSink,
     on_connection: Option<OnConnection>,
     extensions: bool,
     protocols: Protocols,
@@ -36,9 +36,9 @@ enum Part {
     /// It drives the whole sequence.
     Drives(Shutdown),
     /// It takes part in a shutdown that is driven elsewhere.
-    Follows(Handle),
+    Follows(ShutdownHandle),
     /// It watches a shutdown that is driven elsewhere.
-    Observes(Handle),
+    Observes(ShutdownHandle),
 }
 
 impl<L: Listener, A: App> Serve<L, A> {
@@ -49,7 +49,7 @@ impl<L: Listener, A: App> Serve<L, A> {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             part: None,
-            events: Events::none(),
+            events: EventSink::none(),
             on_connection: None,
             extensions: true,
             protocols: Protocols::default(),
@@ -84,13 +84,13 @@ impl<L: Listener, A: App> Serve<L, A> {
 
     /// Takes part in a shutdown that another server of this process drives (an admin port): drains
     /// when it drains, and ends when this server's own connections have ended.
-    pub fn follow(mut self, handle: &Handle) -> Self {
+    pub fn follow(mut self, handle: &ShutdownHandle) -> Self {
         self.part = Some(Part::Follows(handle.clone()));
         self
     }
 
     /// Watches a shutdown that another server of this process drives: the port for metrics, health and
-    /// [status](crate::shutdown::Handle::in_flight). It keeps serving until the [report](Handle::reported) is ready.
+    /// [status](crate::shutdown::ShutdownHandle::in_flight). It keeps serving until the [report](Handle::reported) is ready.
     /// The drain does not wait for its connections, and the report does not include them. Responses that are open when
     /// the report is made have one second to end, if the [margin](Shutdown::margin) allows it (0.1 s after a second
     /// signal); then they are cut.
@@ -103,14 +103,14 @@ impl<L: Listener, A: App> Serve<L, A> {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn observe(mut self, handle: &Handle) -> Self {
+    pub fn observe(mut self, handle: &ShutdownHandle) -> Self {
         self.part = Some(Part::Observes(handle.clone()));
         self
     }
 
     /// Adds a sink for the events of connections, requests and the phase. Default: the [hub](Handle::listen) of the
     /// shutdown that it drives or follows; a server that observes emits to no one.
-    pub fn events(mut self, events: Events) -> Self {
+    pub fn events(mut self, events: EventSink) -> Self {
         self.events = events;
         self
     }
@@ -226,7 +226,7 @@ async fn attend<L: Listener, A: App>(
     listener: L,
     app: A,
     registry: Arc<Registry>,
-    handle: &Handle,
+    handle: &ShutdownHandle,
 ) -> Report {
     accept(listener, app, registry.clone()).await;
     let lifecycle = &registry.shared.lifecycle;

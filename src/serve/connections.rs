@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::error::ServeError;
 use crate::conn_info::ConnInfo;
-use crate::events::{Closed, Events, Hub};
+use crate::events::{CloseReason, EventSink, Hub};
 use crate::phase::{Lifecycle, Phase};
 use crate::serve::config::{InvalidTimeout, Limits, Timeouts};
 use crate::serve::connection::ConnTask;
@@ -18,7 +18,7 @@ use crate::serve::listen::Listener;
 use crate::serve::service::App;
 use crate::serve::state::{ConnGuard, Registry, Shared};
 use crate::serve::transport::ServeIo;
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 
 /// Serves one connection of an accept loop of your own.
 ///
@@ -121,7 +121,7 @@ impl Connections {
     }
 
     fn of(timeouts: Timeouts, limits: Limits, lifecycle: Lifecycle, hub: Arc<Hub>) -> Self {
-        let events = Events::to_hub(hub.clone());
+        let events = EventSink::to_hub(hub.clone());
         let shared = Shared::new(timeouts, limits, lifecycle, events);
         Connections {
             registry: Arc::new(Registry::new(shared)),
@@ -131,7 +131,7 @@ impl Connections {
 
     /// Takes part in this shutdown, and emits to its [hub](Handle::listen). Connections that were served before do not.
     #[must_use]
-    pub fn follow(self, handle: &Handle) -> Self {
+    pub fn follow(self, handle: &ShutdownHandle) -> Self {
         let Shared {
             timeouts, limits, ..
         } = *self.registry.shared;
@@ -144,7 +144,7 @@ impl Connections {
 
     /// Adds a sink for the events of connections and requests.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         events.add_to(&self.hub);
         self
     }
@@ -221,9 +221,9 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: App,
 {
-    type Output = Closed;
+    type Output = CloseReason;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         self.project().task.poll(cx)
     }
 }

@@ -15,9 +15,9 @@ use http::Extensions;
 use crate::control::Fact;
 #[cfg(feature = "serve")]
 use crate::deadlines::Deadlines;
-use crate::events::{Events, RequestInfo};
+use crate::events::{EventSink, RequestInfo};
 use crate::phase::Lifecycle;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// A handle on a request, empty if another server serves it. Cheap to clone.
 #[derive(Clone, Default)]
@@ -57,9 +57,9 @@ impl Served {
 
     #[cfg_attr(not(any(feature = "metrics", feature = "tracing")), allow(dead_code))]
     /// Returns the true end, where a body or a future only shows that it failed or was dropped.
-    pub(crate) fn end(&self, seen: End) -> End {
+    pub(crate) fn end(&self, seen: BodyEnd) -> BodyEnd {
         #[cfg(feature = "serve")]
-        if let (End::Cancelled | End::Error, Some(request)) = (seen, &self.request) {
+        if let (BodyEnd::Cancelled | BodyEnd::Error, Some(request)) = (seen, &self.request) {
             let (request, epoch) = request.served();
             return request.ended_by(epoch).unwrap_or(seen);
         }
@@ -87,12 +87,12 @@ impl Served {
     }
 
     /// Returns the sink of the server's events.
-    pub(crate) fn events(&self) -> Events {
+    pub(crate) fn event_sink(&self) -> EventSink {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
-            return request.served().0.events().clone();
+            return request.served().0.event_sink().clone();
         }
-        Events::none()
+        EventSink::none()
     }
 
     /// Records that the time granted by a layer is over.
@@ -100,7 +100,7 @@ impl Served {
         #[cfg(feature = "serve")]
         if let Some(request) = &self.request {
             let (request, epoch) = request.served();
-            request.ends_by(epoch, End::Timeout);
+            request.ends_by(epoch, BodyEnd::Timeout);
         }
     }
 }

@@ -5,7 +5,7 @@ use http::{Method, Request, Uri};
 
 use super::Served;
 use super::takeover::{self, Takeover};
-use crate::events::{Event, Events, RequestInfo, target};
+use crate::events::{Event, EventSink, RequestInfo, target};
 use crate::id::RequestId;
 use crate::route::{self, Route};
 
@@ -36,9 +36,9 @@ pub(crate) struct Named {
 impl Subject {
     /// Returns the subject of a layer's limit, whose `events` a route's own layer emits to as well. `ends`: the server
     /// has to know when the layer ends the request.
-    pub(crate) fn of<B>(request: &mut Request<B>, events: &Events, ends: bool) -> Self {
+    pub(crate) fn of<B>(request: &mut Request<B>, events: &EventSink, ends: bool) -> Self {
         let may_be_taken_over = takeover::is_expected();
-        if !(may_be_taken_over || ends || events.is_heard()) {
+        if !(may_be_taken_over || ends || events.has_listener()) {
             return Subject::Unknown;
         }
         let served = Served::of(request.extensions());
@@ -49,7 +49,7 @@ impl Subject {
         if may_be_taken_over {
             takeover = Some(Takeover::of(request.extensions_mut(), events));
         }
-        if !events.is_heard() {
+        if !events.has_listener() {
             return takeover.map_or(Subject::Unknown, Subject::Own);
         }
         let extensions = request.extensions();
@@ -87,15 +87,15 @@ impl Subject {
     }
 
     /// Returns the sink of the layers further out, or of the server.
-    pub(crate) fn events(&self) -> Events {
+    pub(crate) fn event_sink(&self) -> EventSink {
         match self {
-            Subject::Served(served) => served.events(),
-            Subject::Own(takeover) => takeover.events(),
+            Subject::Served(served) => served.event_sink(),
+            Subject::Own(takeover) => takeover.event_sink(),
             Subject::Named(named) => {
                 let takeover = named.takeover.as_ref();
-                takeover.map_or_else(Events::none, |it| it.events())
+                takeover.map_or_else(EventSink::none, |it| it.event_sink())
             }
-            Subject::Unknown => Events::none(),
+            Subject::Unknown => EventSink::none(),
         }
     }
 
@@ -109,11 +109,11 @@ impl Subject {
     /// Emits an event about this request.
     pub(crate) fn emit(
         &self,
-        events: &Events,
+        events: &EventSink,
         event: impl for<'a> Fn(RequestInfo<'a>) -> Event<'a>,
     ) {
-        if events.is_heard() {
-            self.describe(&mut |request| events.tell(|| event(request)));
+        if events.has_listener() {
+            self.describe(&mut |request| events.emit(|| event(request)));
         }
     }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 
 use http::Extensions;
 
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// A route's own layer has a time for the request: the layers further out yield.
 pub(crate) const TIMEOUT: u8 = 1;
@@ -15,7 +15,7 @@ pub(crate) const BODY_LIMIT: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct Takeover {
     taken: AtomicU8,
-    events: Events,
+    events: EventSink,
 }
 
 /// The process has routes with settings of their own: without them no request pays for the word.
@@ -31,7 +31,7 @@ pub(crate) fn is_expected() -> bool {
 
 impl Takeover {
     /// Returns the request's, and makes one where there is none yet. A route's own layer emits to `events`.
-    pub(crate) fn of(extensions: &mut Extensions, events: &Events) -> Arc<Self> {
+    pub(crate) fn of(extensions: &mut Extensions, events: &EventSink) -> Arc<Self> {
         if let Some(takeover) = extensions.get::<Arc<Self>>() {
             return takeover.clone();
         }
@@ -52,7 +52,7 @@ impl Takeover {
         self.taken.load(Relaxed)
     }
 
-    pub(crate) fn events(&self) -> Events {
+    pub(crate) fn event_sink(&self) -> EventSink {
         self.events.clone()
     }
 }

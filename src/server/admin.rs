@@ -11,9 +11,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::error::BoxError;
-use crate::health::{Details, Health, HealthRoutes};
+use crate::health::{Details, Health, HealthService};
 #[cfg(feature = "metrics")]
-use crate::metrics::MetricsService;
+use crate::metrics::MetricsEndpoint;
 #[cfg(feature = "status")]
 use crate::status::StatusPage;
 
@@ -23,12 +23,12 @@ type AdminBody = UnsyncBoxBody<Bytes, BoxError>;
 /// and everywhere else the page to watch a drain (feature `status`). For a port that only operators reach, and that
 /// [observes](crate::serve::Serve::observe) the shutdown.
 #[derive(Clone)]
-pub struct AdminService(HealthRoutes<Pages>);
+pub struct AdminService(HealthService<Pages>);
 
 #[derive(Clone)]
 struct Pages {
     #[cfg(feature = "metrics")]
-    metrics: MetricsService,
+    metrics: MetricsEndpoint,
     #[cfg(feature = "status")]
     page: StatusPage,
 }
@@ -36,7 +36,7 @@ struct Pages {
 impl AdminService {
     pub(super) fn new(
         health: &Health,
-        #[cfg(feature = "metrics")] metrics: MetricsService,
+        #[cfg(feature = "metrics")] metrics: MetricsEndpoint,
         #[cfg(feature = "status")] page: StatusPage,
     ) -> Self {
         let health = health.clone().details(Details::always());

@@ -10,10 +10,10 @@ use crate::error::BoxError;
 use crate::health::Health;
 use crate::real_ip::TrustedProxies;
 use crate::serve::{Limits, Protocols, Timeouts};
-use crate::shutdown::{Handle, Shutdown, StepOutput};
+use crate::shutdown::{Shutdown, ShutdownHandle, StepOutput};
 use crate::stack::Stack;
 
-pub(super) type Worker = Box<dyn FnOnce(&Handle) + Send>;
+pub(super) type Worker = Box<dyn FnOnce(&ShutdownHandle) + Send>;
 pub(super) type Change<T> = Box<dyn FnOnce(T) -> T + Send>;
 pub(super) type OnConnection = Box<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
 
@@ -95,7 +95,7 @@ impl Server {
     }
 
     /// Returns the handle of its shutdown: the phase, workers that start later, the hub of events.
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> ShutdownHandle {
         self.shutdown.handle()
     }
 
@@ -138,7 +138,7 @@ impl Server {
     {
         let owned = name.to_owned();
         self.worker_names.push(owned.clone());
-        let start = move |handle: &Handle| handle.spawn_essential_worker(&owned, work);
+        let start = move |handle: &ShutdownHandle| handle.spawn_essential_worker(&owned, work);
         self.workers.push(Box::new(start));
         self
     }

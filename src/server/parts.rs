@@ -2,9 +2,9 @@ use super::{AdminService, Server, ServerError, bind};
 use crate::health::Health;
 use crate::in_flight::InFlightHandle;
 #[cfg(feature = "metrics")]
-use crate::metrics::{Metrics, MetricsService};
+use crate::metrics::{Metrics, MetricsEndpoint};
 use crate::real_ip::RealIpLayer;
-use crate::shutdown::{Handle, Shutdown};
+use crate::shutdown::{Shutdown, ShutdownHandle};
 use crate::stack::{Stack, stack};
 #[cfg(feature = "status")]
 use crate::status::StatusPage;
@@ -26,7 +26,7 @@ pub struct Parts {
     /// To be driven by the server: `lameduck::serve(listener, app).shutdown(parts.shutdown)`.
     pub shutdown: Shutdown,
     /// Its handle.
-    pub handle: Handle,
+    pub handle: ShutdownHandle,
     /// All layers.
     pub stack: Stack,
     /// The probes; the stack answers them too.
@@ -64,7 +64,7 @@ impl Parts {
         let handle = server.shutdown.handle();
         #[cfg(feature = "tracing")]
         if server.logs {
-            handle.listen(crate::logs::events());
+            handle.listen(crate::logs::event_sink());
         }
 
         let workers = handle.clone();
@@ -128,7 +128,7 @@ impl Parts {
         let admin = AdminService::new(
             &health,
             #[cfg(feature = "metrics")]
-            MetricsService::of(registry),
+            MetricsEndpoint::of(registry),
             #[cfg(feature = "status")]
             page,
         );

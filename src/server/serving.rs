@@ -12,7 +12,7 @@ use super::Parts;
 use super::compose::Composed;
 use super::{AdminService, Bind, IntoListener, Server, ServerError, announce};
 use crate::serve::{App, Listener, serve};
-use crate::shutdown::{Handle, Report};
+use crate::shutdown::{Report, ShutdownHandle};
 
 /// A [`Server`] that is about to start: await it to run it to its end, or [`spawn`](Self::spawn) it.
 #[must_use = "a server does nothing until it is awaited"]
@@ -26,7 +26,7 @@ pub struct Serving<L, A> {
 struct Started {
     addr: Option<SocketAddr>,
     admin: Option<SocketAddr>,
-    handle: Handle,
+    handle: ShutdownHandle,
     run: Pin<Box<dyn Future<Output = Result<Report, ServerError>> + Send>>,
 }
 
@@ -178,7 +178,7 @@ impl Admin {
     }
 
     /// Not a part of what is drained: it is there to the very end.
-    fn observe(self, handle: &Handle, pages: AdminService) {
+    fn observe(self, handle: &ShutdownHandle, pages: AdminService) {
         if let Some(listener) = self.0 {
             tokio::spawn(serve(listener, pages).observe(handle).into_future());
         }
@@ -200,7 +200,7 @@ impl fmt::Display for Admin {
 pub struct Running {
     addr: Option<SocketAddr>,
     admin: Option<SocketAddr>,
-    handle: Handle,
+    handle: ShutdownHandle,
     task: JoinHandle<Result<Report, ServerError>>,
 }
 
@@ -216,7 +216,7 @@ impl Running {
     }
 
     /// Returns the handle of its shutdown.
-    pub fn handle(&self) -> &Handle {
+    pub fn handle(&self) -> &ShutdownHandle {
         &self.handle
     }
 

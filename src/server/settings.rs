@@ -5,7 +5,7 @@ use http::Extensions;
 
 use super::{Bind, Server};
 use crate::conn_info::ConnInfo;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::real_ip::TrustedProxies;
 use crate::serve::{Limits, Protocols, Timeouts};
 use crate::stack::Stack;
@@ -99,8 +99,8 @@ impl Server {
         self
     }
 
-    /// Adds listeners to the hub of events; see [`Handle::listen`](crate::shutdown::Handle::listen).
-    pub fn events(self, events: Events) -> Self {
+    /// Adds listeners to the hub of events; see [`Handle::listen`](crate::shutdown::ShutdownHandle::listen).
+    pub fn events(self, events: EventSink) -> Self {
         self.handle().listen(events);
         self
     }

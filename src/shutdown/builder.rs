@@ -6,14 +6,14 @@ use super::planned::Planned;
 use super::sequence::{Driver, Sequence};
 #[cfg(unix)]
 use super::signal_thread::{Grace, Subscription, Unsubscribed};
-use super::{Budgets, Handle, InvalidShutdown, Report, Signals, StartError, StepOutput};
-use crate::events::Events;
+use super::{Budgets, InvalidShutdown, Report, ShutdownHandle, Signals, StartError, StepOutput};
+use crate::events::EventSink;
 
 /// The shutdown of a process: its steps, and their budgets, from the signal to the end of the process.
 #[doc(alias("with_graceful_shutdown", "graceful_shutdown", "SIGTERM"))]
 #[must_use = "a shutdown does nothing until a server drives it"]
 pub struct Shutdown {
-    handle: Handle,
+    handle: ShutdownHandle,
     budgets: Budgets,
     grace: Duration,
     enforce_grace: bool,
@@ -49,7 +49,7 @@ impl Shutdown {
     /// no handler is installed in the process.
     pub fn with_signals(signals: impl Into<Signals>) -> Self {
         Shutdown {
-            handle: Handle::new(),
+            handle: ShutdownHandle::new(),
             budgets: Budgets::default(),
             grace: Duration::from_secs(30),
             enforce_grace: true,
@@ -116,7 +116,7 @@ impl Shutdown {
     /// [`spawn_blocking`](tokio::task::spawn_blocking) began, or a reader of the logs that has stopped to read.
     /// Default: `true`.
     ///
-    /// The time counts from a signal: a shutdown that a [`Handle`] begins never ends the process. It goes on after the
+    /// The time counts from a signal: a shutdown that a [`ShutdownHandle`] begins never ends the process. It goes on after the
     /// [`Report`] is made; a process that is to live on after it needs `false` here.
     pub fn enforce_grace(mut self, enforce: bool) -> Self {
         self.enforce_grace = enforce;
@@ -169,7 +169,7 @@ impl Shutdown {
     }
 
     /// Stays in [`Phase::Starting`](crate::Phase::Starting) (readiness 503, requests are served) until
-    /// [`Handle::ready`] is called; otherwise the process is ready when the server begins to accept.
+    /// [`ShutdownHandle::ready`] is called; otherwise the process is ready when the server begins to accept.
     pub fn starting(mut self) -> Self {
         self.starting = true;
         self
@@ -207,14 +207,14 @@ impl Shutdown {
     }
 
     /// Adds listeners to the hub: they receive the events of the shutdown, its servers, and all that is made from its
-    /// handle. See [`Handle::listen`].
-    pub fn events(self, events: Events) -> Self {
+    /// handle. See [`ShutdownHandle::listen`].
+    pub fn events(self, events: EventSink) -> Self {
         self.handle.listen(events);
         self
     }
 
     /// Returns the handle by which the rest of the process takes part in it.
-    pub fn handle(&self) -> Handle {
+    pub fn handle(&self) -> ShutdownHandle {
         self.handle.clone()
     }
 

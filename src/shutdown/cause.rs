@@ -16,7 +16,7 @@ pub enum Cause {
     Worker,
     /// The future that drove the shutdown was dropped before its end.
     Dropped,
-    /// A call of the [`Handle`](super::Handle).
+    /// A call of the [`ShutdownHandle`](super::Handle).
     Called,
 }
 

@@ -14,14 +14,14 @@ use super::reload::Reloads;
 use super::server::DrainServer;
 use super::workers::Workers;
 use super::{Cause, ConnectionCounts, CutRequest, Report, StepEnd, StepOutput};
-use crate::events::{Event, Events, WorkerEnd};
+use crate::events::{Event, EventSink, WorkerEnd};
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
 /// A handle for the rest of a process to take part in its shutdown: it reads the phase, begins the shutdown from code,
 /// and runs workers that are asked to stop. Clones share it.
 #[derive(Clone)]
-pub struct Handle {
+pub struct ShutdownHandle {
     shared: Arc<Shared>,
 }
 
@@ -41,9 +41,9 @@ struct Shared {
     reloads: watch::Sender<u64>,
 }
 
-impl Handle {
+impl ShutdownHandle {
     pub(super) fn new() -> Self {
-        Handle {
+        ShutdownHandle {
             shared: Arc::new(Shared {
                 lifecycle: Lifecycle::new(),
                 orders: Orders::new(),
@@ -81,7 +81,7 @@ impl Handle {
         let ready = self.lifecycle().entered(Phase::Ready).is_some();
         let driven = self.shared.driven.load(Ordering::SeqCst);
         if ready && driven && !self.shared.ready_told.swap(true, Ordering::Relaxed) {
-            self.tell(|| Event::Phase(Phase::Ready));
+            self.emit(|| Event::Phase(Phase::Ready));
         }
     }
 
@@ -255,7 +255,7 @@ impl Handle {
                 end,
                 essential,
             };
-            handle.event_sink().tell(event);
+            handle.event_sink().emit(event);
             if essential {
                 handle.orders().give(Order::Leave, Cause::Worker);
             }
@@ -271,12 +271,12 @@ impl Handle {
     /// Adds listeners to the hub of this shutdown: they receive the events of the shutdown, of the servers and
     /// connections that take part in it, and of all that is made from this handle or its [lifecycle](Self::lifecycle),
     /// before and after this call. A listener that is there already is not added again.
-    pub fn listen(&self, events: Events) {
+    pub fn listen(&self, events: EventSink) {
         self.lifecycle().listen(events);
     }
 
     /// Returns a sink that emits to the hub of this shutdown, for parts that are not made from this handle.
-    pub fn event_sink(&self) -> Events {
+    pub fn event_sink(&self) -> EventSink {
         self.lifecycle().event_sink()
     }
 
@@ -285,9 +285,9 @@ impl Handle {
         self.emit_ready();
     }
 
-    pub(super) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+    pub(super) fn emit<'a>(&self, event: impl FnOnce() -> Event<'a>) {
         if self.shared.driven.load(Ordering::Relaxed) {
-            self.event_sink().tell(event);
+            self.event_sink().emit(event);
         }
     }
 
@@ -339,9 +339,9 @@ impl Handle {
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for ShutdownHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
+        f.debug_struct("ShutdownHandle")
             .field("lifecycle", self.lifecycle())
             .field("order", &self.orders().current())
             .finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! The coordinator of a process's shutdown: signals, phases, workers, closers, and a report.
 //!
-//! A [`Shutdown`] defines the steps and their budgets; the server that takes it drives it. The [`Handle`] is for the
+//! A [`Shutdown`] defines the steps and their budgets; the server that takes it drives it. The [`ShutdownHandle`] is for the
 //! rest of the process: it reads the phase, runs workers, and can begin the shutdown from code.
 //!
 //! | step | effect | at most |
@@ -73,7 +73,7 @@
 //!
 //! On tokio's paused clock (`#[tokio::test(start_paused = true)]`, tokio's feature `test-util`) a drain of seconds
 //! takes none. [`with_signals(false)`](Shutdown::with_signals) leaves the signals to the test runner, port 0 keeps
-//! tests apart, and [`Handle::shutdown`] does what SIGTERM does.
+//! tests apart, and [`ShutdownHandle::shutdown`] does what SIGTERM does.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -146,7 +146,7 @@ pub use builder::Shutdown;
 pub use cause::Cause;
 pub use counts::{ConnectionCounts, ConnectionState};
 pub use error::StartError;
-pub use handle::Handle;
+pub use handle::ShutdownHandle;
 pub use planned::StepOutput;
 pub use reload::Reloads;
 pub use report::Report;

@@ -9,7 +9,7 @@ use super::order::Order;
 use super::planned::Planned;
 #[cfg(unix)]
 use super::signal_thread::{Subscription, Unsubscribed};
-use super::{Budgets, Cause, Handle, Report, StepKind};
+use super::{Budgets, Cause, Report, ShutdownHandle, StepKind};
 use crate::events::Event;
 use crate::phase::Phase;
 
@@ -35,7 +35,7 @@ pub(crate) struct Sequence {
 /// The driver of the shutdown. If it is dropped before the end, it notifies all that wait for the end: nothing else
 /// would.
 pub(crate) struct Driver {
-    pub(super) handle: Handle,
+    pub(super) handle: ShutdownHandle,
     /// The subscription to signals.
     #[cfg(unix)]
     pub(super) subscription: Option<Subscription>,
@@ -70,7 +70,7 @@ impl Drop for Driver {
     }
 }
 
-impl Handle {
+impl ShutdownHandle {
     /// Ends everything at once, without waiting.
     fn abandon(&self) {
         self.orders().give(Order::Cut, Cause::Dropped);
@@ -80,7 +80,7 @@ impl Handle {
         report.steps = self.workers_of().abort();
         self.count_requests(&mut report);
         self.lifecycle().advance(Phase::Closed);
-        self.tell(|| Event::Phase(Phase::Closed));
+        self.emit(|| Event::Phase(Phase::Closed));
         self.observers().abandon(&report);
     }
 
@@ -91,7 +91,7 @@ impl Handle {
         }
         report.cut.sort_by_key(|cut| std::cmp::Reverse(cut.age));
         for cut in report.cut.iter().take(NAMED) {
-            self.tell(|| Event::Cut {
+            self.emit(|| Event::Cut {
                 request: cut.info(),
                 state: cut.state,
                 age: cut.age,
@@ -99,7 +99,7 @@ impl Handle {
         }
         let more = report.cut.len().saturating_sub(NAMED);
         if more > 0 {
-            self.tell(|| Event::MoreCut { count: more });
+            self.emit(|| Event::MoreCut { count: more });
         }
     }
 
@@ -147,7 +147,7 @@ impl Sequence {
         let has_lame_duck = has_lame_duck && !self.budgets.lame_duck.is_zero();
         if orders.current() == Order::Leave && has_lame_duck {
             handle.lifecycle().lame_duck(self.budgets.lame_duck);
-            self.tell(Phase::LameDuck);
+            self.emit(Phase::LameDuck);
             tokio::select! {
                 biased;
                 () = orders.at_least(Order::LeaveNow) => {}
@@ -160,7 +160,7 @@ impl Sequence {
         let deadline = drain_began + self.budgets.drain;
         handle.set_drain_deadline(deadline.into_std());
         handle.lifecycle().advance(Phase::Draining);
-        self.tell(Phase::Draining);
+        self.emit(Phase::Draining);
         let drained = tokio::select! {
             biased;
             () = orders.at_least(Order::Cut) => false,
@@ -179,7 +179,7 @@ impl Sequence {
         }
         report.drain = drain_began.elapsed();
         handle.set_drained(report.drain);
-        handle.tell(|| Event::Drained {
+        handle.emit(|| Event::Drained {
             took: report.drain,
             cut: report.cut.len(),
         });
@@ -203,7 +203,7 @@ impl Sequence {
         report.at_once = orders.current() >= Order::Cut;
         report.total = began.elapsed();
         handle.lifecycle().advance(Phase::Closed);
-        handle.tell(|| Event::Phase(Phase::Closed));
+        handle.emit(|| Event::Phase(Phase::Closed));
         let mut observe_until = Instant::now() + OBSERVER_GRACE.min(self.budgets.margin);
         if let Some(forced_at) = self.driver.forced_at() {
             // With time for them to end.
@@ -215,10 +215,10 @@ impl Sequence {
         report
     }
 
-    fn tell(&self, phase: Phase) {
+    fn emit(&self, phase: Phase) {
         for server in self.driver.handle.servers() {
             server.phase_moved();
         }
-        self.driver.handle.tell(|| Event::Phase(phase));
+        self.driver.handle.emit(|| Event::Phase(phase));
     }
 }

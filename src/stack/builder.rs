@@ -8,7 +8,7 @@ use crate::access_log::AccessLogLayer;
 use crate::body_limit::BodyLimitLayer;
 use crate::catch_panic::CatchPanicLayer;
 use crate::drain::DrainLayer;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::health::HealthLayer;
 use crate::in_flight::{InFlightHandle, InFlightLayer};
 #[cfg(feature = "metrics")]
@@ -65,7 +65,7 @@ pub struct Stack {
     timeout: TimeoutLayer,
     catch_panic: CatchPanicLayer,
     /// Added to each layer when a service is wrapped: a layer may be set after it.
-    events: Events,
+    events: EventSink,
 }
 
 impl Stack {
@@ -156,7 +156,7 @@ impl Stack {
     /// Adds a sink for the events of all layers, whenever they are set. Default: the [hub](Lifecycle::listen) of the
     /// lifecycle.
     #[must_use]
-    pub fn events(mut self, events: Events) -> Self {
+    pub fn events(mut self, events: EventSink) -> Self {
         self.events = self.events.and(events);
         self
     }

@@ -14,19 +14,19 @@ use crate::body_limit::{BodyLimit, BodyLimitBody};
 use crate::catch_panic::CatchPanic;
 use crate::drain::Drain;
 use crate::error::BoxError;
-use crate::health::HealthRoutes;
+use crate::health::HealthService;
 use crate::in_flight::{InFlight, InFlightBody};
 #[cfg(feature = "metrics")]
-use crate::metrics::{Measured, MetricsBody};
+use crate::metrics::{MetricsBody, MetricsService};
 #[cfg(feature = "rate-limit")]
 use crate::rate_limit::RateLimit;
 use crate::real_ip::RealIp;
 use crate::reply::ReplyBody;
-use crate::request_id::SetRequestId;
+use crate::request_id::RequestIdService;
 use crate::timeout::{Timeout, TimeoutBody};
 
 // From the outside in. The layers depend on the features of the crate, so no public type shows this one.
-type All<S> = HealthRoutes<Metered<SetRequestId<RealIp<Logged<InFlight<Drain<Own<S>>>>>>>>;
+type All<S> = HealthService<Metered<RequestIdService<RealIp<Logged<InFlight<Drain<Own<S>>>>>>>>;
 type Own<S> = Limited<BodyLimit<Timeout<CatchPanic<S>>>>;
 
 type AllBody<B> =
@@ -34,7 +34,7 @@ type AllBody<B> =
 type OwnBody<B> = LimitedBody<ReplyBody<TimeoutBody<ReplyBody<B>>>>;
 
 #[cfg(feature = "metrics")]
-type Metered<S> = Measured<S>;
+type Metered<S> = MetricsService<S>;
 #[cfg(not(feature = "metrics"))]
 type Metered<S> = S;
 #[cfg(feature = "metrics")]

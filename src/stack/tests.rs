@@ -1,5 +1,5 @@
 use super::*;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::{
     BodyLimitLayer, CatchPanicLayer, DrainLayer, InFlightLayer, Lifecycle, RealIpLayer,
     RequestIdLayer, TimeoutLayer,
@@ -78,7 +78,7 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
     let stack = stack(&lifecycle)
         .rate_limit(crate::RateLimitLayer::new(Quota::per_day(1)).unwrap())
         .body_limit(BodyLimitLayer::new(4))
-        .events(Events::to(move |event| {
+        .events(EventSink::to(move |event| {
             listener.lock().unwrap().push(event.to_string());
         }));
     let service = stack.layer(service_fn(read));
@@ -106,7 +106,7 @@ async fn layer_given_after_the_listener_emits_to_it_once() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let refused = std::sync::Arc::new(AtomicUsize::new(0));
     let count = refused.clone();
-    let events = Events::to(move |event| {
+    let events = EventSink::to(move |event| {
         if matches!(event, crate::events::Event::Refused { .. }) {
             count.fetch_add(1, Ordering::Relaxed);
         }

@@ -10,9 +10,9 @@ use super::recent_events::RecentEvents;
 use super::snapshot::{self, AFTER, BEFORE};
 use super::state::{Mark, Shared, Snapshot};
 use crate::allowed_hosts::AllowedHosts;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::in_flight::InFlightHandle;
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 use crate::single_flight::SingleFlight;
 
 /// The time for which a snapshot is reused while the phase does not change, whatever happens. It bounds the cost of all
@@ -28,10 +28,10 @@ pub struct StatusPage {
 impl StatusPage {
     /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its [hub](Handle::listen)
     /// receives from now on.
-    pub fn new(handle: &Handle) -> Self {
+    pub fn new(handle: &ShutdownHandle) -> Self {
         let recent_events = Arc::new(RecentEvents::new());
         let recorder = recent_events.clone();
-        let listener = Events::to(move |event| recorder.record(event));
+        let listener = EventSink::to(move |event| recorder.record(event));
         handle.listen(listener.clone());
         StatusPage {
             shared: Arc::new(Shared {
@@ -101,7 +101,7 @@ impl StatusPage {
     ///
     /// It costs one relaxed increment when a connection opens or closes. A timeout, a refusal, a cut, a failure or a
     /// phase takes a mutex for less than a microsecond; a client's address costs nothing.
-    pub fn events(&self) -> Events {
+    pub fn event_sink(&self) -> EventSink {
         self.shared.listener.clone()
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::events::{Closed, Event, RequestInfo};
+use crate::events::{CloseReason, Event, RequestInfo};
 use crate::sync::Lock;
 use crate::text;
 
@@ -97,13 +97,13 @@ impl RecentEvents {
             }
             Event::Closed { why, .. } => {
                 let index = match why {
-                    Closed::Ended => 0,
-                    Closed::Timeout(_) => 1,
-                    Closed::Error => 2,
-                    Closed::Drained => 3,
-                    Closed::Cut => 4,
-                    Closed::ClientGone => 5,
-                    Closed::Panicked => 6,
+                    CloseReason::Ended => 0,
+                    CloseReason::Timeout(_) => 1,
+                    CloseReason::Error => 2,
+                    CloseReason::Drained => 3,
+                    CloseReason::Cut => 4,
+                    CloseReason::ClientGone => 5,
+                    CloseReason::Panicked => 6,
                 };
                 self.closed[index].fetch_add(1, Ordering::Relaxed);
             }

@@ -8,7 +8,7 @@ use super::recent_events::Entry;
 use super::state::Shared;
 use crate::json::{Json, millis};
 use crate::phase::Phase;
-use crate::shutdown::{CutRequest, Handle};
+use crate::shutdown::{CutRequest, ShutdownHandle};
 use crate::text;
 
 /// The maximum number of listed requests.
@@ -47,7 +47,7 @@ pub(super) fn event(shared: &Shared) -> String {
     event
 }
 
-fn phase(json: &mut Json, handle: &Handle) {
+fn phase(json: &mut Json, handle: &ShutdownHandle) {
     let lifecycle = handle.lifecycle();
     let now = lifecycle.phase();
     json.key("phase").text(now);

@@ -8,19 +8,19 @@ use tokio::time::Instant;
 
 use super::recent_events::RecentEvents;
 use crate::allowed_hosts::AllowedHosts;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::in_flight::InFlightHandle;
 use crate::phase::Phase;
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 use crate::single_flight::SingleFlight;
 
 pub(super) struct Shared {
-    pub handle: Handle,
+    pub handle: ShutdownHandle,
     pub title: String,
     pub in_flight: Option<InFlightHandle>,
     pub recent_events: Arc<RecentEvents>,
     /// The listener that records recent events.
-    pub listener: Events,
+    pub listener: EventSink,
     pub watchers: Arc<AtomicUsize>,
     /// A number unique to this process, by which a page that reconnects notices a restart.
     pub instance: u64,

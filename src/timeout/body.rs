@@ -98,7 +98,7 @@ where
         limit.give_up();
         this.body.set(None);
         *this.sleep = None;
-        limit.tell();
+        limit.emit();
         let last = match this.trailers {
             true => Ok(Frame::trailers(limit.grpc_trailers())),
             false => Err(TimeoutError {}.into()),

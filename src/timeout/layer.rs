@@ -7,8 +7,8 @@ use tower_layer::Layer;
 
 use super::shared::Shared;
 use super::{RouteTimeout, Timeout};
-use crate::events::Events;
-use crate::reply::Reason;
+use crate::events::EventSink;
+use crate::reply::RefusalReason;
 
 /// A layer that refuses a request that takes too long; see the [module](super).
 #[doc(alias("grpc-timeout"))]
@@ -27,11 +27,11 @@ impl TimeoutLayer {
         TimeoutLayer {
             shared: Some(Arc::new(Shared {
                 after: time,
-                reason: Reason::RequestTimeout,
+                reason: RefusalReason::RequestTimeout,
                 grpc_timeout: true,
                 whole: false,
                 per_request: None,
-                events: Events::none(),
+                events: EventSink::none(),
             })),
         }
     }
@@ -53,7 +53,7 @@ impl TimeoutLayer {
     /// DEADLINE_EXCEEDED.
     #[must_use]
     pub fn gateway(self) -> Self {
-        self.with(|shared| shared.reason = Reason::GatewayTimeout)
+        self.with(|shared| shared.reason = RefusalReason::GatewayTimeout)
     }
 
     /// Ignores `grpc-timeout`. Default: the shorter of the server's time and the client's is in force.
@@ -102,11 +102,11 @@ impl TimeoutLayer {
     /// head or in the body, and each `grpc-timeout` that was ignored, as
     /// [`Event::MalformedGrpcTimeout`](crate::events::Event::MalformedGrpcTimeout).
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         self.with(|shared| shared.events = events)
     }
 
-    pub(crate) fn also(self, events: &Events) -> Self {
+    pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
     }
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 use http::request::Parts;
 
 use super::RouteTimeout;
-use crate::events::Events;
-use crate::reply::Reason;
+use crate::events::EventSink;
+use crate::reply::RefusalReason;
 
 type PerRequest = dyn Fn(&Parts) -> Option<RouteTimeout> + Send + Sync;
 
 #[derive(Clone)]
 pub(super) struct Shared {
     pub after: Duration,
-    pub reason: Reason,
+    pub reason: RefusalReason,
     pub grpc_timeout: bool,
     pub whole: bool,
     pub per_request: Option<Arc<PerRequest>>,
-    pub events: Events,
+    pub events: EventSink,
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::RouteTimeout;
 use super::grpc::{Said, said};
 use super::shared::Shared;
-use crate::events::{Event, Events};
-use crate::reply::{Asked, Reason, Reply, ReplyBody, answers_grpc, grpc_trailers};
+use crate::events::{Event, EventSink};
+use crate::reply::{Asked, RefusalReason, Reply, ReplyBody, answers_grpc, grpc_trailers};
 use crate::served::{Subject, TIMEOUT};
 
 /// A request's deadline, and the data needed when it passes.
@@ -25,11 +25,11 @@ pub(crate) struct Terms {
 /// The part of the terms that goes on with the body.
 pub(super) struct Limit {
     deadline: Instant,
-    reason: Reason,
+    reason: RefusalReason,
     /// `true` if a route's own layer may take over from this one, which has no request to yield for itself.
     yields: bool,
     // Not the layer's whole state: without a listener there is no counter that all requests share.
-    events: Events,
+    events: EventSink,
     subject: Subject,
 }
 
@@ -67,14 +67,14 @@ impl Terms {
     pub(crate) fn of_route<B>(
         time: Option<Duration>,
         grpc_timeout: bool,
-        reason: Reason,
+        reason: RefusalReason,
         subject: &Subject,
         request: &Request<B>,
     ) -> Option<Self> {
         if time.is_none() && !grpc_timeout {
             return None;
         }
-        let events = subject.events();
+        let events = subject.event_sink();
         let asked = Asked::of(request);
         let mut client = None;
         if grpc_timeout && asked.is_grpc() {
@@ -101,7 +101,7 @@ impl Terms {
 
     /// Returns the refusal.
     pub(crate) fn refuse<B>(self) -> Response<ReplyBody<B>> {
-        self.limit.tell();
+        self.limit.emit();
         // The request's own header map went in with the request.
         let reply = Reply::new(self.limit.reason);
         ReplyBody::refusal(reply.answer(self.asked, HeaderMap::new()))
@@ -122,10 +122,10 @@ fn shorter(own: Option<Duration>, client: Option<Duration>) -> Option<Duration> 
 }
 
 /// Returns the time that `grpc-timeout` names.
-fn client_time(headers: &HeaderMap, events: &Events) -> Option<Duration> {
+fn client_time(headers: &HeaderMap, events: &EventSink) -> Option<Duration> {
     match said(headers) {
         Said::Within(time) => return Some(time),
-        Said::Malformed => events.tell(|| Event::MalformedGrpcTimeout),
+        Said::Malformed => events.emit(|| Event::MalformedGrpcTimeout),
         Said::Nothing => {}
     }
     None
@@ -144,7 +144,7 @@ impl Limit {
     }
 
     /// Emits the expiry.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn emit(&self) {
         let reason = self.reason;
         self.subject
             .emit(&self.events, |request| Event::Refused { reason, request });

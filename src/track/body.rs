@@ -2,7 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use super::End;
+use super::BodyEnd;
 use bytes::Buf;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 use http::{HeaderMap, header};
@@ -19,7 +19,7 @@ pub trait Guard {
     }
 
     /// Called once, from the poll that saw the end or from the body's drop. It must not block.
-    fn end(self, how: End);
+    fn end(self, how: BodyEnd);
 }
 
 /// A body that ends its guard exactly once and reports how it ended.
@@ -52,7 +52,7 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
     }
 
     /// Tracks a body that the server drops unread because the response has none by definition (to a HEAD, or with
-    /// status 204 or 304). The drop counts as [`End::Complete`].
+    /// status 204 or 304). The drop counts as [`BodyEnd::Complete`].
     pub fn unread(body: B, guard: G) -> Self {
         TrackedBody {
             body,
@@ -85,7 +85,7 @@ impl<B: Body, G: Guard> TrackedBody<B, G> {
     }
 
     /// Sets the length declared by the message's `Content-Length`: once that many bytes have passed, a drop is
-    /// [`End::Complete`]. A server that has written them all may drop the body without polling for its end, as hyper
+    /// [`BodyEnd::Complete`]. A server that has written them all may drop the body without polling for its end, as hyper
     /// does on HTTP/1, and a stream does not know that it is at its end.
     #[must_use]
     pub fn declared(mut self, length: Option<u64>) -> Self {
@@ -134,9 +134,9 @@ impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
             }
         }
         let end = match &frame {
-            None => Some(End::Complete),
-            Some(Err(_)) => Some(End::Error),
-            Some(Ok(_)) if this.body.is_end_stream() => Some(End::Complete),
+            None => Some(BodyEnd::Complete),
+            Some(Err(_)) => Some(BodyEnd::Error),
+            Some(Ok(_)) if this.body.is_end_stream() => Some(BodyEnd::Complete),
             Some(Ok(_)) => None,
         };
         if let Some(how) = end {
@@ -163,9 +163,9 @@ impl<B: Body, G: Guard> PinnedDrop for TrackedBody<B, G> {
         if let Some(guard) = this.guard.take() {
             let complete = *this.unread || *this.left == Some(0) || this.body.is_end_stream();
             guard.end(if complete {
-                End::Complete
+                BodyEnd::Complete
             } else {
-                End::Cancelled
+                BodyEnd::Cancelled
             });
         }
     }

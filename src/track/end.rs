@@ -7,7 +7,7 @@ use std::fmt;
 /// crate's layers ask it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum End {
+pub enum BodyEnd {
     /// The response was sent to its end, trailers included; or it had nothing to send.
     Complete,
     /// The service failed, or the body yielded an error.
@@ -26,24 +26,24 @@ pub enum End {
     Panic,
 }
 
-impl End {
+impl BodyEnd {
     /// Returns the name used in logs and metrics, in `snake_case`.
     pub const fn as_str(self) -> &'static str {
         match self {
-            End::Complete => "complete",
-            End::Error => "error",
-            End::Cancelled => "cancelled",
-            End::ClientGone => "client_gone",
-            End::Timeout => "timeout",
-            End::Cut => "cut",
-            End::Panic => "panic",
+            BodyEnd::Complete => "complete",
+            BodyEnd::Error => "error",
+            BodyEnd::Cancelled => "cancelled",
+            BodyEnd::ClientGone => "client_gone",
+            BodyEnd::Timeout => "timeout",
+            BodyEnd::Cut => "cut",
+            BodyEnd::Panic => "panic",
         }
     }
 }
 
-all!(End: [Complete, Error, Cancelled, ClientGone, Timeout, Cut, Panic]);
+all!(BodyEnd: [Complete, Error, Cancelled, ClientGone, Timeout, Cut, Panic]);
 
-impl fmt::Display for End {
+impl fmt::Display for BodyEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -1,11 +1,11 @@
 //! Guards that record the end of an activity exactly once: a counter with a guard, and a body with a guard.
 //!
 //! [`Tally`] counts activities and can be awaited until there are none. [`TrackedBody`] wraps a response body and ends
-//! its [`Guard`] exactly once, with [`End::Complete`], [`End::Error`] or [`End::Cancelled`], wherever the body is
+//! its [`Guard`] exactly once, with [`BodyEnd::Complete`], [`BodyEnd::Error`] or [`BodyEnd::Cancelled`], wherever the body is
 //! dropped.
 //!
 //! ```
-//! use lameduck::track::{End, Guard, TrackedBody};
+//! use lameduck::track::{BodyEnd, Guard, TrackedBody};
 //! use bytes::Bytes;
 //! use http_body_util::{BodyExt, Full};
 //! use std::sync::mpsc;
@@ -38,5 +38,5 @@ mod tests;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) use body::content_length;
 pub use body::{Guard, TrackedBody};
-pub use end::End;
+pub use end::BodyEnd;
 pub use tally::{Tally, TallyGuard};

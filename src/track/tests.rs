@@ -5,16 +5,16 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<End>>>);
+struct Ends(Arc<Mutex<Vec<BodyEnd>>>);
 
 impl Guard for Ends {
-    fn end(self, how: End) {
+    fn end(self, how: BodyEnd) {
         self.0.lock().unwrap().push(how);
     }
 }
 
 impl Ends {
-    fn seen(&self) -> Vec<End> {
+    fn seen(&self) -> Vec<BodyEnd> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -41,7 +41,7 @@ async fn read_to_the_end_is_complete_and_trailers_pass() {
         .unwrap();
     assert_eq!(collected.trailers(), Some(&trailers));
     assert_eq!(collected.to_bytes(), "a");
-    assert_eq!(ends.seen(), [End::Complete]);
+    assert_eq!(ends.seen(), [BodyEnd::Complete]);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn data_is_reported_before_the_end_and_trailers_are_not() {
         fn data(&mut self, bytes: usize) {
             self.0.lock().unwrap().push(bytes.to_string());
         }
-        fn end(self, how: End) {
+        fn end(self, how: BodyEnd) {
             self.0.lock().unwrap().push(format!("{how:?}"));
         }
     }
@@ -77,7 +77,7 @@ async fn an_error_ends_it_once() {
     );
     while body.frame().await.is_some() {}
     drop(body);
-    assert_eq!(ends.seen(), [End::Error]);
+    assert_eq!(ends.seen(), [BodyEnd::Error]);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn dropped_half_way_is_cancelled() {
     body.frame().await.unwrap().unwrap();
     assert!(ends.seen().is_empty(), "not yet ended");
     drop(body);
-    assert_eq!(ends.seen(), [End::Cancelled]);
+    assert_eq!(ends.seen(), [BodyEnd::Cancelled]);
 }
 
 #[tokio::test]
@@ -97,17 +97,17 @@ async fn the_last_frame_of_a_known_length_is_the_end() {
     assert_eq!(body.size_hint().exact(), Some(3));
     assert!(!body.is_end_stream());
     body.frame().await.unwrap().unwrap();
-    assert_eq!(ends.seen(), [End::Complete]);
+    assert_eq!(ends.seen(), [BodyEnd::Complete]);
     assert!(body.is_end_stream());
 }
 
 #[tokio::test]
 async fn a_drop_after_the_declared_length_is_complete() {
     for (declared, end) in [
-        (Some(3), End::Complete),
-        (Some(2), End::Complete),
-        (Some(4), End::Cancelled),
-        (None, End::Cancelled),
+        (Some(3), BodyEnd::Complete),
+        (Some(2), BodyEnd::Complete),
+        (Some(4), BodyEnd::Cancelled),
+        (None, BodyEnd::Cancelled),
     ] {
         let ends = Ends::default();
         let body = scripted(vec![data("ab"), data("c")]);
@@ -131,7 +131,7 @@ fn a_body_without_bytes_is_complete_when_dropped() {
         Full::<Bytes>::from("for a HEAD"),
         ends.clone(),
     ));
-    assert_eq!(ends.seen(), [End::Complete, End::Complete]);
+    assert_eq!(ends.seen(), [BodyEnd::Complete, BodyEnd::Complete]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lameduck::real_ip::{ClientIpHeader, Resolver, TrustedProxies};
-use lameduck::{ClientIp, Verdict};
+use lameduck::{ClientIp, ClientIpSource};
 use libfuzzer_sys::fuzz_target;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
@@ -90,7 +90,7 @@ fuzz_target!(|data: &[u8]| {
     let found = check(&case.trusting, peer, &headers);
     assert_eq!(
         (found.ip, found.verdict),
-        (Some(CLIENT), Verdict::Forwarded),
+        (Some(CLIENT), ClientIpSource::Forwarded),
         "{headers:?}"
     );
     assert_eq!(

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use lameduck::real_ip::ClientIpHeader;
-use lameduck::{ConnInfo, RealIpLayer, Verdict};
+use lameduck::{ClientIpSource, ConnInfo, RealIpLayer};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
@@ -34,60 +34,60 @@ fn allocations<T>(mut prepare: impl FnMut() -> T, mut work: impl FnMut(T)) -> us
 
 #[test]
 fn resolution_allocates_nothing() {
-    let cases: [(ClientIpHeader, &str, &[u8], Verdict); 9] = [
+    let cases: [(ClientIpHeader, &str, &[u8], ClientIpSource); 9] = [
         (
             ClientIpHeader::XForwardedFor,
             "x-forwarded-for",
             b"1.1.1.1, 10.0.0.2",
-            Verdict::Forwarded,
+            ClientIpSource::Forwarded,
         ),
         (
             ClientIpHeader::XForwardedFor,
             "x-forwarded-for",
             b"[2001:db8::1%eth0]:80",
-            Verdict::Forwarded,
+            ClientIpSource::Forwarded,
         ),
         (
             ClientIpHeader::XForwardedFor,
             "x-forwarded-for",
             b"garbage \xff",
-            Verdict::Unreadable,
+            ClientIpSource::Unreadable,
         ),
         (
             ClientIpHeader::XForwardedFor,
             "x-forwarded-for",
             b"10.0.0.9",
-            Verdict::AllTrusted,
+            ClientIpSource::AllTrusted,
         ),
         (
             ClientIpHeader::XForwardedFor,
             "x-real-ip",
             b"1.1.1.1",
-            Verdict::NoHeader,
+            ClientIpSource::NoHeader,
         ),
         (
             ClientIpHeader::Forwarded,
             "forwarded",
             br#"for="\[2001:db8::1]:80";by=_x"#,
-            Verdict::Forwarded,
+            ClientIpSource::Forwarded,
         ),
         (
             ClientIpHeader::Forwarded,
             "forwarded",
             br#"for="1.1.1.1"#,
-            Verdict::Unreadable,
+            ClientIpSource::Unreadable,
         ),
         (
             "x-real-ip".parse().unwrap(),
             "x-real-ip",
             b"1.1.1.1",
-            Verdict::Forwarded,
+            ClientIpSource::Forwarded,
         ),
         (
             "x-real-ip".parse().unwrap(),
             "x-real-ip",
             b"1.1.1.1, 2.2.2.2",
-            Verdict::Unreadable,
+            ClientIpSource::Unreadable,
         ),
     ];
     for (header, name, value, verdict) in cases {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue};
-use lameduck::Verdict;
+use lameduck::ClientIpSource;
 use lameduck::real_ip::{ClientIpHeader, Resolver, TrustedProxies};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -122,7 +122,7 @@ proptest! {
                 let found = resolver.resolve(peer, &headers);
                 prop_assert_eq!(found, resolver.resolve(peer, &headers));
                 prop_assert_eq!(found.ip, found.ip.map(|ip| ip.to_canonical()));
-                let none = matches!(found.verdict, Verdict::Unknown | Verdict::TooFew);
+                let none = matches!(found.verdict, ClientIpSource::Unknown | ClientIpSource::TooFew);
                 prop_assert!(found.ip.is_none() || !none);
             }
         }
@@ -152,14 +152,14 @@ proptest! {
             append(&mut headers, &header, &written(*caller, &header, *style), *own_line);
         }
         let found = trusting("private", header.clone()).resolve(peer("10.0.0.1"), &headers);
-        prop_assert_eq!((found.ip, found.verdict), (Some(client), Verdict::Forwarded), "{:?}", headers);
+        prop_assert_eq!((found.ip, found.verdict), (Some(client), ClientIpSource::Forwarded), "{:?}", headers);
 
         let counted = Resolver::hops(proxies.len() + 1).header(header.clone());
         prop_assert_eq!(counted.resolve(None, &headers).ip, Some(client), "{:?}", headers);
 
         // Headers of a client that bypasses the proxies are not trusted.
         let found = trusting("private", header).resolve(peer("192.0.2.1"), &headers);
-        prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), Verdict::Peer));
+        prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), ClientIpSource::Peer));
     }
 
     /// Nothing to the left of an unreadable hop is ever used.
@@ -178,7 +178,7 @@ proptest! {
         }
         let found = trusting("private", header).resolve(peer("10.0.0.1"), &headers);
         let last = proxies.first().copied().or(peer("10.0.0.1").map(|peer| peer.ip()));
-        prop_assert_eq!((found.ip, found.verdict), (last, Verdict::Unreadable), "{:?}", headers);
+        prop_assert_eq!((found.ip, found.verdict), (last, ClientIpSource::Unreadable), "{:?}", headers);
     }
 
     /// Sorted and joined networks contain what the written ones contain, and their text parses again.

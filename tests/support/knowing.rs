@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lameduck::serve::App;
-use lameduck::shutdown::Handle;
+use lameduck::shutdown::ShutdownHandle;
 use lameduck::{Lifecycle, Phase, Report, Shutdown};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use super::{LIMIT, within};
 /// A server whose service knows the phase.
 pub struct Knowing {
     pub addr: SocketAddr,
-    pub handle: Handle,
+    pub handle: ShutdownHandle,
     report: JoinHandle<Report>,
 }
 

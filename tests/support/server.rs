@@ -2,9 +2,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lameduck::events::{Event, Events};
+use lameduck::events::{Event, EventSink};
 use lameduck::serve::{App, Listener, ServeError};
-use lameduck::shutdown::Handle;
+use lameduck::shutdown::ShutdownHandle;
 use lameduck::{Limits, Report, Shutdown, Timeouts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,7 +23,7 @@ pub struct Setup {
 /// A running server on a port of its own, in the test's runtime. Dropping it cuts it.
 pub struct Server {
     pub addr: SocketAddr,
-    pub handle: Handle,
+    pub handle: ShutdownHandle,
     door: Option<Door>,
     seen: Arc<Seen>,
     report: Option<JoinHandle<Result<Report, ServeError>>>,
@@ -98,7 +98,7 @@ impl Setup {
         let serve = lameduck::serve(listener, app)
             .timeouts(self.timeouts)
             .limits(self.limits)
-            .events(seen.clone().events())
+            .events(seen.clone().event_sink())
             .shutdown(shutdown);
         let report = tokio::spawn(async move { serve.await });
         within(
@@ -118,8 +118,8 @@ impl Setup {
 }
 
 impl Seen {
-    fn events(self: Arc<Self>) -> Events {
-        Events::to(move |event| {
+    fn event_sink(self: Arc<Self>) -> EventSink {
+        EventSink::to(move |event| {
             match event {
                 Event::Opened { .. } => self.open.send_modify(|open| *open += 1),
                 Event::Closed { .. } => self.open.send_modify(|open| *open -= 1),

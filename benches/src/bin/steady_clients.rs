@@ -47,7 +47,7 @@ enum Kind {
     Download,
     Download2,
     /// [`EVENTS`].
-    Events,
+    EventSink,
     Events2,
     /// 2 MB a second.
     Large,
@@ -59,7 +59,7 @@ impl Kind {
         Kind::Upload2,
         Kind::Download,
         Kind::Download2,
-        Kind::Events,
+        Kind::EventSink,
         Kind::Events2,
         Kind::Large,
     ];
@@ -72,7 +72,7 @@ impl fmt::Display for Kind {
             Kind::Upload2 => "HTTP/2 slow upload",
             Kind::Download => "HTTP/1 slow download",
             Kind::Download2 => "HTTP/2 slow download",
-            Kind::Events => "HTTP/1 event stream",
+            Kind::EventSink => "HTTP/1 event stream",
             Kind::Events2 => "HTTP/2 event stream",
             Kind::Large => "HTTP/1 download at 2 MB/s",
         })
@@ -127,7 +127,7 @@ async fn steady(kind: Kind, addr: SocketAddr, rate: u32, duration: Duration) -> 
             Kind::Download => download(addr, "/big?mb=1", rate, 4096).await,
             Kind::Large => download(addr, "/big?mb=1024", 2_000_000, 64 * 1024).await,
             Kind::Download2 => download2(addr, rate).await,
-            Kind::Events => events(addr).await,
+            Kind::EventSink => events(addr).await,
             Kind::Events2 => events2(addr).await,
         }
     };

@@ -4,13 +4,13 @@ use axum::Router;
 use lameduck::{
     Lifecycle,
     health::{Details, Health},
-    metrics::MetricsService,
+    metrics::MetricsEndpoint,
     rate_limit::redis::RedisLimiter,
     status::StatusPage,
 };
 
 /// Builds the page at `/`, and `/metrics`. Clients of this port may see why the service is not ready.
-pub fn router(health: Health, metrics: MetricsService, page: StatusPage) -> Router {
+pub fn router(health: Health, metrics: MetricsEndpoint, page: StatusPage) -> Router {
     Router::new()
         .route_service("/metrics", metrics)
         .fallback_service(page)

@@ -4,7 +4,7 @@
 use lameduck::{
     AccessLogLayer, BodyLimitLayer, Lifecycle, Metrics, RateLimitLayer, RealIpLayer,
     RequestIdLayer, Stack, TimeoutLayer,
-    events::Events,
+    events::EventSink,
     health::HealthLayer,
     in_flight::InFlightHandle,
     metrics::MetricsLayer,
@@ -30,7 +30,7 @@ impl Layers {
         lifecycle: &Lifecycle,
         health: HealthLayer,
         metrics: &Metrics,
-        events: &Events,
+        events: &EventSink,
     ) -> Result<Self, InvalidQuota> {
         let resolver =
             Resolver::new(config.trusted_proxies.clone()).header(config.client_ip_header.clone());

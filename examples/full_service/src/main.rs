@@ -95,7 +95,9 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     };
 
     let page = StatusPage::new(&handle).title("full_service");
-    let events = logs::events().and(metrics.events()).and(page.events());
+    let events = logs::event_sink()
+        .and(metrics.event_sink())
+        .and(page.event_sink());
     let redis = config.redis.clone();
     let redis = redis.map(|redis| redis.events(events.clone()));
     let health = admin::health(handle.lifecycle(), redis.as_ref()).events(events.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lameduck::{
     Shutdown,
-    shutdown::{Handle, InvalidShutdown},
+    shutdown::{InvalidShutdown, ShutdownHandle},
 };
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, info};
@@ -58,7 +58,7 @@ where
 
 /// Does the work before the first request: migrations, warm caches, a first connection to the database. Here it waits,
 /// to give you time to look at `/readyz`.
-pub async fn start_up(delay: Option<Duration>, handle: Handle) {
+pub async fn start_up(delay: Option<Duration>, handle: ShutdownHandle) {
     if let Some(delay) = delay {
         sleep(delay).await;
     }
@@ -68,7 +68,7 @@ pub async fn start_up(delay: Option<Duration>, handle: Handle) {
 
 /// Starts the workers, which run beside the requests and stop after the last of them, because a request may still need
 /// them.
-pub fn start_workers(handle: &Handle, state: &AppState) {
+pub fn start_workers(handle: &ShutdownHandle, state: &AppState) {
     let state = state.clone();
     handle.spawn_worker("ticker", async move |stop| {
         let mut tick = interval(Duration::from_secs(10));

@@ -29,7 +29,7 @@ fn trailers_and_empty_frames_are_no_bytes() {
 fn cut_drops_the_inner_body_and_reading_yields_the_error() {
     let frames = Frames::of(&[2, 2, 2]);
     let alive = frames.alive.clone();
-    let none = Events::none();
+    let none = EventSink::none();
     let subject = crate::served::Subject::of(&mut Request::new(()), &none, false);
     let over = crate::body_limit::body::Over::new(none, subject, false, 4, None);
     let mut body = BodyLimitBody::new(frames, Some(3), Some(over.clone()));

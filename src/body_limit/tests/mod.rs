@@ -3,7 +3,7 @@ mod service;
 
 use super::*;
 use crate::error::BoxError;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::reply::ReplyBody;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
@@ -148,7 +148,7 @@ async fn ask(
     let called = Arc::new(AtomicUsize::new(0));
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
-    let layer = layer.events(Events::to(move |event| {
+    let layer = layer.events(EventSink::to(move |event| {
         assert!(
             event.to_string().starts_with("refused: body_too_large "),
             "{event}"

@@ -71,7 +71,7 @@ async fn an_answer_or_error_within_the_limit_is_the_handlers() {
 async fn body_cut_after_its_response_is_emitted_too() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
-    let layer = BodyLimitLayer::new(10).events(Events::to(move |_| {
+    let layer = BodyLimitLayer::new(10).events(EventSink::to(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let service = layer.layer(service_fn(|request: Asked| async {

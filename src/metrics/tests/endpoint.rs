@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use std::sync::{Arc, Mutex};
 
 fn ask_for(
-    service: &mut MetricsService,
+    service: &mut MetricsEndpoint,
     method: &str,
     accept: Option<&str>,
 ) -> (StatusCode, HeaderMap, String) {
@@ -77,14 +77,14 @@ fn beside_the_services_own_metrics() {
     registry.register("orders", "Orders taken", orders.clone());
     let metrics = Metrics::register(&mut registry);
     metrics
-        .events()
-        .tell(|| crate::events::Event::RateLimitFull);
+        .event_sink()
+        .emit(|| crate::events::Event::RateLimitFull);
     orders.inc();
     let registry = Arc::new(registry);
     let locked = Mutex::new(Registry::default());
     for service in [
-        MetricsService::of(registry.clone()),
-        MetricsService::with(move |out| {
+        MetricsEndpoint::of(registry.clone()),
+        MetricsEndpoint::with(move |out| {
             text::encode_registry(out, &locked.lock().unwrap())?;
             text::encode(out, &registry)
         }),
@@ -97,7 +97,7 @@ fn beside_the_services_own_metrics() {
 
 #[test]
 fn an_encoding_failure_gets_500() {
-    let mut service = MetricsService::with(|_| Err(std::fmt::Error));
+    let mut service = MetricsEndpoint::with(|_| Err(std::fmt::Error));
     assert_eq!(ask_for(&mut service, "GET", None).0, 500);
 }
 

@@ -19,7 +19,7 @@ fn scrape(metrics: &Metrics) -> String {
     scrape_of(metrics.service())
 }
 
-fn scrape_of(mut service: MetricsService) -> String {
+fn scrape_of(mut service: MetricsEndpoint) -> String {
     let answer = poll_now(service.call(Request::new(()))).unwrap();
     let body = poll_now(answer.into_body().collect()).unwrap();
     String::from_utf8(body.to_bytes().to_vec()).unwrap()

@@ -53,7 +53,7 @@ async fn the_route_that_axum_matched_around_the_whole_stack() {
         .route("/users/{id}", routing::get(|| async { "a" }))
         .route("/mine/{id}", routing::get(|| async { "b" }))
         .nest("/nested", nested)
-        .layer(crate::stack(&lifecycle).events(metrics.events()))
+        .layer(crate::stack(&lifecycle).events(metrics.event_sink()))
         .layer(metrics.layer());
     for (path, status) in [
         ("/users/1", 200),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::error::Slow;
 use super::script::{Gcra, only_this_key};
-use crate::events::Events;
+use crate::events::EventSink;
 
 pub(super) const MIN_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(super) struct Settings {
     pub(super) client: Client,
     pub(super) deadline: Duration,
     pub(super) prefix: Arc<str>,
-    pub(super) events: Events,
+    pub(super) events: EventSink,
     pub(super) gcra: Arc<Gcra>,
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{IN_FLIGHT, MAX_PAUSE, MIN_PAUSE, Settings, connect, jittered, longer};
 use super::error::Slow;
-use crate::events::{Event, Events, Hub};
+use crate::events::{Event, EventSink, Hub};
 use crate::sync::Lock;
 
 /// The number of consecutive slow answers or refusals that open the breaker. A lost connection opens it at once.
@@ -67,7 +67,7 @@ impl Link {
         })
     }
 
-    pub(super) fn listen(&self, events: &Events) {
+    pub(super) fn listen(&self, events: &EventSink) {
         events.add_to(&self.hub);
     }
 
@@ -163,7 +163,7 @@ impl Link {
     /// Returns a copy without the listener, which does not keep the link alive.
     fn settings_of_search(&self) -> Settings {
         Settings {
-            events: Events::none(),
+            events: EventSink::none(),
             ..self.settings.clone()
         }
     }

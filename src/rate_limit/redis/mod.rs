@@ -69,7 +69,7 @@ use self::connect::Settings;
 use self::link::Link;
 use self::script::Gcra;
 use super::{Key, Quota};
-use crate::events::Events;
+use crate::events::EventSink;
 
 /// A client that checks quotas in Redis or Valkey; see the [module](self).
 ///
@@ -93,7 +93,7 @@ impl RedisLimiter {
             client,
             deadline: Duration::from_millis(50),
             prefix: "lameduck".into(),
-            events: Events::none(),
+            events: EventSink::none(),
             gcra: Arc::new(Gcra::new()),
         }))
     }
@@ -122,7 +122,7 @@ impl RedisLimiter {
     /// Emits an event to `events` when Redis goes away and when it is back, in addition to the sinks of the rate limits
     /// that use this limiter.
     #[must_use]
-    pub fn events(self, events: Events) -> Self {
+    pub fn events(self, events: EventSink) -> Self {
         Self::with(Settings {
             events,
             ..self.link.settings.clone()
@@ -130,7 +130,7 @@ impl RedisLimiter {
     }
 
     /// Adds a sink to the shared connection's events.
-    pub(super) fn listen(&self, events: &Events) {
+    pub(super) fn listen(&self, events: &EventSink) {
         self.link.listen(events);
     }
 

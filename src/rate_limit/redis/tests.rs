@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::server::Redis;
 use super::RedisLimiter;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventSink};
 use crate::rate_limit::decision::Decision;
 use crate::rate_limit::{Key, Quota};
 
@@ -44,9 +44,9 @@ async fn until(what: &str, so: impl Fn() -> bool) {
 struct Emitted(Arc<Mutex<Vec<String>>>);
 
 impl Emitted {
-    fn events(&self) -> Events {
+    fn event_sink(&self) -> EventSink {
         let emitted = self.0.clone();
-        Events::to(move |event| {
+        EventSink::to(move |event| {
             let text = match event {
                 Event::RateLimitFallback { error } => format!("fallback: {error}"),
                 Event::RateLimitRestored => "restored".to_owned(),
@@ -121,7 +121,7 @@ async fn a_password_and_the_documented_acl_suffice() {
         assert_eq!((answer.admitted, answer.remaining), (true, 4));
     }
     let emitted = Emitted::default();
-    let wrong = limiter(&redis.url_as(":hunter2")).events(emitted.events());
+    let wrong = limiter(&redis.url_as(":hunter2")).events(emitted.event_sink());
     assert_eq!(ask(&wrong, "x", Quota::per_second(5)).await, None);
     assert!(wrong.is_away());
     assert_eq!(wrong.fallbacks(), 1);

@@ -16,7 +16,11 @@ async fn keys_group_requests() {
     let mut request = from("192.0.2.9");
     let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
     let client = "198.51.100.1".parse().unwrap();
-    info.client = Some(ClientIp::new(Some(client), info.peer, Verdict::Forwarded));
+    info.client = Some(ClientIp::new(
+        Some(client),
+        info.peer,
+        ClientIpSource::Forwarded,
+    ));
     assert_eq!(status(&layer, request).await, 200);
     assert_eq!(status(&layer, from("198.51.100.1")).await, 429);
     assert_eq!(status(&layer, from("192.0.2.9")).await, 200);

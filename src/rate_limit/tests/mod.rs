@@ -2,9 +2,9 @@ mod keys;
 mod store;
 
 use super::*;
-use crate::events::{Event, Events};
+use crate::events::{Event, EventSink};
 use crate::reply::ReplyBody;
-use crate::{ClientIp, ConnInfo, Verdict};
+use crate::{ClientIp, ClientIpSource, ConnInfo};
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
 use http_body_util::Full;
@@ -206,7 +206,7 @@ async fn each_refusal_and_each_full_table_is_emitted() {
     let emitted = Arc::new(Mutex::new(Vec::new()));
     let events = {
         let emitted = emitted.clone();
-        Events::to(move |event| emitted.lock().unwrap().push(event.to_string()))
+        EventSink::to(move |event| emitted.lock().unwrap().push(event.to_string()))
     };
     let hand = Hand::default();
     let layer = hand.layer(Quota::per_hour(1)).max_keys(1).events(events);

@@ -9,8 +9,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::raw_head::RawHead;
-use crate::events::Closed;
-use crate::reply::{Reason, Reply};
+use crate::events::CloseReason;
+use crate::reply::{RefusalReason, Reply};
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::state::Conn;
 use crate::serve::time::{Tick, Timer};
@@ -32,7 +32,7 @@ pub(crate) struct Closing<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
     /// Closes a connection whose head began at `since`, before hyper had it; `read` is the part that came.
-    pub(crate) fn parked(io: ServeIo<T>, since: Tick, reason: Reason, read: Bytes) -> Self {
+    pub(crate) fn parked(io: ServeIo<T>, since: Tick, reason: RefusalReason, read: Bytes) -> Self {
         let (server, conn) = (io.guard.server.clone(), io.conn().clone());
         let exchange = Arc::new(Exchange::new(server, conn, None, false));
         exchange.begin_head(since);
@@ -44,10 +44,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
     pub(crate) fn new(
         mut io: ServeIo<T>,
         exchange: Arc<Exchange>,
-        refusal: Option<(Reason, Bytes)>,
+        refusal: Option<(RefusalReason, Bytes)>,
     ) -> Self {
         let server = &exchange.server;
-        let timed_out = matches!(refusal, Some((Reason::HeadTooSlow, _)));
+        let timed_out = matches!(refusal, Some((RefusalReason::HeadTooSlow, _)));
         let unsent = match refusal {
             Some((reason, read)) => {
                 let head = RawHead::new(read);
@@ -71,7 +71,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
         &self.exchange.conn
     }
 
-    pub(crate) fn why(&self) -> Closed {
+    pub(crate) fn why(&self) -> CloseReason {
         self.exchange.conn.why()
     }
 
@@ -106,7 +106,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
 
 /// Encodes the refusal as HTTP/1.1, for a connection that hyper no longer holds.
 #[allow(clippy::disallowed_methods)] // costs less than the close that follows
-fn refusal_bytes(reason: Reason, head: &RawHead) -> Bytes {
+fn refusal_bytes(reason: RefusalReason, head: &RawHead) -> Bytes {
     let reply = Reply::new(reason).answer(head.asked(), HeaderMap::new());
     let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     for (name, value) in reply.headers() {

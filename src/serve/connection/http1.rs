@@ -11,9 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::closing::REFUSAL_GRACE;
-use crate::events::{Closed, Timeout};
+use crate::events::{CloseReason, TimeoutKind};
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::serve::exchange::{Exchange, ServiceFault, State};
 use crate::serve::service::{App, ConnService, Source};
 use crate::serve::time::{Tick, Timer};
@@ -46,9 +46,9 @@ pub(crate) enum Http1Outcome<T> {
         read: Bytes,
     },
     /// Close gently, and first refuse the head of which these bytes came.
-    Close(ServeIo<T>, Option<(Reason, Bytes)>),
+    Close(ServeIo<T>, Option<(RefusalReason, Bytes)>),
     /// The connection has ended.
-    Over(Closed),
+    Over(CloseReason),
 }
 
 impl<T, A> Http1<T, A>
@@ -99,7 +99,7 @@ where
         loop {
             self.exchange.begin_poll();
             if self.exchange.server.cutting() {
-                return Poll::Ready(self.abort(Closed::Cut));
+                return Poll::Ready(self.abort(CloseReason::Cut));
             }
             if self.exchange.body_open() || self.exchange.state() == State::Discarding {
                 self.discard(cx);
@@ -107,7 +107,7 @@ where
             let unwinding = Unwinding(self);
             let Some(connection) = &mut unwinding.0.connection else {
                 std::mem::forget(unwinding);
-                return Poll::Ready(Http1Outcome::Over(Closed::Ended));
+                return Poll::Ready(Http1Outcome::Over(CloseReason::Ended));
             };
             let polled = Pin::new(connection).poll(cx);
             std::mem::forget(unwinding);
@@ -182,17 +182,19 @@ where
             State::Idle => return Some(self.unwrap_io()),
             State::Lingering => return Some(Http1Outcome::Over(exchange.conn.why())),
             State::Head => {
-                exchange.emit_timeout(Timeout::ReadHeader);
-                let why = Closed::Timeout(Timeout::ReadHeader);
+                exchange.emit_timeout(TimeoutKind::ReadHeader);
+                let why = CloseReason::Timeout(TimeoutKind::ReadHeader);
                 exchange.conn.set_close_reason(why);
                 return Some(match self.take_io() {
-                    Some((io, read)) => Http1Outcome::Close(io, Some((Reason::HeadTooSlow, read))),
+                    Some((io, read)) => {
+                        Http1Outcome::Close(io, Some((RefusalReason::HeadTooSlow, read)))
+                    }
                     None => Http1Outcome::Over(why),
                 });
             }
             State::Discarding if exchange.header_deadline() <= now => {
-                exchange.emit_timeout(Timeout::Idle);
-                return Some(self.close(Closed::Timeout(Timeout::Idle)));
+                exchange.emit_timeout(TimeoutKind::Idle);
+                return Some(self.close(CloseReason::Timeout(TimeoutKind::Idle)));
             }
             State::Handler | State::Responding => exchange.look_if_due(now),
             State::Discarding => {}
@@ -203,17 +205,17 @@ where
                 if exchange.write_expired() {
                     return Some(self.abort(exchange.conn.why()));
                 }
-                exchange.conn.set_close_reason(Closed::Timeout(kind));
+                exchange.conn.set_close_reason(CloseReason::Timeout(kind));
                 if state == State::Handler {
                     exchange.expire_write(kind, now, REFUSAL_GRACE);
                     return None;
                 }
                 exchange.emit_timeout(kind);
-                Some(self.abort(Closed::Timeout(kind)))
+                Some(self.abort(CloseReason::Timeout(kind)))
             }
             kind => {
                 exchange.expire_read(kind, now);
-                (state == State::Discarding).then(|| self.close(Closed::Timeout(kind)))
+                (state == State::Discarding).then(|| self.close(CloseReason::Timeout(kind)))
             }
         }
     }
@@ -253,6 +255,6 @@ where
     /// Dropped by a panic only: the regular path forgets it.
     fn drop(&mut self) {
         self.0.exchange.emit_fault(ServiceFault::Panic);
-        drop(self.0.abort(Closed::Panicked));
+        drop(self.0.abort(CloseReason::Panicked));
     }
 }

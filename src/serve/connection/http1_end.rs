@@ -7,8 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http1::{Http1, Http1Outcome};
 use super::raw_head::RawHead;
-use crate::events::Closed;
-use crate::reply::Reason;
+use crate::events::CloseReason;
+use crate::reply::RefusalReason;
 use crate::serve::exchange::{State, Upgraded};
 use crate::serve::service::App;
 use crate::serve::transport::ServeIo;
@@ -32,15 +32,15 @@ where
     /// response, which the transport has held back.
     pub(super) fn failed(&mut self, error: &hyper::Error) -> Http1Outcome<T> {
         if self.exchange.client_gone() {
-            return Http1Outcome::Over(Closed::ClientGone);
+            return Http1Outcome::Over(CloseReason::ClientGone);
         }
-        self.exchange.conn.set_close_reason(Closed::Error);
+        self.exchange.conn.set_close_reason(CloseReason::Error);
         if !error.is_parse() {
             // The response body failed, for one: where the connection's end is the body's, it must not look complete.
-            return self.abort(Closed::Error);
+            return self.abort(CloseReason::Error);
         }
         let Some((io, read)) = self.take_io() else {
-            return Http1Outcome::Over(Closed::Error);
+            return Http1Outcome::Over(CloseReason::Error);
         };
         let limit = io.guard.server.limits.max_header_bytes;
         let status = io.refused();
@@ -54,7 +54,7 @@ where
             // The previous response is still being written, and hyper has queued its own behind it.
             _ => {
                 RawHead::new(read).emit_refused(&self.exchange, reason);
-                Http1Outcome::Over(Closed::Error)
+                Http1Outcome::Over(CloseReason::Error)
             }
         }
     }
@@ -69,7 +69,7 @@ where
     pub(super) fn unwrap_io(&mut self) -> Http1Outcome<T> {
         let since = self.exchange.began();
         let Some((mut io, mut read)) = self.take_io() else {
-            return Http1Outcome::Over(Closed::Ended);
+            return Http1Outcome::Over(CloseReason::Ended);
         };
         io.recount_empty_lines();
         match io.empty_lines(&read) {
@@ -86,12 +86,12 @@ where
     fn malformed(&self, io: ServeIo<T>) -> Http1Outcome<T> {
         // Half a head, and so an unread request: the close lingers.
         self.exchange.begin_head(self.exchange.now());
-        self.exchange.conn.set_close_reason(Closed::Error);
-        Http1Outcome::Close(io, Some((Reason::Malformed, Bytes::new())))
+        self.exchange.conn.set_close_reason(CloseReason::Error);
+        Http1Outcome::Close(io, Some((RefusalReason::Malformed, Bytes::new())))
     }
 
     /// Closes gently, without a refusal: the client can still read the response.
-    pub(super) fn close(&mut self, why: Closed) -> Http1Outcome<T> {
+    pub(super) fn close(&mut self, why: CloseReason) -> Http1Outcome<T> {
         self.exchange.conn.set_close_reason(why);
         match self.take_io() {
             Some((io, _)) => Http1Outcome::Close(io, None),
@@ -100,7 +100,7 @@ where
     }
 
     /// Ends at once; a response that is being sent is marked as cut short.
-    pub(super) fn abort(&mut self, why: Closed) -> Http1Outcome<T> {
+    pub(super) fn abort(&mut self, why: CloseReason) -> Http1Outcome<T> {
         self.exchange.conn.set_close_reason(why);
         let cut_short = matches!(self.exchange.state(), State::Handler | State::Responding);
         if let Some((io, _)) = self.take_io() {

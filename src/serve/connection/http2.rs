@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::http2_departure::{Departure, Due};
 use super::http2_stream::StreamExecutor;
-use crate::events::{Closed, Event, RequestInfo, Timeout};
-use crate::reply::Reason;
+use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
+use crate::reply::RefusalReason;
 use crate::serve::exchange::{FIRST_WINDOW, OpenStream, Streams, Verdict};
 use crate::serve::service::{App, ConnService, Source};
 use crate::serve::state::Conn;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo};
-use crate::track::End;
+use crate::track::BodyEnd;
 
 type Connection<T, A> = http2::Connection<TokioIo<ServeIo<T>>, ConnService<A>, StreamExecutor>;
 
@@ -29,7 +29,7 @@ pub(crate) struct Http2<T, A: App> {
     /// `true` if a head was too slow: the connection ends once h2 has sent its GOAWAY.
     refused: bool,
     /// The close reason, if the connection ends as requested.
-    why: Closed,
+    why: CloseReason,
 }
 
 impl<T, A: App> Drop for Http2<T, A> {
@@ -80,7 +80,7 @@ where
             streams,
             departure: Departure::new(),
             refused: false,
-            why: Closed::Ended,
+            why: CloseReason::Ended,
         }
     }
 
@@ -92,18 +92,18 @@ where
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Timer>,
-    ) -> Poll<Closed> {
+    ) -> Poll<CloseReason> {
         let streams = self.streams.clone();
         let server = &streams.server;
         loop {
             if server.cutting() {
                 let leaving = &streams.leaving;
                 let lingers = leaving.linger_until() != Tick::NEVER && !leaving.is_undelivered();
-                return Poll::Ready(if lingers { self.why } else { Closed::Cut });
+                return Poll::Ready(if lingers { self.why } else { CloseReason::Cut });
             }
             if self.departure.follow_phase(&streams) {
                 if streams.idle_since() != Tick::NEVER {
-                    self.why = Closed::Drained;
+                    self.why = CloseReason::Drained;
                 }
                 self.go_away(server.clock.now());
             }
@@ -114,10 +114,10 @@ where
                 Poll::Ready(Err(error)) => {
                     if broke_the_protocol(&error) {
                         let request = RequestInfo::from_peer(streams.conn.info.peer);
-                        let reason = Reason::Http2Error;
-                        server.events.tell(|| Event::Refused { reason, request });
+                        let reason = RefusalReason::Http2Error;
+                        server.events.emit(|| Event::Refused { reason, request });
                     }
-                    return Poll::Ready(Closed::Error);
+                    return Poll::Ready(CloseReason::Error);
                 }
                 Poll::Pending => {}
             }
@@ -134,8 +134,8 @@ where
                     }
                 }
                 Due::Idle => {
-                    self.emit_timeout(Timeout::Idle);
-                    self.why = Closed::Timeout(Timeout::Idle);
+                    self.emit_timeout(TimeoutKind::Idle);
+                    self.why = CloseReason::Timeout(TimeoutKind::Idle);
                     self.go_away(now);
                 }
                 Due::Unacknowledged if self.departure.acknowledge(&streams, now) => {}
@@ -143,9 +143,9 @@ where
                 // Other streams may be open and end with it: h2 reads no further than the half head.
                 Due::HeadTooSlow => {
                     let open = streams.open();
-                    open.iter().for_each(|open| open.give_up(End::Timeout));
-                    self.emit_timeout(Timeout::ReadHeader);
-                    self.why = Closed::Timeout(Timeout::ReadHeader);
+                    open.iter().for_each(|open| open.give_up(BodyEnd::Timeout));
+                    self.emit_timeout(TimeoutKind::ReadHeader);
+                    self.why = CloseReason::Timeout(TimeoutKind::ReadHeader);
                     self.refused = true;
                     self.go_away(now);
                 }
@@ -156,14 +156,14 @@ where
                     };
                     if let Some(kind) = slow {
                         let open = streams.open();
-                        open.iter().for_each(|open| open.give_up(End::Timeout));
+                        open.iter().for_each(|open| open.give_up(BodyEnd::Timeout));
                         self.emit_timeout(kind);
                         if matches!(due, Due::Slow) {
                             // Only the transport can do that, when h2 next tries to write.
                             streams.leaving.set_reset();
                             let _ = self.connection.as_mut().poll(cx);
                         }
-                        return Poll::Ready(Closed::Timeout(kind));
+                        return Poll::Ready(CloseReason::Timeout(kind));
                     }
                 }
             }
@@ -176,28 +176,28 @@ where
         }
     }
 
-    fn emit_timeout(&self, kind: Timeout) {
+    fn emit_timeout(&self, kind: TimeoutKind) {
         let peer = self.streams.conn.info.peer;
         let request = RequestInfo::from_peer(peer);
         let event = || Event::Timeout { kind, request };
-        self.streams.server.events.tell(event);
+        self.streams.server.events.emit(event);
     }
 }
 
 impl<T, A: App> Http2<T, A> {
     /// Returns the timeout that has passed if the client takes too little of the output.
-    fn transport_expired(&self, now: Tick) -> Option<Timeout> {
+    fn transport_expired(&self, now: Tick) -> Option<TimeoutKind> {
         let timeouts = &self.streams.server.timeouts;
         let transport = &self.streams.transport;
         transport.look(now);
         if self.streams.conn.write_stall_deadline(timeouts) <= now {
-            return Some(Timeout::WriteStall);
+            return Some(TimeoutKind::WriteStall);
         }
         let rate = timeouts.effective_min_write_rate();
         let rate = rate.filter(|_| transport.window_deadline(rate) <= now)?;
         let stalls = timeouts.effective_write_stall().is_some();
         match transport.judge(now, rate, stalls, FIRST_WINDOW) {
-            Verdict::TooSlow => Some(Timeout::MinWriteRate),
+            Verdict::TooSlow => Some(TimeoutKind::MinWriteRate),
             Verdict::Goes => None,
         }
     }

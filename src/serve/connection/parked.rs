@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http1::PARK_AFTER;
-use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
 use crate::phase::Phase;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::serve::config::Protocols;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo, may_be_unread};
@@ -46,10 +46,10 @@ pub(crate) enum ParkedOutcome<T> {
     Refused {
         io: ServeIo<T>,
         since: Tick,
-        reason: Reason,
+        reason: RefusalReason,
         read: Bytes,
     },
-    Over(Closed),
+    Over(CloseReason),
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
@@ -89,7 +89,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     }
 
     /// Records the close reason.
-    pub(crate) fn end(&self, why: Closed) -> Closed {
+    pub(crate) fn end(&self, why: CloseReason) -> CloseReason {
         if let Some(io) = &self.io {
             io.conn().set_close_reason(why);
         }
@@ -103,19 +103,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
     ) -> Poll<ParkedOutcome<T>> {
         loop {
             let Some(io) = &mut self.io else {
-                return Poll::Ready(ParkedOutcome::Over(Closed::Ended));
+                return Poll::Ready(ParkedOutcome::Over(CloseReason::Ended));
             };
             let server = io.guard.server.clone();
             if server.cutting() {
-                return Poll::Ready(ParkedOutcome::Over(Closed::Cut));
+                return Poll::Ready(ParkedOutcome::Over(CloseReason::Cut));
             }
             // Read before any decision: input that has arrived is answered.
             let length = usize::from(self.length);
             let mut buf = ReadBuf::new(&mut self.bytes[length..]);
             match Pin::new(&mut *io).poll_read(cx, &mut buf) {
-                Poll::Ready(Err(_)) => return Poll::Ready(ParkedOutcome::Over(Closed::Error)),
+                Poll::Ready(Err(_)) => return Poll::Ready(ParkedOutcome::Over(CloseReason::Error)),
                 Poll::Ready(Ok(())) if buf.filled().is_empty() => {
-                    return Poll::Ready(ParkedOutcome::Over(Closed::Ended));
+                    return Poll::Ready(ParkedOutcome::Over(CloseReason::Ended));
                 }
                 Poll::Ready(Ok(())) => {
                     let mut came = buf.filled().len();
@@ -143,7 +143,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
                 if !self.fresh && self.length == 0 {
                     if server.closing_idle() {
                         if !may_be_unread(io.get_ref()) {
-                            return Poll::Ready(ParkedOutcome::Over(Closed::Drained));
+                            return Poll::Ready(ParkedOutcome::Over(CloseReason::Drained));
                         }
                         // Due now: the timer gives tokio the time to notice.
                         self.deadline = self.deadline.min(server.clock.now());
@@ -190,13 +190,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
 
     fn malformed(&mut self) -> ParkedOutcome<T> {
         let Some(io) = self.io.take() else {
-            return ParkedOutcome::Over(Closed::Ended);
+            return ParkedOutcome::Over(CloseReason::Ended);
         };
-        io.conn().set_close_reason(Closed::Error);
+        io.conn().set_close_reason(CloseReason::Error);
         ParkedOutcome::Refused {
             since: io.guard.server.clock.now(),
             io,
-            reason: Reason::Malformed,
+            reason: RefusalReason::Malformed,
             read: self.read(),
         }
     }
@@ -208,31 +208,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Parked<T> {
 
     fn expire(&mut self) -> ParkedOutcome<T> {
         let Some(io) = self.io.take() else {
-            return ParkedOutcome::Over(Closed::Ended);
+            return ParkedOutcome::Over(CloseReason::Ended);
         };
         let server = &io.guard.server;
         let draining = server.lifecycle.phase() >= Phase::Draining;
         if self.length == 0 && draining && (self.fresh || server.closing_idle()) {
-            return ParkedOutcome::Over(Closed::Drained);
+            return ParkedOutcome::Over(CloseReason::Drained);
         }
         let kind = if self.length > 0 || self.fresh {
-            Timeout::ReadHeader
+            TimeoutKind::ReadHeader
         } else {
-            Timeout::Idle
+            TimeoutKind::Idle
         };
         let request = RequestInfo::from_peer(io.conn().info.peer);
-        server.events.tell(|| Event::Timeout { kind, request });
-        io.conn().set_close_reason(Closed::Timeout(kind));
+        server.events.emit(|| Event::Timeout { kind, request });
+        io.conn().set_close_reason(CloseReason::Timeout(kind));
         if self.length > 0 {
             let read = self.read();
             ParkedOutcome::Refused {
                 io,
                 since: self.since,
-                reason: Reason::HeadTooSlow,
+                reason: RefusalReason::HeadTooSlow,
                 read,
             }
         } else {
-            ParkedOutcome::Over(Closed::Timeout(kind))
+            ParkedOutcome::Over(CloseReason::Timeout(kind))
         }
     }
 }

@@ -6,7 +6,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::events::{Event, RequestInfo};
-use crate::reply::{Asked, Reason};
+use crate::reply::{Asked, RefusalReason};
 use crate::serve::exchange::Exchange;
 
 /// The maximum number of bytes that are inspected.
@@ -57,16 +57,18 @@ impl RawHead {
     }
 
     /// Returns the reason for hyper's `status`, where a head has at most `limit` bytes.
-    pub(crate) fn reason(&self, status: u16, limit: usize) -> Reason {
+    pub(crate) fn reason(&self, status: u16, limit: usize) -> RefusalReason {
         let (line, whole) = self.request_line();
         match status {
-            _ if self.0.starts_with(&[0x16, 3]) => Reason::TlsOnPlainPort,
-            _ if line.starts_with(b"PRI ") => Reason::BadPreface,
-            414 => Reason::TargetTooLong,
+            _ if self.0.starts_with(&[0x16, 3]) => RefusalReason::TlsOnPlainPort,
+            _ if line.starts_with(b"PRI ") => RefusalReason::BadPreface,
+            414 => RefusalReason::TargetTooLong,
             // The request line alone exceeds the limit of the head: the target is too long.
-            431 if (!whole || line.len() >= limit) && line.contains(&b' ') => Reason::TargetTooLong,
-            431 => Reason::HeadTooLarge,
-            _ => Reason::Malformed,
+            431 if (!whole || line.len() >= limit) && line.contains(&b' ') => {
+                RefusalReason::TargetTooLong
+            }
+            431 => RefusalReason::HeadTooLarge,
+            _ => RefusalReason::Malformed,
         }
     }
 
@@ -97,8 +99,8 @@ impl RawHead {
     }
 
     /// Emits the refusal of this head.
-    pub(crate) fn emit_refused(&self, exchange: &Exchange, reason: Reason) {
-        exchange.server.events.tell_with(|tell| {
+    pub(crate) fn emit_refused(&self, exchange: &Exchange, reason: RefusalReason) {
+        exchange.server.events.emit_with(|tell| {
             let path = self.method().and_then(|_| self.path());
             let mut request = RequestInfo::from_peer(exchange.conn.info.peer);
             request.method = self.method();
@@ -121,16 +123,28 @@ mod tests {
         let long = [&b"GET /"[..], &[b'a'; 4096]].concat();
         let whole = [&long, &b" HTTP/1.1\r\nhost: a\r\n\r\n"[..]].concat();
         for (read, status, reason) in [
-            (&b"\x16\x03\x01\x02\x00"[..], 400, Reason::TlsOnPlainPort),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX", 400, Reason::BadPreface),
-            (b"\r\n\r\nG{T / HTTP/1.1\r\n", 400, Reason::Malformed),
-            (b"GET / HTTP/1.1\r\nx: aaaa", 431, Reason::HeadTooLarge),
-            (&long, 431, Reason::TargetTooLong),
-            (&whole, 431, Reason::TargetTooLong),
-            (b"", 414, Reason::TargetTooLong),
-            (b"", 400, Reason::Malformed),
-            (&[0x16], 400, Reason::Malformed),
-            (&[b'A'; 4096], 431, Reason::HeadTooLarge),
+            (
+                &b"\x16\x03\x01\x02\x00"[..],
+                400,
+                RefusalReason::TlsOnPlainPort,
+            ),
+            (
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
+                400,
+                RefusalReason::BadPreface,
+            ),
+            (b"\r\n\r\nG{T / HTTP/1.1\r\n", 400, RefusalReason::Malformed),
+            (
+                b"GET / HTTP/1.1\r\nx: aaaa",
+                431,
+                RefusalReason::HeadTooLarge,
+            ),
+            (&long, 431, RefusalReason::TargetTooLong),
+            (&whole, 431, RefusalReason::TargetTooLong),
+            (b"", 414, RefusalReason::TargetTooLong),
+            (b"", 400, RefusalReason::Malformed),
+            (&[0x16], 400, RefusalReason::Malformed),
+            (&[b'A'; 4096], 431, RefusalReason::HeadTooLarge),
         ] {
             let raw = RawHead::new(Bytes::copy_from_slice(read));
             assert_eq!(raw.reason(status, 2048), reason, "{read:?}");

@@ -19,7 +19,7 @@ use super::closing::Closing;
 use super::http1::{Http1, Http1Outcome};
 use super::http2::Http2;
 use super::parked::{Parked, ParkedOutcome};
-use crate::events::Closed;
+use crate::events::CloseReason;
 use crate::serve::service::App;
 use crate::serve::time::Timer;
 use crate::serve::transport::ServeIo;
@@ -39,7 +39,7 @@ enum Stage<T, A: App> {
     Http2(Box<Http2<T, A>>),
     Closing(Box<Closing<T>>),
     /// The connection has ended and is dropped.
-    Over(Closed),
+    Over(CloseReason),
 }
 
 impl<T, A> Stage<T, A>
@@ -81,9 +81,9 @@ where
     A: App,
 {
     /// The close reason; an upgraded connection has ended for its task, not for the server.
-    type Output = Closed;
+    type Output = CloseReason;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
         let mut this = self.project();
         // The server wakes the task that polled last.
         if this.timer.as_mut().follow(cx.waker()) {

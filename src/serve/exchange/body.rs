@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::discard::Discard;
-use crate::events::Timeout;
+use crate::events::TimeoutKind;
 use crate::serve::time::Tick;
 use crate::sync::set_waker;
 
@@ -101,7 +101,7 @@ impl RequestBodyState {
 
 /// A stall to be confirmed: the reader was woken so that it asks for the body again.
 pub(crate) struct Suspect {
-    pub kind: Timeout,
+    pub kind: TimeoutKind,
     pub at: Tick,
     /// The number of body bytes that had come.
     pub moved: u64,
@@ -140,7 +140,11 @@ impl Reading {
 
     /// Notes that the reader waits, at `now` and with `moved` bytes of the body there. Returns the deadline that has
     /// passed, if there was a suspicion and the reader asked in time.
-    pub(crate) fn confirm(&mut self, now: impl FnOnce() -> Tick, moved: u64) -> Option<Timeout> {
+    pub(crate) fn confirm(
+        &mut self,
+        now: impl FnOnce() -> Tick,
+        moved: u64,
+    ) -> Option<TimeoutKind> {
         let suspect = self.suspect.take()?;
         let asked = now().since(suspect.at) <= ASKED;
         (asked && moved == suspect.moved).then_some(suspect.kind)

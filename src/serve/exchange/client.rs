@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::request::Exchange;
 use super::state::State;
-use crate::events::{Closed, Event};
+use crate::events::{CloseReason, Event};
 use crate::serve::time::Tick;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 impl Exchange {
     /// Returns `true` while the handler has the request or its response is being sent, unless it is an upgrade.
@@ -21,7 +21,7 @@ impl Exchange {
     }
 
     pub(crate) fn client_gone(&self) -> bool {
-        self.given_up_for(End::ClientGone)
+        self.given_up_for(BodyEnd::ClientGone)
     }
 
     /// Records an error of the transport.
@@ -33,11 +33,11 @@ impl Exchange {
 
     /// Records that the client left while its request was being served.
     pub(crate) fn client_left(&self) {
-        if !self.gives_up(End::ClientGone) {
+        if !self.gives_up(BodyEnd::ClientGone) {
             return;
         }
         if !self.http2 {
-            self.conn.set_close_reason(Closed::ClientGone);
+            self.conn.set_close_reason(CloseReason::ClientGone);
         }
         self.emit(|request| Event::ClientGone {
             request,

@@ -7,11 +7,11 @@ use super::pace::Verdict;
 use super::request::Exchange;
 use super::state::State;
 use super::untaken::Turn;
-use crate::events::{Event, Timeout};
+use crate::events::{Event, TimeoutKind};
 use crate::min_rate::MinRate;
 use crate::serve::config::Timeouts;
 use crate::serve::time::Tick;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// The number of minimum-rate windows that the first one of a response counts for: the kernel's buffers hide about one.
 pub(crate) const FIRST_WINDOW: u32 = 2;
@@ -20,7 +20,7 @@ pub(crate) const FIRST_WINDOW: u32 = 2;
 #[derive(Clone, Copy)]
 enum Due {
     /// The request is too late.
-    Timeout(Timeout),
+    Timeout(TimeoutKind),
     /// The kernel is asked how much of the response it holds.
     Look,
 }
@@ -30,25 +30,25 @@ impl Exchange {
     /// the first one counts.
     #[inline]
     fn each_deadline(&self, mut see: impl FnMut(Tick, Due)) {
-        see(self.write_deadline(), Due::Timeout(Timeout::Write));
+        see(self.write_deadline(), Due::Timeout(TimeoutKind::Write));
         let head = self.response_head_deadline();
-        see(head, Due::Timeout(Timeout::ResponseHead));
+        see(head, Due::Timeout(TimeoutKind::ResponseHead));
         self.each_write_pace_deadline(&mut see);
         if self.body_open() && !self.read_expired() {
-            see(self.deadlines.read(), Due::Timeout(Timeout::Read));
+            see(self.deadlines.read(), Due::Timeout(TimeoutKind::Read));
             if self.read.waits() {
                 let (stall, rate) = self.read_terms();
                 let stall = self.read.stall_deadline(stall);
-                see(stall, Due::Timeout(Timeout::ReadStall));
+                see(stall, Due::Timeout(TimeoutKind::ReadStall));
                 let window = self.read.window_deadline(rate);
-                see(window, Due::Timeout(Timeout::MinReadRate));
+                see(window, Due::Timeout(TimeoutKind::MinReadRate));
             }
         }
     }
 
     #[inline]
     fn each_tail_deadline(&self, mut see: impl FnMut(Tick, Due)) {
-        see(self.write_deadline(), Due::Timeout(Timeout::Write));
+        see(self.write_deadline(), Due::Timeout(TimeoutKind::Write));
         self.each_write_pace_deadline(&mut see);
     }
 
@@ -58,9 +58,9 @@ impl Exchange {
             let (stall, rate) = self.write_terms();
             see(self.write.look_deadline(), Due::Look);
             let stall = self.write.stall_deadline(stall);
-            see(stall, Due::Timeout(Timeout::WriteStall));
+            see(stall, Due::Timeout(TimeoutKind::WriteStall));
             let window = self.write.window_deadline(rate);
-            see(window, Due::Timeout(Timeout::MinWriteRate));
+            see(window, Due::Timeout(TimeoutKind::MinWriteRate));
         }
     }
 
@@ -80,7 +80,7 @@ impl Exchange {
 
     /// Returns the deadline that has passed, if any. A minimum-rate window that was kept is followed by the next one.
     /// `turn` (HTTP/2) shows if the stream has had its turn on the connection.
-    pub(crate) fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
+    pub(crate) fn expired(&self, now: Tick, turn: Option<&Turn>) -> Option<TimeoutKind> {
         let mut passed = None;
         self.each_deadline(|at, due| {
             if passed.is_none() && at <= now {
@@ -91,7 +91,7 @@ impl Exchange {
     }
 
     /// Returns the passed deadline of a response of which only the end is left.
-    pub(crate) fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<Timeout> {
+    pub(crate) fn tail_expired(&self, now: Tick, turn: &Turn) -> Option<TimeoutKind> {
         let mut passed = None;
         self.each_tail_deadline(|at, due| {
             if passed.is_none() && at <= now {
@@ -102,17 +102,17 @@ impl Exchange {
     }
 
     /// Decides if a deadline that has passed is a timeout.
-    fn judge(&self, due: Due, now: Tick, turn: Option<&Turn>) -> Option<Timeout> {
+    fn judge(&self, due: Due, now: Tick, turn: Option<&Turn>) -> Option<TimeoutKind> {
         let expired = match due {
             Due::Look => {
                 self.write.look(now);
                 false
             }
-            Due::Timeout(Timeout::WriteStall) => self.awaits_peer() && self.stalls(now, turn),
-            Due::Timeout(Timeout::MinWriteRate) => {
+            Due::Timeout(TimeoutKind::WriteStall) => self.awaits_peer() && self.stalls(now, turn),
+            Due::Timeout(TimeoutKind::MinWriteRate) => {
                 self.awaits_peer() && self.writes_too_slowly(now, turn)
             }
-            Due::Timeout(Timeout::MinReadRate) => {
+            Due::Timeout(TimeoutKind::MinReadRate) => {
                 let (stall, rate) = self.read_terms();
                 let too_slow = |rate| self.read.judge(now, rate, stall.is_some(), 1);
                 rate.map(too_slow) == Some(Verdict::TooSlow)
@@ -209,14 +209,14 @@ impl Exchange {
 
     /// Cancels the handler of a response that took too long and of which nothing was sent; the substitute response has
     /// `grace` to be sent.
-    pub(crate) fn expire_write(&self, kind: Timeout, now: Tick, grace: Duration) {
+    pub(crate) fn expire_write(&self, kind: TimeoutKind, now: Tick, grace: Duration) {
         self.emit_timeout(kind);
         self.close_after_this();
         self.deadlines.expire_write(now.after(Some(grace)));
     }
 
-    pub(crate) fn emit_timeout(&self, kind: Timeout) {
-        self.give_up(End::Timeout);
+    pub(crate) fn emit_timeout(&self, kind: TimeoutKind) {
+        self.give_up(BodyEnd::Timeout);
         self.emit(|request| Event::Timeout { kind, request });
     }
 }

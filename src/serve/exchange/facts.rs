@@ -7,11 +7,11 @@ use super::fault::ServiceFault;
 use super::request::Exchange;
 use super::state::State;
 use crate::control::{Change, Fact, RequestControl};
-use crate::events::{Event, Events, RequestInfo};
+use crate::events::{Event, EventSink, RequestInfo};
 use crate::phase::Lifecycle;
 use crate::serve::state::Known;
 
-use crate::track::End;
+use crate::track::BodyEnd;
 
 impl Exchange {
     pub(crate) fn known(&self) -> Known {
@@ -29,19 +29,19 @@ impl Exchange {
     /// Emits an event that names the request.
     pub(crate) fn emit(&self, event: impl for<'a> FnOnce(RequestInfo<'a>) -> Event<'a>) {
         let events = &self.server.events;
-        if events.is_heard() {
+        if events.has_listener() {
             let known = self.known();
-            events.tell(|| event(known.info()));
+            events.emit(|| event(known.info()));
         }
     }
 
     /// Gives the request up for this reason, unless it already has another.
-    pub(crate) fn give_up(&self, end: End) {
+    pub(crate) fn give_up(&self, end: BodyEnd) {
         let _ = self.gives_up(end);
     }
 
     /// Gives the request up, and returns `true` if this is the reason that counts.
-    pub(crate) fn gives_up(&self, end: End) -> bool {
+    pub(crate) fn gives_up(&self, end: BodyEnd) -> bool {
         let none = 0;
         let given_up = self.end.compare_exchange(none, word(end), Relaxed, Relaxed);
         if given_up.is_ok() {
@@ -50,7 +50,7 @@ impl Exchange {
         given_up.is_ok()
     }
 
-    pub(crate) fn given_up_for(&self, end: End) -> bool {
+    pub(crate) fn given_up_for(&self, end: BodyEnd) -> bool {
         self.end.load(Relaxed) == word(end)
     }
 
@@ -59,7 +59,7 @@ impl Exchange {
     /// length that its response declares.
     pub(crate) fn abandoned(&self) {
         if std::thread::panicking() {
-            self.give_up(End::Panic);
+            self.give_up(BodyEnd::Panic);
         } else if self.http2 && !self.server.cutting() {
             self.client_left();
         }
@@ -71,7 +71,7 @@ impl Exchange {
 }
 
 /// Encodes the end; 0 stands for no end.
-fn word(end: End) -> u8 {
+fn word(end: BodyEnd) -> u8 {
     end as u8 + 1
 }
 
@@ -130,7 +130,7 @@ impl RequestControl for Exchange {
         }
     }
 
-    fn events(&self) -> &Events {
+    fn event_sink(&self) -> &EventSink {
         &self.server.events
     }
 
@@ -138,21 +138,21 @@ impl RequestControl for Exchange {
         Some(&self.server.lifecycle)
     }
 
-    fn ends_by(&self, epoch: u64, end: End) {
+    fn ends_by(&self, epoch: u64, end: BodyEnd) {
         if self.is_current(epoch) {
             self.give_up(end);
         }
     }
 
-    fn ended_by(&self, epoch: u64) -> Option<End> {
+    fn ended_by(&self, epoch: u64) -> Option<BodyEnd> {
         if !self.is_current(epoch) {
             return None;
         }
         let word = usize::from(self.end.load(Relaxed));
-        let given_up = word.checked_sub(1).and_then(|at| End::ALL.get(at));
+        let given_up = word.checked_sub(1).and_then(|at| BodyEnd::ALL.get(at));
         given_up
             .copied()
-            .or_else(|| self.server.cutting().then_some(End::Cut))
+            .or_else(|| self.server.cutting().then_some(BodyEnd::Cut))
     }
 }
 
@@ -160,10 +160,10 @@ impl Exchange {
     /// Emits a fault of the service for the known request.
     pub(crate) fn emit_fault(&self, fault: ServiceFault) {
         let events = &self.server.events;
-        if events.is_heard() {
+        if events.has_listener() {
             let (error, known) = (&fault, self.known());
             let request = known.info();
-            events.tell(|| Event::ServiceError { error, request });
+            events.emit(|| Event::ServiceError { error, request });
         }
     }
 }

@@ -8,7 +8,7 @@ use super::body::Suspect;
 use super::discard::{Discard, Discarded};
 use super::request::Exchange;
 use super::state::State;
-use crate::events::{Closed, Timeout};
+use crate::events::{CloseReason, TimeoutKind};
 use crate::serve::config::Timeouts;
 use crate::serve::time::Tick;
 
@@ -63,8 +63,8 @@ impl Exchange {
     /// A stall is the peer's fault only while a reader waits, and a reader that has been polled once may have gone on
     /// to something else. So the reader is woken first: if it still waits it is polled again, and finds either new
     /// bytes or the end of its time.
-    pub(crate) fn expire_read(&self, kind: Timeout, now: Tick) {
-        if kind == Timeout::Read || self.state() == State::Discarding {
+    pub(crate) fn expire_read(&self, kind: TimeoutKind, now: Tick) {
+        if kind == TimeoutKind::Read || self.state() == State::Discarding {
             self.give_read_up(kind);
         } else {
             self.read.forget_wait();
@@ -82,10 +82,10 @@ impl Exchange {
         }
     }
 
-    fn give_read_up(&self, kind: Timeout) {
+    fn give_read_up(&self, kind: TimeoutKind) {
         self.emit_timeout(kind);
         if !self.http2 {
-            self.conn.set_close_reason(Closed::Timeout(kind));
+            self.conn.set_close_reason(CloseReason::Timeout(kind));
         }
         self.deadlines.expire_read();
         self.close_after_this();

@@ -9,7 +9,7 @@ use super::pace::Pace;
 use super::request::Exchange;
 use super::state::State;
 use super::untaken::Turn;
-use crate::events::Timeout;
+use crate::events::TimeoutKind;
 use crate::serve::state::{Activity, Conn, InFlight, Shared};
 use crate::serve::time::Tick;
 use crate::shutdown::ConnectionState;
@@ -177,7 +177,7 @@ impl Streams {
     }
 
     /// Returns the passed deadline of such a stream, if any.
-    pub(crate) fn tail_expired(&self, now: Tick) -> Option<Timeout> {
+    pub(crate) fn tail_expired(&self, now: Tick) -> Option<TimeoutKind> {
         let turn = self.turn();
         let named = self.named();
         let mut tails = named.iter().filter(|(_, open)| open.is_tail());

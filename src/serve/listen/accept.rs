@@ -62,7 +62,7 @@ pub(crate) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registr
                     error: &error,
                     pause: None,
                 };
-                server.events.tell(event);
+                server.events.emit(event);
             }
             Err(error) => {
                 let pause = pauses.next(&server, &error);
@@ -130,7 +130,7 @@ impl Pauses {
         self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         if first {
             let pause = Some(self.0);
-            server.events.tell(|| Event::AcceptError { error, pause });
+            server.events.emit(|| Event::AcceptError { error, pause });
         }
         self.0
     }

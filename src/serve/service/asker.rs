@@ -4,7 +4,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::framing::Framed;
 use super::target::{self, Hosts};
-use crate::reply::{Asked, Reason};
+use crate::reply::{Asked, RefusalReason};
 
 /// The facts of a request that its response depends on.
 pub(crate) struct Asker {
@@ -24,7 +24,10 @@ enum Kind {
 
 impl Asker {
     /// Reads the facts, and the reason to refuse the request, if any.
-    pub(crate) fn of<B: Body>(request: &Request<B>, has_body: bool) -> (Self, Option<Reason>) {
+    pub(crate) fn of<B: Body>(
+        request: &Request<B>,
+        has_body: bool,
+    ) -> (Self, Option<RefusalReason>) {
         let (method, version) = (request.method(), request.version());
         let mut hosts = Hosts::default();
         let headers = request.headers();

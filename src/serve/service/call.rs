@@ -14,14 +14,14 @@ use super::app::App;
 use super::request_body::RequestBody;
 use crate::conn_info::ConnInfo;
 use crate::deadlines::Deadlines;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::serve::exchange::Exchange;
 
 /// The origin of the response.
 #[pin_project(project = AnswerProjection)]
 pub(crate) enum Answer<F> {
     Service(#[pin] F),
-    Refusal(Reason),
+    Refusal(RefusalReason),
     /// HTTP/2: the service panicked when it was called.
     Panicked(Option<Box<dyn Any + Send>>),
     /// The service is not called yet.
@@ -38,7 +38,7 @@ pub(crate) struct HeldCall<A> {
     pub extensions: Extensions,
     pub request: Request<Incoming>,
     pub grpc: bool,
-    pub refusal: Option<Reason>,
+    pub refusal: Option<RefusalReason>,
 }
 
 impl<A: App> HeldCall<A> {
@@ -64,7 +64,7 @@ pub(crate) fn begin<A: App>(
     exchange: &Arc<Exchange>,
     mut request: Request<Incoming>,
     grpc: bool,
-    refusal: Option<Reason>,
+    refusal: Option<RefusalReason>,
 ) -> Answer<A::Future> {
     let has_body = !request.body().is_end_stream();
     let epoch = exchange.begin_request(request.method(), request.uri(), has_body);

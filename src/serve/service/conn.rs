@@ -11,7 +11,7 @@ use super::app::App;
 use super::asker::Asker;
 use super::call::{Answer, HeldCall, begin, expects_continue};
 use super::response::{AnswerFuture, ServeBody};
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::serve::exchange::{Exchange, OpenStream, Streams};
 
 /// The service that hyper calls for a connection.
@@ -81,7 +81,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         }
         let (asker, mut refusal) = Asker::of(&request, has_body);
         if too_large {
-            refusal = Some(Reason::HeadTooLarge);
+            refusal = Some(RefusalReason::HeadTooLarge);
         }
         if open.is_none() && exchange.holds_back() {
             exchange.hold_call();

@@ -18,7 +18,7 @@ use super::framing::{self, Frame};
 use super::response_body::ResponseBody;
 use crate::events::Event;
 use crate::phase::Phase;
-use crate::reply::{Reason, Reply, ReplyBody};
+use crate::reply::{RefusalReason, Reply, ReplyBody};
 use crate::serve::exchange::{Discard, Exchange, OpenStream, ServiceFault};
 
 pub(crate) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
@@ -114,18 +114,18 @@ impl<A: App> Future for AnswerFuture<A> {
                     }
                     Poll::Ready(Ok(_)) => {
                         exchange.emit_fault(ServiceFault::Status);
-                        refuse(exchange, Reason::Internal, this.asker)
+                        refuse(exchange, RefusalReason::Internal, this.asker)
                     }
                     Poll::Ready(Err(error)) => {
                         let known = exchange.known();
                         let request = known.info();
                         let error = &*error;
                         let event = || Event::ServiceError { error, request };
-                        exchange.server.events.tell(event);
-                        refuse(exchange, Reason::Internal, this.asker)
+                        exchange.server.events.emit(event);
+                        refuse(exchange, RefusalReason::Internal, this.asker)
                     }
                     Poll::Pending if exchange.write_expired() => {
-                        refuse(exchange, Reason::HandlerTimeout, this.asker)
+                        refuse(exchange, RefusalReason::HandlerTimeout, this.asker)
                     }
                     Poll::Pending => return Poll::Pending,
                 },
@@ -182,9 +182,9 @@ impl<A: App> Future for AnswerFuture<A> {
 }
 
 /// Responds in the service's place. A failure caused by a missing request body is answered as such.
-fn refuse<B>(exchange: &Exchange, reason: Reason, asker: &Asker) -> Response<ReplyBody<B>> {
+fn refuse<B>(exchange: &Exchange, reason: RefusalReason, asker: &Asker) -> Response<ReplyBody<B>> {
     let reason = if exchange.read_expired() {
-        Reason::BodyTooSlow
+        RefusalReason::BodyTooSlow
     } else {
         reason
     };

@@ -15,7 +15,7 @@ use super::framing::Framed;
 use crate::error::BoxError;
 use crate::reply::ReplyBody;
 use crate::serve::exchange::{Exchange, OpenStream, PIECE, ServiceFault};
-use crate::track::{End, Guard, TrackedBody};
+use crate::track::{BodyEnd, Guard, TrackedBody};
 
 /// The body of a response.
 #[pin_project]
@@ -219,8 +219,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
 struct ResponseGuard(Arc<Exchange>);
 
 impl Guard for ResponseGuard {
-    fn end(self, how: End) {
-        if how == End::Cancelled {
+    fn end(self, how: BodyEnd) {
+        if how == BodyEnd::Cancelled {
             // Before the body itself is dropped, which may ask.
             self.0.abandoned();
         }

@@ -9,7 +9,7 @@ use http_body::Body;
 use hyper::ext::Protocol;
 
 use super::host::HostPort;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 
 /// The `Host` headers of a request.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(crate) fn refusal<B: Body>(
     request: &Request<B>,
     hosts: &Hosts<'_>,
     has_body: bool,
-) -> Option<Reason> {
+) -> Option<RefusalReason> {
     let check = || {
         if has_body && request.version() < Version::HTTP_2 {
             check_framing(request)?;
@@ -43,10 +43,10 @@ pub(crate) fn refusal<B: Body>(
 
 /// Checks the codings: hyper takes a body for chunked when the last of its transfer codings is `chunked`, and leaves
 /// the others encoded.
-fn check_framing<B: Body>(request: &Request<B>) -> Result<(), Reason> {
+fn check_framing<B: Body>(request: &Request<B>) -> Result<(), RefusalReason> {
     if request.method() == Method::CONNECT {
         // RFC 9110, 9.3.6: where would the tunnel begin?
-        return Err(Reason::BadFraming);
+        return Err(RefusalReason::BadFraming);
     }
     if request.body().size_hint().exact().is_some() {
         return Ok(());
@@ -55,7 +55,7 @@ fn check_framing<B: Body>(request: &Request<B>) -> Result<(), Reason> {
 }
 
 /// Checks for the only supported transfer coding: `chunked`, once, in one line (RFC 9112, 6.1).
-fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
+fn check_codings(headers: &HeaderMap) -> Result<(), RefusalReason> {
     let mut lines = headers.get_all(TRANSFER_ENCODING).iter();
     let (first, second) = (lines.next(), lines.next());
     if let (Some(only), None) = (first, second) {
@@ -73,9 +73,9 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
     }
     // Chunked twice, or a list that can be read in two ways, is malformed; the rest is only unknown.
     if chunked == 1 && tokens && second.is_none() {
-        Err(Reason::UnknownTransferCoding)
+        Err(RefusalReason::UnknownTransferCoding)
     } else {
-        Err(Reason::BadFraming)
+        Err(RefusalReason::BadFraming)
     }
 }
 
@@ -83,7 +83,7 @@ fn check_codings(headers: &HeaderMap) -> Result<(), Reason> {
 /// that it names.
 ///
 /// A fragment cannot be seen here: `http::Uri` drops it.
-fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason> {
+fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, RefusalReason> {
     let uri = request.uri();
     let tunnel = request.method() == Method::CONNECT && !is_extended_connect(request);
     let authority = match uri.authority() {
@@ -91,7 +91,7 @@ fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason>
             let host = HostPort::parse(authority.as_str().as_bytes());
             Some(
                 host.filter(|host| !host.is_empty())
-                    .ok_or(Reason::BadHost)?,
+                    .ok_or(RefusalReason::BadHost)?,
             )
         }
         None => None,
@@ -103,7 +103,7 @@ fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason>
         return if to > 0 && only {
             Ok(authority)
         } else {
-            Err(Reason::BadTarget)
+            Err(RefusalReason::BadTarget)
         };
     }
     let fits = has_http_scheme(uri, authority.is_some(), request.version())
@@ -119,7 +119,7 @@ fn check_target<B>(request: &Request<B>) -> Result<Option<HostPort<'_>>, Reason>
     if fits {
         Ok(authority)
     } else {
-        Err(Reason::BadTarget)
+        Err(RefusalReason::BadTarget)
     }
 }
 
@@ -144,19 +144,19 @@ fn check_host<B>(
     request: &Request<B>,
     hosts: &Hosts<'_>,
     authority: Option<HostPort<'_>>,
-) -> Result<(), Reason> {
+) -> Result<(), RefusalReason> {
     let needed = match request.version() {
         Version::HTTP_09 | Version::HTTP_10 => 0,
         Version::HTTP_11 => 1,
         _ => usize::from(authority.is_none()),
     };
     if hosts.count > 1 || hosts.count < needed {
-        return Err(Reason::NoHost);
+        return Err(RefusalReason::NoHost);
     }
     let Some(value) = hosts.last else {
         return Ok(());
     };
-    let host = HostPort::parse(value.as_bytes()).ok_or(Reason::BadHost)?;
+    let host = HostPort::parse(value.as_bytes()).ok_or(RefusalReason::BadHost)?;
     let Some(authority) = authority else {
         return Ok(());
     };
@@ -168,6 +168,6 @@ fn check_host<B>(
     if authority.same_as(&host, default_port) {
         Ok(())
     } else {
-        Err(Reason::BadHost)
+        Err(RefusalReason::BadHost)
     }
 }

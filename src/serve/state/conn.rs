@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::known::Known;
 use crate::conn_info::ConnInfo;
-use crate::events::Closed;
+use crate::events::CloseReason;
 use crate::serve::config::Timeouts;
 use crate::serve::time::{Clock, Tick};
 use crate::shutdown::{ConnectionState, CutRequest};
@@ -33,7 +33,7 @@ struct Inner {
     writer: Option<Waker>,
     /// The connection's activity; `None` if it is parked.
     activity: Option<Arc<dyn Activity>>,
-    why: Closed,
+    why: CloseReason,
 }
 
 impl Conn {
@@ -50,7 +50,7 @@ impl Conn {
                 reader: None,
                 writer: None,
                 activity: None,
-                why: Closed::Ended,
+                why: CloseReason::Ended,
             }),
         }
     }
@@ -145,11 +145,11 @@ impl Conn {
     }
 
     /// Sets the close reason, in case the connection ends now.
-    pub(crate) fn set_close_reason(&self, why: Closed) {
+    pub(crate) fn set_close_reason(&self, why: CloseReason) {
         self.inner().why = why;
     }
 
-    pub(crate) fn why(&self) -> Closed {
+    pub(crate) fn why(&self) -> CloseReason {
         self.inner().why
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::conn::Conn;
 use super::shared::Shared;
 use crate::conn_info::{ConnInfo, folded};
-use crate::events::{Closed, Event};
+use crate::events::{CloseReason, Event};
 use crate::shutdown::{ConnectionCounts, CutRequest, DrainServer};
 use crate::sync::Lock;
 use crate::track::{Tally, TallyGuard};
@@ -105,7 +105,7 @@ impl DrainServer for Registry {
             let before = cut.len();
             conn.in_flight(&self.shared.clock, &mut cut);
             if cut.len() > before {
-                conn.set_close_reason(Closed::Cut);
+                conn.set_close_reason(CloseReason::Cut);
             }
         }
         self.shared.set_cut();
@@ -200,7 +200,7 @@ impl ConnGuard {
             _permit: permit,
         };
         let event = || Event::Opened { peer: info.peer };
-        guard.server.events.tell(event);
+        guard.server.events.emit(event);
         guard
     }
 
@@ -223,7 +223,7 @@ impl Drop for ConnGuard {
         // Its last activity points back at it.
         self.conn.set_activity(None);
         let why = self.conn.why();
-        self.server.events.tell(|| Event::Closed {
+        self.server.events.emit(|| Event::Closed {
             peer: self.conn.info.peer,
             why,
         });

@@ -7,11 +7,11 @@ use http::Extensions;
 use hyper::server::conn::http1;
 
 use crate::conn_info::ConnInfo;
-use crate::events::Events;
+use crate::events::EventSink;
 use crate::phase::Lifecycle;
 use crate::serve::config::{Limits, Protocols, Timeouts};
 use crate::serve::time::Clock;
-use crate::track::End;
+use crate::track::BodyEnd;
 
 /// The maximum size of a head that hyper reads by default.
 const HYPERS_BUFFER: usize = 408 * 1024;
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub lifecycle: Lifecycle,
-    pub events: Events,
+    pub events: EventSink,
     /// The server owner's hook, which adds to every request of a connection.
     pub on_connection: Option<OnConnection>,
     pub extensions: bool,
@@ -41,7 +41,7 @@ impl Shared {
         timeouts: Timeouts,
         limits: Limits,
         lifecycle: Lifecycle,
-        events: Events,
+        events: EventSink,
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
@@ -74,10 +74,10 @@ impl Shared {
     }
 
     /// Counts a request that ended early for this reason. Rare: a healthy request does not write here.
-    pub(crate) fn count_end(&self, end: End) {
+    pub(crate) fn count_end(&self, end: BodyEnd) {
         let count = match end {
-            End::Timeout => &self.timed_out,
-            End::ClientGone => &self.client_gone,
+            BodyEnd::Timeout => &self.timed_out,
+            BodyEnd::ClientGone => &self.client_gone,
             _ => return,
         };
         count.fetch_add(1, Ordering::Relaxed);

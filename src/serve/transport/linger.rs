@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::conn_info::ConnInfo;
-    use crate::events::Events;
+    use crate::events::EventSink;
     use crate::phase::Lifecycle;
     use crate::serve::state::{Conn, Shared};
     use crate::serve::{Limits, Timeouts};
@@ -131,7 +131,7 @@ mod tests {
             timeouts,
             limits,
             Lifecycle::new(),
-            Events::none(),
+            EventSink::none(),
         ));
         let conn = Arc::new(Conn::new(ConnInfo::default(), server.clock.now(), 0));
         let exchange = Exchange::new(server, conn, None, false);

@@ -5,7 +5,7 @@ use signal_hook::low_level;
 
 use super::ear::number;
 use super::end::end;
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 use crate::shutdown::signals::{EXIT_FORCED, Heard, Meaning, Signal, SignalAction, Signals};
 use crate::sync::Lock;
 
@@ -26,7 +26,7 @@ pub(in crate::shutdown) struct Grace {
 
 /// A shutdown, as the thread knows it.
 pub(super) struct Subscriber {
-    pub handle: Handle,
+    pub handle: ShutdownHandle,
     pub state: Lock<State>,
 }
 

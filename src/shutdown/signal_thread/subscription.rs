@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Grace;
 use super::subscriber::{State, Subscriber};
 use super::thread::{THREAD, Thread, UNSUBSCRIBED};
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 use crate::shutdown::signals::{Heard, Signals};
 use crate::sync::Lock;
 
@@ -34,7 +34,7 @@ enum Left {
 
 impl Subscription {
     /// Installs the handlers, the first time in the process.
-    pub(crate) fn new(handle: Handle, signals: Signals, grace: Grace) -> io::Result<Self> {
+    pub(crate) fn new(handle: ShutdownHandle, signals: Signals, grace: Grace) -> io::Result<Self> {
         let thread = Thread::get()?;
         let subscriber = Arc::new(Subscriber {
             handle,

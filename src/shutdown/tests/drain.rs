@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::events::{Event, Events, RequestInfo};
+use crate::events::{Event, EventSink, RequestInfo};
 use crate::phase::Phase;
 use crate::shutdown::drained::ABORT_GRACE;
 use crate::shutdown::sequence::NAMED;
@@ -119,7 +119,7 @@ fn quiet() -> Shutdown {
 async fn of_many_that_are_cut_the_oldest_have_an_event_each() {
     let heard = Arc::new(Mutex::new((Vec::new(), Vec::new())));
     let hear = heard.clone();
-    let events = Events::to(move |event| match event {
+    let events = EventSink::to(move |event| match event {
         Event::Cut { request, .. } => hear
             .lock()
             .unwrap()

@@ -10,7 +10,7 @@ mod workers;
 use super::StepEnd::{CutShort, Done, Failed, Panicked, Skipped, TimedOut};
 use super::StepKind::{Closer, Flush, Worker};
 use super::*;
-use crate::events::{Event, Events, RequestInfo};
+use crate::events::{Event, EventSink, RequestInfo};
 use crate::phase::Phase;
 use crate::track::{Tally, TallyGuard};
 use std::net::SocketAddr;
@@ -51,9 +51,9 @@ impl Log {
         self.lines.lock().unwrap().clone()
     }
 
-    fn events(&self) -> Events {
+    fn event_sink(&self) -> EventSink {
         let log = self.clone();
-        Events::to(move |event| {
+        EventSink::to(move |event| {
             if let Event::Phase(phase) = event {
                 log.say(phase.as_str());
             }
@@ -178,9 +178,9 @@ fn quiet() -> Shutdown {
         .termination_grace(seconds(60))
 }
 
-fn run(shutdown: Shutdown, log: &Log) -> (Handle, JoinHandle<Report>) {
+fn run(shutdown: Shutdown, log: &Log) -> (ShutdownHandle, JoinHandle<Report>) {
     let handle = shutdown.handle();
-    let sequence = shutdown.events(log.events()).start().unwrap();
+    let sequence = shutdown.events(log.event_sink()).start().unwrap();
     (handle, tokio::spawn(sequence.run()))
 }
 

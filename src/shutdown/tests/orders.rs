@@ -85,7 +85,7 @@ async fn an_order_to_cut_that_comes_first_is_the_whole_shutdown() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_to_order_is_the_cause_and_orders_only_grow() {
-    let handle = Handle::new();
+    let handle = ShutdownHandle::new();
     handle.orders().give(order::Order::LeaveNow, Cause::Sigint);
     handle.orders().give(order::Order::Leave, Cause::Sigterm);
     assert_eq!(handle.orders().cause(), Some(Cause::Sigint));

@@ -156,7 +156,7 @@ async fn readiness_before_any_listener_is_emitted_once() {
     let handle = shutdown.handle();
     // Start-up work that is done before the server is first polled.
     handle.ready();
-    let sequence = shutdown.events(log.events()).start().unwrap();
+    let sequence = shutdown.events(log.event_sink()).start().unwrap();
     assert_eq!(log.lines(), ["0.0 ready"]);
     handle.ready();
     handle.drain_now();

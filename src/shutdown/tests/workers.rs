@@ -79,7 +79,7 @@ async fn worker_panic_is_reported_and_stops_no_other_worker() {
 
 #[tokio::test(start_paused = true)]
 async fn worker_begun_too_late_is_stopped_at_once() {
-    let handle = Handle::new();
+    let handle = ShutdownHandle::new();
     let orders = handle.orders();
     handle.workers_of().stop(SECOND, orders).await;
     let asked = Arc::new(AtomicBool::new(false));

@@ -3,27 +3,27 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn an_attack_cannot_flush_the_list() {
     let (_, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     let cut = Event::Cut {
         request: get_of("/slow", PEER),
         state: "in the handler",
         age: Duration::from_secs(3),
     };
-    events.tell(|| cut.clone());
+    events.emit(|| cut.clone());
     // Two events alternate for ten minutes, each time from another peer, and the errors have a different text each
     // time.
     for round in 0..6_000u32 {
         let peer = Some(SocketAddr::from((round.to_be_bytes(), 1)));
         let error = std::io::Error::other(format!("{round} {}", "ä".repeat(500)));
-        events.tell(|| Event::Timeout {
-            kind: Timeout::ReadHeader,
+        events.emit(|| Event::Timeout {
+            kind: TimeoutKind::ReadHeader,
             request: RequestInfo::from_peer(peer),
         });
-        events.tell(|| Event::Refused {
-            reason: Reason::HeadTooSlow,
+        events.emit(|| Event::Refused {
+            reason: RefusalReason::HeadTooSlow,
             request: RequestInfo::default(),
         });
-        events.tell(|| Event::ServiceError {
+        events.emit(|| Event::ServiceError {
             error: &error,
             request: RequestInfo::default(),
         });
@@ -53,11 +53,11 @@ async fn an_attack_cannot_flush_the_list() {
 
 /// An error that emits an event while it is formatted.
 #[derive(Debug)]
-struct Talkative(crate::events::Events);
+struct Talkative(crate::events::EventSink);
 
 impl std::fmt::Display for Talkative {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.tell(|| Event::RateLimitFull);
+        self.0.emit(|| Event::RateLimitFull);
         f.write_str("talkative")
     }
 }
@@ -69,9 +69,9 @@ fn an_error_that_emits_while_it_is_formatted_blocks_no_one() {
     let (done, was_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let (_, page) = page();
-        let events = page.events();
+        let events = page.event_sink();
         let error = Talkative(events.clone());
-        events.tell(|| Event::ServiceError {
+        events.emit(|| Event::ServiceError {
             error: &error,
             request: RequestInfo::default(),
         });
@@ -84,17 +84,17 @@ fn an_error_that_emits_while_it_is_formatted_blocks_no_one() {
 #[tokio::test(start_paused = true)]
 async fn a_periodic_event_cannot_flush_the_list() {
     let (_, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     let error = std::io::Error::other("the one that matters");
-    events.tell(|| Event::Phase(Phase::Ready));
-    events.tell(|| Event::ServiceError {
+    events.emit(|| Event::Phase(Phase::Ready));
+    events.emit(|| Event::ServiceError {
         error: &error,
         request: RequestInfo::default(),
     });
     // Idle connections do this in every quiet hour.
     for _ in 0..1_000 {
-        for kind in [Timeout::Idle, Timeout::ReadHeader] {
-            events.tell(|| Event::Timeout {
+        for kind in [TimeoutKind::Idle, TimeoutKind::ReadHeader] {
+            events.emit(|| Event::Timeout {
                 kind,
                 request: RequestInfo::from_peer(PEER),
             });
@@ -116,10 +116,10 @@ async fn a_periodic_event_cannot_flush_the_list() {
 #[tokio::test(start_paused = true)]
 async fn the_list_is_bounded_and_the_latest_comes_first() {
     let (_, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     for number in 0..250 {
         let path = format!("/{number}");
-        events.tell(|| Event::Cut {
+        events.emit(|| Event::Cut {
             request: get_of(&path, None),
             state: "in the handler",
             age: Duration::ZERO,
@@ -134,7 +134,7 @@ async fn the_list_is_bounded_and_the_latest_comes_first() {
     );
     // After a second a repetition is another entry.
     for _ in 0..2 {
-        events.tell(|| Event::RateLimitFull);
+        events.emit(|| Event::RateLimitFull);
         tokio::time::sleep(Duration::from_millis(1001)).await;
     }
     let shown = snapshot(&page).await;
@@ -147,7 +147,7 @@ async fn the_list_is_bounded_and_the_latest_comes_first() {
 #[tokio::test]
 async fn every_event_is_counted_by_kind() {
     let (_, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     let io = std::io::Error::other("no more");
     let error: &(dyn Error + 'static) = &io;
     let all = [
@@ -158,11 +158,11 @@ async fn every_event_is_counted_by_kind() {
         },
         Event::Readiness { ready: true },
         Event::Timeout {
-            kind: Timeout::Write,
+            kind: TimeoutKind::Write,
             request: RequestInfo::from_peer(PEER),
         },
         Event::Refused {
-            reason: Reason::Draining,
+            reason: RefusalReason::Draining,
             request: RequestInfo::default(),
         },
         Event::MalformedGrpcTimeout,
@@ -192,20 +192,20 @@ async fn every_event_is_counted_by_kind() {
         },
     ];
     for event in &all {
-        events.tell(|| event.clone());
+        events.emit(|| event.clone());
     }
     let ways = [
-        Closed::Ended,
-        Closed::Timeout(Timeout::Idle),
-        Closed::Error,
-        Closed::Drained,
-        Closed::Cut,
-        Closed::ClientGone,
-        Closed::Panicked,
+        CloseReason::Ended,
+        CloseReason::Timeout(TimeoutKind::Idle),
+        CloseReason::Error,
+        CloseReason::Drained,
+        CloseReason::Cut,
+        CloseReason::ClientGone,
+        CloseReason::Panicked,
     ];
     for why in ways {
-        events.tell(|| Event::Opened { peer: None });
-        events.tell(|| Event::Closed { peer: None, why });
+        events.emit(|| Event::Opened { peer: None });
+        events.emit(|| Event::Closed { peer: None, why });
     }
     let shown = snapshot(&page).await;
     let connections = &shown["connections"];

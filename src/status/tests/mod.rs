@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
 use crate::json::Json;
-use crate::reply::Reason;
+use crate::reply::RefusalReason;
 use crate::serve::App;
-use crate::shutdown::Handle;
+use crate::shutdown::ShutdownHandle;
 use crate::status::body::MAX_WATCHERS;
 use crate::status::recent_events::CAPACITY;
 use crate::status::service::{PAGE, POLICY};
@@ -33,7 +33,7 @@ const PEER: Option<SocketAddr> = Some(SocketAddr::new(
     4321,
 ));
 
-fn page() -> (Handle, StatusPage) {
+fn page() -> (ShutdownHandle, StatusPage) {
     let handle = Shutdown::new().handle();
     let page = StatusPage::new(&handle);
     (handle, page)

@@ -40,12 +40,12 @@ async fn a_watcher_sees_each_phase_at_once_and_ages_in_between() {
 #[tokio::test(start_paused = true)]
 async fn events_are_pushed_soon_but_at_most_ten_times_a_second() {
     let (_handle, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     let mut watching = Watching::begin(&page).await;
     watching.next().await.unwrap();
     let began = Instant::now();
-    events.tell(|| Event::Refused {
-        reason: Reason::RateLimited,
+    events.emit(|| Event::Refused {
+        reason: RefusalReason::RateLimited,
         request: RequestInfo::default(),
     });
     let shown = watching.next().await.unwrap();
@@ -54,8 +54,8 @@ async fn events_are_pushed_soon_but_at_most_ten_times_a_second() {
 
     let attack = async {
         loop {
-            events.tell(|| Event::Refused {
-                reason: Reason::RateLimited,
+            events.emit(|| Event::Refused {
+                reason: RefusalReason::RateLimited,
                 request: RequestInfo::default(),
             });
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -84,9 +84,9 @@ async fn nothing_is_queued_for_a_watcher_that_does_not_read() {
     watching.next().await.unwrap();
     for second in 0..60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let events = page.events();
-        events.tell(|| Event::Timeout {
-            kind: Timeout::Idle,
+        let events = page.event_sink();
+        events.emit(|| Event::Timeout {
+            kind: TimeoutKind::Idle,
             request: RequestInfo::from_peer(PEER),
         });
         if second == 30 {
@@ -160,10 +160,10 @@ async fn the_stream_ends_with_the_report() {
 #[tokio::test(start_paused = true)]
 async fn an_attack_causes_at_most_twenty_snapshots_a_second() {
     let (handle, page) = page();
-    let events = page.events();
+    let events = page.event_sink();
     let mut different = std::collections::HashSet::new();
     for _ in 0..1_000 {
-        events.tell(|| Event::RateLimitFull);
+        events.emit(|| Event::RateLimitFull);
         let (event, _) = page.shared.event().await;
         different.insert(event.as_ptr());
         // Leaked, so that no other event reuses its address.
@@ -178,7 +178,7 @@ async fn an_attack_causes_at_most_twenty_snapshots_a_second() {
     // A watcher that was given an older snapshot misses nothing.
     let mut watching = Watching::begin(&page).await;
     watching.next().await.unwrap();
-    events.tell(|| Event::RateLimitRestored);
+    events.emit(|| Event::RateLimitRestored);
     watching.next().await.unwrap();
     let shown = watching.next().await.unwrap();
     assert_eq!(shown["events"][0]["what"], "restored");

@@ -19,7 +19,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_service::Service;
 
 use super::*;
-use crate::events::Events;
+use crate::events::EventSink;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -62,10 +62,10 @@ async fn ask(
     (answer, began.elapsed())
 }
 
-fn listening() -> (Events, Arc<Mutex<Vec<String>>>) {
+fn listening() -> (EventSink, Arc<Mutex<Vec<String>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let listener = told.clone();
-    let events = Events::to(move |event| listener.lock().unwrap().push(event.to_string()));
+    let events = EventSink::to(move |event| listener.lock().unwrap().push(event.to_string()));
     (events, told)
 }
 

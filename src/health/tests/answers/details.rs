@@ -77,6 +77,10 @@ async fn a_trusted_header_makes_no_client_local() {
     let mut request = from("203.0.113.9:1", "/readyz");
     let info = request.extensions_mut().get_mut::<ConnInfo>().unwrap();
     let local = Some("127.0.0.1".parse().unwrap());
-    info.client = Some(crate::ClientIp::new(local, info.peer, crate::Verdict::Peer));
+    info.client = Some(crate::ClientIp::new(
+        local,
+        info.peer,
+        crate::ClientIpSource::Peer,
+    ));
     assert!(!brief(&ask(&health.layer(), request).await).contains("1.2.3"));
 }

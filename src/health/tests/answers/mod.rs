@@ -253,8 +253,8 @@ fn public_types_are_debug_send_and_sync() {
     fn good<T: std::fmt::Debug + Send + Sync>() {}
     good::<Health>();
     good::<HealthLayer>();
-    good::<HealthRoutes<()>>();
-    good::<HealthService>();
+    good::<HealthService<()>>();
+    good::<HealthEndpoint>();
     good::<HealthReport>();
     good::<Details>();
     good::<ProbeError>();

@@ -1,10 +1,10 @@
 mod handles;
 
 use super::*;
-use crate::events::{Closed, Event, RequestInfo, Timeout};
+use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
 use crate::in_flight::InFlightLayer;
-use crate::reply::Reason;
-use crate::{Lifecycle, Phase, Verdict};
+use crate::reply::RefusalReason;
+use crate::{ClientIpSource, Lifecycle, Phase};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use std::time::Duration;
 /// Returns the size of a family of counters, with one sample per value of its label.
 fn counters(name: &str) -> usize {
     match name {
-        "lameduck_connections_closed_total" => Closed::ALL.len(),
-        "lameduck_timeouts_total" => Timeout::ALL.len(),
-        "lameduck_refusals_total" => Reason::ALL.len(),
-        "lameduck_client_address_total" => Verdict::ALL.len(),
+        "lameduck_connections_closed_total" => CloseReason::ALL.len(),
+        "lameduck_timeouts_total" => TimeoutKind::ALL.len(),
+        "lameduck_refusals_total" => RefusalReason::ALL.len(),
+        "lameduck_client_address_total" => ClientIpSource::ALL.len(),
         _ => 1,
     }
 }
@@ -53,8 +53,8 @@ fn counters_of_events_are_absent_until_something_is_wired() {
     let sink = lifecycle.event_sink();
     metrics.lifecycle(&lifecycle);
     // Passed in a second place too: each event is counted once.
-    lifecycle.listen(metrics.events());
-    sink.tell(|| Event::Opened { peer: None });
+    lifecycle.listen(metrics.event_sink());
+    sink.emit(|| Event::Opened { peer: None });
     let wired = scrape(&metrics);
     assert_eq!(
         value(&wired, "lameduck_connections_accepted_total", &[]),
@@ -108,14 +108,14 @@ fn the_first_scrape_is_complete() {
 #[test]
 fn every_event_is_counted() {
     let metrics = Metrics::new();
-    let events = metrics.events();
+    let events = metrics.event_sink();
     let error = io::Error::other("it");
     let events_by_metric: [(Event<'_>, &str, &str); 14] = [
         (Event::Opened { peer: None }, "connections_accepted", ""),
         (
             Event::Closed {
                 peer: None,
-                why: Closed::Drained,
+                why: CloseReason::Drained,
             },
             "connections_closed",
             "\"drained\"",
@@ -123,14 +123,14 @@ fn every_event_is_counted() {
         (
             Event::Closed {
                 peer: None,
-                why: Closed::Timeout(Timeout::Idle),
+                why: CloseReason::Timeout(TimeoutKind::Idle),
             },
             "connections_closed",
             "\"idle\"",
         ),
         (
             Event::Timeout {
-                kind: Timeout::WriteStall,
+                kind: TimeoutKind::WriteStall,
                 request: RequestInfo::from_peer(None),
             },
             "timeouts",
@@ -138,7 +138,7 @@ fn every_event_is_counted() {
         ),
         (
             Event::Refused {
-                reason: Reason::RateLimited,
+                reason: RefusalReason::RateLimited,
                 request: RequestInfo::default(),
             },
             "refusals",
@@ -146,7 +146,7 @@ fn every_event_is_counted() {
         ),
         (
             Event::ClientAddress {
-                verdict: Verdict::TooFew,
+                verdict: ClientIpSource::TooFew,
             },
             "client_address",
             "\"too_few\"",
@@ -186,9 +186,9 @@ fn every_event_is_counted() {
         ),
     ];
     for (times, (event, ..)) in events_by_metric.iter().enumerate() {
-        (0..=times).for_each(|_| events.tell(|| event.clone()));
+        (0..=times).for_each(|_| events.emit(|| event.clone()));
     }
-    events.tell(|| Event::Cut {
+    events.emit(|| Event::Cut {
         request: get_of("/", None),
         state: "in the handler",
         age: Duration::ZERO,
@@ -215,20 +215,20 @@ fn every_event_is_counted() {
 #[test]
 fn each_value_of_a_label_counts_as_itself() {
     let metrics = Metrics::new();
-    let events = metrics.events();
+    let events = metrics.event_sink();
     let kinds = [
-        Timeout::ReadHeader,
-        Timeout::Read,
-        Timeout::Write,
-        Timeout::Idle,
-        Timeout::ReadStall,
-        Timeout::WriteStall,
-        Timeout::ResponseHead,
-        Timeout::MinReadRate,
-        Timeout::MinWriteRate,
+        TimeoutKind::ReadHeader,
+        TimeoutKind::Read,
+        TimeoutKind::Write,
+        TimeoutKind::Idle,
+        TimeoutKind::ReadStall,
+        TimeoutKind::WriteStall,
+        TimeoutKind::ResponseHead,
+        TimeoutKind::MinReadRate,
+        TimeoutKind::MinWriteRate,
     ];
     for kind in kinds {
-        events.tell(|| Event::Timeout {
+        events.emit(|| Event::Timeout {
             kind,
             request: RequestInfo::from_peer(None),
         });
@@ -240,13 +240,13 @@ fn each_value_of_a_label_counts_as_itself() {
         assert_eq!(one, 1.0, "{kind}");
     }
     for why in [
-        Closed::Ended,
-        Closed::Error,
-        Closed::Cut,
-        Closed::ClientGone,
-        Closed::Timeout(Timeout::Read),
+        CloseReason::Ended,
+        CloseReason::Error,
+        CloseReason::Cut,
+        CloseReason::ClientGone,
+        CloseReason::Timeout(TimeoutKind::Read),
     ] {
-        events.tell(|| Event::Closed { peer: None, why });
+        events.emit(|| Event::Closed { peer: None, why });
         let label = format!("{:?}", why.as_str());
         let one = value(
             &scrape(&metrics),
@@ -283,8 +283,8 @@ fn the_phase_and_the_drains_duration_of_a_lifecycle() {
 #[test]
 fn phase_and_drain_duration_follow_the_events() {
     let metrics = Metrics::new();
-    let events = metrics.events();
-    follow_drain(&metrics, |phase| events.tell(|| Event::Phase(phase)));
+    let events = metrics.event_sink();
+    follow_drain(&metrics, |phase| events.emit(|| Event::Phase(phase)));
 }
 
 fn follow_drain(metrics: &Metrics, to: impl Fn(Phase)) {

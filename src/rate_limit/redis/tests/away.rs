@@ -16,7 +16,7 @@ async fn an_absent_redis_is_not_awaited_and_is_found_once_up() {
     let emitted = Emitted::default();
     let limiter = RedisLimiter::new(&redis.url())
         .unwrap()
-        .events(emitted.events());
+        .events(emitted.event_sink());
     assert!(!limiter.is_away());
     assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     until("away", || limiter.is_away()).await;
@@ -37,7 +37,7 @@ async fn a_redis_that_hangs_from_the_start_costs_one_deadline() {
     redis.pause();
     let emitted = Emitted::default();
     let limiter = RedisLimiter::new(&redis.url()).unwrap();
-    let limiter = limiter.deadline(ms(100)).events(emitted.events());
+    let limiter = limiter.deadline(ms(100)).events(emitted.event_sink());
     let begin = Instant::now();
     // All of them wait for the same connection.
     let key = Key::from("x");
@@ -59,7 +59,7 @@ async fn a_redis_that_hangs_from_the_start_costs_one_deadline() {
 async fn a_stopped_or_killed_redis_is_away_at_once_and_reconnected() {
     let mut redis = Redis::start().await;
     let emitted = Emitted::default();
-    let limiter = limiter(&redis.url()).events(emitted.events());
+    let limiter = limiter(&redis.url()).events(emitted.event_sink());
     for (round, signal) in ["KILL", "TERM"].into_iter().enumerate() {
         assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
         redis.stop(signal);
@@ -85,7 +85,7 @@ async fn a_hanging_redis_costs_five_deadlines_and_then_nothing() {
     let limiter = RedisLimiter::new(&redis.url())
         .unwrap()
         .deadline(ms(100))
-        .events(emitted.events());
+        .events(emitted.event_sink());
     // On a busy machine the first query may exceed its deadline.
     ask(&limiter, "x", QUOTA).await;
     until("there", || !limiter.is_away()).await;
@@ -129,7 +129,7 @@ async fn a_single_slow_answer_does_not_open_the_breaker() {
     let emitted = Emitted::default();
     let limiter = limiter(&redis.url())
         .deadline(ms(300))
-        .events(emitted.events());
+        .events(emitted.event_sink());
     until_there(&limiter).await;
     let emitted_before = emitted.all().len();
     for _ in 0..2 {
@@ -227,7 +227,7 @@ async fn begun<F: Future + Unpin>(mut future: F) -> Option<F> {
 async fn a_read_only_replica_counts_as_away() {
     let redis = Redis::start().await;
     let emitted = Emitted::default();
-    let limiter = limiter(&redis.url()).events(emitted.events());
+    let limiter = limiter(&redis.url()).events(emitted.event_sink());
     assert!(ask(&limiter, "x", QUOTA).await.unwrap().admitted);
     let mut raw = raw(&redis).await;
     let mut replicaof = redis::cmd("REPLICAOF");
@@ -272,7 +272,7 @@ async fn a_foreign_protocol_counts_as_away() {
         }
     });
     let emitted = Emitted::default();
-    let limiter = limiter(&url).events(emitted.events());
+    let limiter = limiter(&url).events(emitted.event_sink());
     assert_eq!(ask(&limiter, "x", QUOTA).await, None);
     assert!(limiter.is_away());
     assert_eq!(emitted.all().len(), 1, "{:?}", emitted.all());
@@ -317,7 +317,7 @@ fn a_search_moves_to_another_runtime_when_its_own_ends() {
     let first = run();
     let mut redis = first.block_on(Redis::absent(&[]));
     let emitted = Emitted::default();
-    let limiter = limiter(&redis.url()).events(emitted.events());
+    let limiter = limiter(&redis.url()).events(emitted.event_sink());
     assert_eq!(first.block_on(ask(&limiter, "x", QUOTA)), None);
     assert!(limiter.is_away());
     drop(first);

@@ -235,7 +235,7 @@ async fn the_script_comes_back_after_a_flush() {
 async fn a_foreign_value_affects_its_key_alone() {
     let redis = Redis::start().await;
     let emitted = Emitted::default();
-    let limiter = limiter(&redis.url()).events(emitted.events());
+    let limiter = limiter(&redis.url()).events(emitted.event_sink());
     let mut raw = raw(&redis).await;
     let quota = Quota::per_hour(5);
     let name = |key: &str| format!("lameduck:{{text:{key}}}:{quota}");
