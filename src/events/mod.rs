@@ -129,7 +129,7 @@ impl EventSink {
 
 impl fmt::Debug for EventSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events")
+        f.debug_struct("EventSink")
             .field("listened_to", &self.has_listener())
             .finish()
     }
