@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use lameduck::serve::{RequestBody, serve_connection_with_timeouts};
-use lameduck::{Phase, Timeouts};
+use lameduck::{MinRate, Phase, Timeouts};
 use support::{App, How, LIMIT, Raw, Server, Setup, app, full, h2_connect, ms, reply, within};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, RwLock};
@@ -117,6 +117,104 @@ async fn read_deadlines_hold_for_a_reader_that_spends_the_budget() {
         body.send_data(Bytes::from_static(b"half"), false).unwrap();
         let answer = within(LIMIT, "the answer", answer).await.unwrap();
         assert_eq!(answer.status(), 408);
+    }
+}
+
+/// Builds a service whose handlers end with the error of their body, as axum's extractors do, or with an answer of
+/// their own.
+fn makes_of_it_what_it_likes() -> axum::Router {
+    let own = |status: u16| {
+        axum::routing::post(move |body: axum::body::Body| async move {
+            let whole = body.collect().await.is_ok();
+            let status = if whole { 500 } else { status };
+            let status = http::StatusCode::from_u16(status).unwrap();
+            (status, [("x-own", "yes")], "own")
+        })
+    };
+    axum::Router::new()
+        .route(
+            "/bytes",
+            axum::routing::post(|whole: Bytes| async { whole }),
+        )
+        .route("/200", own(200))
+        .route("/303", own(303))
+        .route("/408", own(408))
+        .route("/500", own(500))
+}
+
+/// The answer to a slow upload: its path and content type, its status, and whether it is the handler's own.
+#[derive(Clone, Copy)]
+struct SlowUpload(&'static str, &'static str, u16, bool);
+
+impl SlowUpload {
+    fn grpc_status(self) -> Option<&'static str> {
+        let SlowUpload(_, kind, _, own) = self;
+        (kind == "application/grpc" && !own).then_some("4")
+    }
+
+    async fn over_http1(self, addr: SocketAddr) {
+        let SlowUpload(path, kind, status, own) = self;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\n");
+        let mut client = Raw::connect(addr).await;
+        client
+            .send(format!("{head}content-length: 10\r\n\r\nhalf"))
+            .await;
+        let answer = client.read_until_close().await.answer();
+        assert_eq!(answer.status, status, "{path} {kind}");
+        assert!(answer.closes(), "{path} {kind}");
+        assert_eq!(answer.header("x-own").is_some(), own, "{path} {kind}");
+        let grpc = answer.header("grpc-status");
+        assert_eq!(grpc, self.grpc_status(), "{path} {kind}");
+    }
+
+    async fn over_http2(self, addr: SocketAddr) {
+        let SlowUpload(path, kind, status, own) = self;
+        let (mut sender, connection, _) = h2_connect(addr).await;
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://a{path}")).header("content-type", kind);
+        let request = request.body(()).unwrap();
+        let (answer, mut body) = sender.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"half"), false).unwrap();
+        let answer = within(LIMIT, "the answer", answer).await.unwrap();
+        assert_eq!(answer.status(), status, "{path} {kind}");
+        let headers = answer.headers();
+        assert_eq!(headers.contains_key("x-own"), own, "{path} {kind}");
+        let grpc = headers.get("grpc-status").map(|it| it.to_str().unwrap());
+        assert_eq!(grpc, self.grpc_status(), "{path} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn slow_upload_gets_408_whatever_the_handler_makes_of_its_error() {
+    let cases = [
+        SlowUpload("/bytes", "text/plain", 408, false),
+        SlowUpload("/200", "text/plain", 200, true),
+        SlowUpload("/303", "text/plain", 303, true),
+        SlowUpload("/408", "text/plain", 408, true),
+        SlowUpload("/500", "text/plain", 408, false),
+        SlowUpload("/bytes", "application/grpc", 200, false),
+        SlowUpload("/200", "application/grpc", 200, true),
+        SlowUpload("/408", "application/grpc", 200, false),
+    ];
+    let rate = MinRate::new(1000).window(ms(300)).grace(Duration::ZERO);
+    for timeouts in [
+        Timeouts::none().read(ms(300)),
+        Timeouts::none().read_stall(ms(300)),
+        Timeouts::none().min_read_rate(rate),
+    ] {
+        let server = Server::start(timeouts, makes_of_it_what_it_likes()).await;
+        let mut uploads = tokio::task::JoinSet::new();
+        for case in cases {
+            uploads.spawn(case.over_http1(server.addr));
+            uploads.spawn(case.over_http2(server.addr));
+        }
+        uploads.join_all().await;
+        let reported = server.reported();
+        let refused = reported
+            .iter()
+            .filter(|line| line.starts_with("refused: body_too_slow POST "));
+        let replaced = cases.iter().filter(|SlowUpload(.., own)| !own).count();
+        assert_eq!(refused.count(), 2 * replaced, "{reported:#?}");
     }
 }
 

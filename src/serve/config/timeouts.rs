@@ -10,7 +10,7 @@ use crate::min_rate::{MinRate, RateProblem};
 /// |---|---|---|---|---|---|
 /// | [`read_header`](Self::read_header) (`ReadHeaderTimeout`) | 5 s | 5 s | accept; later the first byte of the next request | head parsed | some bytes came: `408` and close; none: closed without a response |
 /// | [`response_head`](Self::response_head) | 60 s | off | head parsed, and again with each part of the body that the handler gets | the response's head | the handler is cancelled: `503` and close, gRPC `DEADLINE_EXCEEDED` |
-/// | [`read`](Self::read) (`ReadTimeout`) | off | 15 s | as `read_header`; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](crate::serve::BodyError); the handler's response is sent, then the connection closes |
+/// | [`read`](Self::read) (`ReadTimeout`) | off | 15 s | as `read_header`; HTTP/2: head parsed | request body read to its end, or dropped | the body yields [`BodyError`](crate::serve::BodyError); the handler's response is sent, or `408` in place of an error ([below](#a-slow-upload)), then the connection closes |
 /// | [`write`](Self::write) (`WriteTimeout`) | off | 30 s | head parsed | last byte of the response handed to the socket | before the response's head: as `response_head`; later the connection is aborted. HTTP/2: RST_STREAM |
 /// | [`idle`](Self::idle) (`IdleTimeout`) | 120 s | 120 s | response flushed | first byte of the next request | closed; HTTP/2: GOAWAY when no stream is open |
 /// | [`read_stall`](Self::read_stall) | 30 s | off | last byte received, while the handler waits for the body | next byte | as `read` |
@@ -45,6 +45,14 @@ use crate::min_rate::{MinRate, RateProblem};
 /// heads only, so half a head holds back every stream: on expiry the connection gets a GOAWAY and closes, whatever
 /// other streams do. h2 reports neither the progress of a block nor its stream; so there is no 408, and the request is
 /// not named.
+///
+/// # A slow upload
+///
+/// After `read`, `read_stall` or `min_read_rate` the handler's body ends with an error. A handler that then answers
+/// with a status of 400 or above (axum's extractors answer 400) has its answer replaced by
+/// [`BodyTooSlow`](crate::reply::RefusalReason::BodyTooSlow): `408`, gRPC `DEADLINE_EXCEEDED`. A 408 of its own is
+/// sent, as is a response below 400. Layers around the handler, as the metrics and the access log, see the handler's
+/// own status.
 ///
 /// # A late server
 ///

@@ -110,7 +110,10 @@ impl<A: App> Future for AnswerFuture<A> {
             let response = match this.answer.as_mut().project() {
                 Projected::Service(answer) => match answer.poll(cx) {
                     Poll::Ready(Ok(response)) if this.asker.may_get(response.status()) => {
-                        ReplyBody::service(response)
+                        match exchange.read_expired() && is_for_slow_body(&response, this.asker) {
+                            true => refuse(exchange, RefusalReason::BodyTooSlow, this.asker),
+                            false => ReplyBody::service(response),
+                        }
                     }
                     Poll::Ready(Ok(_)) => {
                         exchange.emit_fault(ServiceFault::Status);
@@ -179,6 +182,14 @@ impl<A: App> Future for AnswerFuture<A> {
             None => Poll::Pending,
         }
     }
+}
+
+/// Returns `true` if this is the handler's answer to the error of a body that was too slow: an error, and not a 408 of
+/// its own. To a gRPC client, which is refused with 200, a 408 has no meaning.
+fn is_for_slow_body<B>(response: &Response<B>, asker: &Asker) -> bool {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    is_error && (status != RefusalReason::BodyTooSlow.status() || asker.asked.is_grpc())
 }
 
 /// Responds in the service's place. A failure caused by a missing request body is answered as such.
