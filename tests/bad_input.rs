@@ -1276,7 +1276,7 @@ async fn invalid_limits_are_refused() {
     let cases = [
         (
             default().max_connections(0),
-            "`max_connections`: 0 would refuse everybody",
+            "`max_connections`: 0 would refuse every connection",
         ),
         (
             default().max_connections(usize::MAX),

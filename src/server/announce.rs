@@ -7,7 +7,7 @@ use crate::shutdown::Report;
 use crate::stack::{BODY_LIMIT, TIMEOUT};
 
 impl Server {
-    /// What is in force, for the start line.
+    /// Returns the settings in force, for the start line.
     pub(super) fn in_force(&self) -> String {
         let timeout = match self.timeout.unwrap_or(Some(TIMEOUT)) {
             Some(time) => format!("{time:?}"),

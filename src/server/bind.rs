@@ -70,7 +70,7 @@ impl From<TcpListener> for Bind {
     }
 }
 
-/// What [`Server::serve`](super::Server::serve) listens on: an address, or any [`Listener`].
+/// The address or [`Listener`] on which [`Server::serve`](super::Server::serve) accepts connections.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no address and no listener",
     note = "pass an address as text (\"0.0.0.0:8080\") or as a `SocketAddr`, or a `TcpListener` or `UnixListener`"

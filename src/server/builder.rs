@@ -45,7 +45,7 @@ pub struct Server {
     pub(super) worker_names: Vec<String>,
     pub(super) layers: Vec<Change<Stack>>,
     pub(super) on_connection: Vec<OnConnection>,
-    /// What cannot be meant, to be reported at the start.
+    /// The invalid settings, reported at the start.
     pub(super) problems: Vec<String>,
 }
 

@@ -9,13 +9,13 @@ use crate::shutdown::StartError;
 /// `Debug` is the same as `Display`, because it is what a `main` that returns the error prints.
 #[non_exhaustive]
 pub enum ServerError {
-    /// A setting cannot be meant; the text names it.
+    /// A setting is invalid; the text names it.
     Setting(String),
     /// An address could not be bound.
     Bind {
         /// The address.
         address: String,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// There is no tokio runtime, or one without timers or without I/O.

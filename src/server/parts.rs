@@ -23,7 +23,7 @@ use crate::{BodyLimitLayer, TimeoutLayer};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Parts {
-    /// To be driven by the server: `lameduck::serve(listener, app).shutdown(parts.shutdown)`.
+    /// The shutdown, which the server drives: `lameduck::serve(listener, app).shutdown(parts.shutdown)`.
     pub shutdown: Shutdown,
     /// Its handle.
     pub handle: ShutdownHandle,
@@ -31,10 +31,10 @@ pub struct Parts {
     pub stack: Stack,
     /// The probes; the stack answers them too.
     pub health: Health,
-    /// What is measured.
+    /// The measurements.
     #[cfg(feature = "metrics")]
     pub metrics: Metrics,
-    /// What is in flight, as the stack counts it.
+    /// The requests in flight, as the stack counts them.
     pub in_flight: InFlightHandle,
     /// The pages of an admin port.
     pub admin: AdminService,
@@ -45,7 +45,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// A setting cannot be meant, or there is no runtime.
+    /// A setting is invalid, or there is no runtime.
     pub fn build(self) -> Result<Parts, ServerError> {
         Parts::new(self)
     }

@@ -159,7 +159,7 @@ impl Limits {
     pub fn check(&self) -> Result<(), InvalidLimit> {
         let wrong = |name, problem| Err(InvalidLimit::new(name, problem));
         if self.max_connections == Some(0) {
-            return wrong("max_connections", "0 would refuse everybody");
+            return wrong("max_connections", "0 would refuse every connection");
         }
         if self.max_connections > Some(tokio::sync::Semaphore::MAX_PERMITS) {
             return wrong(
