@@ -36,6 +36,7 @@
 //! | [`body_limit`] | the layer that refuses bodies that are too large |
 //! | [`timeout`] | the layer that responds when a service takes too long |
 //! | [`catch_panic`] | the layer that responds when a handler panics |
+//! | [`per_route`] | the layer of a route: its own limits, deadlines and streaming |
 //! | `metrics` | the layer that measures requests, and a `/metrics` endpoint for Prometheus (feature `metrics`) |
 //! | [`stack`](mod@stack) | all the layers at once, in the right order |
 //! | [`request_id`] | the layer that gives each request an id |
@@ -56,7 +57,7 @@
 //! 2. `MetricsLayer`, [`RequestIdLayer`] and `AccessLogLayer`, which also see the requests that inner layers refuse;
 //! 3. CORS, if any (see [`stack`](mod@stack));
 //! 4. the layers that [`stack()`] composes: [`InFlightLayer`], [`DrainLayer`], [`RealIpLayer`], `RateLimitLayer`,
-//!    [`BodyLimitLayer`], [`TimeoutLayer`];
+//!    [`BodyLimitLayer`], [`TimeoutLayer`], [`CatchPanicLayer`];
 //! 5. your own layers.
 //!
 //! They are tower layers over `http` requests and work with axum, tonic, warp or a plain `service_fn`. They do not need
@@ -67,7 +68,7 @@
 //! | feature | adds | dependencies |
 //! |---|---|---|
 //! | (none) | all layers except `rate_limit` | core crates, `ipnet`, tokio's `rt`, `sync` and `time` |
-//! | `serve` | `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
+//! | `serve` | `Server`, `serve`, `serve_with_timeouts`, `serve_connection_with_timeouts`, `shutdown` | hyper, tokio's `net`, `time`, `signal` |
 //! | `rate-limit` | `RateLimitLayer` | governor, indexmap, sha2 |
 //! | `redis` | a rate limit shared between instances | `rate-limit`, the redis crate |
 //! | `tonic` | the gRPC health service, by readiness | tonic without its defaults, tonic-health |
@@ -189,6 +190,6 @@ pub use status::StatusPage;
 pub use timeout::TimeoutLayer;
 
 /// The README, included so that its examples are compiled as doc tests.
-#[cfg(all(doctest, feature = "serve"))]
+#[cfg(all(doctest, feature = "serve", feature = "rate-limit"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
