@@ -25,14 +25,18 @@
 //! # drop(layer);
 //! ```
 
+mod close_reason;
 mod event;
 mod hub;
 mod request;
+mod timeout_kind;
 
-pub use event::{CloseReason, Event, TimeoutKind, WorkerEnd};
+pub use close_reason::CloseReason;
+pub use event::{Event, WorkerEnd};
 pub(crate) use hub::Hub;
 pub use request::RequestInfo;
 pub(crate) use request::target;
+pub use timeout_kind::TimeoutKind;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -99,3 +99,10 @@ fn a_listener_that_panics_harms_nothing_else() {
     }
     assert_eq!(heard.load(Ordering::Relaxed), 4);
 }
+
+#[test]
+fn each_close_reason_is_at_its_index() {
+    for (place, why) in CloseReason::ALL.iter().enumerate() {
+        assert_eq!(why.place(), place, "{why:?}");
+    }
+}
