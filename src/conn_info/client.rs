@@ -32,8 +32,12 @@ impl ClientIp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientIpSource {
-    /// The peer is not a trusted proxy: it is the client, and headers are ignored.
+    /// The peer is not a trusted proxy, and sends no forwarding header: it is the client.
     Peer,
+    /// The peer is not a trusted proxy, but sends the forwarding header, which is ignored: the peer is taken for the
+    /// client. It may be a proxy that is missing from the configuration. Not flagged, because any client can send the
+    /// header, and the forward proxies of clients do.
+    Ignored,
     /// The peer is a trusted proxy but named no client: the peer itself is taken for the client.
     NoHeader,
     /// The address was forwarded by the trusted proxies, or by the configured number of proxies.
@@ -57,6 +61,7 @@ impl ClientIpSource {
     pub const fn as_str(self) -> &'static str {
         match self {
             ClientIpSource::Peer => "peer",
+            ClientIpSource::Ignored => "ignored",
             ClientIpSource::NoHeader => "no_header",
             ClientIpSource::Forwarded => "forwarded",
             ClientIpSource::AllTrusted => "all_trusted",
@@ -72,12 +77,15 @@ impl ClientIpSource {
     pub const fn is_flagged(self) -> bool {
         !matches!(
             self,
-            ClientIpSource::Peer | ClientIpSource::NoHeader | ClientIpSource::Forwarded
+            ClientIpSource::Peer
+                | ClientIpSource::Ignored
+                | ClientIpSource::NoHeader
+                | ClientIpSource::Forwarded
         )
     }
 }
 
-all!(ClientIpSource: [Peer, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown]);
+all!(ClientIpSource: [Peer, Ignored, NoHeader, Forwarded, AllTrusted, Unreadable, TooMany, TooFew, Unknown]);
 
 impl fmt::Display for ClientIpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

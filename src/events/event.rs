@@ -1,6 +1,8 @@
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use http::HeaderName;
 
 use super::close_reason::CloseReason;
 use super::request::RequestInfo;
@@ -66,6 +68,10 @@ pub enum Event<'a> {
     ClientAddress {
         /// The source of the address.
         verdict: ClientIpSource,
+        /// The socket's peer, with IPv4-mapped IPv6 folded to IPv4.
+        peer: Option<IpAddr>,
+        /// The header that names the client, whether it is present or not.
+        header: &'a HeaderName,
     },
     /// A malformed `grpc-timeout` header was ignored.
     MalformedGrpcTimeout,
@@ -175,7 +181,7 @@ impl fmt::Display for Event<'_> {
             Event::ClientGone { request, age } => {
                 write!(f, "client gone after {age:?}{}", Of(request))
             }
-            Event::ClientAddress { verdict } => write!(f, "client address: {verdict}"),
+            Event::ClientAddress { verdict, .. } => write!(f, "client address: {verdict}"),
             Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
             Event::RateLimitFull => f.write_str("the rate limiter has no room for another key"),
             Event::RateLimitFallback { error } => {

@@ -6,7 +6,9 @@ use tracing::field::display;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 use tracing::{Level, debug, error, info, trace, warn};
 
+use super::ignored::Ignored;
 use super::kinds::{Kind, Kinds};
+use crate::conn_info::ClientIpSource;
 use crate::events::{Event, RequestInfo, WorkerEnd};
 use crate::phase::Phase;
 use crate::reply::RefusalReason;
@@ -57,6 +59,7 @@ macro_rules! write_request {
 #[derive(Debug)]
 pub(super) struct Listener {
     kinds: Kinds,
+    ignored: Ignored,
     /// The maximum number of lines of one kind per second.
     max: u32,
 }
@@ -77,6 +80,7 @@ impl Listener {
     pub(crate) fn new(max: u32) -> Self {
         Listener {
             kinds: Kinds::new(),
+            ignored: Ignored::default(),
             max,
         }
     }
@@ -156,7 +160,12 @@ impl Listener {
                     );
                 }
             }
-            Event::ClientAddress { verdict } => {
+            Event::ClientAddress {
+                verdict: ClientIpSource::Ignored,
+                peer: Some(peer),
+                header,
+            } if self.max > 0 && wanted(Level::WARN) => self.ignored.warn(peer, header),
+            Event::ClientAddress { verdict, .. } => {
                 if self.may_write(self.kinds.address(verdict), now) {
                     let verdict = verdict.as_str();
                     debug!(

@@ -32,7 +32,8 @@
 //! | `rate_limit_full` | warn | | yes |
 //! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
 //! | `timeout` | debug | `kind` ([`Timeout`](crate::events::TimeoutKind)), those of the request | for each kind |
-//! | `client_address` | debug, flagged ones only | `verdict` ([`Verdict`](crate::ClientIpSource)) | for each verdict |
+//! | `client_address` | debug, flagged ones only | `verdict` ([`ClientIpSource`](crate::ClientIpSource)) | for each verdict |
+//! | `client_address` | warn: an ignored header | `verdict` (`ignored`), `header`, `peer`, `network` (to trust, if the peer is your proxy) | once |
 //! | `grpc_timeout_malformed` | debug | | yes |
 //! | `opened` | trace | `peer` | |
 //! | `closed` | trace | `why` ([`Closed`](crate::events::CloseReason)), `peer` | |
@@ -45,7 +46,9 @@
 //! The level separates the service's actions from its clients'. INFO, the default, shows what the service does to its
 //! clients: it changes its phase, it is too slow, it turns them away because it drains. DEBUG shows what clients bring
 //! upon themselves, and what anyone on the internet can cause (a slow head, an oversized body, more requests than the
-//! quota); the metrics count these. A line per request is the job of the [access log](crate::access_log).
+//! quota); the metrics count these. One warning is an exception: the first header that is
+//! [`Ignored`](crate::ClientIpSource::Ignored), because it may be that of a proxy that is missing from the
+//! configuration, and all clients behind it would share one rate limit. A line per request is the job of the [access log](crate::access_log).
 //!
 //! # Lines of h2
 //!
@@ -80,6 +83,7 @@
 //! Lines contain no query, no header value and no body. Control characters in foreign text (paths, errors) are replaced
 //! and long text is truncated, so that it cannot forge another line in any format the subscriber writes.
 
+mod ignored;
 mod kinds;
 mod listener;
 mod meter;

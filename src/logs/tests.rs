@@ -23,6 +23,14 @@ fn refused(reason: RefusalReason) -> Event<'static> {
     }
 }
 
+fn address(verdict: ClientIpSource) -> Event<'static> {
+    Event::ClientAddress {
+        verdict,
+        peer: Some("10.0.0.7".parse().unwrap()),
+        header: &http::header::FORWARDED,
+    }
+}
+
 /// Returns the line of this event as documented: its level and all fields except the message.
 fn line_of(event: &Event<'_>) -> Value {
     let (written, _guard) = Written::json(Level::TRACE);
@@ -121,10 +129,15 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "DEBUG", "event": "timeout", "kind": "read_header"}),
         ),
         (
-            Event::ClientAddress {
-                verdict: ClientIpSource::TooFew,
-            },
+            address(ClientIpSource::TooFew),
             json!({"level": "DEBUG", "event": "client_address", "verdict": "too_few"}),
+        ),
+        (
+            address(ClientIpSource::Ignored),
+            json!({
+                "level": "WARN", "event": "client_address", "verdict": "ignored",
+                "header": "forwarded", "peer": "10.0.0.7", "network": "10.0.0.0/8"
+            }),
         ),
         (
             Event::ClientGone {
@@ -172,16 +185,43 @@ fn every_reason_timeout_and_flagged_verdict_is_bounded() {
         .iter()
         .filter(|verdict| verdict.is_flagged())
     {
-        let line = line_of(&Event::ClientAddress { verdict });
+        let line = line_of(&address(verdict));
         assert_eq!(line["verdict"], verdict.as_str());
     }
+}
+
+#[test]
+fn an_ignored_proxy_is_warned_of_once_with_the_mend() {
+    let listener = Listener::new(10);
+    let see = |peer: &str| {
+        let event = Event::ClientAddress {
+            verdict: ClientIpSource::Ignored,
+            peer: Some(peer.parse().unwrap()),
+            header: &http::header::FORWARDED,
+        };
+        listener.write(&event, || 0);
+    };
+    {
+        let (written, _guard) = Written::text(Level::ERROR);
+        see("10.0.0.7");
+        assert_eq!(written.take(), "");
+    }
+    let (written, _guard) = Written::json(Level::TRACE);
+    for peer in ["10.0.0.7", "203.0.113.9", "10.0.0.7"] {
+        see(peer);
+    }
+    let lines = written.take_json();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let message = "forwarded from 10.0.0.7 is ignored: if that is your proxy, \
+                   trust it by trusted_proxies(\"10.0.0.0/8\")";
+    assert_eq!(lines[0]["message"], message);
 }
 
 #[test]
 fn an_unflagged_client_is_not_logged() {
     let (written, _guard) = Written::text(Level::TRACE);
     let verdict = ClientIpSource::Forwarded;
-    Listener::new(10).write(&Event::ClientAddress { verdict }, || 0);
+    Listener::new(10).write(&address(verdict), || 0);
     assert_eq!(written.take(), "");
 }
 

@@ -35,7 +35,7 @@
 //!
 //! # Result
 //!
-//! The layer writes a [`ClientIp`](crate::ClientIp) with its [`Verdict`](crate::ClientIpSource) into the
+//! The layer writes a [`ClientIp`](crate::ClientIp) with its [source](crate::ClientIpSource) into the
 //! [`ConnInfo`](crate::ConnInfo) of the request. If there is none, one is inserted, which is the only allocation. A
 //! second layer further in overwrites the result of the first.
 //!
@@ -43,7 +43,8 @@
 //!
 //! | the peer | the header | address | verdict |
 //! |---|---|---|---|
-//! | is not a trusted proxy | is ignored | the peer's | `peer` |
+//! | is not a trusted proxy | is missing | the peer's | `peer` |
+//! | is not a trusted proxy | is ignored | the peer's | `ignored` |
 //! | has no address (a Unix socket), and `unix` is not among the trusted | is ignored | none | `unknown` |
 //! | is trusted | is missing, or has no entry | the peer's | `no_header` |
 //! | is trusted | right to left past trusted proxies, ends at another address | that one | `forwarded` |
@@ -53,6 +54,10 @@
 //!
 //! If `unix` is trusted, a peer without an address is a trusted proxy. Where the table says the peer's address there is
 //! then none, and `no_header` becomes `unknown`.
+//!
+//! `ignored` shows a proxy that is missing from the configuration, but any client can send the header. It costs one
+//! look-up in the headers of a peer that is not trusted, and no more. The metrics count it; the log (feature `tracing`)
+//! has one warning, with the network to trust.
 //!
 //! With a number of proxies, [`RealIpLayer::hops`], the peer is ignored (it may have no address). The client is that
 //! entry from the right: `forwarded`. With fewer entries the verdict is `too_few`, with an unreadable entry

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::{ClientIpHeader, TrustedProxies, address, entries, forwarded};
 use crate::conn_info::{ClientIp, ClientIpSource};
@@ -14,7 +14,7 @@ pub(super) const MAX_HOPS: usize = 32;
 ///
 /// ```
 /// use http::HeaderMap;
-/// use lameduck::{Verdict, real_ip::Resolver};
+/// use lameduck::{ClientIpSource, real_ip::Resolver};
 ///
 /// let resolver = Resolver::new("private".parse().unwrap());
 /// let mut headers = HeaderMap::new();
@@ -22,7 +22,7 @@ pub(super) const MAX_HOPS: usize = 32;
 ///
 /// let client = resolver.resolve(Some("10.0.0.1:4000".parse().unwrap()), &headers);
 /// assert_eq!(client.ip, Some("203.0.113.9".parse().unwrap()));
-/// assert_eq!(client.verdict, Verdict::Forwarded);
+/// assert_eq!(client.verdict, ClientIpSource::Forwarded);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Resolver {
@@ -67,18 +67,31 @@ impl Resolver {
     pub fn resolve(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> ClientIp {
         let peer_ip = peer.map(|peer| peer.ip().to_canonical());
         let (ip, verdict) = match (&self.trust, peer_ip) {
-            (Trust::Hops(0), Some(ip)) => (Some(ip), ClientIpSource::Peer),
+            (Trust::Hops(0), Some(ip)) => (Some(ip), self.untrusted(headers)),
             (Trust::Proxies(trusted), None) if trusted.contains_unix() => {
                 self.walk(trusted, None, headers)
             }
             (Trust::Hops(0), None) | (Trust::Proxies(_), None) => (None, ClientIpSource::Unknown),
             (Trust::Hops(n), _) => self.count(*n, headers),
             (Trust::Proxies(trusted), Some(ip)) if !trusted.contains(ip) => {
-                (Some(ip), ClientIpSource::Peer)
+                (Some(ip), self.untrusted(headers))
             }
             (Trust::Proxies(trusted), Some(_)) => self.walk(trusted, peer_ip, headers),
         };
         ClientIp::new(ip, peer, verdict)
+    }
+
+    /// Returns the source of the address of a peer that is not trusted. This is the one look-up in its headers.
+    fn untrusted(&self, headers: &HeaderMap) -> ClientIpSource {
+        match headers.contains_key(self.header.name()) {
+            true => ClientIpSource::Ignored,
+            false => ClientIpSource::Peer,
+        }
+    }
+
+    /// Returns the one header that is read.
+    pub(super) fn header_name(&self) -> &HeaderName {
+        self.header.name()
     }
 
     /// Walks from the trusted peer, proxy by proxy, to the first address that is not trusted.

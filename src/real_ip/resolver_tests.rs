@@ -61,6 +61,12 @@ fn hops_are_counted_from_the_right() {
         &Resolver::hops(0),
         &[(xff, "6.6.6.6")],
         Some("10.0.0.1"),
+        ClientIpSource::Ignored,
+    );
+    resolves(
+        &Resolver::hops(0),
+        &[("forwarded", "for=6.6.6.6")],
+        Some("10.0.0.1"),
         ClientIpSource::Peer,
     );
     resolves(
@@ -312,6 +318,13 @@ fn a_unix_socket_peer_is_trusted_only_if_configured() {
     resolves(
         &only_unix,
         &[("x-forwarded-for", "6.6.6.6")],
+        Some("10.0.0.1"),
+        ClientIpSource::Ignored,
+    );
+    // A header that the proxies do not write is not the proxies'.
+    resolves(
+        &only_unix,
+        &[("forwarded", "for=6.6.6.6")],
         Some("10.0.0.1"),
         ClientIpSource::Peer,
     );

@@ -6,7 +6,7 @@ use http::Extensions;
 use http::request::Parts;
 
 use super::Resolver;
-use crate::conn_info::{ClientIpSource, folded, peer_of};
+use crate::conn_info::{ClientIp, folded, peer_of};
 use crate::events::{Event, EventSink, RequestInfo};
 use crate::reply::{RefusalReason, Reply};
 
@@ -28,8 +28,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn emit_verdict(&self, verdict: ClientIpSource) {
-        self.events.emit(|| Event::ClientAddress { verdict });
+    pub(super) fn emit_verdict(&self, client: &ClientIp) {
+        self.events.emit(|| Event::ClientAddress {
+            verdict: client.verdict,
+            peer: client.peer.map(|peer| peer.ip()),
+            header: self.resolver.header_name(),
+        });
     }
 
     pub(super) fn emit_refusal(&self, reason: RefusalReason, head: &Parts) {

@@ -102,7 +102,7 @@ async fn the_inner_of_two_layers_wins() {
     let inner = RealIpLayer::hops(0).layer(service_fn(|request: Request<()>| async move {
         assert_eq!(
             ClientIp::of(request.extensions()).unwrap().verdict,
-            ClientIpSource::Peer
+            ClientIpSource::Ignored
         );
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
@@ -111,6 +111,32 @@ async fn the_inner_of_two_layers_wins() {
         .oneshot(from("10.0.0.1:4000"))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_ignored_header_is_emitted_with_its_name_and_peer() {
+    let emitted = Arc::new(Mutex::new(Vec::new()));
+    let sink = emitted.clone();
+    let layer = private().events(EventSink::to(move |event: &Event<'_>| {
+        if let Event::ClientAddress {
+            verdict,
+            peer,
+            header,
+        } = event
+        {
+            let seen = (*verdict, *peer, header.to_string());
+            sink.lock().unwrap().push(seen);
+        }
+    }));
+    let client = found(&layer, from("[::ffff:192.0.2.1]:4000")).await;
+    let peer = Some(ip("192.0.2.1"));
+    assert_eq!((client.ip, client.verdict), (peer, ClientIpSource::Ignored));
+    let mut silent = from("192.0.2.1:4000");
+    silent.headers_mut().clear();
+    assert_eq!(found(&layer, silent).await.verdict, ClientIpSource::Peer);
+    let expected = [ClientIpSource::Ignored, ClientIpSource::Peer]
+        .map(|verdict| (verdict, peer, "x-forwarded-for".to_owned()));
+    assert_eq!(*emitted.lock().unwrap(), expected);
 }
 
 #[tokio::test]

@@ -124,6 +124,8 @@ proptest! {
                 prop_assert_eq!(found.ip, found.ip.map(|ip| ip.to_canonical()));
                 let none = matches!(found.verdict, ClientIpSource::Unknown | ClientIpSource::TooFew);
                 prop_assert!(found.ip.is_none() || !none);
+                prop_assert!(found.verdict != ClientIpSource::Peer || lines.is_empty());
+                prop_assert!(found.verdict != ClientIpSource::Ignored || !lines.is_empty());
             }
         }
     }
@@ -159,7 +161,7 @@ proptest! {
 
         // Headers of a client that bypasses the proxies are not trusted.
         let found = trusting("private", header).resolve(peer("192.0.2.1"), &headers);
-        prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), ClientIpSource::Peer));
+        prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), ClientIpSource::Ignored));
     }
 
     /// Nothing to the left of an unreadable hop is ever used.

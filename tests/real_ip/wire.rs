@@ -20,7 +20,7 @@ async fn server_names_the_peer_and_the_proxy_the_client() {
         ),
         (
             RealIpLayer::new("private".parse().unwrap()),
-            "Some(127.0.0.1) peer",
+            "Some(127.0.0.1) ignored",
         ),
         (RealIpLayer::hops(3), "Some(6.6.6.6) forwarded"),
         (RealIpLayer::hops(4).refuse_unknown(), "refused"),

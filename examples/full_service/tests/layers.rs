@@ -30,8 +30,9 @@ fn no_proxy_is_trusted_by_default() {
     let service = Service::start_ready(&[]);
     assert_eq!(
         whoami(&service, "x-forwarded-for: 203.0.113.7\r\n"),
-        json!(["127.0.0.1", "peer"])
+        json!(["127.0.0.1", "ignored"])
     );
+    assert_eq!(whoami(&service, ""), json!(["127.0.0.1", "peer"]));
 }
 
 #[test]

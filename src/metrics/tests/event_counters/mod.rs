@@ -147,6 +147,8 @@ fn every_event_is_counted() {
         (
             Event::ClientAddress {
                 verdict: ClientIpSource::TooFew,
+                peer: None,
+                header: &http::header::FORWARDED,
             },
             "client_address",
             "\"too_few\"",
