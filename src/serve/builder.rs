@@ -90,7 +90,7 @@ impl<L: Listener, A: App> Serve<L, A> {
     }
 
     /// Watches a shutdown that another server of this process drives: the port for metrics, health and
-    /// [status](crate::shutdown::ShutdownHandle::in_flight). It keeps serving until the [report](Handle::reported) is ready.
+    /// [status](crate::shutdown::ShutdownHandle::in_flight). It keeps serving until the [report](crate::shutdown::ShutdownHandle::reported) is ready.
     /// The drain does not wait for its connections, and the report does not include them. Responses that are open when
     /// the report is made have one second to end, if the [margin](Shutdown::margin) allows it (0.1 s after a second
     /// signal); then they are cut.
@@ -108,7 +108,7 @@ impl<L: Listener, A: App> Serve<L, A> {
         self
     }
 
-    /// Adds a sink for the events of connections, requests and the phase. Default: the [hub](Handle::listen) of the
+    /// Adds a sink for the events of connections, requests and the phase. Default: the [hub](crate::shutdown::ShutdownHandle::listen) of the
     /// shutdown that it drives or follows; a server that observes emits to no one.
     pub fn events(mut self, events: EventSink) -> Self {
         self.events = events;

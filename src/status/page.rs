@@ -26,7 +26,7 @@ pub struct StatusPage {
 }
 
 impl StatusPage {
-    /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its [hub](Handle::listen)
+    /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its [hub](crate::shutdown::ShutdownHandle::listen)
     /// receives from now on.
     pub fn new(handle: &ShutdownHandle) -> Self {
         let recent_events = Arc::new(RecentEvents::new());
