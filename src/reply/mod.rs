@@ -2,27 +2,27 @@
 //!
 //! | reason | HTTP | gRPC | headers |
 //! |---|---|---|---|
-//! | [`Draining`](Reason::Draining) | 503 | UNAVAILABLE 14 | `Retry-After`, `Connection: close` |
-//! | [`HandlerTimeout`](Reason::HandlerTimeout) | 503 | DEADLINE_EXCEEDED 4 | `Connection: close` |
-//! | [`BodyTooSlow`](Reason::BodyTooSlow) | 408 | DEADLINE_EXCEEDED 4 | `Connection: close` |
-//! | [`HeadTooSlow`](Reason::HeadTooSlow) | 408 | - | `Connection: close` |
-//! | [`NoHost`](Reason::NoHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`BadHost`](Reason::BadHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`BadTarget`](Reason::BadTarget) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`BadFraming`](Reason::BadFraming) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`UnknownTransferCoding`](Reason::UnknownTransferCoding) | 501 | UNIMPLEMENTED 12 | `Connection: close` |
-//! | [`Malformed`](Reason::Malformed) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
-//! | [`HeadTooLarge`](Reason::HeadTooLarge) | 431 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
-//! | [`TargetTooLong`](Reason::TargetTooLong) | 414 | - | `Connection: close` |
-//! | [`TlsOnPlainPort`](Reason::TlsOnPlainPort) | 400 | - | `Connection: close` |
-//! | [`BadPreface`](Reason::BadPreface) | 400 | - | `Connection: close` |
-//! | [`Http2Error`](Reason::Http2Error) | GOAWAY | - | |
-//! | [`Internal`](Reason::Internal) | 500 | INTERNAL 13 | |
-//! | [`RequestTimeout`](Reason::RequestTimeout) | 503 | DEADLINE_EXCEEDED 4 | |
-//! | [`GatewayTimeout`](Reason::GatewayTimeout) | 504 | DEADLINE_EXCEEDED 4 | |
-//! | [`BodyTooLarge`](Reason::BodyTooLarge) | 413 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
-//! | [`RateLimited`](Reason::RateLimited) | 429 | RESOURCE_EXHAUSTED 8 | `Retry-After` |
-//! | [`ClientUnknown`](Reason::ClientUnknown) | 400 | INVALID_ARGUMENT 3 | |
+//! | [`Draining`](RefusalReason::Draining) | 503 | UNAVAILABLE 14 | `Retry-After`, `Connection: close` |
+//! | [`HandlerTimeout`](RefusalReason::HandlerTimeout) | 503 | DEADLINE_EXCEEDED 4 | `Connection: close` |
+//! | [`BodyTooSlow`](RefusalReason::BodyTooSlow) | 408 | DEADLINE_EXCEEDED 4 | `Connection: close` |
+//! | [`HeadTooSlow`](RefusalReason::HeadTooSlow) | 408 | - | `Connection: close` |
+//! | [`NoHost`](RefusalReason::NoHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
+//! | [`BadHost`](RefusalReason::BadHost) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
+//! | [`BadTarget`](RefusalReason::BadTarget) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
+//! | [`BadFraming`](RefusalReason::BadFraming) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
+//! | [`UnknownTransferCoding`](RefusalReason::UnknownTransferCoding) | 501 | UNIMPLEMENTED 12 | `Connection: close` |
+//! | [`Malformed`](RefusalReason::Malformed) | 400 | INVALID_ARGUMENT 3 | `Connection: close` |
+//! | [`HeadTooLarge`](RefusalReason::HeadTooLarge) | 431 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
+//! | [`TargetTooLong`](RefusalReason::TargetTooLong) | 414 | - | `Connection: close` |
+//! | [`TlsOnPlainPort`](RefusalReason::TlsOnPlainPort) | 400 | - | `Connection: close` |
+//! | [`BadPreface`](RefusalReason::BadPreface) | 400 | - | `Connection: close` |
+//! | [`Http2Error`](RefusalReason::Http2Error) | GOAWAY | - | |
+//! | [`Internal`](RefusalReason::Internal) | 500 | INTERNAL 13 | |
+//! | [`RequestTimeout`](RefusalReason::RequestTimeout) | 503 | DEADLINE_EXCEEDED 4 | |
+//! | [`GatewayTimeout`](RefusalReason::GatewayTimeout) | 504 | DEADLINE_EXCEEDED 4 | |
+//! | [`BodyTooLarge`](RefusalReason::BodyTooLarge) | 413 | RESOURCE_EXHAUSTED 8 | `Connection: close` |
+//! | [`RateLimited`](RefusalReason::RateLimited) | 429 | RESOURCE_EXHAUSTED 8 | `Retry-After` |
+//! | [`ClientUnknown`](RefusalReason::ClientUnknown) | 400 | INVALID_ARGUMENT 3 | |
 //!
 //! * `Connection: close` is sent below HTTP/2 only, and names no other header: HTTP/2 forbids it (RFC 9113, 8.2.2).
 //! * A gRPC request (a POST of content type `application/grpc…`) is answered in its own form: HTTP 200, Trailers-Only,
