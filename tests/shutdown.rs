@@ -244,6 +244,25 @@ async fn shutdown_ends_with_the_last_byte() {
 }
 
 #[tokio::test]
+async fn drain_begun_by_moving_the_phase_ends_with_a_report() {
+    let gate = Gate::new();
+    let shutdown = deaf().closer("pool", ms(1_000), || async {});
+    let running = Running::start(shutdown, gate.app()).await;
+    let mut client = running.connect().await;
+    client.send(SLOW).await;
+    gate.came().await;
+    let handle = running.handle.clone();
+    handle.lifecycle().advance(Phase::Draining);
+    gate.let_one_go();
+    assert_eq!(client.read_response().await.text(), "/slow");
+    let report = running.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.cause, report.requests), (Cause::Called, 1));
+    assert_eq!(report.steps[0].end, StepEnd::Done);
+    assert_eq!(handle.lifecycle().phase(), Phase::Closed);
+}
+
+#[tokio::test]
 async fn cut_from_code_ends_everything() {
     let gate = Gate::new();
     let running = Running::start(deaf(), gate.app()).await;

@@ -71,6 +71,9 @@ impl Lifecycle {
     /// never goes back.
     ///
     /// A [`Phase::LameDuck`] entered this way has an empty window; [`lame_duck`](Self::lame_duck) sets its length.
+    ///
+    /// The shutdown of a served process obeys: it goes on from there to its report, as if called from code.
+    /// [`Phase::Closed`] ends everything at once, as a second signal does.
     pub fn advance(&self, phase: Phase) -> bool {
         // AcqRel: Release publishes the window to readers of the word; Acquire orders this move after the one before
         // it. `fetch_max` makes "never back" a property of the word itself, so that two concurrent moves need no lock.

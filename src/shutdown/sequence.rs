@@ -84,6 +84,17 @@ impl ShutdownHandle {
         self.observers().abandon(&report);
     }
 
+    /// Waits until others have moved the phase this far, and gives the order that it amounts to. The accept loop and the
+    /// layers obey the phase: a sequence that went on waiting for an order would never end.
+    async fn moved_by_others(&self, phase: Phase) {
+        let order = match self.lifecycle().reached(phase).await {
+            Phase::Closed => Order::Cut,
+            Phase::Draining => Order::LeaveNow,
+            Phase::LameDuck | Phase::Ready | Phase::Starting => Order::Leave,
+        };
+        self.orders().give(order, Cause::Called);
+    }
+
     /// Cuts the requests in flight, and adds them to the report, the oldest first.
     fn cut_servers(&self, report: &mut Report) {
         for server in self.servers() {
@@ -138,7 +149,11 @@ impl Sequence {
     async fn leave(mut self) -> Report {
         let handle = self.driver.handle.clone();
         let orders = handle.orders();
-        orders.at_least(Order::Leave).await;
+        tokio::select! {
+            biased;
+            () = handle.moved_by_others(Phase::LameDuck) => {}
+            () = orders.at_least(Order::Leave) => {}
+        }
         let began = Instant::now();
         let mut report = Report::new(handle.cause());
 
@@ -150,6 +165,7 @@ impl Sequence {
             self.emit(Phase::LameDuck);
             tokio::select! {
                 biased;
+                () = handle.moved_by_others(Phase::Draining) => {}
                 () = orders.at_least(Order::LeaveNow) => {}
                 () = tokio::time::sleep(self.budgets.lame_duck) => {}
             }
@@ -163,6 +179,7 @@ impl Sequence {
         self.emit(Phase::Draining);
         let drained = tokio::select! {
             biased;
+            () = handle.moved_by_others(Phase::Closed) => false,
             () = orders.at_least(Order::Cut) => false,
             drained = before(deadline, drained(|| handle.servers())) => drained,
         };

@@ -163,3 +163,45 @@ async fn readiness_before_any_listener_is_emitted_once() {
     sequence.run().await;
     assert_eq!(log.lines(), ["0.0 ready", "0.0 draining", "0.0 closed"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn phase_that_others_move_is_where_the_sequence_goes_on() {
+    let cases = [
+        (Phase::LameDuck, seconds(5), false, Done),
+        (Phase::Draining, Duration::ZERO, false, Done),
+        (Phase::Closed, Duration::ZERO, true, Skipped),
+    ];
+    for (phase, lame_duck, at_once, closed) in cases {
+        let log = Log::new();
+        let shutdown = quiet()
+            .lame_duck(seconds(5))
+            .closer("pool", SECOND, || async {});
+        let (handle, running) = run(shutdown, &log);
+        handle.register(Arc::new(Fake::new(&log).keep_idle()));
+        sleep(SECOND).await;
+        handle.lifecycle().advance(phase);
+        let report = tokio::time::timeout(seconds(60), running).await;
+        let report = report.expect("it ends").unwrap();
+        assert_eq!((report.cause, report.at_once), (Cause::Called, at_once));
+        assert!(about(report.lame_duck, lame_duck), "{phase}: {report}");
+        assert_eq!(ends(&report), [(Closer, "pool", &closed)], "{phase}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lame_duck_and_drain_end_when_others_move_the_phase_on() {
+    let log = Log::new();
+    let (handle, running) = run(quiet().lame_duck(seconds(5)), &log);
+    let mut server = Fake::new(&log).begin();
+    server.cut = vec![cut_request("GET /slow", SECOND, None, "in the handler")];
+    handle.register(Arc::new(server));
+    handle.shutdown();
+    sleep(SECOND).await;
+    handle.lifecycle().advance(Phase::Draining);
+    sleep(SECOND).await;
+    handle.lifecycle().advance(Phase::Closed);
+    let report = running.await.unwrap();
+    assert!(about(report.lame_duck, SECOND), "{report}");
+    assert!(about(report.drain, SECOND), "{report}");
+    assert!(report.at_once && report.cut.len() == 1, "{report}");
+}
