@@ -135,6 +135,8 @@ pub mod reply;
 pub mod request_id;
 mod route;
 #[cfg(feature = "serve")]
+mod runtime;
+#[cfg(feature = "serve")]
 pub mod serve;
 mod served;
 #[cfg(feature = "serve")]

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "min_rate",
             "phase",
             "route",
+            "runtime",
             "sync",
             "text",
             "track",

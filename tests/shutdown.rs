@@ -3,15 +3,18 @@
 
 mod support;
 
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex as StdMutex};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use lameduck::serve::ServeError;
+use lameduck::events::{Event, EventSink};
+use lameduck::serve::{Connections, ServeError};
 use lameduck::shutdown::{Cause, ShutdownHandle, Signal, SignalAction, Signals, StepEnd};
 use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
-use support::{App, Gate, How, LIMIT, Raw, app, ms, reply, within};
+use support::{App, Door, Gate, How, LIMIT, Raw, app, ms, reply, within};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -505,7 +508,228 @@ async fn requests_of_a_second_server_are_cut_and_reported_by_the_first() {
         .unwrap();
 }
 
+// === a future that begins it, a task of its own ===
+
+#[tokio::test]
+async fn any_of_the_given_futures_begins_the_shutdown() {
+    let (first, second) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+    let ends = |receiver: oneshot::Receiver<()>| async move { drop(receiver.await) };
+    let shutdown = deaf()
+        .shutdown_on(ends(first.1))
+        .shutdown_on(ends(second.1))
+        .shutdown_on(std::future::pending());
+    let running = Running::start(shutdown, Gate::new().app()).await;
+    let mut client = running.connect().await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    assert_eq!(running.handle.lifecycle().phase(), Phase::Ready);
+    second.0.send(()).unwrap();
+    let report = running.report().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.cause, Cause::Called);
+    assert!(first.0.is_closed(), "the others are dropped");
+}
+
+#[tokio::test]
+async fn spawned_server_outlives_the_drop_of_its_task() {
+    let (listener, addr) = listener().await;
+    let serve = lameduck::serve(listener, Gate::new().app()).shutdown(deaf());
+    let task = serve.spawn().unwrap();
+    let handle = task.handle().clone();
+    drop(task);
+    let mut client = Raw::connect(addr).await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    handle.shutdown();
+    let report = within(LIMIT, "the report", handle.reported()).await;
+    assert!(report.is_clean() && report.requests == 1, "{report}");
+}
+
+#[tokio::test]
+async fn spawned_server_returns_its_report_or_the_error_of_its_start() {
+    let (first, addr) = listener().await;
+    let serve = lameduck::serve(first, Gate::new().app()).shutdown(deaf());
+    let task = serve.spawn().unwrap();
+    let mut client = Raw::connect(addr).await;
+    assert_eq!(client.ask(GET).await.status, 200);
+    let report = within(LIMIT, "the report", task.shutdown()).await.unwrap();
+    assert!(report.is_clean() && report.requests == 1, "{report}");
+
+    let (listener, _) = listener().await;
+    let serve = lameduck::serve(listener, Gate::new().app())
+        .shutdown(deaf())
+        .timeouts(Timeouts::default().read(Duration::ZERO));
+    let error = serve.spawn().unwrap_err();
+    assert!(matches!(error, ServeError::Timeout(_)), "{error}");
+}
+
+// === what no one drives ===
+
+type Wire = fn(Shutdown) -> Option<ShutdownHandle>;
+
+/// The ways to rely on a shutdown that no one drives.
+const UNDRIVEN: [Wire; 5] = [
+    |shutdown| {
+        drop(shutdown.closer("pool", ms(10), || async {}));
+        None
+    },
+    |shutdown| {
+        let handle = shutdown.handle();
+        handle.spawn_worker("mailer", |stop| async move { stop.cancelled().await });
+        drop(shutdown);
+        Some(handle)
+    },
+    |shutdown| {
+        let handle = shutdown.handle();
+        drop(shutdown);
+        handle.shutdown();
+        handle.shutdown();
+        Some(handle)
+    },
+    |shutdown| {
+        let handle = shutdown.handle();
+        drop(shutdown);
+        let (timeouts, limits) = (Timeouts::default(), Limits::default());
+        drop(Connections::new(timeouts, limits).unwrap().follow(&handle));
+        Some(handle)
+    },
+    |shutdown| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let shutdown = shutdown.flush("logs", ms(10), || async {});
+        drop(lameduck::serve(listener, Gate::new().app()).shutdown(shutdown));
+        None
+    },
+];
+
+/// Returns a shutdown, and the advice that is emitted about it.
+fn advised() -> (Shutdown, Log) {
+    let log = Log::default();
+    let heard = log.clone();
+    let events = EventSink::to(move |event| {
+        if let Event::Misconfigured { advice } = event {
+            heard.say(advice);
+        }
+    });
+    (deaf().events(events), log)
+}
+
+#[tokio::test]
+async fn shutdown_that_is_used_and_never_driven_is_reported_once() {
+    for (case, wire) in UNDRIVEN.into_iter().enumerate() {
+        let (shutdown, advice) = advised();
+        let _handle = wire(shutdown);
+        let advice = advice.lines();
+        assert_eq!(advice.len(), 1, "{case}: {advice:?}");
+        assert!(advice[0].contains("serve(..).shutdown(..)"), "{advice:?}");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_that_is_unused_or_driven_is_not_reported() {
+    let (shutdown, advice) = advised();
+    let handle = shutdown.handle();
+    drop(shutdown);
+    assert_eq!(handle.lifecycle().phase(), Phase::Starting);
+    assert!(advice.lines().is_empty());
+
+    let (shutdown, advice) = advised();
+    let shutdown = shutdown.closer("pool", ms(10), || async {});
+    let running = Running::start(shutdown, Gate::new().app()).await;
+    running.handle.shutdown();
+    running.report().await;
+    assert!(advice.lines().is_empty());
+
+    // The error of a start is loud enough.
+    let (shutdown, advice) = advised();
+    let shutdown = shutdown.closer("pool", ms(90_000), || async {});
+    shutdown.run().await.unwrap_err();
+    assert!(advice.lines().is_empty());
+    let (shutdown, advice) = advised();
+    let shutdown = shutdown.closer("pool", ms(10), || async {});
+    let (listener, _) = listener().await;
+    let serve = lameduck::serve(listener, Gate::new().app())
+        .timeouts(Timeouts::default().read(Duration::ZERO))
+        .shutdown(shutdown);
+    serve.into_future().await.unwrap_err();
+    assert!(advice.lines().is_empty());
+}
+
+#[test]
+fn undriven_shutdown_writes_one_line_to_standard_error() {
+    const CHILD: &str = "LAMEDUCK_TEST_UNDRIVEN";
+    if std::env::var_os(CHILD).is_some() {
+        drop(deaf().closer("pool", ms(10), || async {}));
+        return;
+    }
+    let name = "undriven_shutdown_writes_one_line_to_standard_error";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&child.stderr);
+    let ours = errors.lines().filter(|line| line.starts_with("lameduck: "));
+    assert!(child.status.success(), "{errors}");
+    assert_eq!(ours.count(), 1, "{errors}");
+}
+
 // === what does not start ===
+
+/// Polls once: an error of the start needs no more.
+fn first_poll<F: IntoFuture>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future.into_future());
+    let mut context = Context::from_waker(Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn runtime_without_timers_or_io_does_not_start_and_says_what_to_enable() {
+    let whole = tokio::runtime::Runtime::new().unwrap();
+    let with_io = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .unwrap();
+    let with_time = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let serve = || {
+        let (listener, _) = whole.block_on(listener());
+        lameduck::serve(listener, Gate::new().app()).shutdown(deaf())
+    };
+
+    let none = first_poll(serve()).expect("an error at once").unwrap_err();
+    let spawned = serve().spawn().unwrap_err();
+    let no_timers = with_io.block_on(serve().into_future()).unwrap_err();
+    let no_io = with_time.block_on(serve().into_future()).unwrap_err();
+    for error in [none, spawned, no_timers, no_io] {
+        assert!(matches!(error, ServeError::Runtime(_)), "{error:?}");
+        assert!(error.to_string().contains("enable_all"), "{error}");
+    }
+
+    let none = first_poll(deaf().run()).expect("an error at once");
+    let no_timers = with_io.block_on(deaf().run());
+    for error in [none.unwrap_err(), no_timers.unwrap_err()] {
+        assert!(error.to_string().contains("enable_all"), "{error}");
+    }
+}
+
+#[test]
+fn listener_in_memory_needs_no_io() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let (_door, listener) = Door::new();
+    let shutdown = deaf();
+    let handle = shutdown.handle();
+    handle.drain_now();
+    let serve = lameduck::serve(listener, Gate::new().app()).shutdown(shutdown);
+    assert!(runtime.block_on(serve.into_future()).unwrap().is_clean());
+}
 
 #[tokio::test]
 async fn invalid_settings_do_not_start_and_say_what_to_change() {

@@ -129,7 +129,8 @@ impl Connections {
         }
     }
 
-    /// Takes part in this shutdown, and emits to its [hub](crate::shutdown::ShutdownHandle::listen). Connections that were served before do not.
+    /// Takes part in this shutdown, and emits to its [hub](ShutdownHandle::listen). Connections that were served before
+    /// do not.
     #[must_use]
     pub fn follow(self, handle: &ShutdownHandle) -> Self {
         let Shared {

@@ -11,6 +11,8 @@ pub enum ServeError {
     Timeout(InvalidTimeout),
     /// An invalid limit.
     Limit(InvalidLimit),
+    /// There is no tokio runtime, or one without timers, or without the I/O that a listener of tokio needs.
+    Runtime(&'static str),
     /// An error of the shutdown that it drives: of its budgets, or its signals.
     Shutdown(StartError),
 }
@@ -20,6 +22,7 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Timeout(error) => error.fmt(f),
             ServeError::Limit(error) => error.fmt(f),
+            ServeError::Runtime(problem) => f.write_str(problem),
             ServeError::Shutdown(error) => error.fmt(f),
         }
     }
@@ -28,7 +31,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ServeError::Timeout(_) | ServeError::Limit(_) => None,
+            ServeError::Timeout(_) | ServeError::Limit(_) | ServeError::Runtime(_) => None,
             ServeError::Shutdown(error) => error.source(),
         }
     }

@@ -123,7 +123,9 @@ mod error;
 mod exchange;
 mod listen;
 mod service;
+mod start;
 mod state;
+mod task;
 mod time;
 mod transport;
 
@@ -138,6 +140,7 @@ pub use error::ServeError;
 pub use exchange::ServiceFault;
 pub use listen::Listener;
 pub use service::{App, BodyError, RequestBody};
+pub use task::ServeTask;
 pub use transport::ServeIo;
 
 /// Serves `service` on `listener` until the process is asked to stop, drains, and reports.
@@ -149,8 +152,9 @@ pub use transport::ServeIo;
 ///
 /// # Errors
 ///
-/// The server does not start with invalid timeouts, limits or budgets, or if signal handlers cannot be installed. Once
-/// started it does not fail: an error of a connection ends that connection.
+/// The server does not start with invalid timeouts, limits or budgets, if signal handlers cannot be installed, or
+/// without a runtime that has timers and I/O (`enable_all`). Once started it does not fail: an error of a connection
+/// ends that connection.
 pub fn serve<L: Listener, A: App>(listener: L, service: A) -> Serve<L, A> {
     Serve::new(listener, service)
 }

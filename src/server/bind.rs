@@ -1,11 +1,10 @@
 use std::future::{Future, ready};
 use std::net::SocketAddr;
-use std::panic::catch_unwind;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::ServerError;
+use crate::runtime;
 use crate::serve::Listener;
 
 /// An address to listen on, or a listener that stands already: text (`"0.0.0.0:8080"`, `"localhost:8080"`), a
@@ -106,23 +105,9 @@ impl<L: Listener> IntoListener for L {
     }
 }
 
-/// Checks that there is a runtime with timers and I/O: tokio panics at the place where they are missed.
+/// Checks that there is a runtime with timers and I/O.
 pub(super) fn check_runtime() -> Result<(), ServerError> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Err(ServerError::Runtime(
-            "no tokio runtime: start the server within one (`#[tokio::main]`)",
-        ));
-    }
-    if catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
-        return Err(ServerError::Runtime(
-            "the tokio runtime has no timers: build it with `enable_all`",
-        ));
-    }
-    #[cfg(unix)]
-    if catch_unwind(|| drop(tokio::net::UnixStream::pair())).is_err() {
-        return Err(ServerError::Runtime(
-            "the tokio runtime has no I/O: build it with `enable_all`",
-        ));
-    }
-    Ok(())
+    runtime::check_timers()
+        .and_then(|()| runtime::check_io())
+        .map_err(ServerError::Runtime)
 }

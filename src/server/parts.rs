@@ -4,7 +4,7 @@ use crate::in_flight::InFlightHandle;
 #[cfg(feature = "metrics")]
 use crate::metrics::{Metrics, MetricsEndpoint};
 use crate::real_ip::RealIpLayer;
-use crate::shutdown::{Shutdown, ShutdownHandle};
+use crate::shutdown::{Shutdown, ShutdownHandle, StartError};
 use crate::stack::{Stack, stack};
 #[cfg(feature = "status")]
 use crate::status::StatusPage;
@@ -49,18 +49,23 @@ impl Server {
     pub fn build(self) -> Result<Parts, ServerError> {
         Parts::new(self)
     }
-}
 
-impl Parts {
-    pub(super) fn new(server: Server) -> Result<Self, ServerError> {
-        if let Some(problem) = server.problems.into_iter().next() {
+    fn validate(&mut self) -> Result<(), ServerError> {
+        if let Some(problem) = std::mem::take(&mut self.problems).into_iter().next() {
             return Err(ServerError::Setting(problem));
         }
         bind::check_runtime()?;
-        server
-            .shutdown
-            .check()
-            .map_err(crate::shutdown::StartError::from)?;
+        Ok(self.shutdown.check().map_err(StartError::from)?)
+    }
+}
+
+impl Parts {
+    pub(super) fn new(mut server: Server) -> Result<Self, ServerError> {
+        if let Err(error) = server.validate() {
+            // It says all that there is to say about a shutdown that no one drives.
+            server.shutdown.set_taken();
+            return Err(error);
+        }
         let handle = server.shutdown.handle();
         #[cfg(feature = "tracing")]
         if server.logs {

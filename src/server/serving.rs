@@ -79,6 +79,7 @@ impl<L: IntoListener, A: App> Serving<L, A> {
             listener,
             app,
         } = self;
+        server.shutdown.set_taken();
         super::bind::check_runtime()?;
         // Ports first: one that is taken should be known before any work is done.
         let listener = listener.into_listener().await?;
@@ -142,6 +143,7 @@ impl<L: IntoListener, A: App> IntoFuture for Serving<L, A> {
 
 /// Runs a process without HTTP.
 pub(super) async fn run(mut server: Server) -> Result<Report, ServerError> {
+    server.shutdown.set_taken();
     super::bind::check_runtime()?;
     let admin = Admin::bind(server.admin.take()).await?;
     let workers = match server.worker_names.is_empty() {

@@ -3,17 +3,26 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::planned::Planned;
-use super::sequence::{Driver, Sequence};
+use super::sequence::{Driver, Sequence, Trigger};
 #[cfg(unix)]
 use super::signal_thread::{Grace, Subscription, Unsubscribed};
+use super::undriven::Undriven;
 use super::{Budgets, InvalidShutdown, Report, ShutdownHandle, Signals, StartError, StepOutput};
 use crate::events::EventSink;
+use crate::runtime;
 
 /// The shutdown of a process: its steps, and their budgets, from the signal to the end of the process.
-#[doc(alias("with_graceful_shutdown", "graceful_shutdown", "SIGTERM"))]
+///
+/// One that is dropped before a server takes it or it [runs](Self::run) is reported if something depends on it:
+/// closers, flushes, workers, servers that follow or observe, reloads, or an order to leave. It emits
+/// [`Event::Misconfigured`](crate::events::Event::Misconfigured), and writes one line to standard error.
+#[doc(alias("graceful_shutdown", "SIGTERM"))]
 #[must_use = "a shutdown does nothing until a server drives it"]
 pub struct Shutdown {
     handle: ShutdownHandle,
+    undriven: Undriven,
+    /// The future that begins it.
+    trigger: Option<Trigger>,
     budgets: Budgets,
     grace: Duration,
     enforce_grace: bool,
@@ -48,8 +57,11 @@ impl Shutdown {
     /// Creates a shutdown as [`new`](Self::new) does, with other signals. With [`Signals::off`] (or `false`)
     /// no handler is installed in the process.
     pub fn with_signals(signals: impl Into<Signals>) -> Self {
+        let handle = ShutdownHandle::new();
         Shutdown {
-            handle: ShutdownHandle::new(),
+            undriven: Undriven::new(handle.clone()),
+            handle,
+            trigger: None,
             budgets: Budgets::default(),
             grace: Duration::from_secs(30),
             enforce_grace: true,
@@ -175,6 +187,33 @@ impl Shutdown {
         self
     }
 
+    /// Begins the whole sequence when `future` completes, as [`ShutdownHandle::shutdown`] does. Several may be given:
+    /// the first that completes counts. Signals stay in force beside them.
+    ///
+    /// The future is polled by the server that drives the shutdown, and dropped when the shutdown begins.
+    ///
+    /// ```
+    /// # use lameduck::Shutdown;
+    /// # use tokio_util::sync::CancellationToken;
+    /// let token = CancellationToken::new();
+    /// let shutdown = Shutdown::new().shutdown_on(token.clone().cancelled_owned());
+    /// # drop(shutdown);
+    /// ```
+    #[doc(alias("with_graceful_shutdown", "serve_with_shutdown"))]
+    pub fn shutdown_on(mut self, future: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.handle.note_use();
+        self.trigger = Some(match self.trigger.take() {
+            Some(earlier) => Box::pin(async move {
+                tokio::select! {
+                    () = earlier => {}
+                    () = future => {}
+                }
+            }),
+            None => Box::pin(future),
+        });
+        self
+    }
+
     /// Adds a closer: `close` runs after the drain and the workers, in the order in which closers were added: pool,
     /// cache, broker. It gets at most `budget`; a panic or a failure does not stop the others.
     ///
@@ -191,6 +230,7 @@ impl Shutdown {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output: StepOutput> + Send + 'static,
     {
+        self.handle.note_use();
         self.closers.push(Planned::new(name, budget, close));
         self
     }
@@ -202,6 +242,7 @@ impl Shutdown {
         F: FnOnce() -> R + Send + 'static,
         R: Future<Output: StepOutput> + Send + 'static,
     {
+        self.handle.note_use();
         self.flushes.push(Planned::new(name, budget, flush));
         self.updated()
     }
@@ -234,7 +275,7 @@ impl Shutdown {
     ///
     /// # Errors
     ///
-    /// The budgets do not fit, or signal handlers cannot be installed.
+    /// The budgets do not fit, signal handlers cannot be installed, or there is no runtime with timers.
     ///
     /// ```
     /// # use lameduck::Shutdown;
@@ -249,7 +290,9 @@ impl Shutdown {
     /// assert!(report.is_clean());
     /// # }
     /// ```
-    pub async fn run(self) -> Result<Report, StartError> {
+    pub async fn run(mut self) -> Result<Report, StartError> {
+        self.set_taken();
+        runtime::check_timers().map_err(StartError::Runtime)?;
         let handle = self.handle.clone();
         let sequence = self.start()?;
         if !sequence.waits_for_ready() {
@@ -258,8 +301,14 @@ impl Shutdown {
         Ok(sequence.run().await)
     }
 
+    /// Notes that a server has taken it: from then on it is driven, or its start fails.
+    pub(crate) fn set_taken(&mut self) {
+        self.undriven.set_taken();
+    }
+
     /// Checks the budgets and begins to listen for signals.
-    pub(crate) fn start(self) -> Result<Sequence, StartError> {
+    pub(crate) fn start(mut self) -> Result<Sequence, StartError> {
+        self.set_taken();
         self.check()?;
         #[cfg(unix)]
         let subscription = self.subscription.transpose();
@@ -278,6 +327,7 @@ impl Shutdown {
             signals: self.signals,
             starting: self.starting,
             lame_duck_is_set: self.lame_duck_is_set,
+            trigger: self.trigger,
             closers: self.closers,
             flushes: self.flushes,
         })

@@ -16,7 +16,8 @@ pub enum Cause {
     Worker,
     /// The future that drove the shutdown was dropped before its end.
     Dropped,
-    /// A call of the [`ShutdownHandle`](super::Handle).
+    /// A call of the [`ShutdownHandle`](super::ShutdownHandle), a future of
+    /// [`shutdown_on`](super::Shutdown::shutdown_on), or a phase that was moved by hand.
     Called,
 }
 

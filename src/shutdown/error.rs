@@ -10,6 +10,8 @@ pub enum StartError {
     Budgets(InvalidShutdown),
     /// The system's signal handlers could not be installed.
     Signals(std::io::Error),
+    /// There is no tokio runtime, or one without timers.
+    Runtime(&'static str),
 }
 
 impl fmt::Display for StartError {
@@ -17,6 +19,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Budgets(error) => error.fmt(f),
             StartError::Signals(error) => write!(f, "the signals cannot be listened to: {error}"),
+            StartError::Runtime(problem) => f.write_str(problem),
         }
     }
 }
@@ -24,7 +27,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Budgets(_) => None,
+            StartError::Budgets(_) | StartError::Runtime(_) => None,
             StartError::Signals(error) => Some(error),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::facts::Facts;
 use super::observers::Observers;
 use super::order::{Order, Orders};
 use super::reload::Reloads;
@@ -37,6 +38,7 @@ struct Shared {
     /// `true` once a server drives the shutdown: from then on it emits events.
     driven: AtomicBool,
     ready_told: AtomicBool,
+    facts: Facts,
     /// The number of requested reloads.
     reloads: watch::Sender<u64>,
 }
@@ -54,6 +56,7 @@ impl ShutdownHandle {
                 drained: OnceLock::new(),
                 driven: AtomicBool::new(false),
                 ready_told: AtomicBool::new(false),
+                facts: Facts::default(),
                 reloads: watch::Sender::new(0),
             }),
         }
@@ -88,16 +91,19 @@ impl ShutdownHandle {
     /// Begins the whole sequence, as SIGTERM does.
     #[doc(alias("graceful_shutdown"))]
     pub fn shutdown(&self) {
+        self.note_use();
         self.orders().give(Order::Leave, Cause::Called);
     }
 
     /// Begins the sequence without the lame-duck wait, as SIGINT does.
     pub fn drain_now(&self) {
+        self.note_use();
         self.orders().give(Order::LeaveNow, Cause::Called);
     }
 
     /// Ends everything at once, as a second signal does.
     pub fn cut(&self) {
+        self.note_use();
         self.orders().give(Order::Cut, Cause::Called);
     }
 
@@ -179,6 +185,7 @@ impl ShutdownHandle {
     /// # }
     /// ```
     pub fn reloads(&self) -> Reloads {
+        self.note_use();
         Reloads::new(self.shared.reloads.subscribe())
     }
 
@@ -243,6 +250,7 @@ impl ShutdownHandle {
         F: FnOnce(CancellationToken) -> R,
         R: Future<Output: StepOutput> + Send + 'static,
     {
+        self.note_use();
         let handle = self.clone();
         let on_end = Box::new(move |name: &str, end: &StepEnd| {
             let end = match end {
@@ -307,6 +315,10 @@ impl ShutdownHandle {
         self.orders().cause().unwrap_or(Cause::Called)
     }
 
+    pub(super) fn facts(&self) -> &Facts {
+        &self.shared.facts
+    }
+
     pub(super) fn orders(&self) -> &Orders {
         &self.shared.orders
     }
@@ -316,6 +328,7 @@ impl ShutdownHandle {
     }
 
     pub(crate) fn register(&self, server: Arc<dyn DrainServer>) {
+        self.note_use();
         let mut servers = self.shared.servers.lock();
         servers.push(server.clone());
         drop(servers);
@@ -326,6 +339,7 @@ impl ShutdownHandle {
     }
 
     pub(crate) fn enlist_observer(&self, lifecycle: Lifecycle, server: Arc<dyn DrainServer>) {
+        self.note_use();
         self.observers().register(lifecycle, server);
     }
 

@@ -124,6 +124,7 @@ mod cause;
 mod counts;
 mod drained;
 mod error;
+mod facts;
 mod handle;
 mod observers;
 mod order;
@@ -139,6 +140,7 @@ mod signals;
 mod step;
 #[cfg(test)]
 mod tests;
+mod undriven;
 mod workers;
 
 pub use budgets::{Budgets, InvalidShutdown};
@@ -154,4 +156,5 @@ pub use request::CutRequest;
 pub use signals::{EXIT_FORCED, Signal, SignalAction, Signals};
 pub use step::{Step, StepEnd, StepKind};
 
+pub(crate) use sequence::Sequence;
 pub(crate) use server::DrainServer;

@@ -1,5 +1,7 @@
 //! The sequence of steps after the signal.
 
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +22,9 @@ const OBSERVER_GRACE: Duration = Duration::from_secs(1);
 /// The maximum number of cut requests in events, one each: more would flood a log, and delay the end.
 pub(super) const NAMED: usize = 100;
 
+/// A future that begins the shutdown.
+pub(super) type Trigger = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// A shutdown that waits for its signal.
 pub(crate) struct Sequence {
     pub(super) driver: Driver,
@@ -28,6 +33,7 @@ pub(crate) struct Sequence {
     pub(super) signals: super::Signals,
     pub(super) starting: bool,
     pub(super) lame_duck_is_set: bool,
+    pub(super) trigger: Option<Trigger>,
     pub(super) closers: Vec<Planned>,
     pub(super) flushes: Vec<Planned>,
 }
@@ -149,10 +155,18 @@ impl Sequence {
     async fn leave(mut self) -> Report {
         let handle = self.driver.handle.clone();
         let orders = handle.orders();
+        let trigger = self.trigger.take();
+        let triggered = async {
+            match trigger {
+                Some(trigger) => trigger.await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = handle.moved_by_others(Phase::LameDuck) => {}
             () = orders.at_least(Order::Leave) => {}
+            () = triggered => handle.shutdown(),
         }
         let began = Instant::now();
         let mut report = Report::new(handle.cause());

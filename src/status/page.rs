@@ -26,8 +26,8 @@ pub struct StatusPage {
 }
 
 impl StatusPage {
-    /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its [hub](crate::shutdown::ShutdownHandle::listen)
-    /// receives from now on.
+    /// Creates a page for this shutdown, with the title `lameduck`. It shows the events that its
+    /// [hub](ShutdownHandle::listen) receives from now on.
     pub fn new(handle: &ShutdownHandle) -> Self {
         let recent_events = Arc::new(RecentEvents::new());
         let recorder = recent_events.clone();
