@@ -1004,9 +1004,7 @@ async fn router_is_served_with_connect_info() {
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new().signals(false);
     let handle = shutdown.handle();
-    let serve = lameduck::serve(listener, app)
-        .connect_info()
-        .shutdown(shutdown);
+    let serve = lameduck::serve(listener, app).shutdown(shutdown);
     let report = tokio::spawn(async move { serve.await.unwrap() });
     let mut client = Raw::connect(addr).await;
     let peer = client.stream().local_addr().unwrap();
@@ -1014,6 +1012,37 @@ async fn router_is_served_with_connect_info() {
     handle.drain_now();
     let report = within(support::LIMIT, "the report", report).await;
     assert!(report.unwrap().is_clean());
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn request_without_extensions_has_no_connect_info() {
+    use axum::extract::ConnectInfo;
+
+    for with in [true, false] {
+        let app = app(|request| async move {
+            let mut extensions = request.into_parts().0.extensions;
+            let found = extensions.remove::<ConnectInfo<SocketAddr>>().is_some();
+            reply(200, format!("{found}, others {}", !extensions.is_empty()))
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = Shutdown::for_tests();
+        let handle = shutdown.handle();
+        let mut serve = lameduck::serve(listener, app).shutdown(shutdown);
+        if !with {
+            serve = serve.without_extensions();
+        }
+        let report = tokio::spawn(serve.into_future());
+        let mut client = Raw::connect(addr).await;
+        assert_eq!(
+            client.ask(GET).await.text(),
+            format!("{with}, others {with}")
+        );
+        handle.drain_now();
+        let report = within(support::LIMIT, "the report", report).await;
+        assert!(report.unwrap().unwrap().is_clean());
+    }
 }
 
 #[tokio::test]

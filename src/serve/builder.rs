@@ -141,18 +141,7 @@ impl<L: Listener, A: App> Serve<L, A> {
         self
     }
 
-    /// Makes `axum::extract::ConnectInfo<SocketAddr>` work, as
-    /// `into_make_service_with_connect_info` does for `axum::serve`.
-    #[cfg(feature = "axum")]
-    pub fn connect_info(self) -> Self {
-        self.on_connection(|info, extensions| {
-            if let Some(peer) = info.peer {
-                extensions.insert(axum::extract::ConnectInfo(peer));
-            }
-        })
-    }
-
-    /// Leaves [`ConnInfo`] and [`Deadlines`](super::Deadlines) out of the requests: a request then
+    /// Leaves [`ConnInfo`], [`Deadlines`](super::Deadlines) and axum's `ConnectInfo` out of the requests: a request then
     /// costs no allocation beyond hyper's own.
     pub fn without_extensions(mut self) -> Self {
         self.extensions = false;

@@ -111,9 +111,10 @@
 //! # Request bodies and extensions
 //!
 //! The request's body is a [`RequestBody`]; the response's may be any body of `Bytes`. The request's extensions hold
-//! [`ConnInfo`](crate::ConnInfo) and [`Deadlines`], the additions of [`on_connection`](Serve::on_connection), and
-//! hyper's `OnUpgrade`. They cost four small allocations per request; [`without_extensions`](Serve::without_extensions)
-//! leaves them out.
+//! [`ConnInfo`](crate::ConnInfo) and [`Deadlines`], with the feature `axum` the peer as axum's
+//! `ConnectInfo<SocketAddr>`, the additions of [`on_connection`](Serve::on_connection), and hyper's `OnUpgrade`. They
+//! cost four small allocations per request, five with the feature `axum`;
+//! [`without_extensions`](Serve::without_extensions) leaves them out.
 
 mod builder;
 mod config;

@@ -107,10 +107,6 @@ impl<L: IntoListener, A: App> Serving<L, A> {
             .limits(limits)
             .protocols(protocols)
             .shutdown(parts.shutdown);
-        #[cfg(feature = "axum")]
-        {
-            public = public.connect_info();
-        }
         for add in on_connection {
             public = public.on_connection(add);
         }

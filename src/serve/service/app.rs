@@ -17,7 +17,7 @@ use crate::error::BoxError;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be served",
     label = "not a service that can be served",
-    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; for `ConnectInfo` use `.connect_info()`",
+    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`",
     note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`"
 )]
 pub trait App: Clone + Send + 'static {
@@ -35,7 +35,7 @@ pub trait App: Clone + Send + 'static {
 #[allow(unnameable_types)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no HTTP response, so this service cannot be served",
-    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; for `ConnectInfo` use `.connect_info()`"
+    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`"
 )]
 pub trait HttpResponse {
     type Body;

@@ -37,6 +37,10 @@ impl<A> ConnService<A> {
         let mut extensions = Extensions::new();
         if server.extensions {
             extensions.insert(conn.info);
+            #[cfg(feature = "axum")]
+            if let Some(peer) = conn.info.peer {
+                extensions.insert(axum::extract::ConnectInfo(peer));
+            }
         }
         if let Some(add) = &server.on_connection {
             add(&conn.info, &mut extensions);
