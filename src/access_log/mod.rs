@@ -39,7 +39,7 @@
 //! | `client` | address | see below |
 //! | `peer` | address and port | the other end of the connection; missing on a Unix socket |
 //! | `request_id` | text | the id from a [`RequestIdLayer`](crate::RequestIdLayer) further out |
-//! | `end` | text | `complete`; `error`: the service or the body failed; `panic`; `timeout`: a deadline of the server or of the body passed; `client_gone`: the client left (nginx's 499); `cut`: aborted at the end of the drain; `cancelled`: dropped by a layer further out, or by another server, which gives no reason. See [`End`](crate::track::BodyEnd) |
+//! | `end` | text | `complete`; `error`: the service or the body failed; `panic`; `timeout`: a deadline of the server or of the body passed; `client_gone`: the client left (nginx's 499); `cut`: aborted at the end of the drain; `cancelled`: dropped by a layer further out, or by another server, which gives no reason. See [`BodyEnd`](crate::track::BodyEnd) |
 //!
 //! Each request is logged exactly once, even when its handler or body is dropped or panics. The line is written at the
 //! end of the body, not of the socket: the last bytes may still wait to be sent. An upgraded connection is logged at

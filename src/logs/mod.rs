@@ -30,13 +30,13 @@
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |
 //! | `rate_limit_full` | warn | | yes |
-//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`Reason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
+//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`RefusalReason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
 //! | `timeout` | debug | `kind` ([`Timeout`](crate::events::TimeoutKind)), those of the request | for each kind |
 //! | `client_address` | debug, flagged ones only | `verdict` ([`ClientIpSource`](crate::ClientIpSource)) | for each verdict |
 //! | `client_address` | warn: an ignored header | `verdict` (`ignored`), `header`, `peer`, `network` (to trust, if the peer is your proxy) | once |
 //! | `grpc_timeout_malformed` | debug | | yes |
 //! | `opened` | trace | `peer` | |
-//! | `closed` | trace | `why` ([`Closed`](crate::events::CloseReason)), `peer` | |
+//! | `closed` | trace | `why` ([`CloseReason`](crate::events::CloseReason)), `peer` | |
 //! | `left_out` | as the omitted lines | `of` (their `event`), `name` (their reason, kind or verdict), `lines` | |
 //!
 //! The fields of a request are `method`, `path` (without the query), `route`, `client`, `peer` and `request_id`;

@@ -1,7 +1,7 @@
 //! Metrics of requests and of the library's events, for Prometheus.
 //!
 //! [`Metrics`] holds the measurements. It provides a [`layer`](Metrics::layer) for the service, a
-//! [listener](Metrics::events) for the events of servers and layers, and a [`service`](Metrics::service) for
+//! [listener](Metrics::event_sink) for the events of servers and layers, and a [`service`](Metrics::service) for
 //! `/metrics`.
 //!
 //! ```
@@ -72,7 +72,7 @@
 //! (`http_request_method`, `http_route`, `http_response_status_code`, `network_protocol_version`, `error_type`); the
 //! sizes carry only two of them, which suffice. Event counters and phases appear with all their labels from the first
 //! scrape on, once the metrics follow a [lifecycle](Metrics::lifecycle) or a [shutdown](Metrics::shutdown), or their
-//! [listener](Metrics::events) has been taken. Values read from a handle appear once the handle is set. Metrics without
+//! [listener](Metrics::event_sink) has been taken. Values read from a handle appear once the handle is set. Metrics without
 //! a source are absent.
 //!
 //! # Bounded labels

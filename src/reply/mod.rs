@@ -38,7 +38,7 @@
 //!
 //! let request = Request::get("/").body(()).unwrap();
 //! let asked = Asked::of(&request);
-//! let refusal = Reply::new(Reason::Draining)
+//! let refusal = Reply::new(RefusalReason::Draining)
 //!     .retry_after(Duration::from_millis(1500))
 //!     .answer(asked, request.into_parts().0.headers);
 //! assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -86,7 +86,7 @@
 //!   that h2 refuses. Such a client sends its body after waiting long enough.
 //! * **An error of the service** is answered with 500, and reported as [`Event::ServiceError`](crate::events::Event);
 //!   so is a faulty response, as a [`ServiceFault`]. A panic ends its connection
-//!   ([`Closed::Panicked`](crate::events::CloseReason)), on HTTP/2 its stream.
+//!   ([`CloseReason::Panicked`](crate::events::CloseReason)), on HTTP/2 its stream.
 //! * A request with both `Content-Length` and `Transfer-Encoding` is read by its chunks, and its connection closes
 //!   after the response (RFC 9112, 6.1).
 //! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within 250 ms of

@@ -99,7 +99,7 @@ impl Server {
         self
     }
 
-    /// Adds listeners to the hub of events; see [`Handle::listen`](crate::shutdown::ShutdownHandle::listen).
+    /// Adds listeners to the hub of events; see [`ShutdownHandle::listen`](crate::shutdown::ShutdownHandle::listen).
     pub fn events(self, events: EventSink) -> Self {
         self.handle().listen(events);
         self

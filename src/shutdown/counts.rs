@@ -52,7 +52,7 @@ impl fmt::Display for ConnectionState {
     }
 }
 
-/// The number of connections in each state, at one moment; see [`ShutdownHandle::connections`](super::Handle::connections).
+/// The number of connections in each state, at one moment; see [`ShutdownHandle::connections`](super::ShutdownHandle::connections).
 ///
 /// An HTTP/2 connection counts once: by the first of [`ConnectionState::ALL`] that one of its streams is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

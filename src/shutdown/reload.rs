@@ -3,7 +3,7 @@ use std::fmt;
 use tokio::sync::watch;
 
 /// A stream of SIGHUPs, which ask a service to read its files again: certificates, configuration. Created by
-/// [`ShutdownHandle::reloads`](super::Handle::reloads).
+/// [`ShutdownHandle::reloads`](super::ShutdownHandle::reloads).
 #[derive(Clone)]
 pub struct Reloads {
     receiver: watch::Receiver<u64>,

@@ -36,7 +36,7 @@ pub struct Report {
     /// bytes each. There are as many as the server's limits allow (connections, and streams of each), and events name
     /// the oldest 100.
     pub cut: Vec<CutRequest>,
-    /// `true` if the shutdown was cut short: by a second signal, by [`ShutdownHandle::cut`](super::Handle::cut), or because the
+    /// `true` if the shutdown was cut short: by a second signal, by [`ShutdownHandle::cut`](super::ShutdownHandle::cut), or because the
     /// future that drove it was dropped.
     pub at_once: bool,
     /// The workers, closers and flushes, in the order in which they ended.

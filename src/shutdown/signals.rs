@@ -16,7 +16,7 @@ pub const EXIT_FORCED: u8 = 124;
 /// | SIGTERM | begins the shutdown |
 /// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
 /// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C (Fly.io and Nomad also stop a service by SIGINT) |
-/// | SIGHUP | asks for a reload (see [`ShutdownHandle::reloads`](super::Handle::reloads)); ignored if no task waits for one |
+/// | SIGHUP | asks for a reload (see [`ShutdownHandle::reloads`](super::ShutdownHandle::reloads)); ignored if no task waits for one |
 /// | a second one within a second, except SIGINT after another signal | no effect: process groups, wrappers and platforms send two, of one kind or of two |
 /// | any other second signal that begins a shutdown | cuts requests in flight: the process ends within its flushes' budgets and 1 s |
 /// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
@@ -88,7 +88,7 @@ pub enum SignalAction {
     DrainAtTerminal,
     /// Cuts requests in flight, at once.
     Cut,
-    /// Wakes the tasks that wait for [`ShutdownHandle::reloads`](super::Handle::reloads).
+    /// Wakes the tasks that wait for [`ShutdownHandle::reloads`](super::ShutdownHandle::reloads).
     Reload,
     /// Does nothing, and does not end the process either.
     Ignore,

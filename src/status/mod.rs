@@ -50,7 +50,7 @@
 //!
 //! # Cost
 //!
-//! Without a watcher only the [listener](StatusPage::events) has a cost. All watchers together cost at most one
+//! Without a watcher only the [listener](StatusPage::event_sink) has a cost. All watchers together cost at most one
 //! snapshot per 50 ms, which visits each connection and lists the oldest 100 requests in flight. A snapshot is made on
 //! demand; none is queued for a reader that does not read.
 

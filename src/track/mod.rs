@@ -10,9 +10,9 @@
 //! use http_body_util::{BodyExt, Full};
 //! use std::sync::mpsc;
 //!
-//! struct Report(mpsc::Sender<End>);
+//! struct Report(mpsc::Sender<BodyEnd>);
 //! impl Guard for Report {
-//!     fn end(self, how: End) {
+//!     fn end(self, how: BodyEnd) {
 //!         self.0.send(how).ok();
 //!     }
 //! }
@@ -22,10 +22,10 @@
 //! let (sender, ends) = mpsc::channel();
 //! let body = TrackedBody::new(Full::<Bytes>::from("hello"), Report(sender.clone()));
 //! body.collect().await.unwrap();
-//! assert_eq!(ends.recv(), Ok(End::Complete));
+//! assert_eq!(ends.recv(), Ok(BodyEnd::Complete));
 //!
 //! drop(TrackedBody::new(Full::<Bytes>::from("never read"), Report(sender)));
-//! assert_eq!(ends.recv(), Ok(End::Cancelled));
+//! assert_eq!(ends.recv(), Ok(BodyEnd::Cancelled));
 //! # }
 //! ```
 

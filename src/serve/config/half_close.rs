@@ -4,7 +4,7 @@
 /// health checks do. A reset, or a failed write, always means that the client is gone.
 ///
 /// Once a client is gone, its handler (or the rest of its response) is dropped, the connection ends as
-/// [`Closed::ClientGone`](crate::events::CloseReason), and [`Event::ClientGone`](crate::events::Event) is emitted. Work that
+/// [`CloseReason::ClientGone`](crate::events::CloseReason), and [`Event::ClientGone`](crate::events::Event) is emitted. Work that
 /// must be finished all the same belongs into a task of its own (`tokio::spawn`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
