@@ -93,7 +93,7 @@ impl Parts {
             Some(None) => stack = stack.body_limit(BodyLimitLayer::off()),
             None => {}
         }
-        #[cfg(feature = "rate-limit")]
+        #[cfg(all(feature = "rate-limit", feature = "metrics"))]
         let rate_limit = server
             .rate_limit
             .as_ref()
