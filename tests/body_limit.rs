@@ -418,3 +418,15 @@ async fn tonic_client_gets_resource_exhausted() {
     let report = within(LIMIT, "the report", server).await;
     assert!(report.unwrap().unwrap().is_clean());
 }
+
+#[tokio::test]
+async fn a_streaming_route_leaves_the_refusal_of_the_others_before_their_handlers() {
+    let _events = lameduck::route().streaming();
+    let (server, count) = start().await;
+    let mut client = server.connect().await;
+    let answer = client.ask(by_length("/ignore", LIMIT_BYTES + 1)).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(count.calls.load(Relaxed), 0);
+    drop(client);
+    server.finish().await;
+}

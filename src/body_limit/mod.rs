@@ -2,7 +2,9 @@
 //!
 //! * A request whose `Content-Length` is over the limit is answered with 413 before the handler is called (RFC 9110,
 //!   15.5.14); a gRPC call with RESOURCE_EXHAUSTED, Trailers-Only (see [`reply`](crate::reply)). A client that waits
-//!   for `100 Continue` gets the 413 instead of it. This allocates nothing.
+//!   for `100 Continue` gets the 413 instead of it. This allocates nothing. In a process where a
+//!   [`route()`](crate::route()) has a larger limit, a request up to that is passed to its route first: a handler without
+//!   a limit of its own may begin, reads none of the body, and the client gets the 413 in place of its answer.
 //! * Every other body is a [`BodyLimitBody`]: it passes on the bytes within the limit, exactly, then yields
 //!   [`http_body_util::LengthLimitError`] and reads no further. axum's extractors know that error and answer 413
 //!   themselves. Other code checks [`is_too_large`].

@@ -67,13 +67,13 @@ impl RouteLayer {
         self.with(|settings| settings.body_limit = Some(bytes))
     }
 
-    /// Serves streams: no total time, no limit of the body's size, unless they are set too; a response of unknown
-    /// length ends by itself when the process leaves, see [Streams](super#streams).
+    /// Serves streams: no total time, no limit on a body of unknown length, unless they are set too; a response of unknown
+    /// length ends by itself when the process leaves, see [Streams](super#streams). A request that declares its length
+    /// is no stream: a layer further out refuses it by its own limit, unless [`body_limit`](Self::body_limit) is set.
     ///
     /// On [`serve`](mod@crate::serve) the totals `read` and `write` are off; stalls and minimum rates, which detect an
     /// inactive client, stay.
     pub fn streaming(self) -> Self {
-        expect_route_limit(u64::MAX);
         self.with(|settings| settings.streaming = true)
     }
 

@@ -27,7 +27,7 @@ struct Shared {
     next: u64,
     /// The steps to report of ended workers: those that stopped on request, and those that panicked.
     ended: Vec<Step>,
-    told: Option<Instant>,
+    asked: Option<Instant>,
     /// Names of those that failed or panicked before they were to stop.
     failed: Vec<String>,
 }
@@ -103,8 +103,8 @@ impl Workers {
 
     /// Asks all to stop, waits, aborts the rest, and reports.
     pub(crate) async fn stop(&self, budget: Duration, orders: &Orders) -> Vec<Step> {
-        let told = Instant::now();
-        self.shared().told = Some(told);
+        let asked = Instant::now();
+        self.shared().asked = Some(asked);
         self.stop.cancel();
         // The report of those that have not ended by then.
         let end = tokio::select! {
@@ -113,24 +113,24 @@ impl Workers {
             () = orders.at_least(Order::Cut) => StepEnd::CutShort,
             () = tokio::time::sleep(budget) => StepEnd::TimedOut,
         };
-        self.abort_the_rest(told, end)
+        self.abort_the_rest(asked, end)
     }
 
     /// Asks all to stop, and aborts them.
     pub(crate) fn abort(&self) -> Vec<Step> {
-        let told = *self.shared().told.get_or_insert_with(Instant::now);
+        let asked = *self.shared().asked.get_or_insert_with(Instant::now);
         self.stop.cancel();
-        self.abort_the_rest(told, StepEnd::CutShort)
+        self.abort_the_rest(asked, StepEnd::CutShort)
     }
 
-    fn abort_the_rest(&self, told: Instant, end: StepEnd) -> Vec<Step> {
+    fn abort_the_rest(&self, asked: Instant, end: StepEnd) -> Vec<Step> {
         let mut shared = self.shared();
         let mut steps = std::mem::take(&mut shared.ended);
         for worker in std::mem::take(&mut shared.named).into_values() {
             if let Some(abort) = worker.abort {
                 abort.abort();
             }
-            let took = told.elapsed();
+            let took = asked.elapsed();
             let kind = StepKind::Worker;
             steps.push(Step::new(kind, worker.name, took, end.clone()));
         }
@@ -154,7 +154,7 @@ impl Drop for RunningGuard {
         let Some(worker) = shared.named.remove(&self.number) else {
             return;
         };
-        let took = shared.told.map(|told| told.elapsed());
+        let took = shared.asked.map(|asked| asked.elapsed());
         // Without a panic of its own it was dropped with its runtime.
         let ended = self.finished.is_some() || std::thread::panicking();
         let end = self.finished.take().unwrap_or(StepEnd::Panicked);

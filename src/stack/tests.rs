@@ -73,8 +73,8 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
     use std::sync::{Arc, Mutex};
 
     let lifecycle = Lifecycle::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = told.clone();
+    let emitted = Arc::new(Mutex::new(Vec::new()));
+    let listener = emitted.clone();
     let stack = stack(&lifecycle)
         .rate_limit(crate::RateLimitLayer::new(Quota::per_day(1)).unwrap())
         .body_limit(BodyLimitLayer::new(4))
@@ -89,7 +89,7 @@ async fn a_request_is_refused_by_the_outermost_layer_that_would() {
     lifecycle.advance(Phase::Draining);
     assert_eq!(status(post("/", "too large")).await, 503);
     assert_eq!(
-        *told.lock().unwrap(),
+        *emitted.lock().unwrap(),
         [
             "client address: unknown",
             "refused: body_too_large POST /",

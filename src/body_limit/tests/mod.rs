@@ -146,8 +146,8 @@ async fn ask(
     request: Request<Frames>,
 ) -> (Answer, usize, usize) {
     let called = Arc::new(AtomicUsize::new(0));
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = told.clone();
+    let emitted = Arc::new(AtomicUsize::new(0));
+    let count = emitted.clone();
     let layer = layer.events(EventSink::to(move |event| {
         assert!(
             event.to_string().starts_with("refused: body_too_large "),
@@ -181,7 +181,7 @@ async fn ask(
     }));
     let answer = service.oneshot(request).await;
     let count = |count: Arc<AtomicUsize>| count.load(Ordering::Relaxed);
-    (answer, count(called), count(told))
+    (answer, count(called), count(emitted))
 }
 
 fn put(frames: Frames) -> Request<Frames> {

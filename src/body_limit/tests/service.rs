@@ -20,15 +20,15 @@ async fn declared_oversize_never_reaches_the_handler() {
         two,
     ];
     for request in refused {
-        let (answer, called, told) = ask(layer.clone(), Handler::Says(200), request).await;
+        let (answer, called, emitted) = ask(layer.clone(), Handler::Says(200), request).await;
         assert_refused(answer).await;
-        assert_eq!((called, told), (0, 1));
+        assert_eq!((called, emitted), (0, 1));
     }
     // An invalid number is the server's to refuse.
     for length in ["10", "0", "", "+11", "-11", "11, 11", "eleven", "1e9"] {
-        let (answer, called, told) = ask(layer.clone(), Handler::Says(200), says(length)).await;
+        let (answer, called, emitted) = ask(layer.clone(), Handler::Says(200), says(length)).await;
         assert_own(answer, 200, "1");
-        assert_eq!((called, told), (1, 0), "{length:?}");
+        assert_eq!((called, emitted), (1, 0), "{length:?}");
     }
 }
 
@@ -37,19 +37,19 @@ async fn whatever_the_handler_makes_of_the_error_the_client_gets_the_413() {
     let layer = BodyLimitLayer::new(10);
     for handler in [200, 204, 101, 400, 500].map(Handler::Says) {
         let request = put(Frames::of(&[4, 4, 4]));
-        let (answer, called, told) = ask(layer.clone(), handler, request).await;
+        let (answer, called, emitted) = ask(layer.clone(), handler, request).await;
         assert_refused(answer).await;
-        assert_eq!((called, told), (1, 1));
+        assert_eq!((called, emitted), (1, 1));
     }
     let request = put(Frames::of(&[11]));
-    let (answer, _, told) = ask(layer.clone(), Handler::Fails, request).await;
+    let (answer, _, emitted) = ask(layer.clone(), Handler::Fails, request).await;
     assert_refused(answer).await;
-    assert_eq!(told, 1);
+    assert_eq!(emitted, 1);
     // Its own 413 is as good.
     let request = put(Frames::of(&[11]));
-    let (answer, _, told) = ask(layer, Handler::Says(413), request).await;
+    let (answer, _, emitted) = ask(layer, Handler::Says(413), request).await;
     assert_own(answer, 413, "10");
-    assert_eq!(told, 1);
+    assert_eq!(emitted, 1);
 }
 
 #[tokio::test]
@@ -57,20 +57,20 @@ async fn an_answer_or_error_within_the_limit_is_the_handlers() {
     let layer = BodyLimitLayer::new(10);
     for status in [101, 200, 413, 500] {
         let request = put(Frames::of(&[4, 4, 2]));
-        let (answer, _, told) = ask(layer.clone(), Handler::Says(status), request).await;
+        let (answer, _, emitted) = ask(layer.clone(), Handler::Says(status), request).await;
         assert_own(answer, status, "10");
-        assert_eq!(told, 0);
+        assert_eq!(emitted, 0);
     }
-    let (answer, _, told) = ask(layer, Handler::Fails, put(Frames::of(&[10]))).await;
+    let (answer, _, emitted) = ask(layer, Handler::Fails, put(Frames::of(&[10]))).await;
     assert_eq!(answer.unwrap_err().to_string(), "failed");
-    assert_eq!(told, 0);
+    assert_eq!(emitted, 0);
 }
 
 /// As a gRPC stream of two directions does: too late for another response, but not for listeners.
 #[tokio::test]
 async fn body_cut_after_its_response_is_emitted_too() {
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = told.clone();
+    let emitted = Arc::new(AtomicUsize::new(0));
+    let count = emitted.clone();
     let layer = BodyLimitLayer::new(10).events(EventSink::to(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
@@ -79,7 +79,7 @@ async fn body_cut_after_its_response_is_emitted_too() {
     }));
     let mut body = service.oneshot(put(Frames::of(&[4, 4, 4]))).await.unwrap();
     while let Some(Ok(_)) = next(body.body_mut()) {}
-    assert_eq!(told.load(Ordering::Relaxed), 1);
+    assert_eq!(emitted.load(Ordering::Relaxed), 1);
 }
 
 /// The response of a handler does not depend on how the bytes were cut.
@@ -87,9 +87,9 @@ async fn body_cut_after_its_response_is_emitted_too() {
 async fn a_handler_that_stops_reading_at_the_limit_has_its_answer_sent() {
     for chunks in [&[11][..], &[10, 1], &[5, 6], &[9, 1, 1]] {
         let layer = BodyLimitLayer::new(10);
-        let (answer, _, told) = ask(layer, Handler::Reads(10), put(Frames::of(chunks))).await;
+        let (answer, _, emitted) = ask(layer, Handler::Reads(10), put(Frames::of(chunks))).await;
         assert_own(answer, 200, "10");
-        assert_eq!(told, 0, "{chunks:?}");
+        assert_eq!(emitted, 0, "{chunks:?}");
     }
 }
 
@@ -97,9 +97,9 @@ async fn a_handler_that_stops_reading_at_the_limit_has_its_answer_sent() {
 #[tokio::test]
 async fn a_body_that_lies_is_cut() {
     let request = put(Frames::of(&[4, 4, 4]).saying(9));
-    let (answer, _, told) = ask(BodyLimitLayer::new(10), Handler::Says(200), request).await;
+    let (answer, _, emitted) = ask(BodyLimitLayer::new(10), Handler::Says(200), request).await;
     assert_own(answer, 200, "10");
-    assert_eq!(told, 0);
+    assert_eq!(emitted, 0);
 }
 
 #[tokio::test]
@@ -115,14 +115,14 @@ async fn grpc_is_refused_in_its_own_form() {
                     ..Frames::default()
                 })
                 .unwrap();
-            let (answer, _, told) = ask(BodyLimitLayer::new(10), handler, request).await;
+            let (answer, _, emitted) = ask(BodyLimitLayer::new(10), handler, request).await;
             let answer = answer.unwrap();
             assert_eq!(answer.status(), 200);
             assert_eq!(answer.headers()["grpc-status"], "8");
             assert_eq!(answer.headers()["content-type"], "application/grpc+proto");
             assert_eq!(answer.headers().get("connection"), None);
             assert!(answer.body().is_end_stream(), "Trailers-Only");
-            assert_eq!(told, 1);
+            assert_eq!(emitted, 1);
         }
     }
 }
@@ -178,9 +178,9 @@ async fn off_does_nothing() {
         .body(Frames::of(&[600]).trailers().saying(600))
         .unwrap();
     request.extensions_mut().insert(RouteBodyLimit::bytes(1));
-    let (answer, _, told) = ask(layer, Handler::Says(200), request).await;
+    let (answer, _, emitted) = ask(layer, Handler::Says(200), request).await;
     assert_own(answer, 200, "600");
-    assert_eq!(told, 0);
+    assert_eq!(emitted, 0);
 }
 
 #[tokio::test]

@@ -9,12 +9,12 @@ const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// Ends the process, after one line on standard error if that takes it.
 pub(super) fn end(why: String, code: u8) -> ! {
-    let (told, wait) = mpsc::channel();
+    let (ended, wait) = mpsc::channel();
     // Another thread: standard error may be a pipe that is full, or locked by a thread that waits for it.
     let speaker = std::thread::Builder::new().spawn(move || {
         let line = format!("lameduck: the process is ended with exit code {code}: {why}\n");
         let _ = io::stderr().write_all(line.as_bytes());
-        let _ = told.send(());
+        let _ = ended.send(());
     });
     if speaker.is_ok() {
         let _ = wait.recv_timeout(LAST_LINE);

@@ -22,7 +22,7 @@ struct Stream {
     sender: Sender<Bytes>,
     answer: TimeoutBody<Streamed>,
     dropped: Arc<AtomicUsize>,
-    told: Arc<Mutex<Vec<String>>>,
+    emitted: Arc<Mutex<Vec<String>>>,
 }
 
 /// Returns a response of this content type that goes on after its head, in a layer of 100 ms.
@@ -31,7 +31,7 @@ async fn stream(whole: bool, request: Request<()>, content_type: &'static str) -
     let dropped = Arc::new(AtomicUsize::new(0));
     let held = Held(dropped.clone());
     let body = Mutex::new(Some(Streamed { body, _held: held }));
-    let (events, told) = listening();
+    let (events, emitted) = listening();
     let mut layer = TimeoutLayer::new(ms(100)).events(events);
     if whole {
         layer = layer.whole_response();
@@ -47,13 +47,13 @@ async fn stream(whole: bool, request: Request<()>, content_type: &'static str) -
         sender,
         answer: answer.into_body(),
         dropped,
-        told,
+        emitted,
     }
 }
 
 impl Stream {
-    fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().clone()
+    fn emitted(&self) -> Vec<String> {
+        self.emitted.lock().unwrap().clone()
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_body_that_is_not_over_in_time_is_an_error_and_gone() {
     );
     assert!(stream.answer.is_end_stream());
     assert!(stream.answer.frame().await.is_none());
-    assert_eq!(stream.told(), ["refused: request_timeout GET /"]);
+    assert_eq!(stream.emitted(), ["refused: request_timeout GET /"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +87,7 @@ async fn to_the_head_only_the_body_has_all_the_time() {
     assert_eq!(frame.into_data().unwrap(), "late");
     drop(stream.sender);
     assert!(stream.answer.frame().await.is_none());
-    assert!(stream.told.lock().unwrap().is_empty());
+    assert!(stream.emitted.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn frames_that_are_ready_win_and_an_end_in_time_is_an_end() {
     assert_eq!(trailers.into_trailers().unwrap()["x-sum"], "1");
     drop(stream.sender);
     assert!(stream.answer.frame().await.is_none());
-    assert!(stream.told.lock().unwrap().is_empty());
+    assert!(stream.emitted.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,7 +123,7 @@ async fn a_grpc_body_ends_with_trailers() {
     assert_eq!(stream.dropped.load(Relaxed), 1);
     assert!(stream.answer.is_end_stream());
     assert!(stream.answer.frame().await.is_none());
-    assert_eq!(stream.told(), ["refused: request_timeout POST /a.B/C"]);
+    assert_eq!(stream.emitted(), ["refused: request_timeout POST /a.B/C"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,5 +149,5 @@ async fn dropping_the_body_drops_all_of_it() {
     drop(stream.answer);
     assert_eq!(stream.dropped.load(Relaxed), 1);
     advance(ms(500)).await;
-    assert!(stream.told.lock().unwrap().is_empty());
+    assert!(stream.emitted.lock().unwrap().is_empty());
 }

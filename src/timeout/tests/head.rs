@@ -211,7 +211,7 @@ async fn the_shorter_of_ours_and_the_grpc_clients_is_in_force() {
 
 #[tokio::test(start_paused = true)]
 async fn grpc_timeout_means_nothing_in_another_request() {
-    let (events, told) = listening();
+    let (events, emitted) = listening();
     let layer = TimeoutLayer::new(ms(100)).events(events);
     for said in ["1m", "nonsense"] {
         let request = Request::post("/")
@@ -221,33 +221,33 @@ async fn grpc_timeout_means_nothing_in_another_request() {
             .unwrap();
         assert_eq!(ask(&layer, ms(50), request).await.0.status(), 200);
     }
-    assert!(told.lock().unwrap().is_empty());
+    assert!(emitted.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_expiry_and_malformed_timeout_is_emitted_once() {
-    let (events, told) = listening();
+    let (events, emitted) = listening();
     let layer = TimeoutLayer::new(ms(100)).events(events);
-    let told = || std::mem::take(&mut *told.lock().unwrap());
+    let emitted = || std::mem::take(&mut *emitted.lock().unwrap());
     ask(&layer, ms(50), grpc("1S")).await;
-    assert!(told().is_empty());
+    assert!(emitted().is_empty());
     ask(&layer, ms(200), get("/")).await;
-    assert_eq!(told(), ["refused: request_timeout GET /"]);
+    assert_eq!(emitted(), ["refused: request_timeout GET /"]);
     ask(&layer, ms(50), grpc("1 S")).await;
-    assert_eq!(told(), ["a malformed grpc-timeout was ignored"]);
+    assert_eq!(emitted(), ["a malformed grpc-timeout was ignored"]);
     let mut two = grpc("1S");
     two.headers_mut()
         .append("grpc-timeout", "1S".parse().unwrap());
     ask(&layer.clone().gateway(), ms(200), two).await;
     assert_eq!(
-        told(),
+        emitted(),
         [
             "a malformed grpc-timeout was ignored",
             "refused: gateway_timeout POST /a.B/C"
         ]
     );
     ask(&layer.without_grpc_timeout(), ms(50), grpc("1 S")).await;
-    assert!(told().is_empty(), "nobody asked for it");
+    assert!(emitted().is_empty(), "nobody asked for it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,10 +63,10 @@ async fn ask(
 }
 
 fn listening() -> (EventSink, Arc<Mutex<Vec<String>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = told.clone();
+    let emitted = Arc::new(Mutex::new(Vec::new()));
+    let listener = emitted.clone();
     let events = EventSink::to(move |event| listener.lock().unwrap().push(event.to_string()));
-    (events, told)
+    (events, emitted)
 }
 
 /// A guard that counts its drop.
