@@ -259,12 +259,14 @@ impl Shutdown {
         self.handle.clone()
     }
 
-    /// Checks the budgets against the grace, as a starting server does.
+    /// Checks the budgets against the grace, as a starting server does. A shutdown that was made to be checked may be
+    /// dropped: it is not reported as one that no server drives.
     ///
     /// # Errors
     ///
     /// The budgets do not fit; the message names the number to change, and a value that fits.
     pub fn check(&self) -> Result<(), InvalidShutdown> {
+        self.undriven.set_taken();
         let steps = self.closers.iter().chain(&self.flushes);
         let closers = steps.fold(Duration::ZERO, |sum, step| sum.saturating_add(step.budget));
         self.budgets.check(closers, self.grace)

@@ -1,6 +1,7 @@
 //! Reports a shutdown that is relied on and never driven: nothing would end what depends on it.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::ShutdownHandle;
 use crate::events::Event;
@@ -28,26 +29,26 @@ impl ShutdownHandle {
 /// A guard that reports the drop of a shutdown, until a server takes it.
 pub(super) struct Undriven {
     handle: ShutdownHandle,
-    taken: bool,
+    taken: AtomicBool,
 }
 
 impl Undriven {
     pub(crate) fn new(handle: ShutdownHandle) -> Self {
         Undriven {
             handle,
-            taken: false,
+            taken: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn set_taken(&mut self) {
-        self.taken = true;
+    pub(crate) fn set_taken(&self) {
+        self.taken.store(true, Relaxed);
     }
 }
 
 impl Drop for Undriven {
     fn drop(&mut self) {
         // A panic has said already why the start failed.
-        let reports = !self.taken && !std::thread::panicking();
+        let reports = !*self.taken.get_mut() && !std::thread::panicking();
         if reports && self.handle.facts().dropped() {
             self.handle.report_undriven();
         }
