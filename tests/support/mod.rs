@@ -3,6 +3,7 @@
 // Each test binary uses a part of this module only.
 #![allow(dead_code, unused_imports)]
 
+mod again;
 mod answer;
 mod app;
 mod frames;
@@ -14,6 +15,7 @@ mod server;
 mod stream;
 pub mod wire;
 
+pub use again::again;
 pub use answer::{Answer, answers};
 pub use app::{App, Body, app, channel, empty, full, reply};
 pub use frames::{Heard, Tap, h2_connect};

@@ -1,8 +1,6 @@
 //! A process and its signals: a shutdown before there is a runtime, repeated signals, and an exit whatever the process
 //! does. Each test runs this binary again, as the process that it sends signals to.
-#![cfg(all(feature = "serve", unix))]
-
-mod support;
+#![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -12,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use lameduck::shutdown::{EXIT_FORCED, Signal, SignalAction, Signals};
 use lameduck::{Phase, Report, Shutdown};
-use support::{app, ms, reply};
+
+use crate::support::{again, app, ms, reply};
 
 /// The variable that selects one of the processes below.
 const ROLE: &str = "LAMEDUCK_TEST_ROLE";
@@ -213,8 +212,7 @@ struct Process {
 
 impl Process {
     fn start(role: &str) -> Process {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "process", "--nocapture"])
+        let mut child = again(module_path!(), "process")
             .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

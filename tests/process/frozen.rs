@@ -1,7 +1,5 @@
 //! A process that was stopped past its deadlines answers what arrived meanwhile.
-#![cfg(all(feature = "serve", target_os = "linux"))]
-
-mod support;
+#![cfg(target_os = "linux")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +12,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
-use support::{App, LIMIT, app, ms, reply};
+
+use crate::support::{App, LIMIT, again, app, ms, reply};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 /// [`GET`] in two pieces.
@@ -63,10 +62,8 @@ impl Server {
         let unix = std::env::temp_dir().join(format!("lameduck-{test}-{}", std::process::id()));
         let unix = unix.to_str().unwrap().to_owned();
         let _ = std::fs::remove_file(&unix);
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args([test, "--exact", "--nocapture"])
-            .env(SERVES, &unix);
+        let mut command = again(module_path!(), test);
+        command.env(SERVES, &unix);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.as_mut().unwrap()).lines();
         let addr = lines

@@ -1,7 +1,4 @@
 //! The whole sequence with a real server: signals, shutdown from code, workers, closers, a second server.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
@@ -14,11 +11,12 @@ use lameduck::events::{Event, EventSink};
 use lameduck::serve::{Connections, ServeError};
 use lameduck::shutdown::{Cause, ShutdownHandle, Signal, SignalAction, Signals, StepEnd};
 use lameduck::{Limits, Phase, Report, Shutdown, Timeouts};
-use support::{App, Door, Gate, How, LIMIT, Raw, app, ms, reply, within};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::support::{App, Door, Gate, How, LIMIT, Raw, again, app, ms, reply, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -662,8 +660,7 @@ fn undriven_shutdown_writes_one_line_to_standard_error() {
         return;
     }
     let name = "undriven_shutdown_writes_one_line_to_standard_error";
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
+    let child = again(module_path!(), name)
         .env(CHILD, "1")
         .output()
         .unwrap();

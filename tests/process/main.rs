@@ -1,0 +1,10 @@
+//! A process and its signals, its descriptors and its end. Many a test runs this binary again, as the process that
+//! it sends signals to.
+#![cfg(feature = "serve")]
+
+mod frozen;
+mod shutdown;
+mod signals;
+
+#[path = "../support/mod.rs"]
+mod support;
