@@ -2,9 +2,9 @@
 //! of each body, or the server has closed.
 #![no_main]
 
-#[path = "../framing/differential.rs"]
+#[path = "../serve/framing/differential.rs"]
 mod differential;
-#[path = "../framing/reference.rs"]
+#[path = "../serve/framing/reference.rs"]
 mod reference;
 
 use std::cell::LazyCell;

@@ -1,7 +1,5 @@
 //! The socket options that the server sets, and their effect: a vanished client is detected.
-#![cfg(all(feature = "serve", target_os = "linux"))]
-
-mod support;
+#![cfg(target_os = "linux")]
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -12,10 +10,11 @@ use hyper_util::rt::TokioIo;
 use lameduck::serve::{Keepalive, Listener, RequestBody};
 use lameduck::{ConnInfo, Limits, Shutdown};
 use socket2::{SockFilter, SockRef};
-use support::{App, LIMIT, Raw, Setup, app, empty, ms, reply, within};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+
+use crate::support::{App, LIMIT, Raw, Setup, app, empty, ms, reply, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -34,7 +34,7 @@ async fn shutdown_finishes_a_request_in_flight() {
 
 #[test]
 fn readme_shows_this_test() {
-    let (source, readme) = (include_str!("testing.rs"), include_str!("../README.md"));
+    let (source, readme) = (include_str!("testing.rs"), include_str!("../../README.md"));
     let (_, test) = source.split_once("// README: from here\n").unwrap();
     let (test, _) = test.split_once("// README: to here\n").unwrap();
     assert!(readme.contains(test), "README.md lacks:\n{test}");

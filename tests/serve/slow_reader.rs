@@ -1,16 +1,15 @@
 //! A client that reads a large response slowly over a real socket, whose kernel rarely informs the server's.
-#![cfg(all(feature = "serve", target_os = "linux"))]
-
-mod support;
+#![cfg(target_os = "linux")]
 
 use std::time::Duration;
 
 use http::Response;
 use lameduck::Timeouts;
-use support::{Server, app, full, ms};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout};
+
+use crate::support::{Server, app, full, ms};
 
 /// Reads `step` bytes of a large response each 250 ms for `time`. Returns how long the server allowed it.
 async fn read_slowly(server: &Server, step: usize, time: Duration) -> Duration {

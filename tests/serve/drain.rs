@@ -1,7 +1,4 @@
 //! Draining HTTP/1 connections: no accepted request is lost, nothing hangs, and cut requests are reported.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -17,14 +14,15 @@ use lameduck::drain::Draining;
 use lameduck::serve::RequestBody;
 use lameduck::shutdown::ConnectionState;
 use lameduck::{DrainLayer, InFlightLayer, Limits, Phase, Shutdown, Timeouts};
-use support::{
-    App, Ending, Gate, How, Knowing, Raw, Server, Setup, answers, app, channel, ms, reply, within,
-};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder};
+
+use crate::support::{
+    App, Ending, Gate, How, Knowing, Raw, Server, Setup, answers, app, channel, ms, reply, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -74,7 +72,9 @@ async fn expect_queued_connections_answered(limits: Limits) {
         let mut stream = tokio::net::TcpStream::from_std(stream).unwrap();
         let mut bytes = Vec::new();
         let read = stream.read_to_end(&mut bytes);
-        within(support::LIMIT, "an answer", read).await.unwrap();
+        within(crate::support::LIMIT, "an answer", read)
+            .await
+            .unwrap();
         let answers = answers(&bytes);
         assert_eq!(answers.len(), 1);
         assert_eq!(
@@ -197,7 +197,7 @@ async fn drain_layer_serves_a_request_whose_head_had_begun() {
                     tokio::time::sleep(ms(5)).await;
                 }
             };
-            within(support::LIMIT, "half a head", seen).await;
+            within(crate::support::LIMIT, "half a head", seen).await;
             server.handle.drain_now();
             server.handle.lifecycle().reached(Phase::Draining).await;
             the_rest_is_answered(&mut client, half, before).await;
@@ -952,7 +952,7 @@ async fn unix_listener_is_served_and_drained() {
         assert_eq!(answers(&bytes)[0].text(), "/slow");
         report.await.unwrap()
     };
-    let report = within(support::LIMIT, "the report", answered).await;
+    let report = within(crate::support::LIMIT, "the report", answered).await;
     std::fs::remove_file(&path).unwrap();
     assert!(report.is_clean(), "{report}");
     assert_eq!((report.requests, report.connections), (6, 6));
@@ -1010,7 +1010,7 @@ async fn router_is_served_with_connect_info() {
     let peer = client.stream().local_addr().unwrap();
     assert_eq!(client.ask(GET).await.text(), format!("{peer} {addr}"));
     handle.drain_now();
-    let report = within(support::LIMIT, "the report", report).await;
+    let report = within(crate::support::LIMIT, "the report", report).await;
     assert!(report.unwrap().is_clean());
 }
 
@@ -1040,7 +1040,7 @@ async fn request_without_extensions_has_no_connect_info() {
             format!("{with}, others {with}")
         );
         handle.drain_now();
-        let report = within(support::LIMIT, "the report", report).await;
+        let report = within(crate::support::LIMIT, "the report", report).await;
         assert!(report.unwrap().unwrap().is_clean());
     }
 }
@@ -1064,7 +1064,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
     for path in ["/1", "/2"] {
         client.write_all(get(path).as_bytes()).await.unwrap();
         let mut bytes = vec![0; 256];
-        let read = within(support::LIMIT, "an answer", client.read(&mut bytes)).await;
+        let read = within(crate::support::LIMIT, "an answer", client.read(&mut bytes)).await;
         bytes.truncate(read.unwrap());
         assert!(bytes.ends_with(path.as_bytes()), "{bytes:?}");
     }
@@ -1073,7 +1073,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
         client.read_to_end(&mut rest).await.unwrap();
         connection.await.unwrap()
     };
-    let why = within(support::LIMIT, "its idle end", ended).await;
+    let why = within(crate::support::LIMIT, "its idle end", ended).await;
     assert_eq!(why, CloseReason::Timeout(TimeoutKind::Idle));
     assert!(rest.is_empty());
 
@@ -1082,7 +1082,7 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
     let connection = serve_connection_with_timeouts(io, service(), timeouts).unwrap();
     drop(client);
     assert_eq!(
-        within(support::LIMIT, "its end", connection).await,
+        within(crate::support::LIMIT, "its end", connection).await,
         CloseReason::Ended
     );
 
@@ -1099,9 +1099,9 @@ async fn single_connection_of_an_own_accept_loop_is_served() {
         assert_eq!(body.data().await.unwrap().unwrap(), "/h2");
         (sender, connection)
     };
-    let (sender, other_end) = within(support::LIMIT, "an answer", talk).await;
+    let (sender, other_end) = within(crate::support::LIMIT, "an answer", talk).await;
     connection.abort();
-    let ended = within(support::LIMIT, "its end", other_end).await;
+    let ended = within(crate::support::LIMIT, "its end", other_end).await;
     drop((ended, sender));
 
     // An invalid timeout is an error.

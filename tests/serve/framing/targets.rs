@@ -3,8 +3,8 @@
 use http::Method;
 use lameduck::Timeouts;
 
+use super::wire::{H2Answer, Noting, h2_ask};
 use crate::support::*;
-use crate::wire::{H2Answer, Noting, h2_ask};
 
 #[tokio::test]
 async fn target_that_does_not_fit_its_method_is_refused() {

@@ -1,8 +1,5 @@
 //! Requests that end early: clients that vanish, handlers that panic, deadlines that pass, futures and bodies that are
 //! dropped anywhere. Every count returns to 0.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -19,13 +16,14 @@ use lameduck::DrainLayer;
 use lameduck::in_flight::InFlightHandle;
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{InFlightLayer, Lifecycle, Limits, Phase, Timeouts};
-use support::{
-    App, Body, How, LIMIT, Raw, Server, Setup, app, channel, h2_connect, ms, reply, within,
-};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
+
+use crate::support::{
+    App, Body, How, LIMIT, Raw, Server, Setup, app, channel, h2_connect, ms, reply, within,
+};
 
 const GET: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 

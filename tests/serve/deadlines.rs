@@ -1,7 +1,4 @@
 //! Deadlines hold whatever the handler, the client or the runtime does.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,9 +10,12 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use lameduck::serve::{RequestBody, serve_connection_with_timeouts};
 use lameduck::{MinRate, Phase, Timeouts};
-use support::{App, How, LIMIT, Raw, Server, Setup, app, full, h2_connect, ms, reply, within};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, RwLock};
+
+use crate::support::{
+    App, How, LIMIT, Raw, Server, Setup, app, full, h2_connect, ms, reply, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 

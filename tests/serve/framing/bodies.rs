@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
 
-use crate::differential::compare;
+use super::differential::compare;
 use crate::support::*;
 
 const POST: &str = "POST /one HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";

@@ -1,7 +1,4 @@
 //! Bodies left unread, late or open: the connection's fate, and its time.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,8 +10,9 @@ use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::shutdown::ConnectionState;
-use support::{App, How, LIMIT, Server, app, channel, h2_connect, ms, reply, within};
 use tokio::time::Instant;
+
+use crate::support::{App, How, LIMIT, Server, app, channel, h2_connect, ms, reply, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HALF: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf";

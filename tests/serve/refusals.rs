@@ -1,19 +1,17 @@
 //! Requests that the server itself refuses, and the ends of requests, as an operator and a client see them.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use lameduck::events::{Event, EventSink};
 use lameduck::{Limits, RequestIdLayer, Timeouts};
-use support::{Answer, How, Setup, app, ms, reply};
+
+use crate::support::{Answer, How, Setup, app, ms, reply};
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nhost: a\r\n\r\n";
 
 /// Returns the server's refusals in words.
-fn refusals(server: &support::Server) -> Vec<String> {
+fn refusals(server: &crate::support::Server) -> Vec<String> {
     let reported = server.reported().into_iter();
     reported
         .filter(|line| line.starts_with("refused: "))
@@ -218,8 +216,8 @@ async fn partial_head_is_refused_with_a_date_and_reported_as_far_as_read() {
 struct Server;
 
 impl Server {
-    async fn start(timeouts: Timeouts) -> support::Server {
-        support::Server::start(timeouts, app(|_| async { reply(200, "") })).await
+    async fn start(timeouts: Timeouts) -> crate::support::Server {
+        crate::support::Server::start(timeouts, app(|_| async { reply(200, "") })).await
     }
 }
 
@@ -229,12 +227,12 @@ async fn deadline_event_names_the_id_and_client_found_by_layers() {
     use lameduck::RealIpLayer;
     use tower::Layer;
     let hangs = tower::service_fn(|_: Request<lameduck::serve::RequestBody>| {
-        std::future::pending::<Result<Response<support::Body>, std::convert::Infallible>>()
+        std::future::pending::<Result<Response<crate::support::Body>, std::convert::Infallible>>()
     });
     let real_ip = RealIpLayer::new("loopback".parse().unwrap());
     let hangs = RequestIdLayer::new().layer(real_ip.layer(hangs));
     let timeouts = Timeouts::none().write(ms(200));
-    let server = support::Server::start(timeouts, hangs).await;
+    let server = crate::support::Server::start(timeouts, hangs).await;
     let mut client = server.connect().await;
     let head = "GET /hangs HTTP/1.1\r\nhost: a\r\nx-request-id: r7\r\nx-forwarded-for: 203.0.113.9\r\n\r\n";
     assert_eq!(client.ask(head).await.status, 503);
@@ -302,13 +300,13 @@ async fn dual_stack_listener_reports_ipv4_as_ipv4() {
     let Ok(stream) = tokio::net::TcpStream::connect(to).await else {
         return; // IPv6 only
     };
-    let mut client = support::Raw::over(stream);
+    let mut client = crate::support::Raw::over(stream);
     assert_eq!(client.ask(GOOD).await.text(), "127.0.0.1 127.0.0.1");
     client.send("bad\r\n\r\n").await;
     client.read_until_close().await;
     drop(client);
     handle.drain_now();
-    support::within(support::LIMIT, "the end", server)
+    crate::support::within(crate::support::LIMIT, "the end", server)
         .await
         .unwrap()
         .unwrap();

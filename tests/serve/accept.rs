@@ -126,19 +126,18 @@ fn process_without_descriptors_serves_waiting_clients_later() {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    use crate::support::again;
+
     const SERVE: &str = "LAMEDUCK_TEST_SERVE";
     if std::env::var_os(SERVE).is_some() {
         return serve_for_the_parent();
     }
-    let test = std::env::current_exe().unwrap();
+    let test = "process_without_descriptors_serves_waiting_clients_later";
+    let test = again(module_path!(), test);
     let mut server = std::process::Command::new("sh")
         .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
-        .arg(test)
-        .args([
-            "process_without_descriptors_serves_waiting_clients_later",
-            "--exact",
-            "--nocapture",
-        ])
+        .arg(test.get_program())
+        .args(test.get_args())
         .env(SERVE, "1")
         .stdout(std::process::Stdio::piped())
         .stdin(std::process::Stdio::piped())

@@ -1,6 +1,6 @@
 //! One valid host for one request (RFC 9112, 3.2; RFC 9113, 8.3.1).
 
-use crate::wire::{H2Answer, Noting, h2_ask};
+use super::wire::{H2Answer, Noting, h2_ask};
 
 const INVALID: &[&[u8]] = &[
     b"user@a",

@@ -1,11 +1,8 @@
-//! The behaviour of Go's net/http in 36 situations, measured over TCP (`data/go_timeouts.json`), and that of lameduck:
+//! The behaviour of Go's net/http in 36 situations, measured over TCP (`tests/data/go_timeouts.json`), and that of lameduck:
 //! the same, or the difference that is named.
 //!
 //! The file gives the expected outcome wherever lameduck matches Go. Natural differences are not compared: dates, the
 //! text of a refusal, the words of an error.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,10 +15,11 @@ use http_body_util::BodyExt;
 use lameduck::serve::RequestBody;
 use lameduck::{Lifecycle, Limits, Timeouts};
 use serde_json::Value;
-use support::*;
 use tokio::io::AsyncWriteExt;
 
-const GO: &str = include_str!("data/go_timeouts.json");
+use crate::support::*;
+
+const GO: &str = include_str!("../data/go_timeouts.json");
 const GET: &str = "GET /ok HTTP/1.1\r\nhost: a\r\n\r\n";
 
 // === what is expected ===

@@ -1,7 +1,4 @@
 //! Clients that are gone end their requests; clients that have only shut their sending side are answered.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::io;
 use std::pin::Pin;
@@ -16,10 +13,11 @@ use http_body_util::BodyExt;
 use lameduck::events::CloseReason;
 use lameduck::serve::{Connections, HalfClose, RequestBody, serve_connection_with_timeouts};
 use lameduck::{ConnInfo, Limits, Timeouts};
-use support::{App, Body, Odd, Raw, Server, Setup, WriteSide, app, kind, ms, reply, within};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use crate::support::{App, Body, Odd, Raw, Server, Setup, WriteSide, app, kind, ms, reply, within};
 
 /// The duration of handlers that no client waits for; a test that waited for one would fail.
 const LONG: Duration = Duration::from_secs(60);
@@ -771,7 +769,7 @@ fn h2_get(stream: u32, path: &str) -> Vec<u8> {
             block.extend(text.as_bytes());
         }
     }
-    support::Frame::new(kind::HEADERS, 5, stream, block).bytes()
+    crate::support::Frame::new(kind::HEADERS, 5, stream, block).bytes()
 }
 
 #[tokio::test]
@@ -782,7 +780,7 @@ async fn http2_client_gone_ends_its_handlers() {
         let mut client = server.connect().await;
         client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
         client
-            .send(support::Frame::new(kind::SETTINGS, 0, 0, []).bytes())
+            .send(crate::support::Frame::new(kind::SETTINGS, 0, 0, []).bytes())
             .await;
         for (stream, path) in [(1, "/slow"), (3, "/stream"), (5, "/keep")] {
             client.send(h2_get(stream, path)).await;

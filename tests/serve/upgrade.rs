@@ -1,7 +1,4 @@
 //! Upgraded connections are notified, waited for, and cut; they count until their IO is dropped.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::io::ErrorKind;
 use std::pin::Pin;
@@ -16,11 +13,12 @@ use hyper_util::rt::TokioIo;
 use lameduck::serve::{Connections, RequestBody, ServeIo};
 use lameduck::shutdown::ShutdownHandle;
 use lameduck::{ConnInfo, InFlightLayer, Limits, Shutdown, Timeouts};
-use support::{App, Body, How, LIMIT, Server, Setup, app, empty, ms, reply, within};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tower::Layer;
+
+use crate::support::{App, Body, How, LIMIT, Server, Setup, app, empty, ms, reply, within};
 
 const UPGRADE: &str =
     "GET /up?token=secret HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
@@ -512,8 +510,8 @@ async fn a_tunnel_is_named_by_where_it_leads() {
 
 #[cfg(feature = "axum")]
 mod websocket {
-    use super::support::{Knowing, Raw};
     use super::*;
+    use crate::support::{Knowing, Raw};
     use axum::Router;
     use axum::extract::Extension;
     use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};

@@ -1,8 +1,5 @@
 //! Bad input gets a clear error or the right status, and leaves nothing behind: after every case the server answers a
 //! good request, no connection is left, and the drain has nothing to wait for.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,11 +13,12 @@ use http_body_util::BodyExt;
 use lameduck::serve::RequestBody;
 use lameduck::shutdown::Budgets;
 use lameduck::{Limits, Shutdown, Timeouts};
-use support::wire::PREFACE;
-use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::support::wire::PREFACE;
+use crate::support::*;
 
 /// Bytes that must never be read as a request.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";

@@ -1,13 +1,10 @@
 //! `lameduck::Server` from the outside: one owner, any order of calls, loud errors.
 #![cfg(all(
-    feature = "serve",
     feature = "axum",
     feature = "metrics",
     feature = "status",
     feature = "rate-limit"
 ))]
-
-mod support;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,7 +22,8 @@ use lameduck::serve::RequestBody;
 use lameduck::server::{Running, ServerError};
 use lameduck::shutdown::{Cause, StepEnd};
 use lameduck::{Phase, Server};
-use support::{LIMIT, Raw, within};
+
+use crate::support::{LIMIT, Raw, within};
 
 const AT_ONCE: &str = "127.0.0.1:0";
 
@@ -40,7 +38,7 @@ async fn peer(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
     peer.ip().to_string()
 }
 
-async fn ask(addr: SocketAddr, request: &str) -> support::Answer {
+async fn ask(addr: SocketAddr, request: &str) -> crate::support::Answer {
     let mut client = Raw::connect(addr).await;
     client
         .ask(format!("{request}\r\nhost: a\r\nconnection: close\r\n\r\n"))

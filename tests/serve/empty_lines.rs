@@ -1,12 +1,10 @@
 //! Empty lines before a request are ignored (RFC 9112, 2.2), a few of them.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use http::Request;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
-use support::{App, How, Raw, Server, app, ms, reply};
+
+use crate::support::{App, How, Raw, Server, app, ms, reply};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello";

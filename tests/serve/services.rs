@@ -1,7 +1,5 @@
 //! Services that are not "always ready".
 
-mod support;
-
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -10,10 +8,11 @@ use http::{Request, Response};
 use http_body_util::Full;
 use lameduck::BodyLimitLayer;
 use lameduck::serve::RequestBody;
-use support::*;
 use tokio::time::timeout;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, ServiceBuilder, service_fn};
+
+use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: here\r\n\r\n";
 

@@ -1,8 +1,5 @@
 //! Stalls, minimum rates and the deadline of the response's head: slow peers are cut within their deadline, moving ones
 //! are served. Runs on tokio's paused clock, over streams in memory.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -12,11 +9,12 @@ use http_body_util::BodyExt;
 use lameduck::events::{CloseReason, TimeoutKind};
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{MinRate, Timeouts, serve_connection_with_timeouts};
-use support::wire::{END_HEADERS, END_STREAM};
-use support::{Body, Frame, app, channel, frames, kind, reply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::wire::{END_HEADERS, END_STREAM};
+use crate::support::{Body, Frame, app, channel, frames, kind, reply};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

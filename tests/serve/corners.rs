@@ -1,7 +1,4 @@
 //! Cases that need two threads, two tasks, two servers or an unlucky moment.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::convert::Infallible;
 use std::io;
@@ -18,14 +15,15 @@ use http_body_util::BodyExt;
 use lameduck::events::EventSink;
 use lameduck::serve::{Deadlines, RequestBody, serve_connection_with_timeouts};
 use lameduck::{Lifecycle, Limits, Phase, Shutdown, Timeouts};
-use support::wire::{self, INITIAL_WINDOW, PREFACE};
-use support::{
-    App, Frame, Frames, How, LIMIT, Odd, Raw, Server, Setup, WriteSide, app, empty, h2_connect,
-    kind, ms, reply, within,
-};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::support::wire::{self, INITIAL_WINDOW, PREFACE};
+use crate::support::{
+    App, Frame, Frames, How, LIMIT, Odd, Raw, Server, Setup, WriteSide, again, app, empty,
+    h2_connect, kind, ms, reply, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
@@ -614,9 +612,11 @@ async fn follower_ends_with_the_shutdown_it_follows() {
 fn alone(name: &str, test: impl Future<Output = ()>) {
     const ALONE: &str = "LAMEDUCK_TEST_ALONE";
     if std::env::var_os(ALONE).is_none() {
-        let mut alone = Command::new(std::env::current_exe().unwrap());
-        alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1");
-        assert!(alone.status().unwrap().success());
+        let alone = again(module_path!(), name).env(ALONE, "1").output();
+        let alone = alone.unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success(), "{alone:?}");
+        assert!(said.contains("1 passed"), "{said}");
         return;
     }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
