@@ -1,7 +1,4 @@
 //! Drain and deadlines of HTTP/2 connections and streams, with well-behaved and misbehaving clients.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,17 +11,18 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::{DrainLayer, InFlightLayer, Limits, Phase, Shutdown, Timeouts};
-use support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
-use support::{
-    Frame, Frames, Gate, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full,
-    h2_connect, kind, ms, reply, within,
-};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
+
+use crate::support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
+use crate::support::{
+    Frame, Frames, Gate, Heard, How, LIMIT, Raw, Server, Setup, app, channel, frames, full,
+    h2_connect, kind, ms, reply, within,
+};
 
 // === clients ===
 

@@ -1,7 +1,4 @@
 //! Closing HTTP/2 connections. Slow readers get their answers whole; floods and silent clients delay nothing.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::future::pending;
 use std::io;
@@ -11,10 +8,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use lameduck::serve::{Connections, RequestBody};
 use lameduck::{ConnInfo, Limits, Phase, Report, Shutdown, Timeouts};
-use support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
-use support::{App, Frame, How, LIMIT, Raw, Setup, app, frames, full, kind, ms, reply, within};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
+use crate::support::{
+    App, Frame, How, LIMIT, Raw, Setup, app, frames, full, kind, ms, reply, within,
+};
 
 const INITIAL_WINDOW_SIZE: u8 = 4;
 

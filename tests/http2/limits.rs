@@ -1,7 +1,5 @@
 //! HTTP/2: the limits of a connection, its settings, and the protocols of a port.
-#![cfg(all(feature = "serve", feature = "axum"))]
-
-mod support;
+#![cfg(feature = "axum")]
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,11 +16,12 @@ use http_body::Frame as BodyFrame;
 use lameduck::drain::Draining;
 use lameduck::serve::RequestBody;
 use lameduck::{DrainLayer, Http2Limits, Limits, Protocols, Shutdown, Timeouts};
-use support::wire::{END_HEADERS, END_STREAM, PREFACE};
-use support::{
+use tokio::net::TcpListener;
+
+use crate::support::wire::{END_HEADERS, END_STREAM, PREFACE};
+use crate::support::{
     Frame, How, LIMIT, Raw, Server, Setup, app, frames, h2_connect, kind, ms, reply, within,
 };
-use tokio::net::TcpListener;
 
 fn limits(http2: Http2Limits) -> Limits {
     Limits::default().http2(http2)

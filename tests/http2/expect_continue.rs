@@ -1,14 +1,12 @@
 //! HTTP/2: a client that waits for `100 Continue` before it sends its body.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use http::Request;
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
-use support::wire::{END_HEADERS, END_STREAM, PREFACE};
-use support::{App, Frame, Raw, Server, app, frames, kind, ms, reply};
+
+use crate::support::wire::{END_HEADERS, END_STREAM, PREFACE};
+use crate::support::{App, Frame, Raw, Server, app, frames, kind, ms, reply};
 
 const CONTINUE: &[u8] = b"\x08\x03100";
 

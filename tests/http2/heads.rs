@@ -1,7 +1,4 @@
 //! HTTP/2 heads have the deadline that HTTP/1 heads have.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::time::Duration;
 
@@ -10,8 +7,9 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
-use support::wire::{END_HEADERS, END_STREAM, PREFACE};
-use support::{App, Frame, How, Raw, Server, app, channel, frames, kind, ms, reply};
+
+use crate::support::wire::{END_HEADERS, END_STREAM, PREFACE};
+use crate::support::{App, Frame, How, Raw, Server, app, channel, frames, kind, ms, reply};
 
 const CONTINUATION: u8 = 9;
 
