@@ -1,7 +1,5 @@
 //! gRPC health, with a real tonic client, on this crate's server and on tonic's.
-#![cfg(all(feature = "serve", feature = "tonic"))]
-
-mod support;
+#![cfg(feature = "tonic")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use lameduck::health::Health;
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase, Report, Shutdown};
-use support::{LIMIT, ms, within};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -22,6 +19,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
+
+use crate::support::{LIMIT, ms, within};
 
 type Client = HealthClient<Channel>;
 
@@ -195,7 +194,10 @@ async fn watch_outlives_the_write_deadline() {
     let health = Health::new(&lifecycle);
     let timeouts = lameduck::Timeouts::default().write(ms(300));
     let routes = Routes::new(health.grpc().server());
-    let server = support::Setup::new().timeouts(timeouts).start(routes).await;
+    let server = crate::support::Setup::new()
+        .timeouts(timeouts)
+        .start(routes)
+        .await;
     let mut client = connect(server.addr).await;
     let mut watch = Watch::open(&mut client, "").await;
     assert_eq!(watch.next().await, Some(ServingStatus::Serving));

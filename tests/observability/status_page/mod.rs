@@ -1,9 +1,7 @@
 //! The status page, as a browser shows it through a real drain.
 #![cfg(all(feature = "status", feature = "axum", unix))]
 
-#[path = "status_page/browser.rs"]
 mod browser;
-mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,11 +19,12 @@ use lameduck::shutdown::{ConnectionState, ShutdownHandle};
 use lameduck::status::StatusPage;
 use lameduck::{InFlightLayer, Phase, Report, Shutdown, Timeouts};
 use serde_json::Value;
-use support::{LIMIT, Raw, ms, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
+
+use crate::support::{LIMIT, Raw, ms, within};
 
 const EVIL: &str = "<img src=x onerror=window.hacked=1>";
 

@@ -1,8 +1,6 @@
 //! Log lines of a real server, as a real subscriber writes them: requests cannot forge one, and refusals, cut
 //! connections and the drain are logged.
-#![cfg(all(feature = "serve", feature = "tracing"))]
-
-mod support;
+#![cfg(feature = "tracing")]
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -17,10 +15,11 @@ use lameduck::real_ip::Resolver;
 use lameduck::serve::RequestBody;
 use lameduck::{AccessLogLayer, DrainLayer, Phase, RequestIdLayer, Timeouts, logs};
 use serde_json::Value;
-use support::{LIMIT, Server, ms, within};
 use tokio::io::AsyncWriteExt;
 use tower::{ServiceBuilder, service_fn};
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{LIMIT, Server, ms, within};
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);

@@ -1,7 +1,4 @@
 //! A port that observes its process to the very end of a shutdown.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +7,12 @@ use std::time::Duration;
 use lameduck::serve::{App as ServeApp, Deadlines, ServeError};
 use lameduck::shutdown::{ConnectionState, ShutdownHandle};
 use lameduck::{Phase, Report, Shutdown, Timeouts};
-use support::{App, How, LIMIT, Raw, app, channel, ms, reply, within};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::support::{App, How, LIMIT, Raw, app, channel, ms, reply, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -325,7 +323,7 @@ async fn http2_observer_serves_to_the_end() {
     client.send(SLOW).await;
     let handler = || two.handle.connections().of(ConnectionState::Handler);
     wait_for("the request", || handler() == 1).await;
-    let (sender, connection, _) = support::h2_connect(two.admin.addr).await;
+    let (sender, connection, _) = crate::support::h2_connect(two.admin.addr).await;
     let connection = tokio::spawn(connection);
     let ask = async |path: &str| {
         let mut sender = sender.clone().ready().await.unwrap();

@@ -1,7 +1,5 @@
 //! A service whose metrics are scraped over HTTP while it works and while it leaves.
-#![cfg(all(feature = "metrics", feature = "serve", feature = "axum"))]
-
-mod support;
+#![cfg(all(feature = "metrics", feature = "axum"))]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,12 +14,13 @@ use http_body_util::StreamBody;
 use lameduck::serve::ServeError;
 use lameduck::shutdown::ShutdownHandle;
 use lameduck::{Metrics, Phase, Report, Shutdown, Timeouts};
-use support::{LIMIT, Raw, h2_connect, ms, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
+
+use crate::support::{LIMIT, Raw, h2_connect, ms, within};
 
 /// A service as users build it: the stack, the metrics around it, and `/metrics` on an observing port.
 struct Running {

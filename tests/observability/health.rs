@@ -1,7 +1,4 @@
 //! Health over real sockets: the layer on `lameduck::serve`, and `probe`, its other end.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -12,11 +9,12 @@ use std::time::{Duration, Instant};
 use lameduck::health::{Details, Health, ProbeError, probe, probe_within};
 use lameduck::serve::App;
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase, Shutdown};
-use support::{LIMIT, Raw, Server, app, ms, reply, within};
 use tower::{Layer, ServiceBuilder};
 
+use crate::support::{LIMIT, Raw, Server, app, ms, reply, within};
+
 /// Builds a service that says hello, on `/slow` once it is released.
-fn hello(go: Arc<tokio::sync::Semaphore>) -> support::App {
+fn hello(go: Arc<tokio::sync::Semaphore>) -> crate::support::App {
     app(move |request| {
         let go = go.clone();
         async move {
@@ -32,7 +30,7 @@ fn hello(go: Arc<tokio::sync::Semaphore>) -> support::App {
 async fn bed(health: Health) -> Server {
     let go = Arc::new(tokio::sync::Semaphore::new(0));
     let service = health.layer().layer(hello(go));
-    support::Setup::new().start(service).await
+    crate::support::Setup::new().start(service).await
 }
 
 /// Runs `probe` off the runtime's threads.
@@ -226,7 +224,7 @@ async fn health_routes_fit_into_an_axum_router() {
         health.layer().layer(router.clone().layer(health.layer())),
         health.layer().layer(router),
     ] {
-        let server = support::Setup::new().start(app).await;
+        let server = crate::support::Setup::new().start(app).await;
         for path in ["/healthz", "/live", "/"] {
             asked(server.addr, path).await.unwrap();
         }
