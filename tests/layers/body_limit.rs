@@ -1,7 +1,4 @@
 //! The body limit over real sockets: a 413 is worth something only if the client can read it.
-#![cfg(feature = "serve")]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,10 +11,11 @@ use http::Request;
 use http_body_util::BodyExt;
 use lameduck::events::EventSink;
 use lameduck::{BodyLimitLayer, Shutdown};
-use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceBuilder};
+
+use crate::support::*;
 
 const LIMIT_BYTES: usize = 100_000;
 const UPLOAD: usize = 5_000_000;

@@ -16,7 +16,7 @@ use lameduck::serve::Deadlines;
 use lameduck::{BodyLimitLayer, ClientIp, Lifecycle, TimeoutLayer, Timeouts, route};
 use tower::ServiceExt;
 
-use super::support::{Setup, ms};
+use crate::support::{Setup, ms};
 
 const KB: usize = 1024;
 

@@ -18,7 +18,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
 
 use super::places::Place;
-use super::support::{LIMIT, ms, within};
+use crate::support::{LIMIT, ms, within};
 
 /// A protocol that needs no code generator, spoken by a service of our own.
 struct Ours;

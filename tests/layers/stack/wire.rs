@@ -11,7 +11,7 @@ use lameduck::{BodyLimitLayer, Lifecycle, Phase, RateLimitLayer, Stack, TimeoutL
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceBuilder;
 
-use super::support::{LIMIT, Server, Setup, h2_connect, ms, within};
+use crate::support::{LIMIT, Server, Setup, h2_connect, ms, within};
 
 /// Echoes on a tunnel, and otherwise answers `hello`; `/204` has that status.
 async fn answer<B>(mut request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,7 +1,7 @@
 //! The layer with a limit that instances share, against a real redis-server.
 #![cfg(feature = "redis")]
 
-#[path = "support/redis.rs"]
+#[path = "../support/redis.rs"]
 mod redis;
 
 use std::convert::Infallible;

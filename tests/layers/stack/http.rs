@@ -9,7 +9,7 @@ use lameduck::{
 use reqwest::{Body, Client, RequestBuilder, Response};
 
 use super::places::{self, Place};
-use super::support::{LIMIT, ms, within};
+use crate::support::{LIMIT, ms, within};
 
 #[tokio::test]
 async fn axum() {

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::{headers, ip, peer};
 
 static DATA: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../data/real_ip.json")).unwrap());
-static DECISIONS: LazyLock<Value> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../data/real_ip_decisions.json")).unwrap());
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/real_ip.json")).unwrap());
+static DECISIONS: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../data/real_ip_decisions.json")).unwrap()
+});
 
 fn rows(name: &str, count: usize) -> &'static [Value] {
     let rows = DATA[name].as_array().unwrap();

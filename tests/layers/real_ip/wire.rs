@@ -9,7 +9,7 @@ use lameduck::serve::RequestBody;
 use lameduck::{ClientIp, ConnInfo, RealIpLayer};
 use tower::{Layer, service_fn};
 
-use super::support::Setup;
+use crate::support::Setup;
 
 #[tokio::test]
 async fn server_names_the_peer_and_the_proxy_the_client() {

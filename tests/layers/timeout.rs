@@ -1,7 +1,5 @@
 //! The timeout layer over the wire: HTTP/1, HTTP/2 and gRPC, through `serve`.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +10,14 @@ use http_body_util::channel::Sender;
 use lameduck::serve::RequestBody;
 use lameduck::timeout::RouteTimeout;
 use lameduck::{TimeoutLayer, Timeouts};
-use support::{LIMIT, Server, app, channel, h2_connect, kind, ms, reply, within};
 use tokio::sync::Notify;
 use tonic::{Code, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
+
+use crate::support::{LIMIT, Server, app, channel, h2_connect, kind, ms, reply, within};
 
 const AFTER: Duration = Duration::from_millis(150);
 
@@ -29,7 +28,7 @@ async fn server(layer: TimeoutLayer) -> Server {
     Server::start(Timeouts::none(), service).await
 }
 
-async fn answer(request: Request<RequestBody>) -> Response<support::Body> {
+async fn answer(request: Request<RequestBody>) -> Response<crate::support::Body> {
     match request.uri().path() {
         "/never" => std::future::pending().await,
         "/read" => {
@@ -125,7 +124,7 @@ async fn head_timeout_does_not_limit_the_body() {
     let mut client = server.connect().await;
     client.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let ending = client.read_until_close_for(AFTER * 4).await;
-    assert_eq!(ending.how, support::How::StillOpen, "{ending:?}");
+    assert_eq!(ending.how, crate::support::How::StillOpen, "{ending:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tower::ServiceBuilder;
 use warp::Filter;
 
-use super::support::Setup;
+use crate::support::Setup;
 
 /// A server on a port of its own, which ends when this is dropped.
 pub struct Place {

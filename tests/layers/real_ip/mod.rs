@@ -1,17 +1,12 @@
 //! The client's address: against other implementations, against a model, and its cost.
 //!
-//! `data/real_ip.json` holds inputs and answers collected from the tests of Echo, Gin, chi, realclientip-go,
-//! proxy-addr, uvicorn, Rack, HAProxy, nginx and Apache; `data/real_ip_decisions.json` holds our answers where those
-//! differ, with the reasons.
+//! `tests/data/real_ip.json` holds inputs and answers collected from the tests of Echo, Gin, chi, realclientip-go,
+//! proxy-addr, uvicorn, Rack, HAProxy, nginx and Apache; `tests/data/real_ip_decisions.json` holds our answers where
+//! those differ, with the reasons.
 
-#[path = "real_ip/cost.rs"]
 mod cost;
-#[path = "real_ip/oracle.rs"]
 mod oracle;
-#[path = "real_ip/properties.rs"]
 mod properties;
-mod support;
-#[path = "real_ip/wire.rs"]
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
