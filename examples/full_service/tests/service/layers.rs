@@ -1,9 +1,8 @@
 //! The layers between a client and the routes, with an operator's settings.
 
-mod support;
-
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     client::{self, Client},
     redis::Redis,
     service::Service,

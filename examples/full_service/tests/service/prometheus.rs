@@ -1,7 +1,5 @@
 //! The service as a real Prometheus sees it: under load, through a drain, to its end.
 
-mod support;
-
 use std::{
     io::Write as _,
     process::{Command, Stdio},
@@ -10,7 +8,8 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{
+
+use crate::support::{
     client::{self, Client},
     free_address,
     prometheus::{Prometheus, observability},

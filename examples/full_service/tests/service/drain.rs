@@ -1,15 +1,14 @@
 //! The end of the service: signals, phases, streams that end themselves, the report, the exit code.
 
-mod support;
-
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::{
+use tungstenite::{Message, protocol::frame::coding::CloseCode};
+
+use crate::support::{
     client::{self, Client},
     service::{Service, Unread, timed},
 };
-use tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 /// A lame duck long enough to be seen from outside.
 const LAME_DUCK: [(&str, &str); 2] = [("LAME_DUCK", "2s"), ("DRAIN_TIMEOUT", "10s")];

@@ -1,8 +1,6 @@
 //! The start of the service, and its errors.
 
-mod support;
-
-use support::{
+use crate::support::{
     client,
     service::{Service, command, refused},
 };

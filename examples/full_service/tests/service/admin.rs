@@ -1,12 +1,11 @@
 //! The operators' view: health, the status page, log lines, and the exit code of a health check.
 
-mod support;
-
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     client::{self, Client},
     redis::Redis,
     service::{Service, command, refused},
@@ -153,7 +152,7 @@ fn taken_admin_port_is_an_error_and_off_disables_it() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains(&port), "{stderr}");
     service.signal(Signal::INT);
-    let (ended, took) = support::service::timed(|| service.ended());
+    let (ended, took) = crate::support::service::timed(|| service.ended());
     ended.assert_clean();
     assert!(took < Duration::from_secs(5), "{took:?}");
 }

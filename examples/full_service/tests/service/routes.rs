@@ -1,14 +1,13 @@
 //! Every route, from outside.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{
+use tungstenite::Message;
+
+use crate::support::{
     client::{self, Client},
     service::Service,
 };
-use tungstenite::Message;
 
 #[test]
 fn short_routes_answer_on_one_connection() {
