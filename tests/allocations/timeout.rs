@@ -1,25 +1,21 @@
 //! Heap allocations of the timeout layer: none, for an answer that is ready at once or waited for.
 
-use std::alloc::System;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use lameduck::TimeoutLayer;
 use lameduck::timeout::RouteTimeout;
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
 /// Counts the allocations from the call to the end of the body, of an answer that is pending `polls` times.
-fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
+fn allocations(layer: &TimeoutLayer, polls: usize) -> u64 {
     let mut service = layer.layer(service_fn(move |_: Request<()>| {
         let mut left = polls;
         std::future::poll_fn(move |_| match left {
@@ -40,20 +36,20 @@ fn allocations(layer: &TimeoutLayer, polls: usize) -> usize {
         .body(())
         .unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    let region = Region::new(GLOBAL);
-    let mut call = pin!(service.call(request));
-    for _ in 0..polls {
-        assert!(call.as_mut().poll(&mut cx).is_pending());
-    }
-    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
-        panic!("it is ready");
+    let work = || {
+        let mut call = pin!(service.call(request));
+        for _ in 0..polls {
+            assert!(call.as_mut().poll(&mut cx).is_pending());
+        }
+        let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
+            panic!("it is ready");
+        };
+        let mut body = pin!(response.into_body());
+        while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
     };
-    let mut body = pin!(response.into_body());
-    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
-    region.change().allocations
+    measure(work).count_total
 }
 
-/// There is one test only, because the count is the process's.
 #[tokio::test]
 async fn timeout_layer_allocates_nothing() {
     let on = TimeoutLayer::new(Duration::from_secs(10));

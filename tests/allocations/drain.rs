@@ -1,20 +1,16 @@
 //! Heap allocations of a request: none in the layers, and none for a refusal.
 
-use std::alloc::System;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use super::cost;
 
 type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
@@ -23,8 +19,7 @@ fn answer(request: Request<()>) -> Answer {
     ready(Ok(Response::new(Full::new(Bytes::from_static(b"hello")))))
 }
 
-/// Counts the allocations of one call from request to the end of its body, on a thread of its own; the request's own
-/// are made before.
+/// Counts the allocations of one call from request to the end of its body; the request's own are made before.
 fn allocations<S, B>(service: &mut S) -> usize
 where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
@@ -36,26 +31,9 @@ where
         .header("user-agent", "test")
         .header("accept", "application/json")
         .header("accept-encoding", "identity");
-    allocations_of(service, request.body(()).unwrap())
+    cost(service, request.body(()).unwrap()).1
 }
 
-fn allocations_of<S, B>(service: &mut S, request: Request<()>) -> usize
-where
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes, Error = Infallible>,
-{
-    let mut cx = Context::from_waker(Waker::noop());
-    let region = Region::new(GLOBAL);
-    let mut call = std::pin::pin!(service.call(request));
-    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
-        panic!("it is ready at once");
-    };
-    let mut body = std::pin::pin!(response.into_body());
-    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
-    region.change().allocations
-}
-
-/// There is one test only, because the count is the process's.
 #[test]
 fn layers_and_their_refusals_allocate_nothing() {
     let lifecycle = Lifecycle::new();
@@ -73,8 +51,8 @@ fn layers_and_their_refusals_allocate_nothing() {
         .header("user-agent", "test")
         .header("te", "trailers")
         .header("content-type", HeaderValue::from_static("application/grpc"));
-    let refused = allocations_of(&mut service, grpc.body(()).unwrap());
-    assert_eq!(refused, 0, "a gRPC call that is refused");
+    let refused = cost(&mut service, grpc.body(()).unwrap());
+    assert_eq!(refused.1, 0, "a gRPC call that is refused");
 
     let mut control = service_fn(|request: Request<()>| {
         drop(vec![0u8; 64]);

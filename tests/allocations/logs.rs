@@ -1,28 +1,23 @@
 //! Heap allocations of the access log and the bounded lines: none beyond the subscriber's.
 #![cfg(feature = "tracing")]
 
-use std::alloc::System;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll, Waker};
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::Full;
 use lameduck::events::{Event, RequestInfo};
 use lameduck::reply::RefusalReason;
 use lameduck::request_id::RequestId;
 use lameduck::{AccessLogLayer, ConnInfo, logs};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, service_fn};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Metadata, Subscriber};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use super::cost;
 
 /// A subscriber that takes every line and only counts it.
 #[derive(Clone, Default)]
@@ -55,18 +50,9 @@ fn allocations(layer: &AccessLogLayer) -> usize {
     let peer = Some("192.0.2.1:80".parse().unwrap());
     request.extensions_mut().insert(ConnInfo::new(peer, None));
     request.extensions_mut().insert(RequestId::random());
-    let mut cx = Context::from_waker(Waker::noop());
-    let region = Region::new(GLOBAL);
-    let mut call = pin!(service.call(request));
-    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
-        panic!("it is ready");
-    };
-    let mut body = pin!(response.into_body());
-    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
-    region.change().allocations
+    cost(&mut service, request).1
 }
 
-/// There is one test only, because the count is the process's.
 #[test]
 fn log_lines_allocate_nothing_beyond_the_subscriber() {
     let counting = Counting::default();
@@ -87,15 +73,16 @@ fn log_lines_allocate_nothing_beyond_the_subscriber() {
         reason,
         request: RequestInfo::default(),
     });
-    let region = Region::new(GLOBAL);
-    for _ in 0..100_000 {
-        events.emit(|| Event::Refused {
-            reason,
-            request: RequestInfo::default(),
-        });
-    }
+    let allocated = measure(|| {
+        for _ in 0..100_000 {
+            events.emit(|| Event::Refused {
+                reason,
+                request: RequestInfo::default(),
+            });
+        }
+    });
     // In a new second the line about the lines left out is registered as well.
-    let allocated = region.change().allocations;
+    let allocated = allocated.count_total;
     assert!(allocated <= 1, "{allocated}");
     let lines = lines();
     assert!(lines < 1000, "{lines} of 100,001");

@@ -1,22 +1,16 @@
 //! Heap allocations of the health layer: none for other requests, and none for a probe without details.
 
-use std::alloc::System;
 use std::convert::Infallible;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::Full;
 use lameduck::health::{Details, Health, HealthLayer};
 use lameduck::{Lifecycle, Phase};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tower::{Layer, Service, service_fn};
+use tower::{Layer, service_fn};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use super::cost;
 
 /// Counts the allocations from the call to the end of the body.
 fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
@@ -31,19 +25,11 @@ fn allocations(layer: &HealthLayer, path: &'static str, status: u16) -> usize {
         .header("accept", "*/*")
         .body(())
         .unwrap();
-    let mut cx = Context::from_waker(Waker::noop());
-    let region = Region::new(GLOBAL);
-    let mut call = pin!(service.call(request));
-    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
-        panic!("it is ready");
-    };
-    assert_eq!(response.status(), status, "{path}");
-    let mut body = pin!(response.into_body());
-    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
-    region.change().allocations
+    let (answered, allocations) = cost(&mut service, request);
+    assert_eq!(answered, status, "{path}");
+    allocations
 }
 
-/// There is one test only, because the count is the process's.
 #[tokio::test]
 async fn health_layer_allocates_nothing() {
     let lifecycle = Lifecycle::new();
@@ -65,6 +51,6 @@ async fn health_layer_allocates_nothing() {
     assert_eq!(allocations(&layer, "/readyz", 503), 0, "leaving");
 
     let detailed = health.details(Details::always()).layer();
-    let cost = allocations(&detailed, "/readyz", 503);
-    assert!(cost <= 2, "the details are one text: {cost}");
+    let allocated = allocations(&detailed, "/readyz", 503);
+    assert!(allocated <= 2, "the details are one text: {allocated}");
 }

@@ -1,7 +1,6 @@
 //! The memory of a rate limiter is bounded under a flood of keys.
 #![cfg(feature = "rate-limit")]
 
-use std::alloc::System;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -10,22 +9,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use lameduck::RateLimitLayer;
 use lameduck::rate_limit::{Key, Quota};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
 const MAX_KEYS: usize = 100_000;
-
-fn held(stats: &Stats) -> isize {
-    stats.bytes_allocated as isize - stats.bytes_deallocated as isize
-}
 
 fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     drop(request);
@@ -44,29 +36,35 @@ const CROWD: u64 = if cfg!(debug_assertions) {
 fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
     let requests = Arc::new(AtomicU64::new(0));
     let now = requests.clone();
-    let region = Region::new(GLOBAL);
-    let layer = RateLimitLayer::new(quotas.iter().copied())
-        .unwrap()
-        .max_keys(max_keys)
-        .clock(move || Duration::from_secs(1) * now.load(Relaxed) as u32 / a_second as u32)
-        .by({
-            let requests = requests.clone();
-            move |_| Some(Key::from(requests.fetch_add(1, Relaxed)))
-        });
-    let handle = layer.handle();
-    let mut service = layer.layer(service_fn(answer));
+    let mut made = None;
+    let make = || {
+        let layer = RateLimitLayer::new(quotas.iter().copied())
+            .unwrap()
+            .max_keys(max_keys)
+            .clock(move || Duration::from_secs(1) * now.load(Relaxed) as u32 / a_second as u32)
+            .by({
+                let requests = requests.clone();
+                move |_| Some(Key::from(requests.fetch_add(1, Relaxed)))
+            });
+        made = Some((layer.handle(), layer.layer(service_fn(answer))));
+    };
+    let mut held = measure(make).bytes_current;
+    let (handle, mut service) = made.expect("just made");
     let mut cx = Context::from_waker(Waker::noop());
-    let mut most = 0;
-    for request in 0..CROWD {
-        let future = std::pin::pin!(service.call(Request::new(())));
-        let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
-            panic!("it is ready at once");
+    let mut most = held;
+    for first in (0..CROWD).step_by(1024) {
+        let some = || {
+            for _ in first..CROWD.min(first + 1024) {
+                let future = std::pin::pin!(service.call(Request::new(())));
+                let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+                    panic!("it is ready at once");
+                };
+                assert_eq!(response.status(), 200, "a new key is admitted");
+            }
         };
-        assert_eq!(response.status(), 200, "a new key is admitted");
-        if request % 1024 == 0 {
-            most = most.max(held(&region.change()));
-        }
-        if request % 65_536 == 0 {
+        held += measure(some).bytes_current;
+        most = most.max(held);
+        if first % 65_536 == 0 {
             assert!(handle.keys() <= max_keys);
         }
     }
@@ -81,7 +79,6 @@ fn crowd(max_keys: usize, quotas: &[Quota], a_second: u64) -> (f64, u64) {
     (a_key, handle.forgotten())
 }
 
-/// There is one test only, because the count is the process's.
 #[test]
 fn many_keys_stay_within_the_stated_memory() {
     // All keys are live: live ones are evicted.

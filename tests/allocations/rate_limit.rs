@@ -1,10 +1,8 @@
 //! The cost of a rate limit: no allocation, and no more time for a refusal than for a pass.
 #![cfg(feature = "rate-limit")]
 
-use std::alloc::System;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
-use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, Uri};
@@ -12,11 +10,9 @@ use http_body::Body;
 use http_body_util::Full;
 use lameduck::rate_limit::{Key, Quota};
 use lameduck::{ConnInfo, RateLimitLayer};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
-#[global_allocator]
-static GLOBAL: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use super::cost;
 
 fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     drop(request);
@@ -45,20 +41,9 @@ where
     S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes, Error = Infallible>,
 {
-    let request = request();
-    let mut cx = Context::from_waker(Waker::noop());
-    let region = Region::new(GLOBAL);
-    let mut call = std::pin::pin!(service.call(request));
-    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else {
-        panic!("it is ready at once");
-    };
-    let status = response.status().as_u16();
-    let mut body = std::pin::pin!(response.into_body());
-    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
-    (status, region.change().allocations)
+    cost(service, request())
 }
 
-/// There is one test only, because the count is the process's.
 #[test]
 fn passing_and_refusing_allocate_nothing() {
     let quotas = [Quota::per_day(2), Quota::per_day(100)];
