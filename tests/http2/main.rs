@@ -7,6 +7,7 @@ mod grpc;
 mod heads;
 mod lifetime;
 mod limits;
+mod threads;
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 //! it sends signals to.
 #![cfg(feature = "serve")]
 
+mod descriptors;
 mod frozen;
 mod shutdown;
 mod signals;

@@ -205,6 +205,27 @@ async fn signals_can_be_left_to_others() {
     assert_eq!(running.report().await.cause, Cause::Called);
 }
 
+/// A container's stop hook begins the drain by an admin call; the orchestrator's signal follows.
+#[tokio::test]
+async fn first_signal_after_an_admin_shutdown_cuts_nothing() {
+    let _alone = SIGNALS.lock().await;
+    let gate = Gate::new();
+    let shutdown = Shutdown::new().lame_duck(ms(200)).drain(ms(3_000));
+    let running = Running::start(shutdown, gate.app()).await;
+    let mut client = running.connect().await;
+    client.send(SLOW).await;
+    gate.came().await;
+    running.handle.shutdown();
+    tokio::time::sleep(ms(30)).await;
+    signal("TERM");
+    tokio::time::sleep(ms(400)).await;
+    gate.let_one_go();
+    let answer = client.try_read_response().await;
+    let report = running.report().await;
+    assert_eq!(answer.unwrap().status, 200, "{report}");
+    assert!(report.is_clean(), "{report}");
+}
+
 // === orders from code ===
 
 #[tokio::test]

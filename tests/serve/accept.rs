@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -116,91 +116,6 @@ async fn connection_broken_in_the_queue_costs_no_pause() {
     assert_eq!(*recorded.lock().unwrap(), [None, None]);
     handle.shutdown();
     assert!(server.await.unwrap().unwrap().is_clean());
-}
-
-/// Runs in a process of its own with a handful of file descriptors and more connections than that. Connections that do
-/// not fit wait, and are served when others have closed.
-#[cfg(target_os = "linux")]
-#[test]
-fn process_without_descriptors_serves_waiting_clients_later() {
-    use std::io::{Read, Write};
-    use std::net::TcpStream;
-
-    use crate::support::again;
-
-    const SERVE: &str = "LAMEDUCK_TEST_SERVE";
-    if std::env::var_os(SERVE).is_some() {
-        return serve_for_the_parent();
-    }
-    let test = "process_without_descriptors_serves_waiting_clients_later";
-    let test = again(module_path!(), test);
-    let mut server = std::process::Command::new("sh")
-        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\""])
-        .arg(test.get_program())
-        .args(test.get_args())
-        .env(SERVE, "1")
-        .stdout(std::process::Stdio::piped())
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut out = io::BufReader::new(server.stdout.take().unwrap());
-    let addr = loop {
-        let mut line = String::new();
-        assert!(
-            io::BufRead::read_line(&mut out, &mut line).unwrap() > 0,
-            "no address"
-        );
-        if let Some((_, addr)) = line.trim().split_once("listening on ") {
-            break addr.to_owned();
-        }
-    };
-    let mut clients: Vec<_> = (0..80)
-        .map(|_| TcpStream::connect(&addr).unwrap())
-        .collect();
-    // Connections are served in the order of arrival: each that ends makes room for one that waits.
-    for client in &mut clients {
-        client
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        client.write_all(REQUEST).unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-    drop(server.stdin.take());
-    let ended = Instant::now();
-    loop {
-        if let Some(status) = server.try_wait().unwrap() {
-            assert!(status.success());
-            break;
-        }
-        assert!(ended.elapsed() < Duration::from_secs(10), "it does not end");
-        std::thread::yield_now();
-    }
-}
-
-/// Serves until standard input closes.
-#[cfg(target_os = "linux")]
-fn serve_for_the_parent() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("listening on {}", listener.local_addr().unwrap());
-        let shutdown = Shutdown::new().signals(false).lame_duck(Duration::ZERO);
-        let handle = shutdown.handle();
-        std::thread::spawn(move || {
-            io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
-            handle.shutdown();
-        });
-        let report = lameduck::serve(listener, app())
-            .shutdown(shutdown)
-            .await
-            .unwrap();
-        assert!(report.is_clean(), "{report}");
-    });
 }
 
 /// The connections of an own accept loop follow a shutdown that no server of `serve` drives.

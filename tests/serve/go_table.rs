@@ -1,5 +1,5 @@
-//! The behaviour of Go's net/http in 36 situations, measured over TCP (`tests/data/go_timeouts.json`), and that of lameduck:
-//! the same, or the difference that is named.
+//! The behaviour of Go's net/http in 36 situations, measured over TCP (`tests/data/go_timeouts.json`), and that of
+//! lameduck: the same, or the difference that is named.
 //!
 //! The file gives the expected outcome wherever lameduck matches Go. Natural differences are not compared: dates, the
 //! text of a refusal, the words of an error.
