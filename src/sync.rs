@@ -14,10 +14,14 @@ pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(not(lameduck_loom))]
 pub(crate) use tokio::sync::Notify;
 
+/// A lock around atomics, which the model checker has to know of: it changes threads at each of them.
+#[cfg(not(lameduck_loom))]
+pub(crate) use Lock as ModelledLock;
+
 #[cfg(lameduck_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 #[cfg(lameduck_loom)]
-pub(crate) use model::Notify;
+pub(crate) use model::{Lock as ModelledLock, Notify};
 
 /// A mutex without poisoning: its data is consistent at every release, including one by a panic.
 #[derive(Debug, Default)]
@@ -52,6 +56,18 @@ mod model {
     use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
+
+    pub(crate) struct Lock<T>(Mutex<T>);
+
+    impl<T> Lock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Lock(Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
 
     #[derive(Default)]
     struct Waiters {

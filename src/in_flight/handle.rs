@@ -47,6 +47,18 @@ impl InFlightHandle {
         self.registry.tally.idle().await;
     }
 
+    /// Waits until at most `most` requests are in flight; returns at once if there are no more now. Others may have
+    /// arrived when the caller runs. Cancel safe.
+    ///
+    /// ```
+    /// # async fn run(in_flight: lameduck::in_flight::InFlightHandle) {
+    /// in_flight.wait_at_most(100).await; // then begin the heavy job
+    /// # }
+    /// ```
+    pub async fn wait_at_most(&self, most: usize) {
+        self.registry.tally.at_most(most).await;
+    }
+
     /// Visits the known routes with the methods and paths of their requests. Holds a lock meanwhile.
     #[cfg(feature = "status")]
     pub(crate) fn visit_routes(&self, mut visit: impl FnMut(&str, &str, &str)) {

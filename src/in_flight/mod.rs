@@ -1,7 +1,7 @@
 //! A layer that counts requests from their arrival to the end of their response body, and can name them.
 //!
 //! The [`InFlightHandle`] reads the counts: the number of requests in flight, its peak, a future that completes when no
-//! request is in flight, and a list of the requests with method, path or matched route, age and peer.
+//! request is in flight, or few enough, and a list of the requests with method, path or matched route, age and peer.
 //!
 //! A request is in flight until its response body has been read to its end, has failed, or has been dropped; a
 //! cancelled handler ends with its future. The application calls nothing: a drop guard does the work.

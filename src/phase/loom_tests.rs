@@ -75,3 +75,39 @@ fn idle_is_never_missed_when_two_leave() {
         second.join().unwrap();
     });
 }
+
+#[test]
+fn a_lower_count_is_never_missed_by_waiters_for_different_ones() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::new());
+        let (one, two) = (Tally::enter(&tally), Tally::enter(&tally));
+        let first = thread::spawn(move || drop(one));
+        let other = tally.clone();
+        let waiter = thread::spawn(move || block_on(other.at_most(1)));
+        block_on(tally.at_most(1));
+        drop(two);
+        block_on(tally.idle());
+        first.join().unwrap();
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_waiter_that_is_dropped_takes_no_wake_of_another() {
+    loom::model(|| {
+        let tally = Arc::new(Tally::new());
+        let guard = Tally::enter(&tally);
+        let other = tally.clone();
+        let dropped = thread::spawn(move || {
+            let waker = std::task::Waker::noop();
+            let mut waiter = std::pin::pin!(other.at_most(0));
+            let _ = waiter
+                .as_mut()
+                .poll(&mut std::task::Context::from_waker(waker));
+        });
+        let leaver = thread::spawn(move || drop(guard));
+        block_on(tally.idle());
+        leaver.join().unwrap();
+        dropped.join().unwrap();
+    });
+}

@@ -1,6 +1,6 @@
 //! Guards that record the end of an activity exactly once: a counter with a guard, and a body with a guard.
 //!
-//! [`Tally`] counts activities and can be awaited until there are none. [`TrackedBody`] wraps a response body and ends
+//! [`Tally`] counts activities and can be awaited until there are none, or few enough. [`TrackedBody`] wraps a response body and ends
 //! its [`Guard`] exactly once, with [`BodyEnd::Complete`], [`BodyEnd::Error`] or [`BodyEnd::Cancelled`], wherever the body is
 //! dropped.
 //!
@@ -30,6 +30,7 @@
 //! ```
 
 mod body;
+mod count;
 mod end;
 mod tally;
 #[cfg(test)]

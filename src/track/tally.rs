@@ -1,20 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sync::{AtomicUsize, Notify, Ordering};
+use super::count::Count;
 
-/// The lowest bit: a task waits for the count to reach 0.
-const WAITING: usize = 1;
-/// The unit of the count, above that bit.
-const ONE: usize = 2;
-
-/// A count of activities that can be awaited until it is 0.
+/// A count of activities that can be awaited until it is low enough.
 ///
-/// It is one atomic word (the design of `tokio_util::task::TaskTracker`). Entering and leaving cost one
-/// read-modify-write each, and touch the notification's lock only if a task waits.
+/// Entering and leaving cost one read-modify-write of an atomic word each, and touch a lock only if a task waits for the
+/// count that is reached.
 pub struct Tally {
-    word: AtomicUsize,
-    idle: Notify,
+    count: Count,
 }
 
 /// A guard that counts in a [`Tally`] until it is dropped.
@@ -26,8 +20,7 @@ impl Tally {
     /// Creates a count of 0.
     pub fn new() -> Self {
         Tally {
-            word: AtomicUsize::new(0),
-            idle: Notify::new(),
+            count: Count::new(),
         }
     }
 
@@ -41,40 +34,27 @@ impl Tally {
 
     /// Increments the count without a guard and returns it; `remove` must follow.
     pub(crate) fn add(&self) -> usize {
-        // Relaxed: entering publishes nothing. A task that waits for 0 synchronises with the leaving, below.
-        self.word.fetch_add(ONE, Ordering::Relaxed) / ONE + 1
+        self.count.add()
     }
 
     pub(crate) fn remove(&self) {
-        // AcqRel. Release: what was done while counted happens before what the waiter does on seeing 0 (Acquire in
-        // `count`). Acquire: the last guard to leave has all the others' work behind it when it wakes the waiter.
-        let before = self.word.fetch_sub(ONE, Ordering::AcqRel);
-        if before == ONE | WAITING {
-            self.idle.notify_waiters();
-        }
+        self.count.remove();
     }
 
     /// Returns the count.
     pub fn count(&self) -> usize {
-        self.word.load(Ordering::Acquire) / ONE
+        self.count.get()
     }
 
-    /// Waits until the count is 0; returns at once if it is. The count may have risen again when the waiter runs.
+    /// Waits until the count is 0, as [`at_most(0)`](Self::at_most) does.
     pub async fn idle(&self) {
-        loop {
-            let idle = self.idle.notified();
-            let mut idle = std::pin::pin!(idle);
-            idle.as_mut().enable();
-            // The waiter is enabled first; then the bit is set in one step with reading the count. A guard that leaves
-            // after this step sees the bit and notifies; the effect of one that left before is read here. AcqRel for
-            // the pairing named in `remove`. The bit stays set: a later crossing of 0 then notifies no waiter, which is
-            // harmless.
-            let before = self.word.fetch_or(WAITING, Ordering::AcqRel);
-            if before / ONE == 0 {
-                return;
-            }
-            idle.await;
-        }
+        self.at_most(0).await;
+    }
+
+    /// Waits until the count is at most `most`; returns at once if it is. The count may have risen again when the waiter
+    /// runs, and a lower count may be missed if it rises at once. Cancel safe.
+    pub async fn at_most(&self, most: usize) {
+        self.count.at_most(most).await;
     }
 }
 

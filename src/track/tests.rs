@@ -3,6 +3,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 
 #[derive(Clone, Default)]
 struct Ends(Arc<Mutex<Vec<BodyEnd>>>);
@@ -152,4 +153,78 @@ async fn a_tally_wakes_its_waiter_at_zero() {
     drop(two);
     waiter.await.unwrap();
     assert_eq!(tally.count(), 0);
+}
+
+/// A task that counts its wakes.
+#[derive(Default)]
+struct Wakes(std::sync::atomic::AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Wakes {
+    fn count(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn polls(self: &Arc<Self>, future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+        let waker = Waker::from(self.clone());
+        let mut cx = Context::from_waker(&waker);
+        std::pin::Pin::new(future).poll(&mut cx).is_ready()
+    }
+}
+
+#[test]
+fn each_waiter_is_woken_once_at_its_own_count() {
+    let tally = Arc::new(Tally::new());
+    let mut guards: Vec<_> = (0..6).map(|_| Tally::enter(&tally)).collect();
+    let mut waiters: Vec<_> = [4, 0, 2, 4]
+        .map(|most| (most, Arc::<Wakes>::default(), Box::pin(tally.at_most(most))))
+        .into();
+    for (most, wakes, waiter) in &mut waiters {
+        assert!(!wakes.polls(waiter), "{most}");
+    }
+    while let Some(guard) = guards.pop() {
+        drop(guard);
+        let left = guards.len();
+        waiters.retain_mut(|(most, wakes, waiter)| {
+            let reached = left <= *most;
+            assert_eq!(wakes.count(), usize::from(reached), "{most} at {left}");
+            assert_eq!(wakes.polls(waiter), reached, "{most} at {left}");
+            !reached
+        });
+    }
+    assert!(waiters.is_empty());
+    assert!(Arc::<Wakes>::default().polls(&mut Box::pin(tally.at_most(0))));
+}
+
+#[test]
+fn a_waiter_that_is_dropped_leaves_the_others_waiting() {
+    let tally = Arc::new(Tally::new());
+    let guards = [Tally::enter(&tally), Tally::enter(&tally)];
+    let wakes = Arc::<Wakes>::default();
+    let (mut high, mut low) = (Box::pin(tally.at_most(1)), Box::pin(tally.at_most(0)));
+    assert!(!wakes.polls(&mut high) && !wakes.polls(&mut low));
+    drop(high);
+    let [one, two] = guards;
+    drop(one);
+    assert_eq!(wakes.count(), 0, "no one waits for 1");
+    drop(two);
+    assert_eq!(wakes.count(), 1);
+    assert!(wakes.polls(&mut low));
+}
+
+#[test]
+fn a_waiter_moves_to_another_task() {
+    let tally = Arc::new(Tally::new());
+    let guard = Tally::enter(&tally);
+    let (first, second) = (Arc::<Wakes>::default(), Arc::<Wakes>::default());
+    let mut waiter = Box::pin(tally.at_most(0));
+    assert!(!first.polls(&mut waiter) && !second.polls(&mut waiter));
+    drop(guard);
+    assert_eq!((first.count(), second.count()), (0, 1));
+    assert!(second.polls(&mut waiter));
 }
