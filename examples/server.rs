@@ -2,8 +2,9 @@
 //!
 //! ```sh
 //! cargo run --example server --features full
-//! curl localhost:8080
-//! curl localhost:8081/metrics     # and http://localhost:8081 to watch a drain; then Ctrl-C here
+//! curl localhost:8081/metrics          # for Prometheus
+//! curl -i localhost:8081/readyz        # for the load balancer
+//! curl localhost:8080/slow &           # then Ctrl-C here, and watch http://localhost:8081 meanwhile
 //! ```
 
 use axum::{Router, routing::get};
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), lameduck::server::ServerError> {
-    let app = Router::new().route("/", get(|| async { "hello\n" }));
+    let app = Router::new()
+        .route("/", get(|| async { "hello\n" }))
+        .route("/slow", get(slow));
     let report = Server::new("shop")
         .trusted_proxies("10.0.0.0/8")
         .rate_limit(Quota::per_second(100).burst(200))
@@ -27,4 +30,9 @@ async fn main() -> Result<(), lameduck::server::ServerError> {
         .serve("127.0.0.1:8080", app)
         .await?;
     report.exit()
+}
+
+async fn slow() -> &'static str {
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    "at last\n"
 }
