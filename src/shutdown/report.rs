@@ -8,7 +8,8 @@ use super::{Cause, CutRequest, Step, StepEnd, StepKind};
 
 /// The report of a shutdown: the duration of each part, and the requests that were cut.
 ///
-/// Its `Display` is for a person; the fields are for logs.
+/// Its `Display` is for a person; the fields are for logs. Where there was no server, the display has no lines about
+/// requests.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -41,6 +42,8 @@ pub struct Report {
     pub at_once: bool,
     /// The workers, closers and flushes, in the order in which they ended.
     pub steps: Vec<Step>,
+    /// `true` if there was a server: without one the display has no lines about requests.
+    pub(super) served: bool,
 }
 
 impl Report {
@@ -59,6 +62,7 @@ impl Report {
             cut: Vec::new(),
             at_once: false,
             steps: Vec::new(),
+            served: false,
         }
     }
 
@@ -67,6 +71,7 @@ impl Report {
         Report {
             requests,
             connections,
+            served: true,
             ..Report::new(cause)
         }
     }
@@ -127,19 +132,13 @@ impl fmt::Display for Report {
             f.write_str(", ended at once by a second order")?;
         }
         writeln!(f)?;
-        line(f, "lame duck", self.lame_duck)?;
-        writeln!(f)?;
-        line(f, "drain", self.drain)?;
-        match self.cut.len() {
-            0 => writeln!(f, "   nothing was cut")?,
-            1 => writeln!(f, "   1 request was CUT:")?,
-            cut => writeln!(f, "   {cut} requests were CUT ({}):", ByState(&self.cut))?,
+        if self.served || !self.lame_duck.is_zero() {
+            line(f, "lame duck", self.lame_duck)?;
+            writeln!(f)?;
         }
-        for cut in self.cut.iter().take(NAMED) {
-            writeln!(f, "             {cut}")?;
-        }
-        if self.cut.len() > NAMED {
-            writeln!(f, "             and {} more", self.cut.len() - NAMED)?;
+        if self.served {
+            line(f, "drain", self.drain)?;
+            self.write_cut(f)?;
         }
         line(f, "workers", self.workers)?;
         writeln!(f)?;
@@ -148,6 +147,9 @@ impl fmt::Display for Report {
         writeln!(f)?;
         self.write_steps(f, |kind| kind != StepKind::Worker)?;
         line(f, "in all", self.total)?;
+        if !self.served {
+            return Ok(());
+        }
         write!(
             f,
             "   {} on {} served",
@@ -165,6 +167,21 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn write_cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.cut.len() {
+            0 => writeln!(f, "   nothing was cut")?,
+            1 => writeln!(f, "   1 request was CUT:")?,
+            cut => writeln!(f, "   {cut} requests were CUT ({}):", ByState(&self.cut))?,
+        }
+        for cut in self.cut.iter().take(NAMED) {
+            writeln!(f, "             {cut}")?;
+        }
+        if self.cut.len() > NAMED {
+            writeln!(f, "             and {} more", self.cut.len() - NAMED)?;
+        }
+        Ok(())
+    }
+
     fn write_steps(
         &self,
         f: &mut fmt::Formatter<'_>,

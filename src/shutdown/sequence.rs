@@ -123,6 +123,7 @@ impl ShutdownHandle {
     /// Counts the served requests: all that have begun, except those that were cut.
     fn count_requests(&self, report: &mut Report) {
         for server in self.servers() {
+            report.served = true;
             report.requests += server.requests();
             report.timed_out += server.timed_out();
             report.client_gone += server.client_gone();

@@ -7,6 +7,7 @@ fn report() -> Report {
         total: Duration::from_millis(5_040),
         requests: 1_200,
         connections: 64,
+        served: true,
         ..Report::new(Cause::Sigterm)
     }
 }
@@ -27,6 +28,23 @@ fn a_clean_report_as_a_person_reads_it() {
          \x20 workers        0 ms\n\
          \x20 closers        0 ms\n\
          \x20 in all        5.0 s   1200 requests on 64 connections served"
+    );
+}
+
+#[test]
+fn a_report_without_a_server_says_nothing_of_requests() {
+    let report = Report {
+        total: seconds(1),
+        steps: vec![Step::new(Worker, "queue".to_owned(), seconds(1), Done)],
+        ..Report::new(Cause::Sigterm)
+    };
+    assert_eq!(
+        report.to_string(),
+        "shutdown (SIGTERM): clean\n\
+         \x20 workers        0 ms\n\
+         \x20            worker queue: done (1.0 s)\n\
+         \x20 closers        0 ms\n\
+         \x20 in all        1.0 s"
     );
 }
 
