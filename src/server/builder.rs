@@ -161,7 +161,8 @@ impl Server {
         self.shutdown(|shutdown| shutdown.flush(name, budget, flush))
     }
 
-    /// Changes the shutdown: budgets, the orchestrator's grace, signals, a readiness that is set by hand.
+    /// Changes the shutdown: budgets, the orchestrator's grace, signals, a readiness that is set by hand. The closure
+    /// returns the shutdown that it was given; the server does not start with another one.
     ///
     /// ```
     /// # use lameduck::Server;
@@ -171,7 +172,12 @@ impl Server {
     /// # drop(server);
     /// ```
     pub fn shutdown(mut self, change: impl FnOnce(Shutdown) -> Shutdown) -> Self {
+        let handle = self.shutdown.handle();
         self.shutdown = change(self.shutdown);
+        if !self.shutdown.handle().is_of(&handle) {
+            let problem = "shutdown: the closure returned another `Shutdown` than it was given; change that one";
+            self.problems.push(problem.to_owned());
+        }
         self
     }
 

@@ -55,7 +55,7 @@ impl Server {
             return Err(ServerError::Setting(problem));
         }
         bind::check_runtime()?;
-        Ok(self.shutdown.check().map_err(StartError::from)?)
+        Ok(self.shutdown.check_budgets().map_err(StartError::from)?)
     }
 }
 

@@ -3,39 +3,49 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::planned::Planned;
-use super::sequence::{Driver, Sequence, Trigger};
+use super::sequence::Trigger;
 #[cfg(unix)]
 use super::signal_thread::{Grace, Subscription, Unsubscribed};
 use super::undriven::Undriven;
-use super::{Budgets, InvalidShutdown, Report, ShutdownHandle, Signals, StartError, StepOutput};
+use super::{Budgets, ShutdownHandle, Signals, StepOutput};
 use crate::events::EventSink;
-use crate::runtime;
 
 /// The shutdown of a process: its steps, and their budgets, from the signal to the end of the process.
 ///
 /// One that is dropped before a server takes it or it [runs](Self::run) is reported if something depends on it:
 /// closers, flushes, workers, servers that follow or observe, reloads, or an order to leave. It emits
-/// [`Event::Misconfigured`](crate::events::Event::Misconfigured), and writes one line to standard error.
+/// [`Event::Misconfigured`](crate::events::Event::Misconfigured), and writes one line to standard error. So does a second
+/// one that is driven while another receives the same signals: one server drives, and the others
+/// [follow](crate::serve::Serve::follow) or [observe](crate::serve::Serve::observe) its handle.
+///
+/// It is no `Clone`, and what drives it takes it: a shutdown cannot be driven twice.
+///
+/// ```compile_fail,E0382
+/// # async fn twice() {
+/// let shutdown = lameduck::Shutdown::new();
+/// let (one, two) = tokio::join!(shutdown.run(), shutdown.run());
+/// # }
+/// ```
 #[doc(alias("graceful_shutdown", "SIGTERM"))]
 #[must_use = "a shutdown does nothing until a server drives it"]
 pub struct Shutdown {
-    handle: ShutdownHandle,
-    undriven: Undriven,
+    pub(super) handle: ShutdownHandle,
+    pub(super) undriven: Undriven,
     /// The future that begins it.
-    trigger: Option<Trigger>,
-    budgets: Budgets,
-    grace: Duration,
-    enforce_grace: bool,
-    signals: Signals,
+    pub(super) trigger: Option<Trigger>,
+    pub(super) budgets: Budgets,
+    pub(super) grace: Duration,
+    pub(super) enforce_grace: bool,
+    pub(super) signals: Signals,
     /// The subscription to signals, from the creation on; an error is reported when the server starts.
     #[cfg(unix)]
-    subscription: Option<std::io::Result<Subscription>>,
+    pub(super) subscription: Option<std::io::Result<Subscription>>,
     #[cfg(unix)]
-    deaf: Option<Unsubscribed>,
-    starting: bool,
-    lame_duck_is_set: bool,
-    closers: Vec<Planned>,
-    flushes: Vec<Planned>,
+    pub(super) deaf: Option<Unsubscribed>,
+    pub(super) starting: bool,
+    pub(super) lame_duck_is_set: bool,
+    pub(super) closers: Vec<Planned>,
+    pub(super) flushes: Vec<Planned>,
 }
 
 impl Shutdown {
@@ -257,82 +267,6 @@ impl Shutdown {
     /// Returns the handle by which the rest of the process takes part in it.
     pub fn handle(&self) -> ShutdownHandle {
         self.handle.clone()
-    }
-
-    /// Checks the budgets against the grace, as a starting server does. A shutdown that was made to be checked may be
-    /// dropped: it is not reported as one that no server drives.
-    ///
-    /// # Errors
-    ///
-    /// The budgets do not fit; the message names the number to change, and a value that fits.
-    pub fn check(&self) -> Result<(), InvalidShutdown> {
-        self.undriven.set_taken();
-        let steps = self.closers.iter().chain(&self.flushes);
-        let closers = steps.fold(Duration::ZERO, |sum, step| sum.saturating_add(step.budget));
-        self.budgets.check(closers, self.grace)
-    }
-
-    /// Drives the shutdown without a server of [`serve`](crate::serve()): for a process that has workers only, or an
-    /// accept loop of its own whose connections follow by [`Connections`](crate::serve::Connections).
-    ///
-    /// # Errors
-    ///
-    /// The budgets do not fit, signal handlers cannot be installed, or there is no runtime with timers.
-    ///
-    /// ```
-    /// # use lameduck::Shutdown;
-    /// # use std::time::Duration;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let shutdown = Shutdown::new().lame_duck(Duration::ZERO);
-    /// let handle = shutdown.handle();
-    /// handle.spawn_worker("queue", |stop| async move { stop.cancelled().await });
-    /// # handle.shutdown();
-    /// let report = shutdown.run().await.unwrap(); // until SIGTERM
-    /// assert!(report.is_clean());
-    /// # }
-    /// ```
-    pub async fn run(mut self) -> Result<Report, StartError> {
-        self.set_taken();
-        runtime::check_timers().map_err(StartError::Runtime)?;
-        let handle = self.handle.clone();
-        let sequence = self.start()?;
-        if !sequence.waits_for_ready() {
-            handle.ready();
-        }
-        Ok(sequence.run().await)
-    }
-
-    /// Notes that a server has taken it: from then on it is driven, or its start fails.
-    pub(crate) fn set_taken(&mut self) {
-        self.undriven.set_taken();
-    }
-
-    /// Checks the budgets and begins to listen for signals.
-    pub(crate) fn start(mut self) -> Result<Sequence, StartError> {
-        self.set_taken();
-        self.check()?;
-        #[cfg(unix)]
-        let subscription = self.subscription.transpose();
-        self.handle.set_driven();
-        Ok(Sequence {
-            driver: Driver {
-                handle: self.handle,
-                #[cfg(unix)]
-                subscription: subscription.map_err(StartError::Signals)?,
-                #[cfg(unix)]
-                _deaf: self.deaf,
-                finished: false,
-            },
-            budgets: self.budgets,
-            #[cfg(not(unix))]
-            signals: self.signals,
-            starting: self.starting,
-            lame_duck_is_set: self.lame_duck_is_set,
-            trigger: self.trigger,
-            closers: self.closers,
-            flushes: self.flushes,
-        })
     }
 }
 

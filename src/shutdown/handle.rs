@@ -1,12 +1,10 @@
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::facts::Facts;
 use super::observers::Observers;
@@ -14,8 +12,8 @@ use super::order::{Order, Orders};
 use super::reload::Reloads;
 use super::server::DrainServer;
 use super::workers::Workers;
-use super::{Cause, ConnectionCounts, CutRequest, Report, StepEnd, StepOutput};
-use crate::events::{Event, EventSink, WorkerEnd};
+use super::{Cause, ConnectionCounts, CutRequest, Report};
+use crate::events::{Event, EventSink};
 use crate::phase::{Lifecycle, Phase};
 use crate::sync::Lock;
 
@@ -60,6 +58,11 @@ impl ShutdownHandle {
                 reloads: watch::Sender::new(0),
             }),
         }
+    }
+
+    /// Returns `true` if both belong to the same shutdown.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// Returns the process's phase.
@@ -193,87 +196,6 @@ impl ShutdownHandle {
         self.shared
             .reloads
             .send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Returns the token that is cancelled when the workers are to stop: after the drain, because requests in flight
-    /// may need them.
-    pub fn stop_token(&self) -> CancellationToken {
-        self.shared.workers.stop_token()
-    }
-
-    /// Runs a worker that is asked to stop after the drain and has the workers' budget to do so. One that does not stop
-    /// in time is aborted, and named in the report; a panic is reported and stops no other worker.
-    ///
-    /// ```
-    /// # use lameduck::Shutdown;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let shutdown = Shutdown::new();
-    /// shutdown.handle().spawn_worker("mailer", |stop| async move {
-    ///     while !stop.is_cancelled() {
-    ///         tokio::select! {
-    ///             () = stop.cancelled() => {}
-    ///             () = tokio::time::sleep(std::time::Duration::from_secs(60)) => { /* send */ }
-    ///         }
-    ///     }
-    /// });
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, as `tokio::spawn` does.
-    pub fn spawn_worker<F, R>(&self, name: &str, work: F)
-    where
-        F: FnOnce(CancellationToken) -> R,
-        R: Future<Output: StepOutput> + Send + 'static,
-    {
-        self.spawn(name, false, work);
-    }
-
-    /// Runs a worker without which the process is of no use: when it ends before it is to stop, however it ends, the
-    /// shutdown begins.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, as `tokio::spawn` does.
-    pub fn spawn_essential_worker<F, R>(&self, name: &str, work: F)
-    where
-        F: FnOnce(CancellationToken) -> R,
-        R: Future<Output: StepOutput> + Send + 'static,
-    {
-        self.spawn(name, true, work);
-    }
-
-    fn spawn<F, R>(&self, name: &str, essential: bool, work: F)
-    where
-        F: FnOnce(CancellationToken) -> R,
-        R: Future<Output: StepOutput> + Send + 'static,
-    {
-        self.note_use();
-        let handle = self.clone();
-        let on_end = Box::new(move |name: &str, end: &StepEnd| {
-            let end = match end {
-                StepEnd::Done => WorkerEnd::Done,
-                StepEnd::Failed(error) => WorkerEnd::Failed(error),
-                _ => WorkerEnd::Panicked,
-            };
-            let event = || Event::WorkerEnded {
-                name,
-                end,
-                essential,
-            };
-            handle.event_sink().emit(event);
-            if essential {
-                handle.orders().give(Order::Leave, Cause::Worker);
-            }
-        });
-        self.shared.workers.spawn(name, work, on_end);
-    }
-
-    /// Returns the names of the workers that failed or panicked before they were to stop.
-    pub fn failed_workers(&self) -> Vec<String> {
-        self.shared.workers.failed()
     }
 
     /// Adds listeners to the hub of this shutdown: they receive the events of the shutdown, of the servers and

@@ -126,6 +126,7 @@ mod drained;
 mod error;
 mod facts;
 mod handle;
+mod obeys;
 mod observers;
 mod order;
 mod planned;
@@ -137,6 +138,8 @@ mod server;
 #[cfg(unix)]
 mod signal_thread;
 mod signals;
+mod spawn;
+mod start;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::drained::{ABORT_GRACE, before, drained};
+use super::obeys::Obeys;
 use super::order::Order;
 use super::planned::Planned;
 #[cfg(unix)]
@@ -47,6 +48,7 @@ pub(crate) struct Driver {
     pub(super) subscription: Option<Subscription>,
     #[cfg(unix)]
     pub(super) _deaf: Option<Unsubscribed>,
+    pub(super) _obeys: Option<Obeys>,
     pub(super) finished: bool,
 }
 

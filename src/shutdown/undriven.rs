@@ -18,10 +18,13 @@ impl ShutdownHandle {
     }
 
     fn report_undriven(&self) {
-        self.event_sink()
-            .emit(|| Event::Misconfigured { advice: ADVICE });
+        self.report_misuse(ADVICE);
+    }
+
+    pub(super) fn report_misuse(&self, advice: &'static str) {
+        self.event_sink().emit(|| Event::Misconfigured { advice });
         // The event may have no listener. Best effort: there is no place left to report that this fails.
-        let line = format!("lameduck: {ADVICE}\n");
+        let line = format!("lameduck: {advice}\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }

@@ -658,6 +658,13 @@ async fn shutdown_that_is_unused_or_driven_is_not_reported() {
     running.report().await;
     assert!(advice.lines().is_empty());
 
+    // Made to be checked only, as a service does before it starts.
+    let (shutdown, advice) = advised();
+    let shutdown = shutdown.closer("pool", ms(10), || async {});
+    shutdown.check().unwrap();
+    drop(shutdown);
+    assert!(advice.lines().is_empty());
+
     // The error of a start is loud enough.
     let (shutdown, advice) = advised();
     let shutdown = shutdown.closer("pool", ms(90_000), || async {});
@@ -670,6 +677,36 @@ async fn shutdown_that_is_unused_or_driven_is_not_reported() {
         .timeouts(Timeouts::default().read(Duration::ZERO))
         .shutdown(shutdown);
     serve.into_future().await.unwrap_err();
+    assert!(advice.lines().is_empty());
+}
+
+#[tokio::test]
+async fn second_shutdown_that_receives_the_same_signals_is_reported() {
+    let _alone = SIGNALS.lock().await;
+    let start = async |shutdown| Running::start(shutdown, Gate::new().app()).await;
+    let (deaf, no_advice) = advised();
+    let signalled = || {
+        let (shutdown, advice) = advised();
+        (shutdown.signals(true), advice)
+    };
+    let (one, first_advice) = signalled();
+    let (two, second_advice) = signalled();
+    let one = start(one).await;
+    let (two, deaf) = (start(two).await, start(deaf).await);
+    let advice = second_advice.lines();
+    assert_eq!(advice.len(), 1, "{advice:?}");
+    assert!(advice[0].contains("`follow`"), "{advice:?}");
+    for running in [one, two, deaf] {
+        running.handle.shutdown();
+        running.report().await;
+    }
+    assert!(first_advice.lines().is_empty() && no_advice.lines().is_empty());
+
+    // One after the other is right.
+    let (next, advice) = signalled();
+    let next = start(next).await;
+    next.handle.shutdown();
+    next.report().await;
     assert!(advice.lines().is_empty());
 }
 

@@ -3,13 +3,14 @@
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use lameduck::shutdown::{EXIT_FORCED, Signal, SignalAction, Signals};
-use lameduck::{Phase, Report, Shutdown};
+use lameduck::{Phase, Report, Server, Shutdown};
 
 use crate::support::{again, app, ms, reply};
 
@@ -29,6 +30,7 @@ fn process() {
     match role.as_str() {
         "early" => early(),
         "serve" => serve(Shutdown::new().lame_duck(ms(400))),
+        "server" => server(),
         "repeats" => {
             // A second is short on a busy machine.
             let signals = Signals::new().repeat_within(LIMIT);
@@ -98,6 +100,28 @@ fn serve(shutdown: Shutdown) {
     say(&format!("{report}"));
     say(&format!("lame duck {}", report.lame_duck.as_millis()));
     report.exit();
+}
+
+/// Runs a whole `Server`, whose one request waits for the test.
+#[tokio::main]
+async fn server() {
+    let app = app(|_| async {
+        say("came");
+        tokio::task::spawn_blocking(asked).await.unwrap();
+        reply(200, "done")
+    });
+    let server = Server::new("shop")
+        .shutdown(|shutdown| shutdown.lame_duck(ms(50)).drain(LIMIT))
+        .shutdown(|shutdown| shutdown.termination_grace(2 * LIMIT))
+        .closer("database", ms(500), || async { say("closed") });
+    let running = server.serve("127.0.0.1:0", app).spawn().await.unwrap();
+    say(&format!("on {}", running.addr().unwrap()));
+    let handle = running.handle().clone();
+    tokio::spawn(async move {
+        handle.lifecycle().reached(Phase::Draining).await;
+        say("draining");
+    });
+    running.await.unwrap().exit();
 }
 
 /// Gets a signal before there is a runtime.
@@ -246,7 +270,11 @@ impl Process {
 
     /// Waits for a line that ends so: the test harness may have begun it.
     fn says(&mut self, what: &str) {
-        while !self.seen.last().is_some_and(|line| line.ends_with(what)) {
+        self.waits_for(what, |line| line.ends_with(what));
+    }
+
+    fn waits_for(&mut self, what: &str, is: impl Fn(&str) -> bool) {
+        while !self.seen.last().is_some_and(|line| is(line)) {
             match self.lines.recv_timeout(LIMIT) {
                 Ok(line) => self.seen.push(line),
                 Err(_) => panic!("{what:?} did not come: {:?}", self.seen),
@@ -332,6 +360,40 @@ fn every_stop_signal_has_a_whole_lame_duck() {
             "{signal}: {:?}",
             process.seen
         );
+    }
+}
+
+#[test]
+fn sigterm_of_a_server_finishes_the_request_in_flight() {
+    let mut process = Process::start("server");
+    process.waits_for("the address", |line| line.contains("on 127.0.0.1:"));
+    let line = process.seen.last().unwrap();
+    let addr = line.rsplit(' ').next().unwrap().to_owned();
+    let mut client = TcpStream::connect(&addr).unwrap();
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    process.says("came");
+    process.signal("TERM");
+    process.says("draining");
+    process.ask();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ndone"), "{answer}");
+    let (status, _) = process.ended();
+    let stderr = process.stderr();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(process.seen.iter().any(|line| line == "closed"));
+    let start = format!("serving shop on {addr} timeout=10s");
+    let mut lines = stderr.lines();
+    assert!(lines.any(|line| line.starts_with(&start)), "{stderr}");
+    for report in [
+        "shutdown (SIGTERM): clean",
+        "1 request on 1 connection served",
+    ] {
+        assert!(lines.any(|line| line.ends_with(report)), "{stderr}");
     }
 }
 

@@ -181,6 +181,11 @@ async fn process_without_connections_stops_its_workers_at_once() {
     let report = shutdown.run().await.unwrap();
     assert!(report.is_clean());
     assert_eq!(began.elapsed(), Duration::ZERO, "no lame duck");
+    let text = report.to_string();
+    assert!(
+        !text.contains("request") && !text.contains("drain"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -191,6 +196,8 @@ async fn settings_that_cannot_be_meant_are_named() {
         error.to_string().starts_with("trusted_proxies: "),
         "{error}"
     );
+    let error = start(Server::for_tests().shutdown(|_| lameduck::Shutdown::for_tests())).await;
+    assert!(error.to_string().starts_with("shutdown: "), "{error}");
     let taken = std::net::TcpListener::bind(AT_ONCE).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let error = start(Server::for_tests().admin(address.clone())).await;
@@ -228,4 +235,21 @@ async fn build_gives_parts_that_are_wired() {
     assert_eq!(parts.in_flight.peak(), 1);
     parts.handle.shutdown();
     assert!(server.await.unwrap().unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn parts_whose_shutdown_is_not_driven_are_reported() {
+    let advice = Arc::<Mutex<Vec<String>>>::default();
+    let written = advice.clone();
+    let events = EventSink::to(move |event| {
+        if let Event::Misconfigured { advice } = event {
+            written.lock().unwrap().push((*advice).to_owned());
+        }
+    });
+    let server = Server::for_tests().events(events);
+    let server = server.closer("pool", Duration::from_secs(1), || async {});
+    drop(server.build().unwrap());
+    let advice = advice.lock().unwrap();
+    assert_eq!(advice.len(), 1, "{advice:?}");
+    assert!(advice[0].contains("serve(..).shutdown(..)"), "{advice:?}");
 }
