@@ -14,16 +14,16 @@ pub struct ClientIp {
     /// The socket's peer, with IPv4-mapped IPv6 folded to IPv4.
     pub peer: Option<SocketAddr>,
     /// The source of the address.
-    pub verdict: ClientIpSource,
+    pub source: ClientIpSource,
 }
 
 impl ClientIp {
     /// Creates the result of a lookup.
-    pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, verdict: ClientIpSource) -> Self {
+    pub fn new(ip: Option<IpAddr>, peer: Option<SocketAddr>, source: ClientIpSource) -> Self {
         ClientIp {
             ip: ip.map(|ip| ip.to_canonical()),
             peer: peer.map(folded),
-            verdict,
+            source,
         }
     }
 }

@@ -21,8 +21,8 @@ impl<S: Sync> FromRequestParts<S> for ClientIp {
         let extensions = &parts.extensions;
         Ok(Self::of(extensions).unwrap_or_else(|| {
             let peer = extensions.get::<ConnInfo>().and_then(|info| info.peer);
-            let verdict = peer.map_or(ClientIpSource::Unknown, |_| ClientIpSource::Peer);
-            ClientIp::new(peer.map(|peer| peer.ip()), peer, verdict)
+            let source = peer.map_or(ClientIpSource::Unknown, |_| ClientIpSource::Peer);
+            ClientIp::new(peer.map(|peer| peer.ip()), peer, source)
         }))
     }
 }

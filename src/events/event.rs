@@ -67,7 +67,7 @@ pub enum Event<'a> {
     /// The client's address was determined.
     ClientAddress {
         /// The source of the address.
-        verdict: ClientIpSource,
+        source: ClientIpSource,
         /// The socket's peer, with IPv4-mapped IPv6 folded to IPv4.
         peer: Option<IpAddr>,
         /// The header that names the client, whether it is present or not.
@@ -181,7 +181,7 @@ impl fmt::Display for Event<'_> {
             Event::ClientGone { request, age } => {
                 write!(f, "client gone after {age:?}{}", Of(request))
             }
-            Event::ClientAddress { verdict, .. } => write!(f, "client address: {verdict}"),
+            Event::ClientAddress { source, .. } => write!(f, "client address: {source}"),
             Event::MalformedGrpcTimeout => f.write_str("a malformed grpc-timeout was ignored"),
             Event::RateLimitFull => f.write_str("the rate limiter has no room for another key"),
             Event::RateLimitFallback { error } => {

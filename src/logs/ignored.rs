@@ -24,9 +24,9 @@ impl Ignored {
             return;
         }
         let (header, network) = (header.as_str(), &*network_of(peer));
-        let verdict = ClientIpSource::Ignored.as_str();
+        let source = ClientIpSource::Ignored.as_str();
         warn!(
-            target: "lameduck", event = "client_address", verdict, header,
+            target: "lameduck", event = "client_address", source, header,
             peer = %peer, network,
             "{header} from {peer} is ignored: if that is your proxy, trust it by trusted_proxies({network:?})"
         );

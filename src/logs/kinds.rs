@@ -11,7 +11,7 @@ use crate::reply::RefusalReason;
 #[derive(Debug)]
 pub(super) struct Kind {
     pub event: &'static str,
-    /// The reason, kind or verdict; empty if the event has none.
+    /// The reason, kind or source; empty if the event has none.
     pub name: &'static str,
     pub level: Level,
     pub meter: Meter,
@@ -22,7 +22,7 @@ pub(super) struct Kind {
 pub(super) struct Kinds {
     refused: [Kind; RefusalReason::ALL.len()],
     timeouts: [Kind; TimeoutKind::ALL.len()],
-    /// Unused for verdicts that are not flagged, which are not logged.
+    /// Unused for sources that are not flagged, which are not logged.
     addresses: [Kind; ClientIpSource::ALL.len()],
     pub service_error: Kind,
     pub accept_error: Kind,
@@ -111,11 +111,11 @@ impl Kinds {
         self.timeouts.get(which as usize)
     }
 
-    /// Returns `None` if the verdict is not flagged.
-    pub(crate) fn address(&self, verdict: ClientIpSource) -> Option<&Kind> {
+    /// Returns `None` if the source is not flagged.
+    pub(crate) fn address(&self, source: ClientIpSource) -> Option<&Kind> {
         self.addresses
-            .get(verdict as usize)
-            .filter(|_| verdict.is_flagged())
+            .get(source as usize)
+            .filter(|_| source.is_flagged())
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Kind> {

@@ -161,15 +161,15 @@ impl Listener {
                 }
             }
             Event::ClientAddress {
-                verdict: ClientIpSource::Ignored,
+                source: ClientIpSource::Ignored,
                 peer: Some(peer),
                 header,
             } if self.max > 0 && wanted(Level::WARN) => self.ignored.warn(peer, header),
-            Event::ClientAddress { verdict, .. } => {
-                if self.may_write(self.kinds.address(verdict), now) {
-                    let verdict = verdict.as_str();
+            Event::ClientAddress { source, .. } => {
+                if self.may_write(self.kinds.address(source), now) {
+                    let source = source.as_str();
                     debug!(
-                        target: "lameduck", event = "client_address", verdict,
+                        target: "lameduck", event = "client_address", source,
                         "the client's address is suspicious"
                     );
                 }

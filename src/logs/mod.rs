@@ -32,12 +32,12 @@
 //! | `rate_limit_full` | warn | | yes |
 //! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`RefusalReason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
 //! | `timeout` | debug | `kind` ([`Timeout`](crate::events::TimeoutKind)), those of the request | for each kind |
-//! | `client_address` | debug, flagged ones only | `verdict` ([`ClientIpSource`](crate::ClientIpSource)) | for each verdict |
-//! | `client_address` | warn: an ignored header | `verdict` (`ignored`), `header`, `peer`, `network` (to trust, if the peer is your proxy) | once |
+//! | `client_address` | debug, flagged ones only | `source` ([`ClientIpSource`](crate::ClientIpSource)) | for each source |
+//! | `client_address` | warn: an ignored header | `source` (`ignored`), `header`, `peer`, `network` (to trust, if the peer is your proxy) | once |
 //! | `grpc_timeout_malformed` | debug | | yes |
 //! | `opened` | trace | `peer` | |
 //! | `closed` | trace | `why` ([`CloseReason`](crate::events::CloseReason)), `peer` | |
-//! | `left_out` | as the omitted lines | `of` (their `event`), `name` (their reason, kind or verdict), `lines` | |
+//! | `left_out` | as the omitted lines | `of` (their `event`), `name` (their reason, kind or source), `lines` | |
 //!
 //! The fields of a request are `method`, `path` (without the query), `route`, `client`, `peer` and `request_id`;
 //! unknown fields are omitted ([`RequestInfo`](crate::events::RequestInfo)). `peer` is missing on a Unix socket.
@@ -59,7 +59,7 @@
 //! # Bounds
 //!
 //! At most 10 lines per second of each kind are written ([`Logs::lines_per_second`]), so that no client can flood the
-//! log. A kind is an `event` with its reason, kind or verdict. One line `left_out` reports the number of omitted lines,
+//! log. A kind is an `event` with its reason, kind or source. One line `left_out` reports the number of omitted lines,
 //! before the first line of that kind in a later second or before the next change of phase. There is no timer, so the
 //! number may come late. Seconds are those of the listener's clock, so around their boundary there may be twice as many
 //! lines.

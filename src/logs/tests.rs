@@ -23,9 +23,9 @@ fn refused(reason: RefusalReason) -> Event<'static> {
     }
 }
 
-fn address(verdict: ClientIpSource) -> Event<'static> {
+fn address(source: ClientIpSource) -> Event<'static> {
     Event::ClientAddress {
-        verdict,
+        source,
         peer: Some("10.0.0.7".parse().unwrap()),
         header: &http::header::FORWARDED,
     }
@@ -130,12 +130,12 @@ fn names_and_fields_are_the_documented_ones() {
         ),
         (
             address(ClientIpSource::TooFew),
-            json!({"level": "DEBUG", "event": "client_address", "verdict": "too_few"}),
+            json!({"level": "DEBUG", "event": "client_address", "source": "too_few"}),
         ),
         (
             address(ClientIpSource::Ignored),
             json!({
-                "level": "WARN", "event": "client_address", "verdict": "ignored",
+                "level": "WARN", "event": "client_address", "source": "ignored",
                 "header": "forwarded", "peer": "10.0.0.7", "network": "10.0.0.0/8"
             }),
         ),
@@ -170,7 +170,7 @@ fn names_and_fields_are_the_documented_ones() {
 }
 
 #[test]
-fn every_reason_timeout_and_flagged_verdict_is_bounded() {
+fn every_reason_timeout_and_flagged_source_is_bounded() {
     for &reason in RefusalReason::ALL {
         assert_eq!(line_of(&refused(reason))["reason"], reason.as_str());
     }
@@ -181,12 +181,12 @@ fn every_reason_timeout_and_flagged_verdict_is_bounded() {
         });
         assert_eq!(line["kind"], kind.as_str());
     }
-    for &verdict in ClientIpSource::ALL
+    for &source in ClientIpSource::ALL
         .iter()
-        .filter(|verdict| verdict.is_flagged())
+        .filter(|source| source.is_flagged())
     {
-        let line = line_of(&address(verdict));
-        assert_eq!(line["verdict"], verdict.as_str());
+        let line = line_of(&address(source));
+        assert_eq!(line["source"], source.as_str());
     }
 }
 
@@ -195,7 +195,7 @@ fn an_ignored_proxy_is_warned_of_once_with_the_mend() {
     let listener = Listener::new(10);
     let see = |peer: &str| {
         let event = Event::ClientAddress {
-            verdict: ClientIpSource::Ignored,
+            source: ClientIpSource::Ignored,
             peer: Some(peer.parse().unwrap()),
             header: &http::header::FORWARDED,
         };
@@ -220,8 +220,8 @@ fn an_ignored_proxy_is_warned_of_once_with_the_mend() {
 #[test]
 fn an_unflagged_client_is_not_logged() {
     let (written, _guard) = Written::text(Level::TRACE);
-    let verdict = ClientIpSource::Forwarded;
-    Listener::new(10).write(&address(verdict), || 0);
+    let source = ClientIpSource::Forwarded;
+    Listener::new(10).write(&address(source), || 0);
     assert_eq!(written.take(), "");
 }
 

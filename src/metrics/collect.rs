@@ -276,8 +276,8 @@ impl Families<'_> {
         )?;
         self.counters(
             "lameduck_client_address",
-            "Client addresses that were determined, by verdict",
-            "verdict",
+            "Client addresses that were determined, by source",
+            "source",
             counters.addresses.named(VERDICTS),
         )
     }

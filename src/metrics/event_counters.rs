@@ -108,7 +108,7 @@ impl EventCounters {
             Event::Closed { why, .. } => self.closed.count(why.place()),
             Event::Timeout { kind, .. } => self.timeouts.count(*kind as usize),
             Event::Refused { reason, .. } => self.refusals.count(*reason as usize),
-            Event::ClientAddress { verdict, .. } => self.addresses.count(*verdict as usize),
+            Event::ClientAddress { source, .. } => self.addresses.count(*source as usize),
             Event::MalformedGrpcTimeout => add(&self.malformed_grpc_timeouts),
             Event::RateLimitFull => add(&self.rate_limit_full),
             Event::RateLimitFallback { .. } => add(&self.rate_limit_fallbacks),

@@ -56,7 +56,7 @@
 //! | `lameduck_connections_closed_total` | `reason` | [`Closed`](crate::events::Event::Closed) |
 //! | `lameduck_timeouts_total` | `kind` | [`Timeout`](crate::events::Event::Timeout) |
 //! | `lameduck_refusals_total` | `reason` | [`Refused`](crate::events::Event::Refused), by layers and server |
-//! | `lameduck_client_address_total` | `verdict` | [`ClientAddress`](crate::events::Event::ClientAddress) |
+//! | `lameduck_client_address_total` | `source` | [`ClientAddress`](crate::events::Event::ClientAddress) |
 //! | `lameduck_requests_cut_total` | | [`Cut`](crate::events::Event::Cut), [`MoreCut`](crate::events::Event::MoreCut) |
 //! | `lameduck_clients_gone_total` | | [`ClientGone`](crate::events::Event::ClientGone) |
 //! | `lameduck_readiness_changes_total` | | [`Readiness`](crate::events::Event::Readiness) |

@@ -73,7 +73,7 @@ impl RealIpLayer {
         self.with(|shared| shared.peer = Some(Arc::new(peer)))
     }
 
-    /// Emits the verdict on each request, [`Event::ClientAddress`](crate::events::Event::ClientAddress), and each
+    /// Emits the source of the address on each request, [`Event::ClientAddress`](crate::events::Event::ClientAddress), and each
     /// refusal, [`Event::Refused`](crate::events::Event::Refused).
     #[must_use]
     pub fn events(self, events: EventSink) -> Self {

@@ -18,7 +18,7 @@
 //!     .layer(RealIpLayer::new("loopback, private".parse().unwrap()))
 //!     .service(service_fn(|request: Request<()>| async move {
 //!         let client = ClientIp::of(request.extensions()).unwrap();
-//!         let text = format!("{} ({})", client.ip.unwrap(), client.verdict);
+//!         let text = format!("{} ({})", client.ip.unwrap(), client.source);
 //!         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
 //!     }));
 //!
@@ -41,7 +41,7 @@
 //!
 //! With trusted proxies:
 //!
-//! | the peer | the header | address | verdict |
+//! | the peer | the header | address | source |
 //! |---|---|---|---|
 //! | is not a trusted proxy | is missing | the peer's | `peer` |
 //! | is not a trusted proxy | is ignored | the peer's | `ignored` |
@@ -60,7 +60,7 @@
 //! has one warning, with the network to trust.
 //!
 //! With a number of proxies, [`RealIpLayer::hops`], the peer is ignored (it may have no address). The client is that
-//! entry from the right: `forwarded`. With fewer entries the verdict is `too_few`, with an unreadable entry
+//! entry from the right: `forwarded`. With fewer entries the source is `too_few`, with an unreadable entry
 //! `unreadable`, both without an address, because any other entry would be a proxy's. Empty entries count.
 //!
 //! # Header syntax

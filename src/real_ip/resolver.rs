@@ -22,7 +22,7 @@ pub(super) const MAX_HOPS: usize = 32;
 ///
 /// let client = resolver.resolve(Some("10.0.0.1:4000".parse().unwrap()), &headers);
 /// assert_eq!(client.ip, Some("203.0.113.9".parse().unwrap()));
-/// assert_eq!(client.verdict, ClientIpSource::Forwarded);
+/// assert_eq!(client.source, ClientIpSource::Forwarded);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Resolver {
@@ -66,7 +66,7 @@ impl Resolver {
     /// Returns the client of a request with these headers from this peer.
     pub fn resolve(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> ClientIp {
         let peer_ip = peer.map(|peer| peer.ip().to_canonical());
-        let (ip, verdict) = match (&self.trust, peer_ip) {
+        let (ip, source) = match (&self.trust, peer_ip) {
             (Trust::Hops(0), Some(ip)) => (Some(ip), self.untrusted(headers)),
             (Trust::Proxies(trusted), None) if trusted.contains_unix() => {
                 self.walk(trusted, None, headers)
@@ -78,7 +78,7 @@ impl Resolver {
             }
             (Trust::Proxies(trusted), Some(_)) => self.walk(trusted, peer_ip, headers),
         };
-        ClientIp::new(ip, peer, verdict)
+        ClientIp::new(ip, peer, source)
     }
 
     /// Returns the source of the address of a peer that is not trusted. This is the one look-up in its headers.

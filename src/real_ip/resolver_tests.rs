@@ -20,7 +20,7 @@ fn resolves(
     }
     let found = resolver.resolve(Some("10.0.0.1:4000".parse().unwrap()), &headers);
     assert_eq!(
-        (found.ip, found.verdict),
+        (found.ip, found.source),
         (expected.map(ip), why),
         "{lines:?}"
     );
@@ -77,7 +77,7 @@ fn hops_are_counted_from_the_right() {
     );
 
     let unix = Resolver::hops(0).resolve(None, &HeaderMap::new());
-    assert_eq!((unix.ip, unix.verdict), (None, ClientIpSource::Unknown));
+    assert_eq!((unix.ip, unix.source), (None, ClientIpSource::Unknown));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_unix_socket_peer_is_trusted_only_if_configured() {
         }
         let resolver = Resolver::new(trusted.parse().unwrap()).header(header);
         let found = resolver.resolve(None, &headers);
-        (found.ip.map(|ip| ip.to_string()), found.verdict)
+        (found.ip.map(|ip| ip.to_string()), found.source)
     };
     let (xff, real) = (
         ClientIpHeader::XForwardedFor,
@@ -360,7 +360,7 @@ fn a_header_with_a_port_is_cut_at_the_last_colon() {
         (":80", None),
         ("203.0.113.9:80, 203.0.113.10:80", None),
     ] {
-        let verdict = match expected {
+        let source = match expected {
             Some(_) => ClientIpSource::Forwarded,
             None => ClientIpSource::Unreadable,
         };
@@ -369,9 +369,9 @@ fn a_header_with_a_port_is_cut_at_the_last_colon() {
             &with(&header),
             &[("cloudfront-viewer-address", value)],
             expected,
-            verdict,
+            source,
         );
-        resolves(&with(&own), &[("x-client", value)], expected, verdict);
+        resolves(&with(&own), &[("x-client", value)], expected, source);
     }
     // Other headers are unaffected: text that may be a whole address is one.
     let plain: ClientIpHeader = "x-real-ip".parse().unwrap();

@@ -39,7 +39,7 @@ where
         };
         let peer = shared.peer_of(request.extensions());
         let client = shared.resolver.resolve(peer, request.headers());
-        shared.emit_verdict(&client);
+        shared.emit_source(&client);
         if let (None, Some(reply)) = (client.ip, &shared.refusal) {
             let (head, _) = request.into_parts();
             shared.emit_refusal(reply.reason(), &head);

@@ -28,9 +28,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn emit_verdict(&self, client: &ClientIp) {
+    pub(super) fn emit_source(&self, client: &ClientIp) {
         self.events.emit(|| Event::ClientAddress {
-            verdict: client.verdict,
+            source: client.source,
             peer: client.peer.map(|peer| peer.ip()),
             header: self.resolver.header_name(),
         });

@@ -93,7 +93,7 @@ async fn the_peer_of_another_server() {
         .extensions_mut()
         .insert(Theirs(addr("10.0.0.1:4000")));
     let found = found(&layer, request).await;
-    assert_eq!(found.verdict, ClientIpSource::Forwarded);
+    assert_eq!(found.source, ClientIpSource::Forwarded);
     assert_eq!(found.peer, Some(addr("10.0.0.1:4000")));
 }
 
@@ -101,7 +101,7 @@ async fn the_peer_of_another_server() {
 async fn the_inner_of_two_layers_wins() {
     let inner = RealIpLayer::hops(0).layer(service_fn(|request: Request<()>| async move {
         assert_eq!(
-            ClientIp::of(request.extensions()).unwrap().verdict,
+            ClientIp::of(request.extensions()).unwrap().source,
             ClientIpSource::Ignored
         );
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -119,23 +119,23 @@ async fn an_ignored_header_is_emitted_with_its_name_and_peer() {
     let sink = emitted.clone();
     let layer = private().events(EventSink::to(move |event: &Event<'_>| {
         if let Event::ClientAddress {
-            verdict,
+            source,
             peer,
             header,
         } = event
         {
-            let seen = (*verdict, *peer, header.to_string());
+            let seen = (*source, *peer, header.to_string());
             sink.lock().unwrap().push(seen);
         }
     }));
     let client = found(&layer, from("[::ffff:192.0.2.1]:4000")).await;
     let peer = Some(ip("192.0.2.1"));
-    assert_eq!((client.ip, client.verdict), (peer, ClientIpSource::Ignored));
+    assert_eq!((client.ip, client.source), (peer, ClientIpSource::Ignored));
     let mut silent = from("192.0.2.1:4000");
     silent.headers_mut().clear();
-    assert_eq!(found(&layer, silent).await.verdict, ClientIpSource::Peer);
+    assert_eq!(found(&layer, silent).await.source, ClientIpSource::Peer);
     let expected = [ClientIpSource::Ignored, ClientIpSource::Peer]
-        .map(|verdict| (verdict, peer, "x-forwarded-for".to_owned()));
+        .map(|source| (source, peer, "x-forwarded-for".to_owned()));
     assert_eq!(*emitted.lock().unwrap(), expected);
 }
 
@@ -164,9 +164,9 @@ async fn a_client_without_an_address_passes_or_is_refused() {
     let (answer, _) = call(&layer, grpc).await;
     assert_eq!(answer.headers()["grpc-status"], "3");
 
-    let verdict = "client address: too_few";
+    let source = "client address: too_few";
     let refused =
         ["GET", "POST"].map(|method| format!("refused: client_unknown {method} / (10.0.0.1:4000)"));
-    let expected = [verdict, verdict, &refused[0], verdict, &refused[1]];
+    let expected = [source, source, &refused[0], source, &refused[1]];
     assert_eq!(*emitted.lock().unwrap(), expected);
 }

@@ -89,7 +89,7 @@ fuzz_target!(|data: &[u8]| {
     let headers = map(name, &lines);
     let found = check(&case.trusting, peer, &headers);
     assert_eq!(
-        (found.ip, found.verdict),
+        (found.ip, found.source),
         (Some(CLIENT), ClientIpSource::Forwarded),
         "{headers:?}"
     );

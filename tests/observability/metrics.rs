@@ -223,7 +223,7 @@ async fn metrics_count_requests_in_flight_and_gone_clients() {
     assert_eq!(end.duration("/slow/{id}", "200", ""), Some("1"));
     assert_eq!(end.value(ACTIVE), Some("0"));
     assert_eq!(end.value("lameduck_in_flight_requests_peak"), Some("2"));
-    let peer = "lameduck_client_address_total{verdict=\"peer\"}";
+    let peer = "lameduck_client_address_total{source=\"peer\"}";
     assert_eq!(end.value(peer), Some("4"));
     connection.abort();
 }

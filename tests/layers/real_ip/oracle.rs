@@ -63,7 +63,7 @@ fn resolve(row: &Value, config: &Value) -> (Option<IpAddr>, &'static str) {
     let found = resolver.resolve(peer, &headers);
     assert_eq!(found, resolver.resolve(peer, &headers));
     assert_eq!(found.peer, peer);
-    (found.ip, found.verdict.as_str())
+    (found.ip, found.source.as_str())
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn disagreements_are_decided() {
         let Some(decision) = decisions.remove(text(&row["id"])) else {
             panic!("undecided: {row}");
         };
-        let expected = (decision["ip"].as_str().map(ip), text(&decision["verdict"]));
+        let expected = (decision["ip"].as_str().map(ip), text(&decision["source"]));
         assert_eq!(resolve(row, &row["config"]), expected, "{row}");
         assert!(text(&decision["why"]).len() > 10);
     }

@@ -122,10 +122,10 @@ proptest! {
                 let found = resolver.resolve(peer, &headers);
                 prop_assert_eq!(found, resolver.resolve(peer, &headers));
                 prop_assert_eq!(found.ip, found.ip.map(|ip| ip.to_canonical()));
-                let none = matches!(found.verdict, ClientIpSource::Unknown | ClientIpSource::TooFew);
+                let none = matches!(found.source, ClientIpSource::Unknown | ClientIpSource::TooFew);
                 prop_assert!(found.ip.is_none() || !none);
-                prop_assert!(found.verdict != ClientIpSource::Peer || lines.is_empty());
-                prop_assert!(found.verdict != ClientIpSource::Ignored || !lines.is_empty());
+                prop_assert!(found.source != ClientIpSource::Peer || lines.is_empty());
+                prop_assert!(found.source != ClientIpSource::Ignored || !lines.is_empty());
             }
         }
     }
@@ -154,14 +154,14 @@ proptest! {
             append(&mut headers, &header, &written(*caller, &header, *style), *own_line);
         }
         let found = trusting("private", header.clone()).resolve(peer("10.0.0.1"), &headers);
-        prop_assert_eq!((found.ip, found.verdict), (Some(client), ClientIpSource::Forwarded), "{:?}", headers);
+        prop_assert_eq!((found.ip, found.source), (Some(client), ClientIpSource::Forwarded), "{:?}", headers);
 
         let counted = Resolver::hops(proxies.len() + 1).header(header.clone());
         prop_assert_eq!(counted.resolve(None, &headers).ip, Some(client), "{:?}", headers);
 
         // Headers of a client that bypasses the proxies are not trusted.
         let found = trusting("private", header).resolve(peer("192.0.2.1"), &headers);
-        prop_assert_eq!((found.ip, found.verdict), (peer("192.0.2.1").map(|p| p.ip()), ClientIpSource::Ignored));
+        prop_assert_eq!((found.ip, found.source), (peer("192.0.2.1").map(|p| p.ip()), ClientIpSource::Ignored));
     }
 
     /// Nothing to the left of an unreadable hop is ever used.
@@ -180,7 +180,7 @@ proptest! {
         }
         let found = trusting("private", header).resolve(peer("10.0.0.1"), &headers);
         let last = proxies.first().copied().or(peer("10.0.0.1").map(|peer| peer.ip()));
-        prop_assert_eq!((found.ip, found.verdict), (last, ClientIpSource::Unreadable), "{:?}", headers);
+        prop_assert_eq!((found.ip, found.source), (last, ClientIpSource::Unreadable), "{:?}", headers);
     }
 
     /// Sorted and joined networks contain what the written ones contain, and their text parses again.

@@ -30,7 +30,7 @@ async fn server_names_the_peer_and_the_proxy_the_client() {
             let info = request.extensions().get::<ConnInfo>().unwrap();
             assert!(info.peer.unwrap().ip().is_loopback());
             let text = match ClientIp::of(request.extensions()) {
-                Some(client) => format!("{:?} {}", client.ip, client.verdict),
+                Some(client) => format!("{:?} {}", client.ip, client.source),
                 None => "nobody looked".to_owned(),
             };
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))

@@ -123,7 +123,7 @@ async fn ask(app: Router, path: &str) -> (StatusCode, String) {
 async fn extractors_answer_without_the_server_and_without_layers() {
     let handler = |draining: Draining, deadlines: Deadlines, client: ClientIp| async move {
         deadlines.set_write(None);
-        format!("{:?} {:?} {}", draining.phase(), client.ip, client.verdict)
+        format!("{:?} {:?} {}", draining.phase(), client.ip, client.source)
     };
     let (status, answer) = ask(Router::new().route("/", get(handler)), "/").await;
     assert_eq!(status, StatusCode::OK, "{answer}");

@@ -56,8 +56,8 @@ impl Place {
 
 fn describe(client: ClientIp) -> String {
     match (client.ip, client.peer) {
-        (Some(ip), Some(peer)) => format!("{ip} by {} ({})", peer.ip(), client.verdict),
-        _ => format!("nobody ({})", client.verdict),
+        (Some(ip), Some(peer)) => format!("{ip} by {} ({})", peer.ip(), client.source),
+        _ => format!("nobody ({})", client.source),
     }
 }
 

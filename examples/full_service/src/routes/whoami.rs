@@ -18,7 +18,7 @@ pub struct WhoAmI {
 pub async fn whoami(client: ClientIp) -> Json<WhoAmI> {
     Json(WhoAmI {
         client: client.ip,
-        why: client.verdict.as_str(),
+        why: client.source.as_str(),
         peer: client.peer,
     })
 }

@@ -146,7 +146,7 @@ fn every_event_is_counted() {
         ),
         (
             Event::ClientAddress {
-                verdict: ClientIpSource::TooFew,
+                source: ClientIpSource::TooFew,
                 peer: None,
                 header: &http::header::FORWARDED,
             },
