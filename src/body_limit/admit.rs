@@ -12,7 +12,7 @@ use super::body::Over;
 use super::future::Watch;
 use super::shared::{emit_refused, reply};
 use crate::events::EventSink;
-use crate::reply::{Asked, Reply};
+use crate::reply::{Reply, ReplyFormat};
 use crate::served::{BODY_LIMIT, Subject};
 
 /// The largest limit of any route's own layer.
@@ -52,11 +52,11 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
     let a_route_may_take_it = yields && !over(LARGEST_OF_ROUTES.load(Relaxed));
     if declared_over && !a_route_may_take_it {
         emit_refused(events, &subject);
-        let asked = Asked::of(&request);
+        let format = ReplyFormat::of(&request);
         let headers = request.into_parts().0.headers;
         let refusal = match made {
-            Some(made) => made.answer(asked, headers),
-            None => reply(limit).answer(asked, headers),
+            Some(made) => made.answer(format, headers),
+            None => reply(limit).answer(format, headers),
         };
         return Admission::Refused(refusal);
     }
@@ -67,7 +67,7 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
         let subject = subject.clone();
         watch = Some(Watch {
             over: Over::new(events.clone(), subject, declared_over, limit, made.cloned()),
-            asked: Asked::of(&request),
+            format: ReplyFormat::of(&request),
         });
     }
     let over = watch.as_ref().map(|watch| watch.over.clone());

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response};
 use pin_project::pin_project;
 
 use super::body::Over;
-use crate::reply::{Asked, RefusalReason, ReplyBody};
+use crate::reply::{RefusalReason, ReplyBody, ReplyFormat};
 
 /// The response future of a [`BodyLimit`](super::BodyLimit) service: the inner service's response, or the refusal.
 #[pin_project]
@@ -30,7 +30,7 @@ enum Answer<F> {
 /// The state needed if the body runs over its limit.
 pub(crate) struct Watch {
     pub(super) over: Over,
-    pub(super) asked: Asked,
+    pub(super) format: ReplyFormat,
 }
 
 impl Watch {
@@ -88,15 +88,15 @@ impl Watch {
         let reply = self.over.reply();
         let refusal = match given {
             Ok(own) if own.status() == RefusalReason::BodyTooLarge.status() => {
-                let refusal = reply.answer(self.asked, HeaderMap::new());
+                let refusal = reply.answer(self.format, HeaderMap::new());
                 // The handler's own is as good; but to a gRPC client, which is refused with 200, it has no meaning.
                 if own.status() == refusal.status() {
                     return Ok(ReplyBody::service(own));
                 }
                 refusal
             }
-            Ok(other) => reply.answer(self.asked, other.into_parts().0.headers),
-            Err(_) => reply.answer(self.asked, HeaderMap::new()),
+            Ok(other) => reply.answer(self.format, other.into_parts().0.headers),
+            Err(_) => reply.answer(self.format, HeaderMap::new()),
         };
         Ok(ReplyBody::refusal(refusal))
     }

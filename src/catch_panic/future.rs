@@ -11,7 +11,7 @@ use pin_project::pin_project;
 
 use super::shared::Shared;
 use crate::events::Event;
-use crate::reply::{Asked, RefusalReason, Reply, ReplyBody};
+use crate::reply::{RefusalReason, Reply, ReplyBody, ReplyFormat};
 use crate::served::Subject;
 
 /// The answer of a [`CatchPanic`](super::CatchPanic) service: the inner service's, or the refusal.
@@ -32,7 +32,7 @@ enum Answer<F> {
 
 /// The state needed if the service panics.
 pub(super) struct Watch {
-    pub(super) asked: Asked,
+    pub(super) format: ReplyFormat,
     pub(super) subject: Subject,
     pub(super) shared: Arc<Shared>,
 }
@@ -47,7 +47,7 @@ impl Watch {
         let events = &self.shared.events;
         self.subject
             .describe(&mut |request| events.emit(|| Event::Panicked { message, request }));
-        Reply::new(RefusalReason::Internal).answer(self.asked, HeaderMap::new())
+        Reply::new(RefusalReason::Internal).answer(self.format, HeaderMap::new())
     }
 }
 

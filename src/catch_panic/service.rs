@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::CatchPanicFuture;
 use super::future::Watch;
 use super::shared::Shared;
-use crate::reply::{Asked, ReplyBody};
+use crate::reply::{ReplyBody, ReplyFormat};
 use crate::served::Subject;
 
 /// The service that [`CatchPanicLayer`](super::CatchPanicLayer) makes.
@@ -38,7 +38,7 @@ where
             return CatchPanicFuture::new(self.inner.call(request), None);
         };
         let watch = Watch {
-            asked: Asked::of(&request),
+            format: ReplyFormat::of(&request),
             subject: Subject::of(&mut request, &shared.events, false),
             shared: shared.clone(),
         };

@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::shared::Shared;
 use super::{DrainFuture, Draining};
 use crate::phase::Phase;
-use crate::reply::{Asked, ReplyBody};
+use crate::reply::{ReplyBody, ReplyFormat};
 use crate::served::is_admitted;
 
 /// The service produced by [`DrainLayer`](super::DrainLayer).
@@ -42,8 +42,8 @@ where
             let exempt = shared.exempt.as_ref().is_some_and(|exempt| exempt(&head));
             if !exempt && !is_admitted(&head.extensions) {
                 shared.emit_refusal(&head);
-                let asked = Asked::head(&head.method, head.version, &head.headers);
-                return DrainFuture::refused(shared.reply.answer(asked, head.headers));
+                let format = ReplyFormat::head(&head.method, head.version, &head.headers);
+                return DrainFuture::refused(shared.reply.answer(format, head.headers));
             }
             request = Request::from_parts(head, body);
         }

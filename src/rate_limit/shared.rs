@@ -12,7 +12,7 @@ use super::store::Store;
 use super::{Fields, Key, Quota, WhenFull};
 use crate::conn_info::client_of;
 use crate::events::{Event, EventSink, RequestInfo};
-use crate::reply::{Asked, RefusalReason, Reply};
+use crate::reply::{RefusalReason, Reply, ReplyFormat};
 
 pub(super) type QuotaReport = (Arc<Shared>, Decision);
 
@@ -85,7 +85,7 @@ impl Shared {
 
     /// Returns the refusal, built in the refused request's own header map.
     pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
-        let asked = Asked::of(&request);
+        let format = ReplyFormat::of(&request);
         let reason = RefusalReason::RateLimited;
         self.store.refused.fetch_add(1, Ordering::Relaxed);
         self.events.emit(|| Event::Refused {
@@ -94,7 +94,7 @@ impl Shared {
         });
         let headers = request.into_parts().0.headers;
         let reply = Reply::new(reason).retry_after(decision.wait);
-        let mut response = reply.answer(asked, headers);
+        let mut response = reply.answer(format, headers);
         self.add_fields(response.headers_mut(), decision);
         response
     }

@@ -10,7 +10,7 @@ use super::RealIpFuture;
 use super::shared::Shared;
 use crate::conn_info::ConnInfo;
 use crate::control::Fact;
-use crate::reply::{Asked, ReplyBody};
+use crate::reply::{ReplyBody, ReplyFormat};
 use crate::served;
 
 /// The service produced by [`RealIpLayer`](super::RealIpLayer).
@@ -43,8 +43,8 @@ where
         if let (None, Some(reply)) = (client.ip, &shared.refusal) {
             let (head, _) = request.into_parts();
             shared.emit_refusal(reply.reason(), &head);
-            let asked = Asked::head(&head.method, head.version, &head.headers);
-            return RealIpFuture::refused(reply.answer(asked, head.headers));
+            let format = ReplyFormat::head(&head.method, head.version, &head.headers);
+            return RealIpFuture::refused(reply.answer(format, head.headers));
         }
         if let Some(ip) = client.ip {
             served::learn(request.extensions(), Fact::Client(ip));

@@ -1,9 +1,9 @@
 use crate::accept::{Accept, Specific};
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
-/// The properties of a request that determine the form of its refusal.
+/// The format of a refusal, as the request negotiates it: text, problem details (RFC 9457), or gRPC.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ReplyFormat {
     pub(super) form: Form,
     pub(super) below_http2: bool,
 }
@@ -15,7 +15,7 @@ pub(super) enum Form {
     Grpc { content_type: HeaderValue },
 }
 
-impl Asked {
+impl ReplyFormat {
     /// Inspects the method, the version, `Content-Type` and `Accept`.
     pub fn of<B>(request: &Request<B>) -> Self {
         Self::head(request.method(), request.version(), request.headers())
@@ -36,7 +36,7 @@ impl Asked {
         // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
         // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
         let may_be_grpc = *method == Method::POST;
-        let mut asked = Asked {
+        let mut format = ReplyFormat {
             form: Form::Text,
             below_http2: version < Version::HTTP_2,
         };
@@ -49,16 +49,16 @@ impl Asked {
                 // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
                 // Trailers-Only response. The clone shares the bytes.
                 let content_type = value.clone();
-                asked.form = Form::Grpc { content_type };
+                format.form = Form::Grpc { content_type };
             } else if name == header::ACCEPT
-                && matches!(asked.form, Form::Text)
+                && matches!(format.form, Form::Text)
                 && may_want_json(value)
                 && prefers_json(headers)
             {
-                asked.form = Form::Problem;
+                format.form = Form::Problem;
             }
         }
-        asked
+        format
     }
 
     /// Returns `true` for a gRPC request, by its method and content type (gRPC-Web too).

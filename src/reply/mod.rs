@@ -32,15 +32,15 @@
 //!   allocates only if that map has to grow.
 //!
 //! ```
-//! use lameduck::reply::{Asked, RefusalReason, Reply};
+//! use lameduck::reply::{ReplyFormat, RefusalReason, Reply};
 //! use http::{Request, StatusCode, header};
 //! use std::time::Duration;
 //!
 //! let request = Request::get("/").body(()).unwrap();
-//! let asked = Asked::of(&request);
+//! let format = ReplyFormat::of(&request);
 //! let refusal = Reply::new(RefusalReason::Draining)
 //!     .retry_after(Duration::from_millis(1500))
-//!     .answer(asked, request.into_parts().0.headers);
+//!     .answer(format, request.into_parts().0.headers);
 //! assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
 //! assert_eq!(refusal.headers()[header::RETRY_AFTER], "2");
 //! assert_eq!(refusal.headers()[header::CONNECTION], "close");
@@ -57,7 +57,7 @@ mod tests;
 mod trailers;
 
 pub use body::ReplyBody;
-pub use form::Asked;
+pub use form::ReplyFormat;
 pub(crate) use form::is_grpc_call;
 pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]
@@ -135,13 +135,13 @@ impl Reply {
         self.reason
     }
 
-    /// Returns the response to a request of the form `asked`. `headers` is the refused request's header map: it is
+    /// Returns the response in this format. `headers` is the refused request's header map: it is
     /// cleared and reused, so that a refusal need not allocate one.
-    pub fn answer(&self, asked: Asked, mut headers: HeaderMap) -> Response<Bytes> {
+    pub fn answer(&self, format: ReplyFormat, mut headers: HeaderMap) -> Response<Bytes> {
         headers.clear();
         let row = self.reason.row();
         let mut response = Response::new(Bytes::new());
-        match asked.form {
+        match format.form {
             Form::Grpc { content_type } => {
                 headers.insert(header::CONTENT_TYPE, content_type);
                 headers.insert(GRPC_STATUS, HeaderValue::from_static(row.grpc_status));
@@ -173,7 +173,7 @@ impl Reply {
                 }
             }
         }
-        if row.close && asked.below_http2 {
+        if row.close && format.below_http2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         *response.headers_mut() = headers;

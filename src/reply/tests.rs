@@ -11,10 +11,10 @@ fn ask_by(method: Method, version: Version, headers: &[(&str, &str)]) -> Respons
         request = request.header(*name, *value);
     }
     let request = request.body(()).unwrap();
-    let asked = Asked::of(&request);
+    let format = ReplyFormat::of(&request);
     Reply::new(RefusalReason::Draining)
         .retry_after(Duration::from_secs(2))
-        .answer(asked, request.into_parts().0.headers)
+        .answer(format, request.into_parts().0.headers)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
 use super::form::is_native_grpc;
-use super::{Asked, RefusalReason, Reply};
+use super::{RefusalReason, Reply, ReplyFormat};
 
 /// Returns a refusal as the trailers of a gRPC answer.
 pub(crate) fn grpc_trailers(reason: RefusalReason) -> HeaderMap {
@@ -11,8 +11,8 @@ pub(crate) fn grpc_trailers(reason: RefusalReason) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
     let grpc = HeaderValue::from_static("application/grpc");
     headers.insert(header::CONTENT_TYPE, grpc);
-    let asked = Asked::head(&Method::POST, Version::HTTP_2, &headers);
-    let refusal = Reply::new(reason).answer(asked, headers);
+    let format = ReplyFormat::head(&Method::POST, Version::HTTP_2, &headers);
+    let refusal = Reply::new(reason).answer(format, headers);
     let mut trailers = refusal.into_parts().0.headers;
     trailers.remove(header::CONTENT_TYPE);
     trailers

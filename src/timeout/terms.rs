@@ -9,13 +9,13 @@ use super::RouteTimeout;
 use super::grpc::{Said, said};
 use super::shared::Shared;
 use crate::events::{Event, EventSink};
-use crate::reply::{Asked, RefusalReason, Reply, ReplyBody, answers_grpc, grpc_trailers};
+use crate::reply::{RefusalReason, Reply, ReplyBody, ReplyFormat, answers_grpc, grpc_trailers};
 use crate::served::{Subject, TIMEOUT};
 
 /// A request's deadline, and the data needed when it passes.
 pub(crate) struct Terms {
     pub(super) limit: Limit,
-    pub(super) asked: Asked,
+    pub(super) format: ReplyFormat,
     /// `true` if the deadline covers the body too.
     pub(super) whole: bool,
     /// `true` if the protocol has trailers that every client reads.
@@ -47,9 +47,9 @@ impl Terms {
         if time.is_none() && !shared.grpc_timeout {
             return None;
         }
-        let asked = Asked::of(request);
+        let format = ReplyFormat::of(request);
         let mut client = None;
-        if shared.grpc_timeout && asked.is_grpc() {
+        if shared.grpc_timeout && format.is_grpc() {
             client = client_time(request.headers(), &shared.events);
         }
         let deadline = Instant::now().checked_add(shorter(time, client)?)?;
@@ -60,7 +60,7 @@ impl Terms {
             events: shared.events.clone(),
             subject: Subject::of(request, &shared.events, shared.whole),
         };
-        Some(Terms::new(limit, asked, shared.whole, request.version()))
+        Some(Terms::new(limit, format, shared.whole, request.version()))
     }
 
     /// Returns the terms of a route that has taken over from the layers further out.
@@ -75,9 +75,9 @@ impl Terms {
             return None;
         }
         let events = subject.event_sink();
-        let asked = Asked::of(request);
+        let format = ReplyFormat::of(request);
         let mut client = None;
-        if grpc_timeout && asked.is_grpc() {
+        if grpc_timeout && format.is_grpc() {
             client = client_time(request.headers(), &events);
         }
         let limit = Limit {
@@ -87,13 +87,13 @@ impl Terms {
             events,
             subject: subject.clone(),
         };
-        Some(Terms::new(limit, asked, false, request.version()))
+        Some(Terms::new(limit, format, false, request.version()))
     }
 
-    fn new(limit: Limit, asked: Asked, whole: bool, version: Version) -> Self {
+    fn new(limit: Limit, format: ReplyFormat, whole: bool, version: Version) -> Self {
         Terms {
             limit,
-            asked,
+            format,
             whole,
             trailers: version >= Version::HTTP_2,
         }
@@ -104,7 +104,7 @@ impl Terms {
         self.limit.emit();
         // The request's own header map went in with the request.
         let reply = Reply::new(self.limit.reason);
-        ReplyBody::refusal(reply.answer(self.asked, HeaderMap::new()))
+        ReplyBody::refusal(reply.answer(self.format, HeaderMap::new()))
     }
 
     /// Returns `true` if a response with this head can be ended early by trailers: gRPC over HTTP/2. gRPC-Web has its

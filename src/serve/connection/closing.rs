@@ -107,7 +107,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Closing<T> {
 /// Encodes the refusal as HTTP/1.1, for a connection that hyper no longer holds.
 #[allow(clippy::disallowed_methods)] // costs less than the close that follows
 fn refusal_bytes(reason: RefusalReason, head: &RawHead) -> Bytes {
-    let reply = Reply::new(reason).answer(head.asked(), HeaderMap::new());
+    let reply = Reply::new(reason).answer(head.reply_format(), HeaderMap::new());
     let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     for (name, value) in reply.headers() {
         bytes.extend_from_slice(name.as_str().as_bytes());

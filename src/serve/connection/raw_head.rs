@@ -6,7 +6,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use crate::events::{Event, RequestInfo};
-use crate::reply::{Asked, RefusalReason};
+use crate::reply::{RefusalReason, ReplyFormat};
 use crate::serve::exchange::Exchange;
 
 /// The maximum number of bytes that are inspected.
@@ -73,7 +73,7 @@ impl RawHead {
     }
 
     /// Returns the form that the request asks for, as far as its head has come.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn reply_format(&self) -> ReplyFormat {
         let mut accept = HeaderMap::new();
         let head = &self.0[..self.0.len().min(LOOKED_AT)];
         for line in head.split(|byte| *byte == b'\n').skip(1) {
@@ -90,7 +90,7 @@ impl RawHead {
                 }
             }
         }
-        Asked::head(&Method::GET, Version::HTTP_11, &accept)
+        ReplyFormat::head(&Method::GET, Version::HTTP_11, &accept)
     }
 
     /// Returns `true` for a HEAD request, whose response has no body whatever it declares.

@@ -44,14 +44,14 @@ impl Exchange {
         pace: Option<&Pace>,
         change: impl FnOnce(Timeouts) -> Timeouts,
     ) {
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
+        let mut shared = self.shared();
+        if shared.epoch != epoch {
             return;
         }
         let own = self.own_terms.load(Relaxed);
-        let terms = cross.terms.as_deref().filter(|_| own);
+        let terms = shared.terms.as_deref().filter(|_| own);
         let changed = change(terms.copied().unwrap_or(self.server.timeouts));
-        match &mut cross.terms {
+        match &mut shared.terms {
             Some(terms) => **terms = changed,
             terms => *terms = Some(Box::new(changed)),
         }
@@ -59,24 +59,24 @@ impl Exchange {
         if let Some(pace) = pace {
             pace.restart(self.server.clock.now());
         }
-        let owner = cross.owner.clone();
-        drop(cross);
+        let owner = shared.owner.clone();
+        drop(shared);
         if let Some(owner) = owner {
             owner.wake();
         }
     }
 
     fn move_deadline(&self, epoch: u64, deadline: Movable, wait: Option<Duration>) {
-        let cross = self.cross();
+        let shared = self.shared();
         // Under the lock that numbers requests: the deadline that moves is this request's.
-        if cross.epoch != epoch || self.write_expired() {
+        if shared.epoch != epoch || self.write_expired() {
             return;
         }
         let moved = self.server.clock.now().after(wait);
         let before = self.deadlines.set(deadline, moved);
         // A timer that fires too early looks again by itself: only an earlier deadline needs a wake.
-        let owner = cross.owner.clone().filter(|_| moved < before);
-        drop(cross);
+        let owner = shared.owner.clone().filter(|_| moved < before);
+        drop(shared);
         if let Some(owner) = owner {
             owner.wake();
         }

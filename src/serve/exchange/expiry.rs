@@ -190,7 +190,7 @@ impl Exchange {
     /// Returns the part that `of` takes from the timeouts of this request.
     pub(crate) fn terms<R>(&self, of: impl FnOnce(&Timeouts) -> R) -> R {
         if self.own_terms.load(Relaxed) {
-            if let Some(terms) = &self.cross().terms {
+            if let Some(terms) = &self.shared().terms {
                 return of(terms);
             }
         }

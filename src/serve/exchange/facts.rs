@@ -20,8 +20,8 @@ impl Exchange {
             // The stored name is that of the previous request.
             State::Idle | State::Head => Known::of_peer(peer),
             _ => {
-                let cross = self.cross();
-                Known::new(peer, cross.name.clone(), cross.facts.clone())
+                let shared = self.shared();
+                Known::new(peer, shared.name.clone(), shared.facts.clone())
             }
         }
     }
@@ -66,7 +66,7 @@ impl Exchange {
     }
 
     fn is_current(&self, epoch: u64) -> bool {
-        self.cross().epoch == epoch
+        self.shared().epoch == epoch
     }
 }
 
@@ -103,11 +103,11 @@ impl RequestControl for Exchange {
     // Without the feature there is no route.
     #[cfg_attr(not(feature = "axum"), allow(unreachable_code))]
     fn learn(&self, epoch: u64, fact: Fact<'_>) {
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
+        let mut shared = self.shared();
+        if shared.epoch != epoch {
             return;
         }
-        let facts = &mut cross.facts;
+        let facts = &mut shared.facts;
         match fact {
             Fact::Client(ip) => facts.client = Some(ip),
             Fact::Route(route) => facts.route = Some(route.to_owned()),
@@ -116,16 +116,16 @@ impl RequestControl for Exchange {
     }
 
     fn take_over(&self, epoch: u64, what: u8) {
-        let mut cross = self.cross();
-        if cross.epoch == epoch {
-            cross.taken_over |= what;
+        let mut shared = self.shared();
+        if shared.epoch == epoch {
+            shared.taken_over |= what;
         }
     }
 
     fn taken_over(&self, epoch: u64) -> u8 {
-        let cross = self.cross();
-        match cross.epoch == epoch {
-            true => cross.taken_over,
+        let shared = self.shared();
+        match shared.epoch == epoch {
+            true => shared.taken_over,
             false => 0,
         }
     }

@@ -29,8 +29,8 @@ impl Exchange {
     /// Registers the reader of the body of request `epoch`; `owed` means that the peer owes the body. Returns `false`
     /// if the body has expired, so that there is nothing to wait for.
     pub(crate) fn wait_for_body(&self, epoch: u64, waker: &Waker, owed: bool) -> bool {
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
+        let mut shared = self.shared();
+        if shared.epoch != epoch {
             return true;
         }
         // Under the lock under which `expire_read` takes the waker, so that one of the two sees the other.
@@ -38,18 +38,18 @@ impl Exchange {
             return false;
         }
         let (clock, moved) = (&self.server.clock, self.read.moved());
-        if let Some(kind) = cross.reading.confirm(|| clock.now(), moved) {
-            drop(cross);
+        if let Some(kind) = shared.reading.confirm(|| clock.now(), moved) {
+            drop(shared);
             self.give_read_up(kind);
             return false;
         }
-        cross.reading.wait(waker);
+        shared.reading.wait(waker);
         if owed && !self.read.waits() {
             // A reader within the owner's own poll is seen at the end of it; another may be on another task than the
             // holder of the timer.
             let seen = |owner: &&Waker| self.in_poll() && owner.will_wake(waker);
-            let owner = cross.owner.as_ref().filter(|owner| !seen(owner)).cloned();
-            drop(cross);
+            let owner = shared.owner.as_ref().filter(|owner| !seen(owner)).cloned();
+            drop(shared);
             self.body_waits();
             if let Some(owner) = owner {
                 owner.wake();
@@ -74,9 +74,9 @@ impl Exchange {
                 at: now,
                 moved,
             };
-            self.cross().reading.suspect(suspect);
+            self.shared().reading.suspect(suspect);
         }
-        let reader = self.cross().reading.take_reader();
+        let reader = self.shared().reading.take_reader();
         if let Some(reader) = reader {
             reader.wake();
         }
@@ -150,8 +150,8 @@ impl Exchange {
     }
 
     fn end_body(&self, epoch: u64, broken: bool) {
-        let cross = self.cross();
-        if cross.epoch != epoch {
+        let shared = self.shared();
+        if shared.epoch != epoch {
             return;
         }
         if broken {
@@ -163,8 +163,8 @@ impl Exchange {
         // The next request may have waited only for this. hyper also wakes its connection when the body is dropped, but
         // the connection may have inspected by now and found the body open.
         let waiting = self.state() == State::Discarding || self.holds_call();
-        let owner = cross.owner.clone().filter(|_| waiting);
-        drop(cross);
+        let owner = shared.owner.clone().filter(|_| waiting);
+        drop(shared);
         if let Some(owner) = owner {
             owner.wake();
         }
@@ -178,14 +178,14 @@ impl Exchange {
         if self.http2 {
             return;
         }
-        let mut cross = self.cross();
-        if cross.epoch != epoch {
+        let mut shared = self.shared();
+        if shared.epoch != epoch {
             return;
         }
         let leftover = Discard::new(body, self.server.limits.discard, epoch);
-        cross.reading.leave(leftover);
-        let owner = cross.owner.clone();
-        drop(cross);
+        shared.reading.leave(leftover);
+        let owner = shared.owner.clone();
+        drop(shared);
         if let Some(owner) = owner {
             owner.wake();
         }
@@ -193,19 +193,19 @@ impl Exchange {
 
     /// Returns `true` for a leftover that has not been polled yet, and so wakes no task.
     pub(crate) fn has_new_leftover(&self) -> bool {
-        self.body_open() && self.cross().reading.has_new_leftover()
+        self.body_open() && self.shared().reading.has_new_leftover()
     }
 
     pub(crate) fn take_leftover(&self) -> Option<Discard> {
         if !self.body_open() {
             return None;
         }
-        self.cross().reading.take_leftover()
+        self.shared().reading.take_leftover()
     }
 
     /// Returns the leftover, so that the owner continues to discard it later.
     pub(crate) fn discard_later(&self, leftover: Discard) {
-        self.cross().reading.leave(leftover);
+        self.shared().reading.leave(leftover);
     }
 
     /// Discards the available part of a leftover. Sets `progressed` if there was any.

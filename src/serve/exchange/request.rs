@@ -42,7 +42,7 @@ pub(crate) struct Exchange {
     /// HTTP/2: the part of the response that h2 holds.
     pub(crate) untaken: Untaken,
     pub(crate) body: RequestBodyState,
-    /// `true` if the handler has changed more than a deadline: `cross.terms` counts.
+    /// `true` if the handler has changed more than a deadline: `shared.terms` counts.
     pub(crate) own_terms: AtomicBool,
     /// `true` once the response body is over: read to its end, failed or dropped.
     response_over: AtomicBool,
@@ -63,12 +63,12 @@ pub(crate) struct Exchange {
     pub(crate) end: AtomicU8,
     pub(crate) http2: bool,
     poll_time: PollTime,
-    cross: Lock<Cross>,
+    shared: Lock<SharedState>,
 }
 
 /// The data that several tasks write and read.
 #[derive(Default)]
-pub(crate) struct Cross {
+pub(crate) struct SharedState {
     pub epoch: u64,
     pub owner: Option<Waker>,
     pub reading: Reading,
@@ -115,21 +115,21 @@ impl Exchange {
             end: AtomicU8::new(0),
             http2,
             poll_time: PollTime::new(),
-            cross: Lock::new(Cross {
+            shared: Lock::new(SharedState {
                 owner,
-                ..Cross::default()
+                ..SharedState::default()
             }),
         }
     }
 
     /// Locks the shared data, for a few words' time and never over an await; no panic can leave it half changed.
-    pub(crate) fn cross(&self) -> MutexGuard<'_, Cross> {
-        self.cross.lock()
+    pub(crate) fn shared(&self) -> MutexGuard<'_, SharedState> {
+        self.shared.lock()
     }
 
     /// Sets the waker for a moved deadline or a left body: that of the task that polled last.
     pub(crate) fn set_owner(&self, waker: &Waker) {
-        set_waker(&mut self.cross().owner, waker);
+        set_waker(&mut self.shared().owner, waker);
     }
 
     // === the clock ===
@@ -190,8 +190,8 @@ impl Exchange {
         }
         // The number first, and under the same lock all that a handle of the previous request could still move: from
         // here on such a handle has no effect.
-        let mut cross = self.cross();
-        cross.epoch += 1;
+        let mut shared = self.shared();
+        shared.epoch += 1;
         self.deadlines.begin(
             self.began().after(timeouts.effective_read()),
             now.after(timeouts.effective_write()),
@@ -208,11 +208,11 @@ impl Exchange {
         self.chunked.store(false, Relaxed);
         self.end.store(0, Relaxed);
         self.conn.count_request();
-        cross.reading.begin();
-        cross.facts = Facts::default();
-        cross.taken_over = 0;
-        name(&mut cross.name, method, target(uri));
-        cross.epoch
+        shared.reading.begin();
+        shared.facts = Facts::default();
+        shared.taken_over = 0;
+        name(&mut shared.name, method, target(uri));
+        shared.epoch
     }
 
     /// Records that the response's head is there.
@@ -233,7 +233,7 @@ impl Exchange {
         if self.body_open() {
             // Under the lock under which another task may end the body, so that one of the two sees the other: that
             // task wakes this one if it finds it discarding.
-            let cross = self.cross();
+            let shared = self.shared();
             if self.body_open() {
                 self.state.discard_begins();
                 self.deadlines.end_write();
@@ -242,7 +242,7 @@ impl Exchange {
                 self.deadlines.set_header(self.now().after(idle));
                 return true;
             }
-            drop(cross);
+            drop(shared);
         }
         self.become_idle();
         true

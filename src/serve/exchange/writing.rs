@@ -43,7 +43,7 @@ impl Exchange {
     /// Releases bytes that h2 no longer holds: taken, or given up with their stream.
     pub(crate) fn release(&self, bytes: usize) {
         if self.untaken.remove(bytes) {
-            let taker = self.cross().taker.take();
+            let taker = self.shared().taker.take();
             if let Some(taker) = taker {
                 taker.wake();
             }
@@ -55,7 +55,7 @@ impl Exchange {
         if !self.holds_data() {
             return true;
         }
-        self.cross().taker = Some(waker.clone());
+        self.shared().taker = Some(waker.clone());
         self.untaken.set_awaited();
         // Read again after the flag is set: either the release above has seen the flag, or the change is seen here.
         !self.holds_data()

@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::app::App;
-use super::asker::Asker;
 use super::call::{Answer, HeldCall, begin, expects_continue};
+use super::request_context::RequestContext;
 use super::response::{AnswerFuture, ServeBody};
 use crate::reply::RefusalReason;
 use crate::serve::exchange::{Exchange, OpenStream, Streams};
@@ -65,8 +65,8 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             Source::Http2(streams) => {
                 let call = streams.count_call();
                 if streams.leaving.refuses(|| streams.server.clock.now()) {
-                    let (asker, _) = Asker::of(&request, false);
-                    return AnswerFuture::refused(asker);
+                    let (context, _) = RequestContext::of(&request, false);
+                    return AnswerFuture::refused(context);
                 }
                 let open = OpenStream::begin(streams, list_size(&request));
                 if expects_continue(&request) {
@@ -83,7 +83,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             // ignore an Upgrade (RFC 9110, 7.8).
             request.extensions_mut().remove::<OnUpgrade>();
         }
-        let (asker, mut refusal) = Asker::of(&request, has_body);
+        let (context, mut refusal) = RequestContext::of(&request, has_body);
         if too_large {
             refusal = Some(RefusalReason::HeadTooLarge);
         }
@@ -93,12 +93,12 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                 app: self.app.clone(),
                 extensions: self.extensions.clone(),
                 request,
-                grpc: has_body && asker.is_grpc(),
+                grpc: has_body && context.is_grpc(),
                 refusal,
             });
-            return AnswerFuture::new(Answer::Held, exchange, open, asker).holding(held);
+            return AnswerFuture::new(Answer::Held, exchange, open, context).holding(held);
         }
-        let grpc = has_body && asker.is_grpc();
+        let grpc = has_body && context.is_grpc();
         let answer = begin(
             &self.app,
             &self.extensions,
@@ -107,7 +107,7 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
             grpc,
             refusal,
         );
-        AnswerFuture::new(answer, exchange, open, asker)
+        AnswerFuture::new(answer, exchange, open, context)
     }
 }
 

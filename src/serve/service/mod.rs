@@ -1,13 +1,13 @@
 //! The layer between hyper and the user's service: the request in, the response out.
 
 mod app;
-mod asker;
 mod call;
 mod conn;
 mod framing;
 mod grpc_messages;
 mod host;
 mod request_body;
+mod request_context;
 mod response;
 mod response_body;
 mod target;

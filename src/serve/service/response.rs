@@ -12,9 +12,9 @@ use http_body::Body;
 use pin_project::{pin_project, pinned_drop};
 
 use super::app::App;
-use super::asker::Asker;
 use super::call::{Answer, AnswerProjection as Projected, HeldCall};
 use super::framing::{self, Frame};
+use super::request_context::RequestContext;
 use super::response_body::ResponseBody;
 use crate::events::Event;
 use crate::phase::Phase;
@@ -32,7 +32,7 @@ pub(crate) struct AnswerFuture<A: App> {
     exchange: Option<Arc<Exchange>>,
     /// HTTP/2: the stream, which is open until the last of its response is written.
     open: Option<Arc<OpenStream>>,
-    asker: Asker,
+    context: RequestContext,
     /// A response that waits until it is known if the connection can be used after it. Boxed because it is rare.
     held: Option<Box<Held<A::ResBody>>>,
     /// A call that waits until its input is known to be a request. Also rare.
@@ -46,13 +46,13 @@ impl<A: App> AnswerFuture<A> {
         answer: Answer<A::Future>,
         exchange: Arc<Exchange>,
         open: Option<Arc<OpenStream>>,
-        asker: Asker,
+        context: RequestContext,
     ) -> Self {
         AnswerFuture {
             answer,
             exchange: Some(exchange),
             open,
-            asker,
+            context,
             held: None,
             call: None,
         }
@@ -64,12 +64,12 @@ impl<A: App> AnswerFuture<A> {
     }
 
     /// HTTP/2: creates the response to a stream that the service never sees.
-    pub(crate) fn refused(asker: Asker) -> Self {
+    pub(crate) fn refused(context: RequestContext) -> Self {
         AnswerFuture {
             answer: Answer::Reset(h2::Reason::REFUSED_STREAM),
             exchange: None,
             open: None,
-            asker,
+            context,
             call: None,
             held: None,
         }
@@ -109,15 +109,15 @@ impl<A: App> Future for AnswerFuture<A> {
         if this.held.is_none() {
             let response = match this.answer.as_mut().project() {
                 Projected::Service(answer) => match answer.poll(cx) {
-                    Poll::Ready(Ok(response)) if this.asker.may_get(response.status()) => {
-                        match exchange.read_expired() && is_for_slow_body(&response, this.asker) {
-                            true => refuse(exchange, RefusalReason::BodyTooSlow, this.asker),
+                    Poll::Ready(Ok(response)) if this.context.may_get(response.status()) => {
+                        match exchange.read_expired() && is_for_slow_body(&response, this.context) {
+                            true => refuse(exchange, RefusalReason::BodyTooSlow, this.context),
                             false => ReplyBody::service(response),
                         }
                     }
                     Poll::Ready(Ok(_)) => {
                         exchange.emit_fault(ServiceFault::Status);
-                        refuse(exchange, RefusalReason::Internal, this.asker)
+                        refuse(exchange, RefusalReason::Internal, this.context)
                     }
                     Poll::Ready(Err(error)) => {
                         let known = exchange.known();
@@ -125,14 +125,14 @@ impl<A: App> Future for AnswerFuture<A> {
                         let error = &*error;
                         let event = || Event::ServiceError { error, request };
                         exchange.server.events.emit(event);
-                        refuse(exchange, RefusalReason::Internal, this.asker)
+                        refuse(exchange, RefusalReason::Internal, this.context)
                     }
                     Poll::Pending if exchange.write_expired() => {
-                        refuse(exchange, RefusalReason::HandlerTimeout, this.asker)
+                        refuse(exchange, RefusalReason::HandlerTimeout, this.context)
                     }
                     Poll::Pending => return Poll::Pending,
                 },
-                Projected::Refusal(reason) => refuse(exchange, *reason, this.asker),
+                Projected::Refusal(reason) => refuse(exchange, *reason, this.context),
                 Projected::Panicked(panic) => match panic.take() {
                     Some(panic) => resume_unwind(panic),
                     None => return Poll::Pending,
@@ -144,7 +144,7 @@ impl<A: App> Future for AnswerFuture<A> {
             this.answer.set(Answer::Given);
             exchange.begin_response();
             let Some(leftover) = exchange.take_leftover() else {
-                return finish(this.exchange, this.open, response, this.asker);
+                return finish(this.exchange, this.open, response, this.context);
             };
             match leftover.fits() {
                 None => *this.held = Some(Box::new((response, leftover))),
@@ -154,7 +154,7 @@ impl<A: App> Future for AnswerFuture<A> {
                     } else {
                         exchange.abandon_leftover(&leftover);
                     }
-                    return finish(this.exchange, this.open, response, this.asker);
+                    return finish(this.exchange, this.open, response, this.context);
                 }
             }
         }
@@ -177,7 +177,7 @@ impl<A: App> Future for AnswerFuture<A> {
         match this.held.take() {
             Some(held) => {
                 let (response, _) = *held;
-                finish(this.exchange, this.open, response, this.asker)
+                finish(this.exchange, this.open, response, this.context)
             }
             None => Poll::Pending,
         }
@@ -186,22 +186,26 @@ impl<A: App> Future for AnswerFuture<A> {
 
 /// Returns `true` if this is the handler's answer to the error of a body that was too slow: an error, and not a 408 of
 /// its own. To a gRPC client, which is refused with 200, a 408 has no meaning.
-fn is_for_slow_body<B>(response: &Response<B>, asker: &Asker) -> bool {
+fn is_for_slow_body<B>(response: &Response<B>, context: &RequestContext) -> bool {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    is_error && (status != RefusalReason::BodyTooSlow.status() || asker.asked.is_grpc())
+    is_error && (status != RefusalReason::BodyTooSlow.status() || context.format.is_grpc())
 }
 
 /// Responds in the service's place. A failure caused by a missing request body is answered as such.
-fn refuse<B>(exchange: &Exchange, reason: RefusalReason, asker: &Asker) -> Response<ReplyBody<B>> {
+fn refuse<B>(
+    exchange: &Exchange,
+    reason: RefusalReason,
+    context: &RequestContext,
+) -> Response<ReplyBody<B>> {
     let reason = if exchange.read_expired() {
         RefusalReason::BodyTooSlow
     } else {
         reason
     };
     exchange.emit(|request| Event::Refused { reason, request });
-    let asked = asker.asked.clone();
-    ReplyBody::refusal(Reply::new(reason).answer(asked, HeaderMap::new()))
+    let format = context.format.clone();
+    ReplyBody::refusal(Reply::new(reason).answer(format, HeaderMap::new()))
 }
 
 /// Decides, once the response is there, if the connection can be used after it.
@@ -209,14 +213,14 @@ fn finish<B: Body<Data = Bytes>>(
     exchange: &mut Option<Arc<Exchange>>,
     open: &mut Option<Arc<OpenStream>>,
     mut response: Response<ReplyBody<B>>,
-    asker: &Asker,
+    context: &RequestContext,
 ) -> Poll<Result<Response<ResponseBody<B>>, h2::Error>> {
     let Some(exchange) = exchange.take() else {
         return Poll::Pending;
     };
     let open = open.take();
-    let upgrades = asker.upgrades(response.status());
-    let to_head = asker.is_head();
+    let upgrades = context.upgrades(response.status());
+    let to_head = context.is_head();
     let framed = framing::correct(&mut response, Frame { to_head, upgrades });
     if let Some(fault) = framed.fault {
         exchange.emit_fault(fault);
@@ -226,19 +230,19 @@ fn finish<B: Body<Data = Bytes>>(
         if let Some(open) = &open {
             open.become_tunnel();
         }
-    } else if asker.version < Version::HTTP_2 {
+    } else if context.version < Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
-        if exchange.must_close() || asker.ends_with(&framed) || departs(&exchange) {
+        if exchange.must_close() || context.ends_with(&framed) || departs(&exchange) {
             exchange.close_after_this();
             let close = HeaderValue::from_static("close");
             response.headers_mut().append(CONNECTION, close);
-            if asker.version == Version::HTTP_10 {
+            if context.version == Version::HTTP_10 {
                 // Otherwise hyper adds the `keep-alive` that the client asked for.
                 *response.version_mut() = Version::HTTP_10;
             }
         }
     }
-    if asker.version == Version::HTTP_11 && !framed.bodiless && framed.length.is_none() {
+    if context.version == Version::HTTP_11 && !framed.bodiless && framed.length.is_none() {
         exchange.set_chunked();
     }
     let dress = |body| ResponseBody::new(body, framed, exchange, open);

@@ -4,11 +4,11 @@ use hyper::upgrade::OnUpgrade;
 
 use super::framing::Framed;
 use super::target::{self, Hosts};
-use crate::reply::{Asked, RefusalReason};
+use crate::reply::{RefusalReason, ReplyFormat};
 
 /// The facts of a request that its response depends on.
-pub(crate) struct Asker {
-    pub asked: Asked,
+pub(crate) struct RequestContext {
+    pub format: ReplyFormat,
     pub version: Version,
     method: Kind,
     /// `true` if it asks for an upgrade that a 101 grants.
@@ -22,7 +22,7 @@ enum Kind {
     Other,
 }
 
-impl Asker {
+impl RequestContext {
     /// Reads the facts, and the reason to refuse the request, if any.
     pub(crate) fn of<B: Body>(
         request: &Request<B>,
@@ -31,9 +31,9 @@ impl Asker {
         let (method, version) = (request.method(), request.version());
         let mut hosts = Hosts::default();
         let headers = request.headers();
-        let asked = Asked::visiting_hosts(method, version, headers, |host| hosts.note(host));
-        let asker = Asker {
-            asked,
+        let format = ReplyFormat::visiting_hosts(method, version, headers, |host| hosts.note(host));
+        let context = RequestContext {
+            format,
             version,
             method: match *method {
                 Method::HEAD => Kind::Head,
@@ -44,12 +44,12 @@ impl Asker {
             may_upgrade: version == Version::HTTP_11
                 && request.extensions().get::<OnUpgrade>().is_some(),
         };
-        (asker, target::refusal(request, &hosts, has_body))
+        (context, target::refusal(request, &hosts, has_body))
     }
 
     /// Returns `true` for a gRPC request with plain messages (gRPC-Web may have them in base64).
     pub(crate) fn is_grpc(&self) -> bool {
-        self.asked.is_native_grpc()
+        self.format.is_native_grpc()
     }
 
     /// Returns `true` if the request may get this status. A response is final: hyper ends the connection over an
