@@ -88,15 +88,11 @@ mod forwarded;
 mod header;
 mod layer;
 mod resolver;
-#[cfg(test)]
-mod resolver_tests;
 mod service;
 mod shared;
 #[cfg(test)]
 mod tests;
 mod trusted;
-#[cfg(test)]
-mod trusted_tests;
 
 /// The response future of a [`RealIp`] service.
 pub use crate::reply::ReplyFuture as RealIpFuture;

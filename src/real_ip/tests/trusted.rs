@@ -1,4 +1,4 @@
-use super::TrustedProxies;
+use crate::real_ip::TrustedProxies;
 use std::net::IpAddr;
 
 #[test]

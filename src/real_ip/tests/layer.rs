@@ -1,20 +1,17 @@
-use super::*;
-use crate::conn_info::{ClientIp, ClientIpSource, ConnInfo};
+use super::{ClientIpSource, ip};
+use crate::conn_info::{ClientIp, ConnInfo};
 use crate::events::{Event, EventSink};
+use crate::real_ip::*;
 use crate::reply::ReplyBody;
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
 use http_body_util::Full;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tower::{Layer, ServiceExt, service_fn};
 
 fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
