@@ -1,5 +1,6 @@
 //! The configuration of a server: its deadlines and limits.
 
+pub(crate) mod fixed;
 mod half_close;
 mod http2_limits;
 mod invalid_limit;

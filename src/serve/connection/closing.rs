@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,15 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::raw_head::RawHead;
 use crate::events::CloseReason;
 use crate::reply::{RefusalReason, Reply};
+use crate::serve::config::fixed::REFUSAL_GRACE;
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::state::Conn;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo};
 use http::HeaderMap;
 use httpdate::HttpDate;
-
-/// The time the peer has to receive a refusal, or the response sent in place of a cancelled handler's.
-pub(crate) const REFUSAL_GRACE: Duration = Duration::from_millis(500);
 
 pub(crate) struct Closing<T> {
     io: ServeIo<T>,

@@ -10,20 +10,14 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::closing::REFUSAL_GRACE;
 use crate::events::{CloseReason, TimeoutKind};
 use crate::phase::Phase;
 use crate::reply::RefusalReason;
+use crate::serve::config::fixed::{PARK_AFTER, REFUSAL_GRACE};
 use crate::serve::exchange::{Exchange, ServiceFault, State};
 use crate::serve::service::{App, ConnService, Source};
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo};
-
-/// The time a warm connection stays with hyper after a response, before it is parked. A connection is warm if its last
-/// pause was shorter than this: clients tend to repeat their pattern. A cold one is parked at once, so that thousands
-/// of connections with one request each never hold hyper's buffers at the same time. If it turns out to be busy, it has
-/// paid for that only once.
-pub(crate) const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection that hyper drives.
 pub(crate) struct Http1<T, A: App> {

@@ -1,15 +1,11 @@
 //! The departure of an HTTP/2 connection, and the next of its deadlines.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::phase::Phase;
+use crate::serve::config::fixed::GOAWAY_GRACE;
 use crate::serve::exchange::Streams;
 use crate::serve::time::Tick;
-
-/// The time h2 has to end a connection once it has read the acknowledgement of its GOAWAY: it may be in the middle of a
-/// frame, or unable to write.
-const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 /// The progress of a connection's departure.
 pub(crate) struct Departure {
@@ -139,7 +135,7 @@ impl Departure {
         let idle_since = self.idle_since(streams);
         let end = match (self.goaway_since, self.acknowledged, idle_since) {
             (_, _, Tick::NEVER) => Tick::NEVER,
-            (Some(_), Some(acknowledged), _) => acknowledged.after(Some(LAST_CHANCE)),
+            (Some(_), Some(acknowledged), _) => acknowledged.after(Some(GOAWAY_GRACE)),
             (Some(since), None, idle) => since.after(Some(leaving.wait())).max(idle),
             (None, _, idle) => idle.after(timeouts.effective_idle()),
         };

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::Executor;
 use pin_project::pin_project;
 
-use super::closing::REFUSAL_GRACE;
+use crate::serve::config::fixed::REFUSAL_GRACE;
 use crate::serve::exchange::{Exchange, OpenStream, ServiceFault, State, Streams};
 use crate::serve::time::Timer;
 

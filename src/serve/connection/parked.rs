@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::http1::PARK_AFTER;
 use crate::events::{CloseReason, Event, RequestInfo, TimeoutKind};
 use crate::phase::Phase;
 use crate::reply::RefusalReason;
 use crate::serve::config::Protocols;
+use crate::serve::config::fixed::PARK_AFTER;
 use crate::serve::time::{Tick, Timer};
 use crate::serve::transport::{Mode, ServeIo, may_be_unread};
 

@@ -2,15 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::task::Waker;
-use std::time::Duration;
 
 use super::discard::Discard;
 use crate::events::TimeoutKind;
+use crate::serve::config::fixed::READER_RETURNS;
 use crate::serve::time::Tick;
 use crate::sync::set_waker;
-
-/// The time within which a suspected reader must poll again; one that does not is not waiting.
-const ASKED: Duration = Duration::from_secs(1);
 
 /// A request's body, as the owner of the exchange and its reader share it.
 pub(crate) struct RequestBodyState {
@@ -146,7 +143,7 @@ impl Reading {
         moved: u64,
     ) -> Option<TimeoutKind> {
         let suspect = self.suspect.take()?;
-        let asked = now().since(suspect.at) <= ASKED;
+        let asked = now().since(suspect.at) <= READER_RETURNS;
         (asked && moved == suspect.moved).then_some(suspect.kind)
     }
 

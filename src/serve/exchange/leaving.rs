@@ -6,14 +6,8 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use crate::serve::config::fixed::{GOAWAY_NOTICE, GOAWAY_WAIT, LONGEST_GOAWAY_WAIT};
 use crate::serve::time::Tick;
-
-/// The minimum time for a client to acknowledge the GOAWAY; a distant client takes two round trips.
-const WAIT: Duration = Duration::from_secs(1);
-/// The maximum of that time: a client with a longer round trip is not waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// The minimum time between the early GOAWAY and the final one: a round trip (RFC 9113, 6.8).
-const NOTICE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Leaving {
     /// A request to the transport to write its [`Notice`](crate::serve::notice::Notice) when it is next between two
@@ -156,12 +150,12 @@ impl Leaving {
     pub(crate) fn wait(&self) -> Duration {
         self.round_trip()
             .saturating_mul(2)
-            .clamp(WAIT, LONGEST_WAIT)
+            .clamp(GOAWAY_WAIT, LONGEST_GOAWAY_WAIT)
     }
 
     /// Returns the time between the early GOAWAY and the final one.
     pub(crate) fn notice_time(&self) -> Duration {
-        self.round_trip().clamp(NOTICE, WAIT)
+        self.round_trip().clamp(GOAWAY_NOTICE, GOAWAY_WAIT)
     }
 }
 
@@ -221,7 +215,7 @@ mod tests {
         let leaving = Leaving::default();
         assert!(!leaving.refuses(|| Tick::NEVER));
         leaving.begin(Tick(7));
-        let end = Tick(7).after(Some(WAIT));
+        let end = Tick(7).after(Some(GOAWAY_WAIT));
         assert!(!leaving.refuses(|| Tick(end.0 - 1)));
         assert!(leaving.refuses(|| end));
     }

@@ -4,17 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::min_rate::MinRate;
+use crate::serve::config::fixed::{FIRST_KERNEL_LOOK, LATE_TIMER};
 use crate::serve::time::Tick;
-
-/// The lateness of a timer above which the peer is not at fault: the runtime was starved, or the process was stopped.
-const LATE: Duration = Duration::from_secs(1);
 
 /// The steps in which a full receive buffer opens its window again: a 16th of it on Linux (of 128 KiB), half of a small
 /// one, at least a segment.
 const STEP: u64 = 8 * 1024;
-
-/// The time from a blocked write to the first look at the kernel.
-const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 /// One direction of one request or connection: its bytes, and the server's wait for more.
 ///
@@ -105,7 +100,7 @@ impl Pace {
     /// it has room for at once: seen later, that would look like a peer that had gone on reading until then.
     pub(crate) fn look_deadline(&self) -> Tick {
         match self.looks.load(Relaxed) {
-            true => self.since().after(Some(FIRST_LOOK)),
+            true => self.since().after(Some(FIRST_KERNEL_LOOK)),
             false => Tick::NEVER,
         }
     }
@@ -195,7 +190,7 @@ impl Pace {
         let brought = moved.wrapping_sub(self.window_base.load(Relaxed));
         let lent = self.window_lent.load(Relaxed);
         let slow = before != 0
-            && now.since(due) <= LATE
+            && now.since(due) <= LATE_TIMER
             && brought.saturating_add(lent) < rate.bytes_per_window()
             && !(stalls && brought == 0);
         if slow {

@@ -11,15 +11,13 @@ use super::listener::Listener;
 use crate::conn_info::ConnInfo;
 use crate::events::Event;
 use crate::phase::Phase;
+use crate::serve::config::fixed::{FIRST_ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE};
 use crate::serve::connection::ConnTask;
 use crate::serve::service::App;
 use crate::serve::state::{ConnGuard, Registry, Shared};
 use crate::serve::transport::ServeIo;
 use crate::shutdown::DrainServer;
 use crate::track::Tally;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts until the drain begins; then takes the connections that the system has accepted, and closes.
 pub(crate) async fn accept<L: Listener, A: App>(mut listener: L, app: A, registry: Arc<Registry>) {
@@ -101,7 +99,7 @@ async fn empty<L: Listener, A: App>(
                 // Most holders of descriptors are idle, and would be closed at the end of the drain: now a request
                 // waits for their descriptors.
                 registry.close_idle();
-                let pause = pauses.next(server, &error).min(FIRST_PAUSE * 10);
+                let pause = pauses.next(server, &error).min(FIRST_ACCEPT_PAUSE * 10);
                 tokio::select! {
                     biased;
                     _ = &mut closed => return,
@@ -127,7 +125,7 @@ impl Pauses {
 
     fn next(&mut self, server: &Shared, error: &io::Error) -> Duration {
         let first = self.0.is_zero();
-        self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.0 = (self.0 * 2).clamp(FIRST_ACCEPT_PAUSE, LONGEST_ACCEPT_PAUSE);
         if first {
             let pause = Some(self.0);
             server.events.emit(|| Event::AcceptError { error, pause });

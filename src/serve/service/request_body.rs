@@ -2,7 +2,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,11 +11,9 @@ use hyper::body::Incoming;
 use super::grpc_messages::GrpcMessages;
 use crate::body_limit::BodyLimitBody;
 use crate::error::BoxError;
+use crate::serve::config::fixed::LATE_READER;
 use crate::serve::exchange::Exchange;
 use crate::serve::time::Tick;
-
-/// The time that a reader which first asks after the deadline has to read the bytes that came before it.
-const LATE_READER: Duration = Duration::from_millis(250);
 
 /// The body of a request that [`serve`](crate::serve::serve()) hands to its service.
 ///

@@ -3,20 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
 
+use crate::serve::config::fixed::{LINGER, LINGER_AFTER_TIMEOUT, LINGER_STALL};
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::time::Tick;
 
-/// The maximum time for a peer that is still sending to read an early response.
-const LINGER: Duration = Duration::from_secs(5);
-/// The same after a timeout: the peer has had its time.
-const LINGER_AFTER_TIMEOUT: Duration = Duration::from_millis(500);
-/// The longest silence of the peer meanwhile.
-const LINGER_STALL: Duration = Duration::from_secs(1);
 /// The maximum number of bytes that are discarded.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -123,6 +117,7 @@ mod tests {
     use crate::phase::Lifecycle;
     use crate::serve::state::{Conn, Shared};
     use crate::serve::{Limits, Timeouts};
+    use std::time::Duration;
 
     #[tokio::test]
     async fn a_spent_budget_is_not_taken_for_silence() {

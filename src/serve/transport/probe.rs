@@ -5,19 +5,10 @@
 //! one answers with a reset. So the probe writes bytes with which the response begins anyway.
 
 use std::io;
-use std::time::Duration;
 
+use crate::serve::config::fixed::{FIRST_PROBE_LOOK, LONGEST_PROBE_LOOK, PROBE_AFTER};
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::time::Tick;
-
-/// The time from the end of the client's input to the first byte that is written ahead: an earlier response needs no
-/// probe.
-const PROBE_AFTER: Duration = Duration::from_millis(100);
-/// The time from a write to the first look for the reset that it may have caused. The pause doubles with each look, so
-/// that a reset is seen at most as long again after it was sent.
-const FIRST_LOOK: Duration = Duration::from_millis(10);
-/// The longest pause between two looks.
-const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// The beginning of every HTTP/1 response, including interim ones.
 const PREFIX: &[u8; 7] = b"HTTP/1.";
@@ -97,7 +88,7 @@ impl Watch {
     /// Records that a part of the response was written: it may cause a reset.
     pub(crate) fn wrote(&mut self, exchange: &Exchange) {
         self.looks = 1;
-        exchange.set_look(exchange.now().after(Some(FIRST_LOOK)));
+        exchange.set_look(exchange.now().after(Some(FIRST_PROBE_LOOK)));
     }
 
     /// Returns `true` if it is time for a look. Also schedules the connection's task for the next one.
@@ -110,9 +101,9 @@ impl Watch {
             }
             at if at > now => false,
             _ => {
-                let pause = FIRST_LOOK * (1 << self.looks.min(13));
+                let pause = FIRST_PROBE_LOOK * (1 << self.looks.min(13));
                 self.looks = self.looks.saturating_add(1);
-                exchange.set_look(now.after(Some(pause.min(LAST_LOOK))));
+                exchange.set_look(now.after(Some(pause.min(LONGEST_PROBE_LOOK))));
                 true
             }
         }

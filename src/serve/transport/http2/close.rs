@@ -3,21 +3,17 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::inbound::Inbound;
+use crate::serve::config::fixed::{
+    HTTP2_LINGER, HTTP2_LINGER_STALL, HTTP2_LINGER_STALL_OF_A_READER,
+};
 use crate::serve::exchange::Streams;
 use crate::serve::time::Tick;
 use crate::serve::transport::held_by_kernel;
 
-/// The maximum time for a client that goes on reading.
-const LINGER: Duration = Duration::from_secs(30);
-/// The longest silence of a client.
-const STALL: Duration = Duration::from_secs(1);
-/// The same after a WINDOW_UPDATE: the client is reading, and announces it after each half window.
-const STALL_OF_A_READER: Duration = Duration::from_secs(3);
 /// The maximum number of bytes that are discarded.
 const BYTES: usize = 64 * 1024 * 1024;
 /// The maximum number of bytes that are discarded when the close waits for none.
@@ -77,7 +73,7 @@ impl Close {
         self.window_updates = inbound.window_updates();
         self.answered = streams.leaving.answered(streams.transport.moved());
         let now = streams.server.clock.now();
-        self.limit = now.after(Some(LINGER));
+        self.limit = now.after(Some(HTTP2_LINGER));
         // A client that acknowledges is worth waiting for: it is still reading. For one that never has, the silence
         // since the last stream counts.
         let since = match streams.idle_since() {
@@ -86,8 +82,8 @@ impl Close {
             idle => idle.min(now),
         };
         let stall = match self.owed {
-            true => since.after(Some(STALL)),
-            false => now.after(Some(STALL)),
+            true => since.after(Some(HTTP2_LINGER_STALL)),
+            false => now.after(Some(HTTP2_LINGER_STALL)),
         };
         streams.leaving.set_linger(stall);
     }
@@ -134,7 +130,7 @@ impl Close {
         });
         leaving.set_undelivered(undelivered);
         if undelivered {
-            leaving.set_linger(now.after(Some(STALL)));
+            leaving.set_linger(now.after(Some(HTTP2_LINGER_STALL)));
         }
     }
 
@@ -150,7 +146,7 @@ impl Close {
             self.mark = Some((now, taken));
             return true;
         }
-        waited < timeouts.effective_write_stall().unwrap_or(LINGER)
+        waited < timeouts.effective_write_stall().unwrap_or(HTTP2_LINGER)
     }
 
     /// Writes the PING and shuts the write side.
@@ -200,7 +196,9 @@ impl Close {
             if self.window_updates != inbound.window_updates() {
                 self.window_updates = inbound.window_updates();
                 let now = streams.server.clock.now();
-                let until = now.after(Some(STALL_OF_A_READER)).min(self.limit);
+                let until = now
+                    .after(Some(HTTP2_LINGER_STALL_OF_A_READER))
+                    .min(self.limit);
                 streams.leaving.set_linger(until);
             }
         }
