@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::phase::Phase;
 use crate::serve::config::fixed::GOAWAY_GRACE;
 use crate::serve::exchange::Streams;
+use crate::serve::state::{Goaway, goaway, goaway_wait};
 use crate::serve::time::Tick;
 
 /// The progress of a connection's departure.
@@ -52,17 +52,17 @@ impl Departure {
             return false;
         }
         let server = &streams.server;
-        match server.lifecycle.phase() {
-            // A random moment in the third quarter of the window: clients with many connections do not lose them all at
-            // once, and have left before the drain begins.
-            Phase::LameDuck if self.leave_at == Tick::NEVER => {
-                let half = server.lifecycle.lame_duck_left() / 2;
-                let wait = half + half.mul_f64(streams.conn.random_unit() * 0.5);
-                self.leave_at = server.clock.now().after(Some(wait));
+        match goaway(&server.lifecycle) {
+            Goaway::NotYet => false,
+            Goaway::Soon => {
+                // The moment is drawn once.
+                if self.leave_at == Tick::NEVER {
+                    let wait = goaway_wait(&server.lifecycle, &streams.conn);
+                    self.leave_at = server.clock.now().after(Some(wait));
+                }
                 false
             }
-            Phase::Starting | Phase::Ready | Phase::LameDuck => false,
-            Phase::Draining | Phase::Closed => true,
+            Goaway::Now => true,
         }
     }
 

@@ -17,9 +17,9 @@ use super::framing::{self, Frame};
 use super::request_context::RequestContext;
 use super::response_body::ResponseBody;
 use crate::events::Event;
-use crate::phase::Phase;
 use crate::reply::{RefusalReason, Reply, ReplyBody};
 use crate::serve::exchange::{Discard, Exchange, OpenStream, ServiceFault};
+use crate::serve::state::response_is_last;
 
 pub(crate) type ServeBody<A> = ResponseBody<<A as App>::ResBody>;
 
@@ -232,7 +232,10 @@ fn finish<B: Body<Data = Bytes>>(
         }
     } else if context.version < Version::HTTP_2 {
         *response.version_mut() = Version::HTTP_11;
-        if exchange.must_close() || context.ends_with(&framed) || departs(&exchange) {
+        if exchange.must_close()
+            || context.ends_with(&framed)
+            || response_is_last(&exchange.server.lifecycle, &exchange.conn)
+        {
             exchange.close_after_this();
             let close = HeaderValue::from_static("close");
             response.headers_mut().append(CONNECTION, close);
@@ -247,14 +250,4 @@ fn finish<B: Body<Data = Bytes>>(
     }
     let dress = |body| ResponseBody::new(body, framed, exchange, open);
     Poll::Ready(Ok(response.map(dress)))
-}
-
-/// Returns `true` if this response asks the connection to leave.
-fn departs(exchange: &Exchange) -> bool {
-    let lifecycle = &exchange.server.lifecycle;
-    match lifecycle.phase() {
-        Phase::Starting | Phase::Ready => false,
-        Phase::LameDuck => exchange.conn.random_unit() < lifecycle.departure(),
-        Phase::Draining | Phase::Closed => true,
-    }
 }
