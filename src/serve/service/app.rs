@@ -14,11 +14,31 @@ use crate::error::BoxError;
 
 /// Any tower service over HTTP that can be cloned and sent: an `axum::Router`, a
 /// `tonic::service::Routes`, a `tower::service_fn`. Never implemented by hand.
+///
+/// A service that takes a body of another type has its requests converted:
+///
+/// ```
+/// use axum::body::Body;
+/// use http::{Request, Response};
+/// use lameduck::serve::RequestBody;
+/// use std::convert::Infallible;
+/// use tower::ServiceExt;
+///
+/// # fn on(listener: tokio::net::TcpListener) {
+/// let service = tower::service_fn(|request: Request<Body>| async {
+///     Ok::<_, Infallible>(Response::new(request.into_body()))
+/// });
+/// let service = service.map_request(|request: Request<RequestBody>| request.map(Body::new));
+/// let server = lameduck::serve(listener, service);
+/// # drop(server);
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be served",
     label = "not a service that can be served",
     note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`",
-    note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`"
+    note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`",
+    note = "one that takes another body: `service.map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new))`, with tower's `ServiceExt`"
 )]
 pub trait App: Clone + Send + 'static {
     /// The response's body.
@@ -50,14 +70,77 @@ impl<B> HttpResponse for Response<B> {
     }
 }
 
-impl<S, B> App for S
+/// A service that takes the server's requests. A trait only so that the compiler can say what to do about one that takes
+/// others: it comes first, and its impl is not recommended, so that an error within it is one of `App`.
+///
+/// ```compile_fail,E0277
+/// # fn on(listener: tokio::net::TcpListener, app: axum::Router) {
+/// let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+/// drop(lameduck::serve(listener, app));
+/// # }
+/// ```
+///
+/// ```compile_fail,E0631
+/// # fn on(listener: tokio::net::TcpListener) {
+/// let app = tower::service_fn(|_: http::Request<String>| async {
+///     Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+/// });
+/// drop(lameduck::serve(listener, app));
+/// # }
+/// ```
+#[doc(hidden)]
+#[allow(unnameable_types)]
+pub trait TakesRequestBody {}
+
+#[diagnostic::do_not_recommend]
+impl<S: Service<Request<RequestBody>>> TakesRequestBody for S {}
+
+/// All that `App` asks of a service besides.
+#[doc(hidden)]
+#[allow(unnameable_types)]
+pub trait HttpService {
+    type ResBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+    type Response: HttpResponse<Body = Self::ResBody>;
+    type Error: Into<BoxError>;
+    type Future: Future<Output = Result<Self::Response, Self::Error>> + Send + 'static;
+
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>>;
+    fn respond(&mut self, request: Request<RequestBody>) -> Self::Future;
+}
+
+impl<S, B> HttpService for S
 where
-    S: Service<Request<RequestBody>, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Error: Into<BoxError>, Future: Send>,
     S::Response: HttpResponse<Body = B>,
     S::Future: 'static,
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type ResBody = B;
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.poll_ready(cx)
+    }
+
+    fn respond(&mut self, request: Request<RequestBody>) -> S::Future {
+        self.call(request)
+    }
+}
+
+/// A level between, so that the compiler finds an error of `TakesRequestBody` before it finds the same one here.
+#[doc(hidden)]
+#[allow(unnameable_types)]
+pub trait Servable: HttpService {}
+
+impl<S: HttpService> Servable for S {}
+
+impl<S> App for S
+where
+    S: TakesRequestBody + Servable + Clone + Send + 'static,
+{
+    type ResBody = S::ResBody;
     type Future = Oneshot<S>;
 
     fn start(&self, request: Request<RequestBody>) -> Oneshot<S> {
@@ -68,8 +151,8 @@ where
         // Most services are always ready, and a request is large to carry about: ask at once, with a waker that wakes
         // no task.
         let mut nobody = Context::from_waker(Waker::noop());
-        let step = match service.poll_ready(&mut nobody) {
-            Poll::Ready(Ok(())) => Step::Answering(service.call(request)),
+        let step = match service.ready(&mut nobody) {
+            Poll::Ready(Ok(())) => Step::Answering(service.respond(request)),
             Poll::Ready(Err(error)) => Step::Failed(Some(error.into())),
             // It may have taken its place in a queue: it waits there.
             Poll::Pending => Step::Readying(Box::new((service, Some(request)))),
@@ -83,7 +166,7 @@ where
 #[allow(missing_debug_implementations)] // a future of the service, which need not be Debug
 // A future that `App` names.
 #[allow(unnameable_types)]
-pub struct Oneshot<S: Service<Request<RequestBody>>> {
+pub struct Oneshot<S: HttpService> {
     #[pin]
     step: Step<S, S::Future>,
 }
@@ -96,11 +179,8 @@ enum Step<S, F> {
     Failed(Option<BoxError>),
 }
 
-impl<S> Future for Oneshot<S>
-where
-    S: Service<Request<RequestBody>, Response: HttpResponse, Error: Into<BoxError>>,
-{
-    type Output = Result<Response<<S::Response as HttpResponse>::Body>, BoxError>;
+impl<S: HttpService> Future for Oneshot<S> {
+    type Output = Result<Response<S::ResBody>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut step = self.project().step;
@@ -116,9 +196,9 @@ where
                 }
                 Projected::Readying(waiting) => {
                     let (service, request) = &mut **waiting;
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                    ready!(service.ready(cx)).map_err(Into::into)?;
                     let request = request.take().expect("polled after a panic");
-                    service.call(request)
+                    service.respond(request)
                 }
             };
             step.set(Step::Answering(answering));
