@@ -81,14 +81,17 @@ fn a_lower_count_is_never_missed_by_waiters_for_different_ones() {
     loom::model(|| {
         let tally = Arc::new(Tally::new());
         let (one, two) = (Tally::enter(&tally), Tally::enter(&tally));
+        let mut low = Box::pin(tally.at_most(0));
+        let waker = std::task::Waker::noop();
+        let polled = low
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(waker));
+        assert!(polled.is_pending());
         let first = thread::spawn(move || drop(one));
-        let other = tally.clone();
-        let waiter = thread::spawn(move || block_on(other.at_most(1)));
         block_on(tally.at_most(1));
-        drop(two);
-        block_on(tally.idle());
         first.join().unwrap();
-        waiter.join().unwrap();
+        drop(two);
+        block_on(low);
     });
 }
 
@@ -97,17 +100,14 @@ fn a_waiter_that_is_dropped_takes_no_wake_of_another() {
     loom::model(|| {
         let tally = Arc::new(Tally::new());
         let guard = Tally::enter(&tally);
-        let other = tally.clone();
-        let dropped = thread::spawn(move || {
-            let waker = std::task::Waker::noop();
-            let mut waiter = std::pin::pin!(other.at_most(0));
-            let _ = waiter
-                .as_mut()
-                .poll(&mut std::task::Context::from_waker(waker));
-        });
+        let mut dropped = Box::pin(tally.at_most(0));
+        let waker = std::task::Waker::noop();
+        let _ = dropped
+            .as_mut()
+            .poll(&mut std::task::Context::from_waker(waker));
         let leaver = thread::spawn(move || drop(guard));
+        drop(dropped);
         block_on(tally.idle());
         leaver.join().unwrap();
-        dropped.join().unwrap();
     });
 }
