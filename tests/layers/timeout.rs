@@ -17,7 +17,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
 
-use crate::support::{LIMIT, Server, app, channel, h2_connect, kind, ms, reply, within};
+use crate::support::{How, LIMIT, Server, app, channel, h2_connect, kind, ms, reply, within};
 
 const AFTER: Duration = Duration::from_millis(150);
 
@@ -124,7 +124,7 @@ async fn head_timeout_does_not_limit_the_body() {
     let mut client = server.connect().await;
     client.send("GET /stream HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let ending = client.read_until_close_for(AFTER * 4).await;
-    assert_eq!(ending.how, crate::support::How::StillOpen, "{ending:?}");
+    assert_eq!(ending.how, How::StillOpen, "{ending:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use lameduck::serve::App;
 use lameduck::{DrainLayer, InFlightLayer, Lifecycle, Phase, Shutdown};
 use tower::{Layer, ServiceBuilder};
 
-use crate::support::{LIMIT, Raw, Server, app, ms, reply, within};
+use crate::support::{LIMIT, Raw, Server, Setup, app, ms, reply, within};
 
 /// Builds a service that says hello, on `/slow` once it is released.
 fn hello(go: Arc<tokio::sync::Semaphore>) -> crate::support::App {
@@ -30,7 +30,7 @@ fn hello(go: Arc<tokio::sync::Semaphore>) -> crate::support::App {
 async fn bed(health: Health) -> Server {
     let go = Arc::new(tokio::sync::Semaphore::new(0));
     let service = health.layer().layer(hello(go));
-    crate::support::Setup::new().start(service).await
+    Setup::new().start(service).await
 }
 
 /// Runs `probe` off the runtime's threads.
@@ -224,7 +224,7 @@ async fn health_routes_fit_into_an_axum_router() {
         health.layer().layer(router.clone().layer(health.layer())),
         health.layer().layer(router),
     ] {
-        let server = crate::support::Setup::new().start(app).await;
+        let server = Setup::new().start(app).await;
         for path in ["/healthz", "/live", "/"] {
             asked(server.addr, path).await.unwrap();
         }

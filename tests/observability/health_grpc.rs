@@ -20,7 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
 
-use crate::support::{LIMIT, ms, within};
+use crate::support::{LIMIT, Setup, ms, within};
 
 type Client = HealthClient<Channel>;
 
@@ -194,10 +194,7 @@ async fn watch_outlives_the_write_deadline() {
     let health = Health::new(&lifecycle);
     let timeouts = lameduck::Timeouts::default().write(ms(300));
     let routes = Routes::new(health.grpc().server());
-    let server = crate::support::Setup::new()
-        .timeouts(timeouts)
-        .start(routes)
-        .await;
+    let server = Setup::new().timeouts(timeouts).start(routes).await;
     let mut client = connect(server.addr).await;
     let mut watch = Watch::open(&mut client, "").await;
     assert_eq!(watch.next().await, Some(ServingStatus::Serving));

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::support::{App, How, LIMIT, Raw, app, channel, ms, reply, within};
+use crate::support::{App, How, LIMIT, Raw, app, channel, h2_connect, ms, reply, within};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -323,7 +323,7 @@ async fn http2_observer_serves_to_the_end() {
     client.send(SLOW).await;
     let handler = || two.handle.connections().of(ConnectionState::Handler);
     wait_for("the request", || handler() == 1).await;
-    let (sender, connection, _) = crate::support::h2_connect(two.admin.addr).await;
+    let (sender, connection, _) = h2_connect(two.admin.addr).await;
     let connection = tokio::spawn(connection);
     let ask = async |path: &str| {
         let mut sender = sender.clone().ready().await.unwrap();

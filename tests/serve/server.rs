@@ -23,7 +23,7 @@ use lameduck::server::{Running, ServerError};
 use lameduck::shutdown::{Cause, StepEnd};
 use lameduck::{Phase, Server};
 
-use crate::support::{LIMIT, Raw, within};
+use crate::support::{Answer, LIMIT, Raw, within};
 
 const AT_ONCE: &str = "127.0.0.1:0";
 
@@ -38,7 +38,7 @@ async fn peer(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
     peer.ip().to_string()
 }
 
-async fn ask(addr: SocketAddr, request: &str) -> crate::support::Answer {
+async fn ask(addr: SocketAddr, request: &str) -> Answer {
     let mut client = Raw::connect(addr).await;
     client
         .ask(format!("{request}\r\nhost: a\r\nconnection: close\r\n\r\n"))
