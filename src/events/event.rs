@@ -29,6 +29,9 @@ pub enum Event<'a> {
     Readiness {
         /// `true` if the process should receive traffic.
         ready: bool,
+        /// The required checks that failed, each with its error (`database: connection refused; disk: full`); empty if
+        /// none did: the process is ready, or its phase alone decides.
+        failed: &'a str,
     },
     /// A connection was accepted.
     Opened {
@@ -167,8 +170,9 @@ impl fmt::Display for Event<'_> {
             Event::Phase(phase) => write!(f, "phase: {phase}"),
             Event::Drained { took, cut: 0 } => write!(f, "drained in {took:?}"),
             Event::Drained { took, cut } => write!(f, "drained in {took:?}, cut {cut}"),
-            Event::Readiness { ready: true } => f.write_str("ready"),
-            Event::Readiness { ready: false } => f.write_str("not ready"),
+            Event::Readiness { ready: true, .. } => f.write_str("ready"),
+            Event::Readiness { failed: "", .. } => f.write_str("not ready"),
+            Event::Readiness { failed, .. } => write!(f, "not ready: {}", Line(failed)),
             Event::Opened { peer } => {
                 write!(f, "connection opened{}", Of(&RequestInfo::from_peer(*peer)))
             }

@@ -45,13 +45,17 @@ impl LastReadiness {
         })
     }
 
-    fn record(&self, ready: bool) {
+    fn record(&self, ready: bool, failed: impl FnOnce() -> String) {
         let now = 1 + u8::from(ready);
         // Relaxed: the word orders nothing. Loaded first, because it rarely changes; the swap lets one of several
         // threads emit.
         if self.last.load(Ordering::Relaxed) != now && self.last.swap(now, Ordering::Relaxed) != now
         {
-            self.events.emit(|| Event::Readiness { ready });
+            let failed = failed();
+            self.events.emit(|| Event::Readiness {
+                ready,
+                failed: &failed,
+            });
         }
     }
 }
@@ -239,7 +243,13 @@ impl Health {
         } else {
             Status::Pass
         };
-        self.shared.readiness.record(status != Status::Fail);
+        self.shared.readiness.record(status != Status::Fail, || {
+            // In any other phase the last results decide nothing.
+            match phase {
+                Phase::Ready => failed(&results.components),
+                _ => String::new(),
+            }
+        });
         self.report(status, phase, results)
     }
 
@@ -254,6 +264,18 @@ impl Health {
             age: results.at.map(|at| at.elapsed()),
         }
     }
+}
+
+/// Returns the required checks that failed, each with its error.
+fn failed(components: &[Component]) -> String {
+    let failed = components
+        .iter()
+        .filter(|component| matches!(component.status, Status::Fail | Status::Unknown));
+    let named = failed.map(|component| match &component.error {
+        Some(error) => format!("{}: {error}", component.name),
+        None => format!("{}: not checked yet", component.name),
+    });
+    named.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns empty results, for probes without dependencies.

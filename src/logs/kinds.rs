@@ -34,6 +34,7 @@ pub(super) struct Kinds {
     pub restored: Kind,
     pub full: Kind,
     pub readiness: Kind,
+    pub check_failed: Kind,
     pub malformed: Kind,
 }
 
@@ -99,6 +100,7 @@ impl Kinds {
             restored: kind("rate_limit_restored", "", Level::INFO),
             full: kind("rate_limit_full", "", Level::WARN),
             readiness: kind("readiness", "", Level::INFO),
+            check_failed: kind("readiness", "", Level::WARN),
             malformed: kind("grpc_timeout_malformed", "", Level::DEBUG),
         }
     }
@@ -131,6 +133,7 @@ impl Kinds {
             &self.restored,
             &self.full,
             &self.readiness,
+            &self.check_failed,
             &self.malformed,
         ])
     }

@@ -112,7 +112,16 @@ impl Listener {
                 let took_ms = millis(took);
                 info!(target: "lameduck", event = "drained", took_ms, cut, "the drain is over");
             }
-            Event::Readiness { ready } => {
+            Event::Readiness { ready, failed } if !failed.is_empty() => {
+                if self.may_write(Some(&self.kinds.check_failed), now) {
+                    let failed = &*text::line(failed, TEXT);
+                    warn!(
+                        target: "lameduck", event = "readiness", ready, failed,
+                        "a check failed: the process is not ready"
+                    );
+                }
+            }
+            Event::Readiness { ready, .. } => {
                 if self.may_write(Some(&self.kinds.readiness), now) {
                     info!(
                         target: "lameduck", event = "readiness", ready,

@@ -19,7 +19,7 @@
 //! |---|---|---|---|
 //! | `phase` | info | `phase` | |
 //! | `drained` | info | `took_ms`, `cut` (the number of requests) | |
-//! | `readiness` | info | `ready` | yes |
+//! | `readiness` | info; warn if a check failed | `ready`, `failed` (the failed checks, each with its error) | for each level |
 //! | `cut` | warn | `state`, `age_ms`, those of the request | |
 //! | `more_cut` | warn | `count` (the number of cut requests beyond the oldest 100, which have a line each) | |
 //! | `service_error` | error | `error`, those of the request | yes |

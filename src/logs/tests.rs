@@ -77,8 +77,18 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "INFO", "event": "drained", "took_ms": 1500, "cut": 2}),
         ),
         (
-            Event::Readiness { ready: false },
+            Event::Readiness {
+                ready: false,
+                failed: "",
+            },
             json!({"level": "INFO", "event": "readiness", "ready": false}),
+        ),
+        (
+            Event::Readiness {
+                ready: false,
+                failed: "database: refused\nforged",
+            },
+            json!({"level": "WARN", "event": "readiness", "ready": false, "failed": "database: refused forged"}),
         ),
         (
             Event::ServiceError {

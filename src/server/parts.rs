@@ -74,10 +74,10 @@ impl Parts {
 
         let workers = handle.clone();
         let health = server.health.check("workers", move || {
-            let failed = workers.failed_workers();
+            let failed = workers.worker_failures();
             std::future::ready(match failed.is_empty() {
                 true => Ok(()),
-                false => Err(format!("ended: {}", failed.join(", "))),
+                false => Err(failed.join("; ")),
             })
         });
         let mut stack = stack(handle.lifecycle())

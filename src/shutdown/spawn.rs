@@ -87,6 +87,17 @@ impl ShutdownHandle {
 
     /// Returns the names of the workers that failed or panicked before they were to stop.
     pub fn failed_workers(&self) -> Vec<String> {
-        self.workers_of().failed()
+        let failed = self.workers_of().failed().into_iter();
+        failed.map(|(name, _)| name).collect()
+    }
+
+    /// Returns the workers that failed or panicked before they were to stop, and why: `mailer: connection refused`.
+    pub(crate) fn worker_failures(&self) -> Vec<String> {
+        let failed = self.workers_of().failed().into_iter();
+        let named = failed.map(|(name, end)| match end {
+            StepEnd::Failed(error) => format!("{name}: {error}"),
+            _ => format!("{name}: panicked"),
+        });
+        named.collect()
     }
 }

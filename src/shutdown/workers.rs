@@ -28,8 +28,8 @@ struct Shared {
     /// The steps to report of ended workers: those that stopped on request, and those that panicked.
     ended: Vec<Step>,
     asked: Option<Instant>,
-    /// Names of those that failed or panicked before they were to stop.
-    failed: Vec<String>,
+    /// The first early end under each name that failed or panicked.
+    failed: Vec<(String, StepEnd)>,
 }
 
 /// Called with the name and the end of a worker that ended before it was to stop.
@@ -70,7 +70,7 @@ impl Workers {
         self.shared.lock()
     }
 
-    pub(crate) fn failed(&self) -> Vec<String> {
+    pub(crate) fn failed(&self) -> Vec<(String, StepEnd)> {
         self.shared().failed.clone()
     }
 
@@ -161,8 +161,9 @@ impl Drop for RunningGuard {
         let early = took.is_none();
         // One that ended well by itself long before the end leaves nothing to report.
         if !early || end != StepEnd::Done {
-            if early && ended && !shared.failed.contains(&worker.name) {
-                shared.failed.push(worker.name.clone());
+            let is_known = |(name, _): &(String, StepEnd)| *name == worker.name;
+            if early && ended && !shared.failed.iter().any(is_known) {
+                shared.failed.push((worker.name.clone(), end.clone()));
             }
             let took = took.unwrap_or_default();
             let step = Step::new(StepKind::Worker, worker.name.clone(), took, end.clone());

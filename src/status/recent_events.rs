@@ -112,9 +112,9 @@ impl RecentEvents {
             Event::Drained { took, .. } => {
                 self.note("phase", "drained", &format_args!("in {took:.1?}"), None);
             }
-            Event::Readiness { ready } => {
+            Event::Readiness { ready, failed } => {
                 let what = if *ready { "ready" } else { "not_ready" };
-                self.note("readiness", what, &"", None);
+                self.note("readiness", what, failed, None);
             }
             Event::Timeout { kind, request } => {
                 self.note("timeout", kind.as_str(), &named(request), request.peer);

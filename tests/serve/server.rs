@@ -110,18 +110,23 @@ async fn service_takes_the_same_body_as_with_serve_and_is_held_to_the_limit() {
     assert!(running.shutdown().await.unwrap().cut.is_empty());
 }
 
-/// Ends of workers, as events say them.
+/// Ends of workers and what fails readiness, as events say them.
 fn worker_ends() -> (EventSink, Arc<Mutex<Vec<String>>>) {
     let ends = Arc::<Mutex<Vec<String>>>::default();
     let written = ends.clone();
     let events = EventSink::to(move |event| {
-        if let Event::WorkerEnded { name, end, .. } = event {
-            let why = match end {
-                WorkerEnd::Failed(error) => error,
-                end => end.as_str(),
-            };
-            written.lock().unwrap().push(format!("{name}: {why}"));
-        }
+        let line = match event {
+            Event::WorkerEnded { name, end, .. } => {
+                let why = match end {
+                    WorkerEnd::Failed(error) => error,
+                    end => end.as_str(),
+                };
+                format!("{name}: {why}")
+            }
+            Event::Readiness { failed, .. } if !failed.is_empty() => format!("not ready: {failed}"),
+            _ => return,
+        };
+        written.lock().unwrap().push(line);
     });
     (events, ends)
 }
@@ -140,16 +145,23 @@ async fn worker_that_fails_is_an_event_and_fails_readiness() {
     let addr = running.addr().unwrap();
     assert_eq!(ask(addr, "GET /peer HTTP/1.1").await.text(), "127.0.0.1");
     let unready = async {
-        while ask(addr, "GET /readyz HTTP/1.1").await.status != 503 {
+        loop {
+            let answer = ask(addr, "GET /readyz HTTP/1.1").await;
+            if answer.status == 503 {
+                break answer.text();
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within(LIMIT, "readiness to fail", unready).await;
+    let details = within(LIMIT, "readiness to fail", unready).await;
+    let error = r#""error":"mailer: connection refused""#;
+    assert!(details.contains(error), "{details}");
     assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 200);
     let report = running.shutdown().await.unwrap();
     let mut ends = ends.lock().unwrap().clone();
     ends.sort();
-    assert_eq!(ends, ["mailer: connection refused", "once: done"]);
+    let unready = "not ready: workers: mailer: connection refused";
+    assert_eq!(ends, ["mailer: connection refused", unready, "once: done"]);
     let failed = StepEnd::Failed("connection refused".into());
     assert_eq!(report.steps[0].end, failed);
     assert_eq!(report.steps.len(), 1);

@@ -156,7 +156,10 @@ async fn every_event_is_counted_by_kind() {
             took: Duration::from_millis(1500),
             cut: 0,
         },
-        Event::Readiness { ready: true },
+        Event::Readiness {
+            ready: true,
+            failed: "",
+        },
         Event::Timeout {
             kind: TimeoutKind::Write,
             request: RequestInfo::from_peer(PEER),

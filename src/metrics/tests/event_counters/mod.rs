@@ -177,7 +177,14 @@ fn every_event_is_counted() {
             "service_errors",
             "",
         ),
-        (Event::Readiness { ready: true }, "readiness_changes", ""),
+        (
+            Event::Readiness {
+                ready: true,
+                failed: "",
+            },
+            "readiness_changes",
+            "",
+        ),
         (
             Event::AcceptError {
                 error: &error,
