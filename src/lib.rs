@@ -148,6 +148,8 @@ pub mod shutdown;
 #[cfg(any(feature = "metrics", feature = "status"))]
 mod single_flight;
 pub mod stack;
+#[cfg(feature = "serve")]
+mod stderr;
 // A few looks for each snapshot.
 #[allow(clippy::disallowed_methods)]
 #[cfg(feature = "status")]

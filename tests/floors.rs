@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "phase",
             "route",
             "runtime",
+            "stderr",
             "sync",
             "text",
             "track",

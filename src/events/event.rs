@@ -25,6 +25,16 @@ pub enum Event<'a> {
         /// The number of requests that were cut.
         cut: usize,
     },
+    /// A signal came to a shutdown. Emitted by the task that drives it, once that runs.
+    Signal {
+        /// Its name, as in `SIGTERM`.
+        signal: &'static str,
+        /// Its effect: `shutdown` (the whole sequence begins), `drain` (without the lame duck), `cut`, or `repeated`: it
+        /// repeats an earlier one, and has no effect.
+        effect: &'static str,
+        /// The number of requests in flight.
+        in_flight: usize,
+    },
     /// Readiness changed, or was evaluated for the first time. Emitted when a probe is answered.
     Readiness {
         /// `true` if the process should receive traffic.
@@ -170,6 +180,20 @@ impl fmt::Display for Event<'_> {
             Event::Phase(phase) => write!(f, "phase: {phase}"),
             Event::Drained { took, cut: 0 } => write!(f, "drained in {took:?}"),
             Event::Drained { took, cut } => write!(f, "drained in {took:?}, cut {cut}"),
+            Event::Signal {
+                signal,
+                effect,
+                in_flight,
+            } => {
+                let does = match *effect {
+                    "shutdown" => "shutting down",
+                    "drain" => "draining",
+                    "cut" => "cutting",
+                    _ => return write!(f, "{signal}: ignored, it repeats an earlier signal"),
+                };
+                let plural = if *in_flight == 1 { "" } else { "s" };
+                write!(f, "{signal}: {does}, {in_flight} request{plural} in flight")
+            }
             Event::Readiness { ready: true, .. } => f.write_str("ready"),
             Event::Readiness { failed: "", .. } => f.write_str("not ready"),
             Event::Readiness { failed, .. } => write!(f, "not ready: {}", Line(failed)),

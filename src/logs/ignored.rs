@@ -23,14 +23,22 @@ impl Ignored {
         if written.load(Ordering::Relaxed) || written.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (header, network) = (header.as_str(), &*network_of(peer));
+        let network = &*network_of(peer);
         let source = ClientIpSource::Ignored.as_str();
         warn!(
-            target: "lameduck", event = "client_address", source, header,
+            target: "lameduck", event = "client_address", source, header = header.as_str(),
             peer = %peer, network,
-            "{header} from {peer} is ignored: if that is your proxy, trust it by trusted_proxies({network:?})"
+            "{}", advice(peer, header)
         );
     }
+}
+
+/// Returns the warning's text.
+pub(super) fn advice(peer: IpAddr, header: &HeaderName) -> String {
+    let network = network_of(peer);
+    format!(
+        "{header} from {peer} is ignored: if that is your proxy, trust it by trusted_proxies({network:?})"
+    )
 }
 
 /// Returns the network to trust, as [`TrustedProxies`](crate::real_ip::TrustedProxies) parses it: a proxy with a

@@ -38,6 +38,30 @@ pub(super) struct Kinds {
     pub malformed: Kind,
 }
 
+impl Kind {
+    /// Writes how many lines of this kind were left out, if there were any.
+    pub(super) fn report_left_out(&self, lines: u32) {
+        if lines == 0 {
+            return;
+        }
+        let (of, name) = (self.event, Some(self.name).filter(|name| !name.is_empty()));
+        macro_rules! write_at {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "lameduck", $level, event = "left_out", of, name, lines,
+                    "lines of this kind were omitted"
+                )
+            };
+        }
+        match self.level {
+            Level::ERROR => write_at!(Level::ERROR),
+            Level::WARN => write_at!(Level::WARN),
+            Level::INFO => write_at!(Level::INFO),
+            _ => write_at!(Level::DEBUG),
+        }
+    }
+}
+
 fn kind(event: &'static str, name: &'static str, level: Level) -> Kind {
     Kind {
         event,

@@ -112,6 +112,13 @@ impl Listener {
                 let took_ms = millis(took);
                 info!(target: "lameduck", event = "drained", took_ms, cut, "the drain is over");
             }
+            Event::Signal {
+                signal,
+                effect,
+                in_flight,
+            } => {
+                info!(target: "lameduck", event = "signal", signal, effect, in_flight, "{event}");
+            }
             Event::Readiness { ready, failed } if !failed.is_empty() => {
                 if self.may_write(Some(&self.kinds.check_failed), now) {
                     let failed = &*text::line(failed, TEXT);
@@ -285,7 +292,7 @@ impl Listener {
     fn phase(&self, phase: Phase) {
         // Reports the last seconds of a flood, which no further line of its kind would report.
         for kind in self.kinds.all() {
-            report_left_out(kind, kind.meter.settle(self.max));
+            kind.report_left_out(kind.meter.settle(self.max));
         }
         let phase = phase.as_str();
         info!(target: "lameduck", event = "phase", phase, "the phase has changed");
@@ -297,7 +304,7 @@ impl Listener {
             return false;
         };
         let measured = kind.meter.count(now(), self.max);
-        report_left_out(kind, measured.left_out);
+        kind.report_left_out(measured.left_out);
         measured.write
     }
 }
@@ -318,27 +325,6 @@ fn refused(reason: RefusalReason, request: &RequestInfo<'_>) {
         };
     }
     match super::kinds::level_of(reason) {
-        Level::INFO => write_at!(Level::INFO),
-        _ => write_at!(Level::DEBUG),
-    }
-}
-
-fn report_left_out(kind: &Kind, lines: u32) {
-    if lines == 0 {
-        return;
-    }
-    let (of, name) = (kind.event, Some(kind.name).filter(|name| !name.is_empty()));
-    macro_rules! write_at {
-        ($level:expr) => {
-            tracing::event!(
-                target: "lameduck", $level, event = "left_out", of, name, lines,
-                "lines of this kind were omitted"
-            )
-        };
-    }
-    match kind.level {
-        Level::ERROR => write_at!(Level::ERROR),
-        Level::WARN => write_at!(Level::WARN),
         Level::INFO => write_at!(Level::INFO),
         _ => write_at!(Level::DEBUG),
     }

@@ -10,6 +10,10 @@
 //! Create one listener and pass clones of it to the stack and to the server, so that they share its bounds
 //! (`lameduck::serve(listener, app).events(events.clone())`).
 //!
+//! The lines go to the process's `tracing` subscriber: set one before all else (`tracing_subscriber::fmt().init()`, of the
+//! crate `tracing-subscriber`). Without one there are none, except that [`Server`](crate::Server) writes warnings and
+//! errors to standard error.
+//!
 //! # The lines
 //!
 //! Targets, levels, and the names, fields and values below are a stable API, versioned like types. The target is
@@ -17,6 +21,9 @@
 //!
 //! | `event` | level | further fields | bound |
 //! |---|---|---|---|
+//! | `started` | info | (of [`Server`](crate::Server): its message is the start line) | |
+//! | `report` | info; warn if it is not clean | `clean`, `cut` (the number of requests), `total_ms` (of `Server`: its message is the report in one line) | |
+//! | `signal` | info | `signal` (`SIGTERM`), `effect` (`shutdown`, `drain`, `cut`, or `repeated`: no effect), `in_flight` | |
 //! | `phase` | info | `phase` | |
 //! | `drained` | info | `took_ms`, `cut` (the number of requests) | |
 //! | `readiness` | info; warn if a check failed | `ready`, `failed` (the failed checks, each with its error) | for each level |
@@ -64,7 +71,8 @@
 //! number may come late. Seconds are those of the listener's clock, so around their boundary there may be twice as many
 //! lines.
 //!
-//! These lines have no bound: changes of phase, of which there are four, and the end of the drain; cut requests, which
+//! These lines have no bound: signals, which only an operator sends; the start and the report, changes of phase, of which
+//! there are four, and the end of the drain; cut requests, which
 //! occur once in a process and take at most 101 lines; `opened` and `closed`, whose level is for readers who want them
 //! all.
 //!
@@ -91,11 +99,15 @@ mod meter;
 mod tests;
 #[cfg(test)]
 mod text_tests;
+#[cfg(feature = "serve")]
+mod to_stderr;
 #[cfg(test)]
 pub(crate) mod written;
 
 use listener::Listener;
 pub(crate) use listener::wanted;
+#[cfg(feature = "serve")]
+pub(crate) use to_stderr::without_subscriber;
 
 use crate::events::EventSink;
 

@@ -77,6 +77,14 @@ fn names_and_fields_are_the_documented_ones() {
             json!({"level": "INFO", "event": "drained", "took_ms": 1500, "cut": 2}),
         ),
         (
+            Event::Signal {
+                signal: "SIGINT",
+                effect: "drain",
+                in_flight: 1,
+            },
+            json!({"level": "INFO", "event": "signal", "signal": "SIGINT", "effect": "drain", "in_flight": 1}),
+        ),
+        (
             Event::Readiness {
                 ready: false,
                 failed: "",

@@ -121,7 +121,7 @@ impl EventCounters {
                 WorkerEnd::Failed(_) => 1,
                 WorkerEnd::Panicked => 2,
             }),
-            Event::Misconfigured { .. } => {}
+            Event::Misconfigured { .. } | Event::Signal { .. } => {}
             Event::ClientGone { .. } => add(&self.clients_gone),
             Event::Cut { .. } => add(&self.cut),
             Event::MoreCut { count } => {

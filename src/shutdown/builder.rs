@@ -12,7 +12,7 @@ use crate::events::EventSink;
 
 /// The shutdown of a process: its steps, and their budgets, from the signal to the end of the process.
 ///
-/// One that is dropped before a server takes it or it [runs](Self::run) is reported if something depends on it:
+/// One that is dropped before a server takes it or it [runs](Self::run), or is left at [`Report::exit`](super::Report::exit), is reported if something depends on it:
 /// closers, flushes, workers, servers that follow or observe, reloads, or an order to leave. It emits
 /// [`Event::Misconfigured`](crate::events::Event::Misconfigured), and writes one line to standard error. So does a second
 /// one that is driven while another receives the same signals: one server drives, and the others
@@ -69,7 +69,7 @@ impl Shutdown {
     pub fn with_signals(signals: impl Into<Signals>) -> Self {
         let handle = ShutdownHandle::new();
         Shutdown {
-            undriven: Undriven::new(handle.clone()),
+            undriven: Undriven::new(&handle),
             handle,
             trigger: None,
             budgets: Budgets::default(),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::facts::Facts;
+use super::notices::Notices;
 use super::observers::Observers;
 use super::order::{Order, Orders};
 use super::reload::Reloads;
@@ -36,7 +37,8 @@ struct Shared {
     /// `true` once a server drives the shutdown: from then on it emits events.
     driven: AtomicBool,
     ready_told: AtomicBool,
-    facts: Facts,
+    facts: Arc<Facts>,
+    notices: Notices,
     /// The number of requested reloads.
     reloads: watch::Sender<u64>,
 }
@@ -54,7 +56,8 @@ impl ShutdownHandle {
                 drained: OnceLock::new(),
                 driven: AtomicBool::new(false),
                 ready_told: AtomicBool::new(false),
-                facts: Facts::default(),
+                facts: Arc::default(),
+                notices: Notices::new(),
                 reloads: watch::Sender::new(0),
             }),
         }
@@ -237,8 +240,12 @@ impl ShutdownHandle {
         self.orders().cause().unwrap_or(Cause::Called)
     }
 
-    pub(super) fn facts(&self) -> &Facts {
+    pub(super) fn facts(&self) -> &Arc<Facts> {
         &self.shared.facts
+    }
+
+    pub(super) fn notices(&self) -> &Notices {
+        &self.shared.notices
     }
 
     pub(super) fn orders(&self) -> &Orders {

@@ -14,9 +14,11 @@
 //!
 //! [`Signals`] defines the action of each signal: SIGTERM, SIGQUIT and SIGINT begin the shutdown, and SIGINT skips the
 //! lame-duck wait if it is a person's Ctrl-C. A thread of its own receives them from the creation of the [`Shutdown`]
-//! on, so that an order during start-up takes effect. A second signal within a second is a repetition, except SIGINT
-//! after another one; a later one ends everything at once: requests in flight are cut, workers are aborted, closers are
-//! skipped, and only the flushes still run. All budgets together must fit into the orchestrator's
+//! on, so that an order during start-up takes effect. A second signal ends everything at once: requests in flight are
+//! cut, workers are aborted, closers are skipped, and only the flushes still run. One that comes within a second is a
+//! repetition and has no effect, because process groups and wrappers send two, except a SIGINT after another signal and
+//! a second Ctrl-C at a terminal: these cut at once. Each signal is [`Event::Signal`](crate::events::Event::Signal), and
+//! a Ctrl-C at a terminal is answered by a line on standard error. All budgets together must fit into the orchestrator's
 //! [`termination_grace`](Shutdown::termination_grace); if they do not, the server does not start, and its error names
 //! the number to change. Waiting is by notification: when there is nothing left to wait for, the next part begins at
 //! once.
@@ -118,6 +120,7 @@
 //! # }
 //! ```
 
+mod announce;
 mod budgets;
 mod builder;
 mod cause;
@@ -126,6 +129,8 @@ mod drained;
 mod error;
 mod facts;
 mod handle;
+mod live;
+mod notices;
 mod obeys;
 mod observers;
 mod order;
@@ -158,6 +163,8 @@ pub use report::Report;
 pub use request::CutRequest;
 pub use signals::{EXIT_FORCED, Signal, SignalAction, Signals};
 pub use step::{Step, StepEnd, StepKind};
+/// The stop token of workers, of tokio-util.
+pub use tokio_util::sync::CancellationToken;
 
 pub(crate) use sequence::Sequence;
 pub(crate) use server::DrainServer;

@@ -3,6 +3,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::live::end_all;
 use super::request::Seconds;
 use super::{Cause, CutRequest, Step, StepEnd, StepKind};
 
@@ -97,7 +98,8 @@ impl Report {
     /// A `main` that returns under `#[tokio::main]` drops the runtime, and that waits for every closure that
     /// [`spawn_blocking`](tokio::task::spawn_blocking) has begun, even for a name lookup that hangs: the process would
     /// live on, without a server, until it is killed. When there is a report, all that is worth waiting for has ended.
-    /// No value is dropped; standard output is flushed.
+    /// No value is dropped; standard output is flushed. A [`Shutdown`](crate::Shutdown) with workers or closers that no
+    /// server was given is reported first, as at its drop.
     ///
     /// ```no_run
     /// #[tokio::main]
@@ -110,6 +112,7 @@ impl Report {
     /// }
     /// ```
     pub fn exit(&self) -> ! {
+        end_all();
         std::process::exit(i32::from(!self.is_clean()))
     }
 }

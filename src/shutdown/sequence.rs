@@ -143,16 +143,18 @@ impl Sequence {
 
     /// Waits for the order to leave, and runs all that follows.
     pub(crate) async fn run(self) -> Report {
+        let handle = self.driver.handle.clone();
         #[cfg(not(unix))]
-        {
-            let obey = super::signals::follow_ctrl_c(self.signals, self.driver.handle.clone());
-            tokio::select! {
-                never = obey => match never {},
-                report = self.leave() => report,
-            }
-        }
+        let obey = super::signals::follow_ctrl_c(self.signals, handle.clone());
         #[cfg(unix)]
-        self.leave().await
+        let obey = pending::<std::convert::Infallible>();
+        tokio::select! {
+            biased;
+            never = obey => match never {},
+            // Before the sequence acts on it.
+            never = handle.announce_signals() => match never {},
+            report = self.leave() => report,
+        }
     }
 
     async fn leave(mut self) -> Report {

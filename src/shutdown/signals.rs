@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::Cause;
 #[cfg(not(unix))]
 use super::ShutdownHandle;
+use super::notices::Notice;
 use super::order::Order;
 
 /// The exit code of a process that was ended because it did not end by itself: 124, as `timeout` uses it. See
@@ -17,9 +18,13 @@ pub const EXIT_FORCED: u8 = 124;
 /// | SIGQUIT | begins the shutdown: the stop signal of images that are built like nginx's |
 /// | SIGINT | begins the shutdown; skips the lame duck if standard input is a terminal, where it is a person's Ctrl-C (Fly.io and Nomad also stop a service by SIGINT) |
 /// | SIGHUP | asks for a reload (see [`ShutdownHandle::reloads`](super::ShutdownHandle::reloads)); ignored if no task waits for one |
-/// | a second one within a second, except SIGINT after another signal | no effect: process groups, wrappers and platforms send two, of one kind or of two |
-/// | any other second signal that begins a shutdown | cuts requests in flight: the process ends within its flushes' budgets and 1 s |
-/// | a third one, a second or more after that | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
+/// | a second one a second or more after the first | cuts requests in flight: the process ends within its flushes' budgets and 1 s |
+/// | a second one within that second | no effect: process groups, wrappers and platforms send two, of one kind or of two |
+/// | SIGINT after SIGTERM or SIGQUIT, or a second Ctrl-C at a terminal after 150 ms | cuts at once: a person steps in (a wrapper repeats a Ctrl-C sooner than a person presses the key again) |
+/// | a third one, a second or more after the one that cuts | ends the process, with [`EXIT_FORCED`](super::EXIT_FORCED) |
+///
+/// Each is emitted as [`Event::Signal`](crate::events::Event::Signal) with its effect. A person's Ctrl-C is answered by
+/// a line on standard error too: `lameduck: SIGINT: draining, 1 request in flight; Ctrl-C again cuts`.
 ///
 /// On Windows there is Ctrl-C alone, which is SIGINT here.
 ///
@@ -65,6 +70,15 @@ impl Signal {
         Signal::Interrupt,
         Signal::Hangup,
     ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Signal::Terminate => "SIGTERM",
+            Signal::Quit => "SIGQUIT",
+            Signal::Interrupt => "SIGINT",
+            Signal::Hangup => "SIGHUP",
+        }
+    }
 
     pub(super) fn cause(self) -> Cause {
         match self {
@@ -128,7 +142,8 @@ impl Signals {
     }
 
     /// Sets how long after the first signal another one counts as its repetition, if it asks for no more and is not a
-    /// SIGINT after another signal. Default: 1 s. With zero each further signal cuts.
+    /// SIGINT after another signal. Default: 1 s; between two Ctrl-C at a terminal at most 150 ms. With zero each further
+    /// signal cuts.
     #[must_use]
     pub const fn repeat_within(mut self, window: Duration) -> Self {
         self.repeat = window;
@@ -166,6 +181,9 @@ impl From<bool> for Signals {
     }
 }
 
+/// How soon a wrapper repeats a Ctrl-C; a person takes longer to press the key again.
+const WRAPPER: Duration = Duration::from_millis(150);
+
 /// The signals that have come.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -179,6 +197,8 @@ pub(super) struct Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Nothing,
+    /// It repeats the one before, and has no effect.
+    Repeated,
     Order(Order),
     Reload,
     /// The process ends, whatever it does.
@@ -193,7 +213,7 @@ impl Heard {
         signals: &Signals,
         signal: Signal,
         now: std::time::Instant,
-        at_terminal: impl FnOnce() -> bool,
+        by_person: bool,
     ) -> Meaning {
         let order = match signals.action(signal) {
             SignalAction::Ignore => return Meaning::Nothing,
@@ -201,7 +221,7 @@ impl Heard {
             SignalAction::Default => return Meaning::Default,
             SignalAction::Shutdown => Order::Leave,
             SignalAction::Drain => Order::LeaveNow,
-            SignalAction::DrainAtTerminal if at_terminal() => Order::LeaveNow,
+            SignalAction::DrainAtTerminal if by_person => Order::LeaveNow,
             SignalAction::DrainAtTerminal => Order::Leave,
             SignalAction::Cut => Order::Cut,
         };
@@ -217,17 +237,44 @@ impl Heard {
         // A wrapper sends SIGTERM on the Ctrl-C that the service has received as well, a platform its own stop signal
         // behind that of the image. A SIGINT behind either is a person who steps in.
         let steps_in = signal == Signal::Interrupt && first != Signal::Interrupt;
-        let soon = now.saturating_duration_since(at) < signals.repeat;
+        let repeat = match by_person && first == Signal::Interrupt {
+            true => signals.repeat.min(WRAPPER),
+            false => signals.repeat,
+        };
+        let soon = now.saturating_duration_since(at) < repeat;
         let repeats = soon && order <= asked && !steps_in;
         match self.cut {
-            None if repeats => Meaning::Nothing,
+            None if repeats => Meaning::Repeated,
             None => {
                 self.cut = Some(now);
                 Meaning::Order(Order::Cut)
             }
-            Some(cut) if now.saturating_duration_since(cut) < signals.repeat => Meaning::Nothing,
+            Some(cut) if now.saturating_duration_since(cut) < signals.repeat => Meaning::Repeated,
             Some(_) => Meaning::End,
         }
+    }
+}
+
+impl Meaning {
+    /// Returns the notice to the listeners, if there is something to say.
+    pub(crate) fn notice(self, signal: Signal, by_person: bool) -> Option<Notice> {
+        let effect = match self {
+            Meaning::Order(Order::Leave) => "shutdown",
+            Meaning::Order(Order::LeaveNow) => "drain",
+            Meaning::Order(Order::Cut) => "cut",
+            Meaning::Repeated => "repeated",
+            Meaning::Order(Order::Serve)
+            | Meaning::Nothing
+            | Meaning::Reload
+            | Meaning::End
+            | Meaning::Default => return None,
+        };
+        let signal = signal.as_str();
+        Some(Notice {
+            signal,
+            effect,
+            by_person,
+        })
     }
 }
 
@@ -243,9 +290,13 @@ pub(super) async fn follow_ctrl_c(
             std::future::pending::<()>().await;
         }
         let signal = Signal::Interrupt;
-        let at_terminal = || std::io::IsTerminal::is_terminal(&std::io::stdin());
-        match heard.hear(&signals, signal, std::time::Instant::now(), at_terminal) {
-            Meaning::Nothing => {}
+        let by_person = std::io::IsTerminal::is_terminal(&std::io::stdin());
+        let meaning = heard.hear(&signals, signal, std::time::Instant::now(), by_person);
+        if let Some(notice) = meaning.notice(signal, by_person) {
+            handle.notices().add(notice);
+        }
+        match meaning {
+            Meaning::Nothing | Meaning::Repeated => {}
             Meaning::Order(order) => handle.orders().give(order, signal.cause()),
             Meaning::Reload => handle.reload(),
             Meaning::End | Meaning::Default => {

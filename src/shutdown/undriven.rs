@@ -1,59 +1,54 @@
 //! Reports a shutdown that is relied on and never driven: nothing would end what depends on it.
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::ShutdownHandle;
-use crate::events::Event;
-
-const ADVICE: &str = "a shutdown was dropped that no server drives: its workers, closers and followers are never \
-     ended, and its handle has no effect; pass it to `serve(..).shutdown(..)`, or await `Shutdown::run` or its `Server`";
+use super::live::{Live, report_misuse, report_undriven};
 
 impl ShutdownHandle {
     /// Notes that something depends on the shutdown.
     pub(super) fn note_use(&self) {
         if self.facts().used() {
-            self.report_undriven();
+            report_undriven(&self.event_sink());
         }
     }
 
-    fn report_undriven(&self) {
-        self.report_misuse(ADVICE);
-    }
-
     pub(super) fn report_misuse(&self, advice: &'static str) {
-        self.event_sink().emit(|| Event::Misconfigured { advice });
-        // The event may have no listener. Best effort: there is no place left to report that this fails.
-        let line = format!("lameduck: {advice}\n");
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        report_misuse(&self.event_sink(), advice);
     }
 }
 
 /// A guard that reports the drop of a shutdown, until a server takes it.
 pub(super) struct Undriven {
-    handle: ShutdownHandle,
+    live: Arc<Live>,
     taken: AtomicBool,
 }
 
 impl Undriven {
-    pub(crate) fn new(handle: ShutdownHandle) -> Self {
+    pub(crate) fn new(handle: &ShutdownHandle) -> Self {
         Undriven {
-            handle,
+            live: Live::enter(handle.facts().clone(), handle.event_sink()),
             taken: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn set_taken(&self) {
-        self.taken.store(true, Relaxed);
+        if !self.taken.swap(true, Relaxed) {
+            self.live.leave();
+        }
     }
 }
 
 impl Drop for Undriven {
     fn drop(&mut self) {
+        if *self.taken.get_mut() {
+            return;
+        }
+        self.live.leave();
         // A panic has said already why the start failed.
-        let reports = !*self.taken.get_mut() && !std::thread::panicking();
-        if reports && self.handle.facts().dropped() {
-            self.handle.report_undriven();
+        if !std::thread::panicking() {
+            self.live.end();
         }
     }
 }

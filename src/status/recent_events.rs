@@ -112,6 +112,7 @@ impl RecentEvents {
             Event::Drained { took, .. } => {
                 self.note("phase", "drained", &format_args!("in {took:.1?}"), None);
             }
+            Event::Signal { signal, effect, .. } => self.note("signal", effect, signal, None),
             Event::Readiness { ready, failed } => {
                 let what = if *ready { "ready" } else { "not_ready" };
                 self.note("readiness", what, failed, None);

@@ -1,8 +1,9 @@
-use std::io::{self, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use signal_hook::low_level;
+
+use crate::stderr;
 
 /// The time for the last line to reach its reader.
 const LAST_LINE: Duration = Duration::from_millis(100);
@@ -12,8 +13,8 @@ pub(super) fn end(why: String, code: u8) -> ! {
     let (ended, wait) = mpsc::channel();
     // Another thread: standard error may be a pipe that is full, or locked by a thread that waits for it.
     let speaker = std::thread::Builder::new().spawn(move || {
-        let line = format!("lameduck: the process is ended with exit code {code}: {why}\n");
-        let _ = io::stderr().write_all(line.as_bytes());
+        let line = format!("lameduck: the process is ended with exit code {code}: {why}");
+        stderr::line(&line);
         let _ = ended.send(());
     });
     if speaker.is_ok() {

@@ -40,12 +40,15 @@ impl Subscriber {
     pub(crate) fn hear(&self, signal: Signal, now: Instant) {
         let mut state = self.state.lock();
         let signals = state.signals;
-        let at_terminal = || io::stdin().is_terminal();
-        let meaning = state.heard.hear(&signals, signal, now, at_terminal);
+        let by_person = signal == Signal::Interrupt && io::stdin().is_terminal();
+        let meaning = state.heard.hear(&signals, signal, now, by_person);
         let enforced = state.grace.enforced;
         drop(state);
+        if let Some(notice) = meaning.notice(signal, by_person) {
+            self.handle.notices().add(notice);
+        }
         match meaning {
-            Meaning::Nothing => {}
+            Meaning::Nothing | Meaning::Repeated => {}
             Meaning::Order(order) => self.handle.orders().give(order, signal.cause()),
             Meaning::Reload => self.handle.reload(),
             Meaning::End if enforced => end("a third signal came".to_owned(), EXIT_FORCED),

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use crate::shutdown::order::Order;
 use crate::shutdown::signals::{Heard, Meaning, Signal, SignalAction, Signals};
-use Meaning::{Default as DefaultAction, End, Nothing, Reload};
+use Meaning::{Default as DefaultAction, End, Nothing, Reload, Repeated};
 use Signal::{Hangup, Interrupt, Quit, Terminate};
 
 const LEAVE: Meaning = Meaning::Order(Order::Leave);
@@ -16,7 +16,7 @@ fn heard(signals: Signals, at_terminal: bool, came: &[(Signal, u64)]) -> Vec<Mea
     came.iter()
         .map(|&(signal, at)| {
             let now = began + Duration::from_millis(at);
-            heard.hear(&signals, signal, now, || at_terminal)
+            heard.hear(&signals, signal, now, at_terminal && signal == Interrupt)
         })
         .collect()
 }
@@ -44,7 +44,7 @@ fn the_same_signal_within_a_second_is_a_repetition() {
         let came = [0, 50, 999, 1_000, 1_500, 1_999, 2_000].map(|at| (signal, at));
         assert_eq!(
             heard(Signals::new(), false, &came),
-            [LEAVE, Nothing, Nothing, CUT, Nothing, Nothing, End],
+            [LEAVE, Repeated, Repeated, CUT, Repeated, Repeated, End],
             "{signal:?}"
         );
     }
@@ -55,9 +55,19 @@ fn a_person_steps_in_at_once_and_a_wrapper_repeats_a_ctrl_c() {
     let steps_in = heard(Signals::new(), true, &[(Terminate, 0), (Interrupt, 10)]);
     assert_eq!(steps_in, [LEAVE, CUT]);
     let wrapper = heard(Signals::new(), true, &[(Interrupt, 0), (Terminate, 10)]);
-    assert_eq!(wrapper, [LEAVE_NOW, Nothing]);
+    assert_eq!(wrapper, [LEAVE_NOW, Repeated]);
     let later = heard(Signals::new(), true, &[(Interrupt, 0), (Terminate, 1_000)]);
     assert_eq!(later, [LEAVE_NOW, CUT]);
+}
+
+#[test]
+fn second_ctrl_c_of_a_person_cuts_and_that_of_a_wrapper_does_not() {
+    let came = [0, 5, 149, 150, 400].map(|at| (Interrupt, at));
+    let meanings = heard(Signals::new(), true, &came);
+    assert_eq!(meanings, [LEAVE_NOW, Repeated, Repeated, CUT, Repeated]);
+    let shorter = Signals::new().repeat_within(Duration::from_millis(10));
+    assert_eq!(heard(shorter, true, &came[..2]), [LEAVE_NOW, Repeated]);
+    assert_eq!(heard(shorter, true, &[came[0], came[2]]), [LEAVE_NOW, CUT]);
 }
 
 #[test]
@@ -65,7 +75,7 @@ fn two_signals_of_a_platform_are_one_order() {
     for first in [Terminate, Quit, Interrupt] {
         for second in [Terminate, Quit] {
             let pair = heard(Signals::new(), false, &[(first, 0), (second, 50)]);
-            assert_eq!(pair, [LEAVE, Nothing], "{first:?}, {second:?}");
+            assert_eq!(pair, [LEAVE, Repeated], "{first:?}, {second:?}");
             let later = heard(Signals::new(), false, &[(first, 0), (second, 1_000)]);
             assert_eq!(later, [LEAVE, CUT], "{first:?}, {second:?}");
         }
@@ -92,7 +102,7 @@ fn each_can_be_set() {
     assert_eq!(meanings, [Nothing, DefaultAction, LEAVE_NOW, CUT]);
     let cut = Signals::new().on(Quit, SignalAction::Cut);
     let meanings = heard(cut, false, &[(Quit, 0), (Quit, 500), (Quit, 1_000)]);
-    assert_eq!(meanings, [CUT, Nothing, End]);
+    assert_eq!(meanings, [CUT, Repeated, End]);
     let off = heard(Signals::off(), true, &[(Terminate, 0), (Interrupt, 9_000)]);
     assert_eq!(off, [Nothing, Nothing]);
 }
