@@ -10,7 +10,7 @@ use http_body::{Body, SizeHint};
 use super::BodyLimitBody;
 use super::body::Over;
 use super::future::Watch;
-use super::shared::{emit_refused, reply};
+use super::shared::{emit_refused, reply, reply_over_all};
 use crate::events::EventSink;
 use crate::reply::{Reply, ReplyFormat};
 use crate::served::{BODY_LIMIT, Subject};
@@ -49,12 +49,17 @@ pub(crate) fn admit<B: Body<Data = Bytes>>(
     let hint = request.body().size_hint();
     let over = |limit| is_over(&hint, request.headers(), limit);
     let declared_over = over(limit);
-    let a_route_may_take_it = yields && !over(LARGEST_OF_ROUTES.load(Relaxed));
+    let largest = LARGEST_OF_ROUTES.load(Relaxed);
+    let a_route_may_take_it = yields && !over(largest);
     if declared_over && !a_route_may_take_it {
         emit_refused(events, &subject);
         let format = ReplyFormat::of(&request);
         let headers = request.into_parts().0.headers;
         let refusal = match made {
+            // Which of the two limits is that of its route is not known: it is over both.
+            _ if yields && largest > limit => {
+                reply_over_all(limit, largest).answer(format, headers)
+            }
             Some(made) => made.answer(format, headers),
             None => reply(limit).answer(format, headers),
         };

@@ -87,7 +87,11 @@ impl Watch {
     fn answer<B, E>(self, given: Result<Response<B>, E>) -> Result<Response<ReplyBody<B>>, E> {
         let reply = self.over.reply();
         let refusal = match given {
-            Ok(own) if own.status() == RefusalReason::BodyTooLarge.status() => {
+            // One that declared its length is refused as before the handler, which a route might have taken it to.
+            Ok(own)
+                if own.status() == RefusalReason::BodyTooLarge.status()
+                    && !self.over.is_declared() =>
+            {
                 let refusal = reply.answer(self.format, HeaderMap::new());
                 // The handler's own is as good; but to a gRPC client, which is refused with 200, it has no meaning.
                 if own.status() == refusal.status() {

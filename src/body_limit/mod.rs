@@ -6,7 +6,7 @@
 //!   [`route()`](crate::route()) has a larger limit, a request up to that is passed to its route first: a handler without
 //!   a limit of its own may begin, reads none of the body, and the client gets the 413 in place of its answer.
 //! * Every other body is a [`BodyLimitBody`]: it passes on the bytes within the limit, exactly, then yields
-//!   [`http_body_util::LengthLimitError`] and reads no further. axum's extractors know that error and answer 413
+//!   `http_body_util::LengthLimitError` and reads no further. axum's extractors know that error and answer 413
 //!   themselves. Other code checks [`is_too_large`].
 //! * If a handler received this error and still gives another response (a 500, or a 200 because it ignored the error),
 //!   or its service fails, the client gets the 413 instead. A 413 of the handler's own is left as it is, except to a

@@ -29,6 +29,13 @@ pub(super) fn reply(limit: u64) -> Reply {
         .saying(format!("the request body is larger than {limit} {unit}"))
 }
 
+/// Creates the refusal of a body that is over the layer's limit and over that of any route.
+pub(super) fn reply_over_all(limit: u64, largest: u64) -> Reply {
+    Reply::new(RefusalReason::BodyTooLarge).saying(format!(
+        "the request body is larger than {largest} bytes, the largest limit of any route (the service's is {limit})"
+    ))
+}
+
 impl Shared {
     /// Returns the limit of a request for which the function returned `own`.
     pub(crate) fn limit_of<B>(

@@ -84,11 +84,13 @@ async fn route_settings_replace_the_stack_s() {
     let answer = client.ask("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!(answer.status, 503);
     let answer = client.ask(upload("/small", 2 * KB)).await;
-    assert_eq!(answer.status, 413);
+    let text = "the request body is larger than 1024 bytes\n";
+    assert_eq!((answer.status, answer.text().as_str()), (413, text));
     drop(client);
     let mut client = server.connect().await;
     let answer = client.ask(upload("/upload", 5 << 20)).await;
-    assert_eq!(answer.status, 413);
+    let text = "the request body is larger than 4194304 bytes, the largest limit of any route (the service's is 1024)\n";
+    assert_eq!((answer.status, answer.text().as_str()), (413, text));
     drop(client);
     server.finish().await;
 }
