@@ -169,7 +169,9 @@ impl Foreign {
 
     pub(crate) const fn text(self) -> &'static str {
         match self {
-            Foreign::Host => "not served for this host: use an address, or allow the host\n",
+            Foreign::Host => {
+                "not served for this host: use an address, or allow it (`Server::admin_hosts`, or `allowed_hosts` of the page)\n"
+            }
             Foreign::Site => "not served for another site\n",
         }
     }

@@ -40,6 +40,13 @@ pub(crate) fn line(text: impl fmt::Display, max: usize) -> String {
     line.text
 }
 
+/// Returns the first name that is there twice.
+#[cfg(feature = "serve")]
+pub(crate) fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = std::collections::HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
 /// Returns an error and its sources in one line.
 #[cfg(feature = "tracing")]
 pub(crate) fn error(error: &(dyn Error + 'static), max: usize) -> String {

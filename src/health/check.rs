@@ -62,6 +62,11 @@ impl Check {
         }
     }
 
+    #[cfg(feature = "serve")]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns a copy for another runner. Each runner tracks on its own whether the check is busy.
     pub(super) fn afresh(&self) -> Check {
         Check {

@@ -179,6 +179,17 @@ impl Health {
         }
     }
 
+    /// Returns the problem of its checks, if there is one: two of one name, or no time to run them.
+    #[cfg(feature = "serve")]
+    pub(crate) fn problem(&self) -> Option<String> {
+        let terms = &self.shared.terms;
+        if terms.deadline.is_zero() {
+            return Some("health: the deadline of checks is zero".to_owned());
+        }
+        let twice = crate::text::twice(terms.checks.iter().map(Check::name))?;
+        Some(format!("check: there are two with the name {twice:?}"))
+    }
+
     /// Returns the report behind [`liveness`](Self::liveness).
     pub fn liveness_report(&self) -> HealthReport {
         self.report(Status::Pass, self.shared.lifecycle.phase(), nothing())

@@ -71,6 +71,9 @@ impl RouteLayer {
     /// length ends by itself when the process leaves, see [Streams](super#streams). A request that declares its length
     /// is no stream: a layer further out refuses it by its own limit, unless [`body_limit`](Self::body_limit) is set.
     ///
+    /// The client sees the end of its stream at once when the process leaves, in the lame duck, and may connect again; an
+    /// idle connection of its own ends with the drain.
+    ///
     /// On [`serve`](mod@crate::serve) the totals `read` and `write` are off; stalls and minimum rates, which detect an
     /// inactive client, stay.
     pub fn streaming(self) -> Self {

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::allowed_hosts::AllowedHosts;
 use crate::error::BoxError;
 use crate::health::{Details, Health, HealthService};
 #[cfg(feature = "metrics")]
@@ -38,13 +39,14 @@ impl AdminService {
         health: &Health,
         #[cfg(feature = "metrics")] metrics: MetricsEndpoint,
         #[cfg(feature = "status")] page: StatusPage,
+        hosts: AllowedHosts,
     ) -> Self {
-        let health = health.clone().details(Details::always());
-        AdminService(health.layer().layer(Pages {
+        let details = Details::always().allowed_hosts(hosts.clone());
+        AdminService(health.clone().details(details).layer().layer(Pages {
             #[cfg(feature = "metrics")]
-            metrics,
+            metrics: metrics.allowed_hosts(hosts.clone()),
             #[cfg(feature = "status")]
-            page,
+            page: page.allowed_hosts(hosts),
         }))
     }
 }

@@ -1,10 +1,17 @@
 //! The start line and the report, to the log where there is one.
 
-use std::io::Write;
+use std::time::Duration;
 
 use super::Server;
 use crate::shutdown::Report;
 use crate::stack::{BODY_LIMIT, TIMEOUT};
+use crate::stderr;
+#[cfg(feature = "tracing")]
+use crate::text;
+
+/// The most that a log's line holds of the report, in bytes.
+#[cfg(feature = "tracing")]
+const REPORT: usize = 16 * 1024;
 
 impl Server {
     /// Returns the settings in force, for the start line.
@@ -30,7 +37,21 @@ impl Server {
         } else {
             " layers=changed"
         };
-        format!("timeout={timeout} body={body} rate_limit={rate_limit} proxies={proxies}{changed}")
+        let budgets = self.budgets_in_force();
+        format!(
+            "timeout={timeout} body={body} rate_limit={rate_limit} proxies={proxies} {budgets}{changed}"
+        )
+    }
+
+    /// Returns how long the process may take to leave, for the start line.
+    fn budgets_in_force(&self) -> String {
+        let (budgets, grace) = self.shutdown.budgets_in_force();
+        let time = |time: Duration| match time.is_zero() {
+            true => "0s".to_owned(),
+            false => format!("{time:?}"),
+        };
+        let (lame_duck, drain) = (time(budgets.lame_duck), time(budgets.drain));
+        format!("lame_duck={lame_duck} drain={drain} grace={}", time(grace))
     }
 }
 
@@ -50,7 +71,7 @@ pub(super) fn started(line: &str) {
         tracing::info!(target: "lameduck", event = "started", "{line}");
         return;
     }
-    to_stderr(line);
+    stderr::line(line);
 }
 
 /// Writes how the process ended.
@@ -59,20 +80,25 @@ pub(super) fn ended(report: &Report) {
     if tracing::dispatcher::has_been_set() {
         let (clean, cut) = (report.is_clean(), report.cut.len());
         let total_ms = u64::try_from(report.total.as_millis()).unwrap_or(u64::MAX);
+        let line = one_line(report);
         match clean {
             true => {
-                tracing::info!(target: "lameduck", event = "report", clean, cut, total_ms, "{report}");
+                tracing::info!(target: "lameduck", event = "report", clean, cut, total_ms, "{line}");
             }
             false => {
-                tracing::warn!(target: "lameduck", event = "report", clean, cut, total_ms, "{report}");
+                tracing::warn!(target: "lameduck", event = "report", clean, cut, total_ms, "{line}");
             }
         }
         return;
     }
-    to_stderr(&report.to_string());
+    stderr::line(&report.to_string());
 }
 
-fn to_stderr(text: &str) {
-    // `eprintln!` panics where the reader is gone.
-    let _ = writeln!(std::io::stderr(), "{text}");
+/// Returns the report in one line: a log is read by lines.
+#[cfg(feature = "tracing")]
+fn one_line(report: &Report) -> String {
+    let report = report.to_string();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = report.lines().map(words).collect();
+    text::line(lines.join("; "), REPORT)
 }

@@ -7,8 +7,8 @@ use super::ServerError;
 use crate::runtime;
 use crate::serve::Listener;
 
-/// An address to listen on, or a listener that stands already: text (`"0.0.0.0:8080"`, `"localhost:8080"`), a
-/// `SocketAddr`, or a `TcpListener` of tokio or of the standard library.
+/// An address to listen on, or a listener that stands already: text with a host and a port (`"0.0.0.0:8080"`,
+/// `"localhost:8080"`, `"[::]:8080"`), a `SocketAddr`, or a `TcpListener` of tokio or of the standard library.
 #[derive(Debug)]
 pub struct Bind(Where);
 
@@ -21,7 +21,34 @@ enum Where {
 }
 
 impl Bind {
+    /// Returns the port, if it is known.
+    pub(super) fn port(&self) -> Option<u16> {
+        match &self.0 {
+            Where::Named(name) => name.rsplit_once(':')?.1.parse().ok(),
+            Where::Address(address) => Some(address.port()),
+            Where::Std(_) | Where::Tokio(_) => None,
+        }
+    }
+
+    /// Returns the error of a text that is no address; the system's own names neither the setting nor the form.
+    fn check(&self) -> Result<(), ServerError> {
+        let Where::Named(name) = &self.0 else {
+            return Ok(());
+        };
+        let port = match name.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => return Ok(()),
+            Some((_, port)) => port,
+            None => name,
+        };
+        let port = port.parse().unwrap_or(8080_u16);
+        Err(ServerError::Setting(format!(
+            "cannot listen on {name:?}: an address has a host and a port, as in \"127.0.0.1:{port}\", \
+             \"0.0.0.0:{port}\" (all of IPv4) or \"[::]:{port}\" (all)"
+        )))
+    }
+
     pub(super) async fn bind(self) -> Result<TcpListener, ServerError> {
+        self.check()?;
         let address = match &self.0 {
             Where::Named(name) => name.clone(),
             Where::Address(address) => address.to_string(),

@@ -5,9 +5,10 @@ use http::Extensions;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::Bind;
+use crate::allowed_hosts::AllowedHosts;
 use crate::conn_info::ConnInfo;
 use crate::error::BoxError;
-use crate::health::Health;
+use crate::health::{Health, HealthLayer};
 use crate::real_ip::TrustedProxies;
 use crate::serve::{Limits, Protocols, Timeouts};
 use crate::shutdown::{Shutdown, ShutdownHandle, StepOutput};
@@ -41,8 +42,11 @@ pub struct Server {
     #[cfg(feature = "tracing")]
     pub(super) logs: bool,
     pub(super) admin: Option<Bind>,
+    pub(super) admin_hosts: AllowedHosts,
+    pub(super) announces: bool,
     pub(super) workers: Vec<Worker>,
     pub(super) worker_names: Vec<String>,
+    pub(super) probes: Vec<Change<HealthLayer>>,
     pub(super) layers: Vec<Change<Stack>>,
     pub(super) on_connection: Vec<OnConnection>,
     /// The invalid settings, reported at the start.
@@ -57,10 +61,10 @@ impl Server {
         Self::with(name.into(), Shutdown::new())
     }
 
-    /// Creates a server for a test: it installs no signal handlers and has no lame-duck wait
-    /// ([`Shutdown::for_tests`]).
+    /// Creates a server for a test: it installs no signal handlers, has no lame-duck wait
+    /// ([`Shutdown::for_tests`]), and does not [announce](Self::announce) its start and its report.
     pub fn for_tests() -> Self {
-        Self::with("test".to_owned(), Shutdown::for_tests())
+        Self::with("test".to_owned(), Shutdown::for_tests()).announce(false)
     }
 
     fn with(name: String, shutdown: Shutdown) -> Self {
@@ -86,8 +90,11 @@ impl Server {
             #[cfg(feature = "tracing")]
             logs: true,
             admin: None,
+            admin_hosts: AllowedHosts::private(),
+            announces: true,
             workers: Vec::new(),
             worker_names: Vec::new(),
+            probes: Vec::new(),
             layers: Vec::new(),
             on_connection: Vec::new(),
             problems: Vec::new(),
@@ -101,7 +108,9 @@ impl Server {
 
     /// Runs a worker from the start on, until it is to stop: after the drain, because requests in flight may need it.
     /// It may return nothing or a `Result`; a failure or a panic before that is
-    /// [`Event::WorkerEnded`](crate::events::Event::WorkerEnded), and fails readiness.
+    /// [`Event::WorkerEnded`](crate::events::Event::WorkerEnded), and fails readiness. Its argument is tokio-util's
+    /// `CancellationToken`, [re-exported](crate::shutdown::CancellationToken): it is cancelled when the worker is to stop.
+    /// Each worker has a name of its own.
     ///
     /// ```
     /// # use lameduck::Server;
@@ -205,8 +214,28 @@ impl Server {
     }
 
     /// Changes the health: the version that is shown, the deadline of checks, who may see details.
+    ///
+    /// The probes take `/healthz`, `/readyz` and `/startupz` on the service's own port: a route of the service with such
+    /// a path is never called. [`probes`](Self::probes) moves them.
     pub fn health(mut self, change: impl FnOnce(Health) -> Health) -> Self {
         self.health = change(self.health);
+        self
+    }
+
+    /// Changes the paths of the probes on the service's own port, which are taken from the service's routes; an empty
+    /// path switches a probe off. The admin port keeps its own. Default: `/healthz`, `/readyz` and `/startupz`.
+    ///
+    /// ```
+    /// # use lameduck::Server;
+    /// let server = Server::new("shop")
+    ///     .probes(|layer| layer.liveness_at("/live").readiness_at("/ready").startup_at(""));
+    /// # drop(server);
+    /// ```
+    pub fn probes(
+        mut self,
+        change: impl FnOnce(HealthLayer) -> HealthLayer + Send + 'static,
+    ) -> Self {
+        self.probes.push(Box::new(change));
         self
     }
 }

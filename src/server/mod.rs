@@ -40,7 +40,9 @@
 //!   [`events`](Server::events).
 //! * [Workers](Server::worker) return nothing or a `Result`. One that fails or panics before it is to stop is an event and fails
 //!   readiness; if it is [essential](Server::essential_worker), the shutdown begins.
-//! * The start line and the report go to the `tracing` subscriber where there is one, else to standard error.
+//! * The start line and the report go to the `tracing` subscriber where there is one, else to standard error: `main` need
+//!   not print the report. Other lines of the [log](crate::logs) need a subscriber
+//!   (`tracing_subscriber::fmt().init()`, before all else); without one only warnings and errors go to standard error.
 //!
 //! Without a setting of your own: the defaults of [`Shutdown`](crate::Shutdown), of [`Timeouts`](crate::Timeouts), of
 //! [`Limits`](crate::Limits) and of the stack; no rate limit, no trusted proxy, no access log, no admin port.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::{AdminService, Server, ServerError, bind};
 use crate::health::Health;
 use crate::in_flight::InFlightHandle;
@@ -8,6 +10,7 @@ use crate::shutdown::{Shutdown, ShutdownHandle, StartError};
 use crate::stack::{Stack, stack};
 #[cfg(feature = "status")]
 use crate::status::StatusPage;
+use crate::text;
 use crate::{BodyLimitLayer, TimeoutLayer};
 
 /// The parts of a [`Server`], wired to each other: for a server that is put together by hand.
@@ -54,8 +57,24 @@ impl Server {
         if let Some(problem) = std::mem::take(&mut self.problems).into_iter().next() {
             return Err(ServerError::Setting(problem));
         }
+        if let Some(problem) = self.problem() {
+            return Err(ServerError::Setting(problem));
+        }
         bind::check_runtime()?;
         Ok(self.shutdown.check_budgets().map_err(StartError::from)?)
+    }
+}
+
+impl Server {
+    /// Returns the first setting that cannot be meant.
+    fn problem(&self) -> Option<String> {
+        if self.timeout == Some(Some(Duration::ZERO)) {
+            return Some("timeout: zero refuses every request; `None` switches it off".to_owned());
+        }
+        let workers = self.worker_names.iter().map(String::as_str);
+        let twice = text::twice(workers);
+        let twice = twice.map(|name| format!("worker: there are two with the name {name:?}"));
+        twice.or_else(|| self.shutdown.problem())
     }
 }
 
@@ -70,6 +89,9 @@ impl Parts {
         #[cfg(feature = "tracing")]
         if server.logs {
             handle.listen(crate::logs::event_sink());
+            if server.announces {
+                handle.listen(crate::logs::without_subscriber());
+            }
         }
 
         let workers = handle.clone();
@@ -80,8 +102,16 @@ impl Parts {
                 false => Err(failed.join("; ")),
             })
         });
+        if let Some(problem) = health.problem() {
+            server.shutdown.set_taken();
+            return Err(ServerError::Setting(problem));
+        }
+        let probes = server
+            .probes
+            .into_iter()
+            .fold(health.layer(), |layer, change| change(layer));
         let mut stack = stack(handle.lifecycle())
-            .health(health.layer())
+            .health(probes)
             .real_ip(RealIpLayer::new(server.proxies));
         match server.timeout {
             Some(Some(time)) => stack = stack.timeout(TimeoutLayer::new(time)),
@@ -136,6 +166,7 @@ impl Parts {
             MetricsEndpoint::of(registry),
             #[cfg(feature = "status")]
             page,
+            server.admin_hosts,
         );
         for start in server.workers {
             start(&handle);

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::IntoFuture;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -84,7 +85,8 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         // Ports first: one that is taken should be known before any work is done.
         let listener = listener.into_listener().await?;
         let addr = local_addr(&listener);
-        let admin = Admin::bind(server.admin.take()).await?;
+        let admin = Admin::bind(server.admin.take(), addr).await?;
+        let announces = server.announces;
         let line = match addr {
             Some(addr) => format!("serving {} on {addr}", server.name),
             None => format!("serving {}", server.name),
@@ -113,10 +115,14 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         let line = format!("{line} {in_force} admin={admin}");
         let (handle, admin_addr) = (parts.handle.clone(), admin.addr());
         let run = async move {
-            announce::started(&line);
+            if announces {
+                announce::started(&line);
+            }
             admin.observe(&parts.handle, parts.admin);
             let report = public.await?;
-            announce::ended(&report);
+            if announces {
+                announce::ended(&report);
+            }
             Ok(report)
         };
         Ok(Started {
@@ -141,17 +147,22 @@ impl<L: IntoListener, A: App> IntoFuture for Serving<L, A> {
 pub(super) async fn run(mut server: Server) -> Result<Report, ServerError> {
     server.shutdown.set_taken();
     super::bind::check_runtime()?;
-    let admin = Admin::bind(server.admin.take()).await?;
+    let admin = Admin::bind(server.admin.take(), None).await?;
+    let announces = server.announces;
     let workers = match server.worker_names.is_empty() {
         true => "none".to_owned(),
         false => server.worker_names.join(","),
     };
     let line = format!("running {} workers={workers} admin={admin}", server.name);
     let parts = server.build()?;
-    announce::started(&line);
+    if announces {
+        announce::started(&line);
+    }
     admin.observe(&parts.handle, parts.admin);
     let report = parts.shutdown.run().await?;
-    announce::ended(&report);
+    if announces {
+        announce::ended(&report);
+    }
     Ok(report)
 }
 
@@ -164,10 +175,22 @@ fn local_addr<L: Listener>(listener: &L) -> Option<SocketAddr> {
 struct Admin(Option<TcpListener>);
 
 impl Admin {
-    async fn bind(address: Option<Bind>) -> Result<Self, ServerError> {
-        match address {
-            Some(address) => Ok(Admin(Some(address.bind().await?))),
-            None => Ok(Admin(None)),
+    async fn bind(address: Option<Bind>, service: Option<SocketAddr>) -> Result<Self, ServerError> {
+        let Some(address) = address else {
+            return Ok(Admin(None));
+        };
+        let port = address.port();
+        match address.bind().await {
+            Ok(listener) => Ok(Admin(Some(listener))),
+            Err(ServerError::Bind { error, .. })
+                if error.kind() == ErrorKind::AddrInUse
+                    && port.is_some()
+                    && port == service.map(|service| service.port()) =>
+            {
+                let problem = "admin: its port is that of the service itself; give it another one";
+                Err(ServerError::Setting(problem.to_owned()))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use http::Extensions;
 
 use super::{Bind, Server};
+use crate::allowed_hosts::AllowedHosts;
 use crate::conn_info::ConnInfo;
 use crate::events::EventSink;
 use crate::real_ip::TrustedProxies;
@@ -43,7 +44,8 @@ impl Server {
         self
     }
 
-    /// Sets how long a request may take to the head of its answer; `None` switches it off. Default: 10 s.
+    /// Sets how long a request may take to the head of its answer; `None` switches it off, and the server does not start
+    /// with zero. Default: 10 s.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.timeout = Some(time.into());
         self
@@ -88,6 +90,29 @@ impl Server {
     /// shutdown. Keep it where only operators reach. Default: none, and nothing is measured.
     pub fn admin(mut self, address: impl Into<Bind>) -> Self {
         self.admin = Some(address.into());
+        self
+    }
+
+    /// Sets the host names under which the admin port answers; see [`AllowedHosts`]. A request for another name gets 421.
+    /// Default: addresses and names that are not publicly registrable ([`AllowedHosts::private`]).
+    ///
+    /// ```
+    /// use lameduck::{AllowedHosts, Server};
+    ///
+    /// let server = Server::new("shop")
+    ///     .admin("0.0.0.0:8081")
+    ///     .admin_hosts(AllowedHosts::private().and("shop-admin.example.com"));
+    /// # drop(server);
+    /// ```
+    pub fn admin_hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.admin_hosts = hosts;
+        self
+    }
+
+    /// Sets whether the start line and the report are written, and warnings and errors where there is no `tracing`
+    /// subscriber. Default: `true`; `false` for [`for_tests`](Self::for_tests).
+    pub fn announce(mut self, on: bool) -> Self {
+        self.announces = on;
         self
     }
 

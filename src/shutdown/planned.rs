@@ -57,7 +57,7 @@ type Running = Pin<Box<dyn Future<Output = StepEnd> + Send>>;
 
 /// A closer or a flush that is still to run.
 pub(super) struct Planned {
-    name: String,
+    pub name: String,
     pub budget: Duration,
     start: Box<dyn FnOnce() -> Running + Send>,
 }

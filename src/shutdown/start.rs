@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::obeys::Obeys;
 use super::sequence::{Driver, Sequence};
-use super::{InvalidShutdown, Report, Shutdown, StartError};
-use crate::runtime;
+use super::{Budgets, InvalidShutdown, Report, Shutdown, StartError};
+use crate::{runtime, text};
 
 impl Shutdown {
     /// Checks the budgets against the grace, as a starting server does. A shutdown that was made to be checked may be
@@ -55,6 +55,22 @@ impl Shutdown {
             handle.ready();
         }
         Ok(sequence.run().await)
+    }
+
+    /// Returns the budgets and the grace, for a start line.
+    pub(crate) fn budgets_in_force(&self) -> (Budgets, Duration) {
+        (self.budgets, self.grace)
+    }
+
+    /// Returns the problem of its closers and flushes, if there is one: two of one name, or one without time.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let kinds = [("closer", &self.closers), ("flush", &self.flushes)];
+        kinds.into_iter().find_map(|(kind, steps)| {
+            let twice = text::twice(steps.iter().map(|step| step.name.as_str()));
+            let idle = steps.iter().find(|step| step.budget.is_zero());
+            let twice = twice.map(|name| format!("{kind}: there are two with the name {name:?}"));
+            twice.or_else(|| Some(format!("{kind} {:?}: its budget is zero", idle?.name)))
+        })
     }
 
     /// Notes that a server has taken it: from then on it is driven, or its start fails.

@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod frozen;
+mod said;
 mod shutdown;
 mod signals;
 

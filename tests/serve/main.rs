@@ -19,6 +19,7 @@ mod server;
 mod services;
 mod slow_reader;
 mod sockets;
+mod start;
 mod testing;
 mod upgrade;
 

@@ -13,6 +13,10 @@ use crate::serve::config::Limits;
 ///
 /// Work that takes time for one connection (a TLS handshake) belongs into the connection, not into
 /// [`accept`](Self::accept).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no listener",
+    note = "bind a `tokio::net::TcpListener`, or use `Server::serve`, which takes an address"
+)]
 pub trait Listener: Send + 'static {
     /// The transport of a connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;

@@ -37,6 +37,7 @@ use crate::error::BoxError;
     message = "`{Self}` cannot be served",
     label = "not a service that can be served",
     note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`",
+    note = "a `Router<S>` needs `.with_state(..)` first",
     note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`",
     note = "one that takes another body: `service.map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new))`, with tower's `ServiceExt`"
 )]
@@ -55,7 +56,8 @@ pub trait App: Clone + Send + 'static {
 #[allow(unnameable_types)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no HTTP response, so this service cannot be served",
-    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`"
+    note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`",
+    note = "a `Router<S>` needs `.with_state(..)` first"
 )]
 pub trait HttpResponse {
     type Body;
