@@ -13,6 +13,7 @@ use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> Result<(), lameduck::server::ServerError> {
+    tracing_subscriber::fmt().init(); // first: the log goes there
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
         .route("/slow", get(slow));

@@ -98,6 +98,12 @@ async fn a_change_of_readiness_is_emitted_once() {
     ask().await;
     assert_eq!(
         *emitted.lock().unwrap(),
-        ["not ready", "ready", "not ready", "ready", "not ready"]
+        [
+            "not ready",
+            "ready",
+            "not ready: disk: full",
+            "ready",
+            "not ready"
+        ]
     );
 }
