@@ -35,6 +35,9 @@ impl RouteLayer {
 
     /// Sets the time from the call of the route to the head of its response. `None`: no limit.
     ///
+    /// At a shutdown the drain is the limit (`Shutdown::drain`, 15 s by default): a route that
+    /// takes longer is cut, unless the drain is as long.
+    ///
     /// Replaces the time of each [`TimeoutLayer`](crate::TimeoutLayer) further out, to the whole response too, and on
     /// [`serve`](mod@crate::serve) its `response_head`. It is in force without a `TimeoutLayer` as well. A late request
     /// gets 503, a gRPC call DEADLINE_EXCEEDED. A gRPC client's `grpc-timeout` stays in force.
