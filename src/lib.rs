@@ -112,6 +112,7 @@ mod deadlines;
 pub mod drain;
 mod error;
 pub mod events;
+mod grpc;
 // Checks and their ages are few and slow.
 #[allow(clippy::disallowed_methods)]
 pub mod health;

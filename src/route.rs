@@ -1,23 +1,79 @@
-//! The route matched by the router, if the router exposes it (feature `axum`).
+//! The route of a request, of which there are few, whatever clients send: the router's, or a gRPC call's method.
 
-use http::Extensions;
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-#[cfg(feature = "axum")]
-pub(crate) type Route = axum::extract::MatchedPath;
-#[cfg(not(feature = "axum"))]
-pub(crate) type Route = std::convert::Infallible;
+use crate::grpc;
 
-/// Returns the matched route. Cheap to clone: it is shared with the request.
-pub(crate) fn matched(extensions: &Extensions) -> Option<&Route> {
-    extensions.get()
+/// A route. Cheap to clone: it is shared with the request.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// The pattern matched by the router, `/users/{id}`.
+    #[cfg(feature = "axum")]
+    Matched(axum::extract::MatchedPath),
+    /// The method of a gRPC call, `/package.Service/Method`. Whether there is such a method, the response shows.
+    Method(PathAndQuery),
 }
 
-/// Returns the route's pattern, `/users/{id}`.
-#[cfg(feature = "axum")]
-pub(crate) fn name(route: &Route) -> &str {
-    route.as_str()
+impl Route {
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+        if let Some(path) = method_of(request.method(), request.uri(), request.headers()) {
+            return Some(Route::Method(path.clone()));
+        }
+        #[cfg(feature = "axum")]
+        return request.extensions().get().cloned().map(Route::Matched);
+        #[cfg(not(feature = "axum"))]
+        None
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            #[cfg(feature = "axum")]
+            Route::Matched(path) => path.as_str(),
+            Route::Method(path) => path.path(),
+        }
+    }
+
+    pub(crate) fn is_grpc(&self) -> bool {
+        matches!(self, Route::Method(_))
+    }
 }
-#[cfg(not(feature = "axum"))]
-pub(crate) fn name(route: &Route) -> &str {
-    match *route {}
+
+/// Returns the route of a request with this head.
+pub(crate) fn name<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    headers: &HeaderMap,
+    extensions: &'a Extensions,
+) -> Option<&'a str> {
+    match method_of(method, uri, headers) {
+        Some(path) => Some(path.path()),
+        None => matched(extensions),
+    }
+}
+
+/// Returns the pattern matched by the router, if it exposes it (feature `axum`).
+pub(crate) fn matched(extensions: &Extensions) -> Option<&str> {
+    #[cfg(feature = "axum")]
+    return extensions
+        .get::<axum::extract::MatchedPath>()
+        .map(|path| path.as_str());
+    #[cfg(not(feature = "axum"))]
+    {
+        let _ = extensions;
+        None
+    }
+}
+
+/// Returns the path of a gRPC call that names a method.
+pub(crate) fn method_of<'a>(
+    method: &Method,
+    uri: &'a Uri,
+    headers: &HeaderMap,
+) -> Option<&'a PathAndQuery> {
+    if !grpc::is_call(method, headers) {
+        return None;
+    }
+    uri.path_and_query()
+        .filter(|path| grpc::is_method(path.path()))
 }

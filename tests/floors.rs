@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "allowed_hosts",
             "conn_info",
             "error",
+            "grpc",
             "id",
             "json",
             "min_rate",

@@ -50,7 +50,7 @@ where
             }
         };
         if let Some(line) = &mut line {
-            line.answered(response.status());
+            line.answered(response.status(), response.headers());
         }
         let declared = line
             .as_ref()

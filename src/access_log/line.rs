@@ -2,13 +2,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::conn_info::arrival_of;
+use crate::grpc::{self, Code};
 use crate::id::RequestId;
-use crate::route::{self, Route};
+use crate::route::Route;
 use crate::served::Served;
 use crate::text;
 use crate::track::BodyEnd;
@@ -25,6 +26,8 @@ pub(super) struct Line {
     target: Option<PathAndQuery>,
     route: Option<Route>,
     version: Version,
+    is_grpc: bool,
+    grpc_status: Option<Code>,
     client: Option<IpAddr>,
     peer: Option<SocketAddr>,
     id: Option<RequestId>,
@@ -48,8 +51,10 @@ impl Line {
         Line {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            route: route::matched(request.extensions()).cloned(),
+            route: Route::of(request),
             version: request.version(),
+            is_grpc: grpc::is_call(request.method(), request.headers()),
+            grpc_status: None,
             client,
             peer,
             id: RequestId::of(request.extensions()).cloned(),
@@ -63,8 +68,23 @@ impl Line {
     }
 
     /// Records the head of the response.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.head = Some((status, self.began.elapsed()));
+        self.read_status(headers);
+    }
+
+    /// Records the status of a gRPC call, from its trailers or from a head without messages after it.
+    pub(crate) fn read_status(&mut self, headers: &HeaderMap) {
+        if self.is_grpc {
+            self.grpc_status = Code::of(headers).or(self.grpc_status);
+        }
+    }
+
+    /// Returns the route; a method that does not exist is none.
+    fn route(&self) -> Option<&str> {
+        let route = self.route.as_ref()?;
+        let is_missing = route.is_grpc() && self.grpc_status == Some(Code::UNIMPLEMENTED);
+        (!is_missing).then(|| route.as_str())
     }
 
     /// Runs the service's code, so that a panic in it is logged as one.
@@ -98,8 +118,9 @@ impl Drop for Line {
             target: "lameduck::access",
             method,
             path = &*path,
-            route = self.route.as_ref().map(route::name),
+            route = self.route(),
             status = self.head.map(|(status, _)| status.as_u16()),
+            grpc_status = self.grpc_status.map(Code::number),
             version = version(self.version),
             bytes_out = self.bytes,
             duration_ms,

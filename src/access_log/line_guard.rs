@@ -1,3 +1,5 @@
+use http::HeaderMap;
+
 use super::line::Line;
 use crate::track::{BodyEnd, Guard};
 
@@ -11,6 +13,12 @@ impl Guard for LineGuard {
     fn data(&mut self, bytes: usize) {
         if let Some(line) = &mut self.0 {
             line.bytes += bytes as u64;
+        }
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(line) = &mut self.0 {
+            line.read_status(trailers);
         }
     }
 

@@ -30,8 +30,9 @@
 //! |---|---|---|
 //! | `method` | text | at most 32 bytes |
 //! | `path` | text | without the query; at most 256 bytes, a longer one is truncated and ends in `…` |
-//! | `route` | text | the matched route, `/users/{id}`; with feature `axum`, when the layer was added by `Router::layer` |
-//! | `status` | number | missing if the request ended before its response began |
+//! | `route` | text | the matched route, `/users/{id}`; with feature `axum`, when the layer was added by `Router::layer`. For a gRPC call its method, `/package.Service/Method`, unless that is unimplemented |
+//! | `status` | number | HTTP's; missing if the request ended before its response began |
+//! | `grpc_status` | number | of a gRPC call, 0 to 16, from its trailers or its head; missing if it ended before |
 //! | `version` | text | `0.9`, `1.0`, `1.1`, `2`, `3` |
 //! | `bytes_out` | number | the bytes of the response body that were handed to the server |
 //! | `duration_ms` | number | from the request's head, as `serve` saw it (on another server: from the call of this layer), to the end of the body; three decimals |

@@ -5,7 +5,8 @@ use http::request::Parts;
 
 use super::RouteBodyLimit;
 use crate::events::{Event, EventSink};
-use crate::reply::{RefusalReason, Reply, is_grpc_call};
+use crate::grpc;
+use crate::reply::{RefusalReason, Reply};
 use crate::served::Subject;
 
 type PerRequest = dyn Fn(&Parts) -> Option<RouteBodyLimit> + Send + Sync;
@@ -46,7 +47,7 @@ impl Shared {
         self.limit?;
         let limit = match own.or_else(|| request.extensions().get().copied()) {
             Some(RouteBodyLimit { limit }) => limit,
-            None if !self.grpc && is_grpc_call(request.method(), request.headers()) => None,
+            None if !self.grpc && grpc::is_call(request.method(), request.headers()) => None,
             None => self.limit,
         };
         // No body can be over it, so there is nothing to watch.

@@ -22,7 +22,12 @@ impl Shared {
     pub(super) fn emit_refusal(&self, head: &Parts) {
         self.events.emit(|| Event::Refused {
             reason: self.reply.reason(),
-            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
+            request: RequestInfo::from_head(
+                &head.method,
+                &head.uri,
+                &head.headers,
+                &head.extensions,
+            ),
         });
     }
 }

@@ -1,9 +1,10 @@
 use std::fmt::{self, Display, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use http::{Extensions, Method, Uri};
+use http::{Extensions, HeaderMap, Method, Uri};
 
 use crate::conn_info::{ConnInfo, peer_of};
+use crate::grpc;
 use crate::id::RequestId;
 use crate::route;
 use crate::text;
@@ -28,12 +29,14 @@ pub struct RequestInfo<'a> {
     pub method: Option<&'a str>,
     /// The path without the query; for a CONNECT, the authority. A long one is truncated and ends in `…`.
     pub path: Option<&'a str>,
-    /// The matched route, `/users/{id}` (feature `axum`).
+    /// The matched route, `/users/{id}` (feature `axum`), or the method of a gRPC call, `/package.Service/Method`.
     pub route: Option<&'a str>,
     /// The client's address, as determined by [`real_ip`](crate::real_ip).
     pub client: Option<IpAddr>,
     /// The id assigned by [`RequestIdLayer`](crate::RequestIdLayer).
     pub request_id: Option<&'a str>,
+    /// `true` for a gRPC call: what the client got is a gRPC status.
+    pub grpc: bool,
 }
 
 impl<'a> RequestInfo<'a> {
@@ -46,17 +49,24 @@ impl<'a> RequestInfo<'a> {
             route: None,
             client: None,
             request_id: None,
+            grpc: false,
         }
     }
 
     /// Collects the info that a layer finds in a request's head.
-    pub(crate) fn from_head(method: &'a Method, uri: &'a Uri, extensions: &'a Extensions) -> Self {
+    pub(crate) fn from_head(
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &HeaderMap,
+        extensions: &'a Extensions,
+    ) -> Self {
         let client = extensions.get::<ConnInfo>().and_then(|info| info.client);
         RequestInfo {
             peer: peer_of(extensions),
             method: Some(method.as_str()),
             path: Some(target(uri)),
-            route: route::matched(extensions).map(route::name),
+            route: route::name(method, uri, headers, extensions),
+            grpc: grpc::is_call(method, headers),
             client: client.and_then(|client| client.ip),
             request_id: RequestId::of(extensions).map(RequestId::as_str),
         }
@@ -92,7 +102,8 @@ impl Display for RequestInfo<'_> {
             open = true;
             write!(f, "{name}{value}")
         };
-        let route = self.route.map(|route| text::path(route, MAX_LEN));
+        let route = self.route.filter(|route| self.path != Some(*route));
+        let route = route.map(|route| text::path(route, MAX_LEN));
         let id = self.request_id.map(|id| text::path(id, MAX_LEN));
         detail("", self.peer.as_ref().map(|it| it as &dyn Display))?;
         detail("route ", route.as_ref().map(|it| it as &dyn Display))?;

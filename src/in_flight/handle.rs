@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::Method;
 
 use super::registry::{Entry, Registry};
-use crate::route;
 
 /// A handle that reads the counts of an [`InFlightLayer`](super::InFlightLayer). Clones share them.
 #[derive(Clone)]
@@ -63,13 +62,10 @@ impl InFlightHandle {
     #[cfg(feature = "status")]
     pub(crate) fn visit_routes(&self, mut visit: impl FnMut(&str, &str, &str)) {
         self.registry.visit(|entry| {
-            #[cfg(feature = "axum")]
             if let Some(route) = &entry.route {
                 let path = entry.target.as_ref().map_or("", |to| to.path());
                 visit(entry.method.as_str(), path, route.as_str());
             }
-            #[cfg(not(feature = "axum"))]
-            let _ = (entry, &mut visit);
         });
     }
 
@@ -88,7 +84,7 @@ impl From<&Entry> for InFlightRequest {
         InFlightRequest {
             method: entry.method.clone(),
             path: entry.target.as_ref().map_or("", |to| to.path()).to_owned(),
-            route: entry.route.as_ref().map(|it| route::name(it).to_owned()),
+            route: entry.route.as_ref().map(|it| it.as_str().to_owned()),
             age: entry.started.elapsed(),
             peer: entry.peer,
         }

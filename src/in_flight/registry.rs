@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::conn_info::{arrival_of, peer_of};
 use crate::control::Fact;
-use crate::route::{self, Route};
+use crate::route::Route;
 use crate::served;
 use crate::sync::Lock;
 use crate::track::{BodyEnd, Guard, Tally};
@@ -54,13 +54,14 @@ impl Registry {
     }
 
     pub(crate) fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
-        if let Some(route) = route::matched(request.extensions()) {
+        let route = Route::of(request);
+        if let Some(route) = &route {
             served::learn(request.extensions(), Fact::Route(route));
         }
         let entry = Entry {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            route: route::matched(request.extensions()).cloned(),
+            route,
             peer: peer_of(request.extensions()),
             started: arrival_of(request.extensions()),
         };

@@ -56,6 +56,8 @@ impl Families<'_> {
                 ("network_protocol_version", ended.end.version()),
                 ("error_type", ended.end.error_type(status.as_str())),
             ];
+            let grpc = ended.end.grpc().map(|code| ("rpc_grpc_status_code", code));
+            let labels: Vec<_> = labels.into_iter().chain(grpc).collect();
             family
                 .encode_family(&labels)?
                 .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;

@@ -1,13 +1,16 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, Method as HttpMethod, Request, Response, Version, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use tokio::time::Instant;
 
 use super::labels::{End, Method, Outcome};
-use super::series::{RouteId, Totals, UNMATCHED};
+use super::series::{RouteId, Series, Totals, UNMATCHED};
 use super::shared::Shared;
 use crate::conn_info::arrival_of;
+use crate::grpc::{self, Code};
+use crate::reply;
 use crate::route;
 use crate::served::Served;
 use crate::track::{self, TrackedBody};
@@ -19,16 +22,83 @@ const MAX_LENGTH: u64 = 1 << 40;
 /// The response body of a [`MetricsService`](super::MetricsService) service. The end of the body is the end of the request.
 pub type MetricsBody<B> = TrackedBody<B, Measure>;
 
+/// The route of a request, as far as it is known.
+#[derive(Debug)]
+enum Known {
+    Route(RouteId),
+    /// A gRPC method that has no series yet: the response shows whether it exists.
+    Unproved(Box<Unproved>),
+}
+
+#[derive(Debug)]
+struct Unproved {
+    path: PathAndQuery,
+    otherwise: Option<Box<str>>,
+}
+
+impl Known {
+    /// Returns the route of a request with this head.
+    fn of(
+        shared: &Shared,
+        method: Method,
+        head: (&HttpMethod, &http::Uri, &HeaderMap),
+        matched: Option<&str>,
+    ) -> Self {
+        let (http_method, uri, headers) = head;
+        let series = &shared.series;
+        let Some(path) = route::method_of(http_method, uri, headers) else {
+            return Known::Route(series.add_route(method, matched.unwrap_or(UNMATCHED)));
+        };
+        match series.known_route(method, path.path()) {
+            Some(id) => Known::Route(id),
+            None => Known::Unproved(Box::new(Unproved {
+                path: path.clone(),
+                otherwise: matched.map(Into::into),
+            })),
+        }
+    }
+
+    /// Returns the route once the response, if any, has been seen.
+    fn proved(&mut self, series: &Series, method: Method, exists: bool) -> RouteId {
+        let id = match self {
+            Known::Route(id) => return *id,
+            Known::Unproved(unproved) => exists
+                .then(|| series.add_grpc_method(method, unproved.path.path()))
+                .flatten()
+                .unwrap_or_else(|| {
+                    let route = unproved.otherwise.as_deref().unwrap_or(UNMATCHED);
+                    series.add_route(method, route)
+                }),
+        };
+        *self = Known::Route(id);
+        id
+    }
+}
+
+/// Returns whether this response to a gRPC call comes from its method. One that may come from a layer in front of it
+/// does not count: a client that invents methods must not add series.
+fn is_from_method<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    response.status() == StatusCode::OK
+        && grpc::has_grpc_type(headers)
+        && match Code::of(headers) {
+            None => true,
+            Some(code) => !code.may_precede_the_method() && !reply::is_refusal(headers),
+        }
+}
+
 /// A guard that measures a request until its end: by its body, by a failure, or by a drop.
 #[derive(Debug)]
 pub(super) struct Running {
     shared: Arc<Shared>,
     began: Instant,
-    id: RouteId,
+    route: Known,
     method: Method,
     version: Version,
     /// The status; 0 if no head was sent.
     status: u16,
+    is_grpc: bool,
+    grpc_status: Option<Code>,
     /// The declared length of the request body.
     received: Option<u64>,
     sent: u64,
@@ -44,26 +114,31 @@ impl Running {
     pub(crate) fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
         let began = arrival_of(request.extensions());
         let method = Method::of(request.method());
-        let (id, request) = match &shared.route_of {
-            None => {
-                let route = route::matched(request.extensions()).map_or(UNMATCHED, route::name);
-                (shared.series.begin(method, route), request)
-            }
+        shared.series.begin(method);
+        let (named, request) = match &shared.route_of {
+            None => (None, request),
             Some(route_of) => {
                 let (head, body) = request.into_parts();
-                let route =
-                    route_of(&head).or_else(|| route::matched(&head.extensions).map(route::name));
-                let id = shared.series.begin(method, route.unwrap_or(UNMATCHED));
-                (id, Request::from_parts(head, body))
+                let named = route_of(&head).map(|route| shared.series.add_route(method, route));
+                (named, Request::from_parts(head, body))
             }
         };
+        let route = named.map_or_else(
+            || {
+                let head = (request.method(), request.uri(), request.headers());
+                Known::of(shared, method, head, route::matched(request.extensions()))
+            },
+            Known::Route,
+        );
         let running = Running {
             shared: shared.clone(),
             began,
-            id,
+            route,
             method,
             version: request.version(),
             status: 0,
+            is_grpc: grpc::is_call(request.method(), request.headers()),
+            grpc_status: None,
             received: declared(request.method(), request.version(), request.headers())
                 .map(|length| length.min(MAX_LENGTH)),
             sent: 0,
@@ -93,9 +168,24 @@ impl Running {
         };
         running.status = response.status().as_u16();
         let to_head = running.began.elapsed();
-        running.shared.series.head(running.id, to_head);
+        running.read_status(response.headers());
+        let exists = running.is_grpc && is_from_method(&response);
+        let id = running.route(exists);
+        running.shared.series.head(id, to_head);
         let declared = track::content_length(response.headers());
         TrackedBody::answer(response, running.headless, declared, Measure(Some(running)))
+    }
+
+    /// Records the status of a gRPC call, from its trailers or from a head without messages after it.
+    fn read_status(&mut self, headers: &HeaderMap) {
+        if self.is_grpc {
+            self.grpc_status = Code::of(headers).or(self.grpc_status);
+        }
+    }
+
+    fn route(&mut self, exists: bool) -> RouteId {
+        let series = &self.shared.series;
+        self.route.proved(series, self.method, exists)
     }
 
     /// Records a failure of the service.
@@ -110,8 +200,9 @@ impl Running {
             request: self.received,
             response: (self.status != 0).then_some(self.sent),
         };
-        let end = End::new(outcome, self.status, self.version);
-        self.shared.series.end(self.id, self.method, end, &totals);
+        let end = End::new(outcome, self.status, self.grpc_status, self.version);
+        let id = self.route(false);
+        self.shared.series.end(id, self.method, end, &totals);
     }
 }
 
@@ -136,6 +227,12 @@ impl track::Guard for Measure {
     fn data(&mut self, bytes: usize) {
         if let Some(running) = &mut self.0 {
             running.sent += bytes as u64;
+        }
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(running) = &mut self.0 {
+            running.read_status(trailers);
         }
     }
 

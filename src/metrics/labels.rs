@@ -2,6 +2,8 @@
 
 use http::Version;
 
+use crate::grpc::Code as GrpcCode;
+
 /// A method as a label. One outside the standard is `_OTHER`, because a client may invent any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Method(u8);
@@ -88,17 +90,26 @@ pub(super) struct End {
     pub outcome: Outcome,
     /// 0: no head was sent. 1 to 9: a class (folded). From 100 on: a status.
     status: u16,
+    grpc: Option<GrpcCode>,
     version: Option<Version>,
 }
 
 impl End {
     /// The number of folded ends: no status and nine classes (of which HTTP has five), each with any outcome.
     pub(crate) const FOLDED: usize = 10 * Outcome::COUNT;
+    /// The number of folded ends of gRPC calls, which are all of one method.
+    pub(crate) const FOLDED_GRPC: usize = Self::FOLDED * GrpcCode::COUNT;
 
-    pub(crate) fn new(outcome: Outcome, status: u16, version: Version) -> Self {
+    pub(crate) fn new(
+        outcome: Outcome,
+        status: u16,
+        grpc: Option<GrpcCode>,
+        version: Version,
+    ) -> Self {
         End {
             outcome,
             status,
+            grpc,
             version: Some(version),
         }
     }
@@ -122,7 +133,9 @@ impl End {
             Some(Version::HTTP_3) => 5,
             Some(_) => 3,
         };
-        (u64::from(self.status) << 16) | (version << 8) | self.outcome as u64
+        let grpc = self.grpc.map_or(0, |code| u64::from(code.number()) + 1);
+        // A status has ten bits.
+        (grpc << 27) | (u64::from(self.status) << 16) | (version << 8) | self.outcome as u64
     }
 
     /// Returns `http_response_status_code`: the status sent, `5xx` if it is folded, empty if none was sent.
@@ -135,12 +148,24 @@ impl End {
         })
     }
 
+    /// Returns `rpc_grpc_status_code`; `None` if the request is no gRPC call, or got no status.
+    pub(crate) fn grpc(self) -> Option<&'static str> {
+        const NUMBERS: [&str; GrpcCode::COUNT] = [
+            "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
+            "16",
+        ];
+        NUMBERS.get(usize::from(self.grpc?.number())).copied()
+    }
+
     /// Returns `error_type`: empty for a response that is not a failure of the server. `status` is that of
     /// [`status`](Self::status).
     pub(crate) fn error_type(self, status: &str) -> &str {
         match self.outcome {
             Outcome::Answered if matches!(self.status, 5 | 500..=599) => status,
-            Outcome::Answered => "",
+            Outcome::Answered => match self.grpc {
+                Some(code) if code.is_server_fault() => code.as_str(),
+                _ => "",
+            },
             Outcome::Gone => "499",
             Outcome::Service => "service_error",
             Outcome::Body => "body_error",

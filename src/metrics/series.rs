@@ -1,5 +1,5 @@
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::histogram::{Bounds, Histogram};
@@ -12,6 +12,8 @@ pub(super) const FOLDED: &str = "_other";
 pub(super) const UNMATCHED: &str = "unmatched";
 /// The maximum length of a route; a longer one is folded, so that memory is bounded in bytes too.
 const MAX_ROUTE_LEN: usize = 512;
+/// The maximum number of gRPC methods with series of their own.
+const MAX_METHODS: usize = 500;
 
 /// The series of requests: an entry for each method and route, and an entry for each outcome of such requests. Both are
 /// looked up without a lock and addressed by their index.
@@ -26,6 +28,8 @@ pub(super) struct Series {
     /// The number of folded requests.
     pub folded: AtomicU64,
     active: [AtomicI64; Method::COUNT],
+    /// The number of gRPC methods that have series.
+    grpc_methods: AtomicUsize,
 }
 
 /// The measurements by method and route.
@@ -70,17 +74,22 @@ impl Series {
             routes: Table::new(max),
             ends: Table::new(max),
             folded_routes,
-            folded_ends: Table::new(Method::COUNT * End::FOLDED),
+            folded_ends: Table::new(Method::COUNT * End::FOLDED + End::FOLDED_GRPC),
             folded: AtomicU64::new(0),
             active: [const { AtomicI64::new(0) }; Method::COUNT],
+            grpc_methods: AtomicUsize::new(0),
             duration,
             size,
         }
     }
 
     /// Records the beginning of a request.
-    pub(crate) fn begin(&self, method: Method, route: &str) -> RouteId {
+    pub(crate) fn begin(&self, method: Method) {
         self.active[method.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Finds the route, or adds it.
+    pub(crate) fn add_route(&self, method: Method, route: &str) -> RouteId {
         let found = (route.len() <= MAX_ROUTE_LEN)
             .then(|| {
                 self.routes.find(
@@ -91,6 +100,21 @@ impl Series {
             })
             .flatten();
         found.map_or(RouteId::Folded(method), RouteId::Own)
+    }
+
+    /// Finds the route if it is known.
+    pub(crate) fn known_route(&self, method: Method, route: &str) -> Option<RouteId> {
+        let hash = self.hasher.hash_one((method, route));
+        let is = |known: &Route| known.method == method && *known.route == *route;
+        self.routes.known(hash, is).map(RouteId::Own)
+    }
+
+    /// Adds the route of a gRPC method; `None` if there are too many, whoever invented them.
+    pub(crate) fn add_grpc_method(&self, method: Method, route: &str) -> Option<RouteId> {
+        let more = |count| (count < MAX_METHODS).then_some(count + 1);
+        let count = &self.grpc_methods;
+        let room = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        room.is_ok().then(|| self.add_route(method, route))
     }
 
     /// Records the head of the response.

@@ -57,6 +57,19 @@ impl<T> Table<T> {
         }
     }
 
+    /// Finds the entry for which `is` returns `true`, if there is one.
+    pub(crate) fn known(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<Place> {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            match self.slots[at].get() {
+                Some(entry) if is(entry) => return Some(Place(at as u32)),
+                Some(_) => at = (at + 1) & mask,
+                None => return None,
+            }
+        }
+    }
+
     /// Reserves room for one entry. Relaxed: it is a budget and publishes nothing, the slot does.
     fn take(&self) -> bool {
         let more = |taken| (taken < self.max).then_some(taken + 1);

@@ -90,7 +90,12 @@ impl Shared {
         self.store.refused.fetch_add(1, Ordering::Relaxed);
         self.events.emit(|| Event::Refused {
             reason,
-            request: RequestInfo::from_head(request.method(), request.uri(), request.extensions()),
+            request: RequestInfo::from_head(
+                request.method(),
+                request.uri(),
+                request.headers(),
+                request.extensions(),
+            ),
         });
         let headers = request.into_parts().0.headers;
         let reply = Reply::new(reason).retry_after(decision.wait);

@@ -39,7 +39,12 @@ impl Shared {
     pub(super) fn emit_refusal(&self, reason: RefusalReason, head: &Parts) {
         self.events.emit(|| Event::Refused {
             reason,
-            request: RequestInfo::from_head(&head.method, &head.uri, &head.extensions),
+            request: RequestInfo::from_head(
+                &head.method,
+                &head.uri,
+                &head.headers,
+                &head.extensions,
+            ),
         });
     }
 }

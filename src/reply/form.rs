@@ -1,4 +1,7 @@
 use crate::accept::{Accept, Specific};
+use crate::grpc::is_grpc;
+#[cfg(feature = "serve")]
+use crate::grpc::is_native_grpc;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 
 /// The format of a refusal, as the request negotiates it: text, problem details (RFC 9457), or gRPC.
@@ -74,34 +77,6 @@ impl ReplyFormat {
             Form::Text | Form::Problem => false,
         }
     }
-}
-
-/// Returns whether a request with this head is a gRPC call (gRPC-Web too).
-pub(crate) fn is_grpc_call(method: &Method, headers: &HeaderMap) -> bool {
-    let kind = (*method == Method::POST).then(|| headers.get(header::CONTENT_TYPE));
-    kind.flatten().is_some_and(|kind| is_grpc(kind.as_bytes()))
-}
-
-/// Returns `true` for gRPC and its variants (gRPC-Web).
-fn is_grpc(content_type: &[u8]) -> bool {
-    matches!(
-        after_grpc(content_type),
-        Some(None | Some(b'+' | b';' | b'-'))
-    )
-}
-
-/// Returns `true` for gRPC itself, with any codec.
-pub(crate) fn is_native_grpc(content_type: &[u8]) -> bool {
-    matches!(after_grpc(content_type), Some(None | Some(b'+' | b';')))
-}
-
-/// Returns the byte after `application/grpc`, if the content type begins with it.
-fn after_grpc(content_type: &[u8]) -> Option<Option<u8>> {
-    const GRPC: &[u8] = b"application/grpc";
-    let start = content_type.get(..GRPC.len())?;
-    start
-        .eq_ignore_ascii_case(GRPC)
-        .then(|| content_type.get(GRPC.len()).copied())
 }
 
 /// Returns `true` if a range names JSON or problem details and does not prefer text. `*/*` alone does not ask for JSON.

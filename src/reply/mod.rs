@@ -58,12 +58,13 @@ mod trailers;
 
 pub use body::ReplyBody;
 pub use form::ReplyFormat;
-pub(crate) use form::is_grpc_call;
 pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]
 pub(crate) use method::get_or_head_only;
 pub(crate) use method::only;
 pub use table::RefusalReason;
+#[cfg(feature = "metrics")]
+pub(crate) use trailers::is_refusal;
 pub(crate) use trailers::{answers_grpc, grpc_trailers};
 
 use bytes::Bytes;

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 
-use super::form::is_native_grpc;
 use super::{RefusalReason, Reply, ReplyFormat};
+use crate::grpc::is_native_grpc;
 
 /// Returns a refusal as the trailers of a gRPC answer.
 pub(crate) fn grpc_trailers(reason: RefusalReason) -> HeaderMap {
@@ -22,4 +22,13 @@ pub(crate) fn grpc_trailers(reason: RefusalReason) -> HeaderMap {
 pub(crate) fn answers_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| is_native_grpc(kind.as_bytes()))
+}
+
+/// Returns whether a response without messages says what one of the table's refusals does.
+#[cfg(feature = "metrics")]
+pub(crate) fn is_refusal(headers: &HeaderMap) -> bool {
+    headers.get(super::GRPC_MESSAGE).is_some_and(|message| {
+        let mut all = RefusalReason::ALL.iter();
+        all.any(|reason| reason.row().grpc_message.as_bytes() == message.as_bytes())
+    })
 }

@@ -7,7 +7,7 @@ use super::Served;
 use super::takeover::{self, Takeover};
 use crate::events::{Event, EventSink, RequestInfo, target};
 use crate::id::RequestId;
-use crate::route::{self, Route};
+use crate::route::Route;
 
 /// The request of a limit: its name in an event that may be emitted when the request itself has gone on to the service,
 /// and the word of a route's own layer, which may take over.
@@ -53,13 +53,18 @@ impl Subject {
             return takeover.map_or(Subject::Unknown, Subject::Own);
         }
         let extensions = request.extensions();
-        let head = RequestInfo::from_head(request.method(), request.uri(), extensions);
+        let head = RequestInfo::from_head(
+            request.method(),
+            request.uri(),
+            request.headers(),
+            extensions,
+        );
         Subject::Named(Arc::new(Named {
             method: request.method().clone(),
             uri: request.uri().clone(),
             peer: head.peer,
             client: head.client,
-            route: route::matched(extensions).cloned(),
+            route: Route::of(request),
             id: RequestId::of(extensions).cloned(),
             takeover,
         }))
@@ -133,7 +138,8 @@ impl Named {
         info.method = Some(self.method.as_str());
         info.path = Some(target(&self.uri));
         info.client = self.client;
-        info.route = self.route.as_ref().map(route::name);
+        info.route = self.route.as_ref().map(Route::as_str);
+        info.grpc = self.route.as_ref().is_some_and(Route::is_grpc);
         info.request_id = self.id.as_ref().map(RequestId::as_str);
         info
     }

@@ -5,8 +5,8 @@ use std::task::{Context, Poll, ready};
 use super::BodyEnd;
 use bytes::Buf;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
-use http::{HeaderMap, header};
-use http::{Response, StatusCode};
+use http::header;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -16,6 +16,12 @@ pub trait Guard {
     #[inline]
     fn data(&mut self, bytes: usize) {
         let _ = bytes;
+    }
+
+    /// Called for trailers that pass, before the `end` that they cause.
+    #[inline]
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        let _ = trailers;
     }
 
     /// Called once, from the poll that saw the end or from the body's drop. It must not block.
@@ -131,6 +137,8 @@ impl<B: Body, G: Guard> Body for TrackedBody<B, G> {
                     *left = left.saturating_sub(length as u64);
                 }
                 guard.data(length);
+            } else if let Some(trailers) = frame.trailers_ref() {
+                guard.trailers(trailers);
             }
         }
         let end = match &frame {

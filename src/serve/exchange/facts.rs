@@ -100,8 +100,6 @@ impl RequestControl for Exchange {
         self.is_current(epoch) && self.is_admitted() && self.draining()
     }
 
-    // Without the feature there is no route.
-    #[cfg_attr(not(feature = "axum"), allow(unreachable_code))]
     fn learn(&self, epoch: u64, fact: Fact<'_>) {
         let mut shared = self.shared();
         if shared.epoch != epoch {
@@ -110,7 +108,7 @@ impl RequestControl for Exchange {
         let facts = &mut shared.facts;
         match fact {
             Fact::Client(ip) => facts.client = Some(ip),
-            Fact::Route(route) => facts.route = Some(route.to_owned()),
+            Fact::Route(route) => facts.route = Some(route.clone()),
             Fact::Id(id) => facts.id = Some(id.clone()),
         }
     }

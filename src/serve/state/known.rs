@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::events::RequestInfo;
 use crate::id::RequestId;
-use crate::route::{self, Route};
+use crate::route::Route;
 
 /// The facts that layers have learnt.
 #[derive(Clone, Default)]
@@ -44,7 +44,8 @@ impl Known {
             info.path = Some(path);
         }
         info.client = self.facts.client;
-        info.route = self.facts.route.as_ref().map(route::name);
+        info.route = self.facts.route.as_ref().map(Route::as_str);
+        info.grpc = self.facts.route.as_ref().is_some_and(Route::is_grpc);
         info.request_id = self.facts.id.as_ref().map(RequestId::as_str);
         info
     }
