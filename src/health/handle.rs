@@ -27,6 +27,36 @@ pub(super) struct Shared {
     pub details: Details,
     terms: Terms,
     readiness: Arc<LastReadiness>,
+    /// Held for its drop.
+    _claim: Arc<Claim>,
+}
+
+/// One of those that answer for the process's health.
+#[derive(Debug)]
+struct Claim(Lifecycle);
+
+/// What to do about a second one.
+pub(crate) const ONE_HEALTH: &str = "a process has one health, but this one has two: what asks one does not see the \
+    checks of the other. Clone the first `Health`; with `Server`, use `Server::health`, `Server::check` and \
+    `Server::grpc_health`, or `Parts::health`";
+
+impl Claim {
+    fn of(lifecycle: &Lifecycle) -> Arc<Self> {
+        // Relaxed: it is a count, and publishes nothing.
+        if lifecycle.healths().fetch_add(1, Ordering::Relaxed) > 0 {
+            let advice = ONE_HEALTH;
+            lifecycle
+                .event_sink()
+                .emit(|| Event::Misconfigured { advice });
+        }
+        Arc::new(Claim(lifecycle.clone()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.healths().fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The last answer to readiness probes, with the sink that receives changes.
@@ -79,6 +109,9 @@ impl Terms {
 impl Health {
     /// Creates the health of this process: without checks, with a deadline of 2 s per check, results cached for 1 s,
     /// and details for [loopback](Details::loopback).
+    ///
+    /// A process has one, and clones of it. A second one on the same lifecycle is
+    /// [`Event::Misconfigured`], and an error at the start of a `Server`, which has one of its own.
     pub fn new(lifecycle: &Lifecycle) -> Self {
         let terms = Terms {
             created: Instant::now(),
@@ -94,6 +127,7 @@ impl Health {
                 details: Details::default(),
                 terms,
                 readiness: LastReadiness::new(lifecycle.event_sink()),
+                _claim: Claim::of(lifecycle),
             }),
         }
     }

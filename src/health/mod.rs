@@ -114,6 +114,8 @@ pub use future::HealthFuture;
 #[cfg(feature = "tonic")]
 pub use grpc::{GrpcHealth, WatchStream};
 pub use handle::Health;
+#[cfg(feature = "serve")]
+pub(crate) use handle::ONE_HEALTH;
 pub use layer::HealthLayer;
 pub use probe::{ProbeError, probe, probe_within};
 pub use report::{Component, HealthReport, Status};

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Phase;
 use crate::events::{EventSink, Hub};
-use crate::sync::{AtomicU8, AtomicU64, Notify, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Notify, Ordering};
 
 /// A handle to the process's phase. Clones share it.
 ///
@@ -26,6 +26,8 @@ struct Shared {
     window_length: AtomicU64,
     /// The instant at which each phase was entered, set by the thread that moved there.
     entered: [OnceLock<Instant>; 5],
+    /// The number of those that answer for the process's health.
+    healths: AtomicUsize,
     hub: Arc<Hub>,
     /// The sink of the process's hub.
     sink: EventSink,
@@ -47,10 +49,16 @@ impl Lifecycle {
                     0 => OnceLock::from(created),
                     _ => OnceLock::new(),
                 }),
+                healths: AtomicUsize::new(0),
                 sink: EventSink::to_hub(hub.clone()),
                 hub,
             }),
         }
+    }
+
+    /// The number of those that answer for the process's health: one, or their answers differ.
+    pub(crate) fn healths(&self) -> &AtomicUsize {
+        &self.shared.healths
     }
 
     /// Returns the current phase.

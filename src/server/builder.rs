@@ -8,6 +8,8 @@ use super::bind::Bind;
 use crate::allowed_hosts::AllowedHosts;
 use crate::conn_info::ConnInfo;
 use crate::error::BoxError;
+#[cfg(feature = "tonic")]
+use crate::health::GrpcHealth;
 use crate::health::{Health, HealthLayer};
 use crate::real_ip::TrustedProxies;
 use crate::serve::{Limits, Protocols, Timeouts};
@@ -16,6 +18,8 @@ use crate::stack::Stack;
 
 pub(super) type Worker = Box<dyn FnOnce(&ShutdownHandle) + Send>;
 pub(super) type Change<T> = Box<dyn FnOnce(T) -> T + Send>;
+#[cfg(feature = "rate-limit")]
+pub(super) type Exempt = Box<dyn Fn(&http::request::Parts) -> bool + Send + Sync>;
 pub(super) type OnConnection = Box<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
 
 /// A service with everything that belongs to it; see the [module](super).
@@ -35,6 +39,12 @@ pub struct Server {
     pub(super) rate_limit: Option<crate::RateLimitLayer>,
     #[cfg(feature = "rate-limit")]
     pub(super) quotas: Option<String>,
+    #[cfg(feature = "rate-limit")]
+    pub(super) rate_limit_exempt: Option<Exempt>,
+    #[cfg(feature = "tonic")]
+    pub(super) grpc_health: Option<Change<GrpcHealth>>,
+    #[cfg(feature = "metrics")]
+    pub(super) metrics: crate::metrics::MetricsBuilder,
     #[cfg(feature = "metrics")]
     pub(super) registry: Option<prometheus_client::registry::Registry>,
     #[cfg(feature = "tracing")]
@@ -83,6 +93,12 @@ impl Server {
             rate_limit: None,
             #[cfg(feature = "rate-limit")]
             quotas: None,
+            #[cfg(feature = "rate-limit")]
+            rate_limit_exempt: None,
+            #[cfg(feature = "tonic")]
+            grpc_health: None,
+            #[cfg(feature = "metrics")]
+            metrics: crate::Metrics::builder(),
             #[cfg(feature = "metrics")]
             registry: None,
             #[cfg(feature = "tracing")]
@@ -210,6 +226,24 @@ impl Server {
         E: Into<BoxError>,
     {
         self.health = self.health.optional_check(name, check);
+        self
+    }
+
+    /// Answers the gRPC health protocol (`grpc.health.v1.Health`), by the same readiness as `/readyz`, and as that in
+    /// front of all layers: without a rate limit, metrics or a line in the log. Name the services of which clients ask;
+    /// `""` is the process. The service must not be among the routes as well. Default: off.
+    ///
+    /// ```
+    /// let server = lameduck::Server::new("shop").grpc_health(|health| health.service("shop.Tally"));
+    /// # drop(server);
+    /// ```
+    #[cfg(feature = "tonic")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+    pub fn grpc_health(
+        mut self,
+        change: impl FnOnce(GrpcHealth) -> GrpcHealth + Send + 'static,
+    ) -> Self {
+        self.grpc_health = Some(Box::new(change));
         self
     }
 

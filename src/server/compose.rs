@@ -16,9 +16,24 @@ use crate::error::BoxError;
 use crate::serve::{App, RequestBody};
 use crate::stack::{Stack, StackBody, Stacked};
 
-/// A service within the stack.
+/// The gRPC health protocol's service.
+#[cfg(feature = "tonic")]
+pub(super) type GrpcHealthService =
+    tonic_health::pb::health_server::HealthServer<crate::health::GrpcHealth>;
+
+#[cfg(feature = "tonic")]
+const GRPC_HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// A service within the stack, and in front of it the gRPC health service.
 #[derive(Clone)]
-pub(super) enum Composed<A> {
+pub(super) struct Composed<A> {
+    inner: Inner<A>,
+    #[cfg(feature = "tonic")]
+    grpc_health: Option<GrpcHealthService>,
+}
+
+#[derive(Clone)]
+enum Inner<A> {
     #[cfg(feature = "axum")]
     Router(axum::Router),
     Around(Stacked<Plain<A>>),
@@ -26,13 +41,29 @@ pub(super) enum Composed<A> {
 
 impl<A: App> Composed<A> {
     pub(super) fn new(app: A, stack: &Stack) -> Self {
+        Composed {
+            inner: Inner::new(app, stack),
+            #[cfg(feature = "tonic")]
+            grpc_health: None,
+        }
+    }
+
+    #[cfg(feature = "tonic")]
+    pub(super) fn grpc_health(mut self, service: Option<GrpcHealthService>) -> Self {
+        self.grpc_health = service;
+        self
+    }
+}
+
+impl<A: App> Inner<A> {
+    fn new(app: A, stack: &Stack) -> Self {
         #[cfg(feature = "axum")]
         let app = match router(app) {
             // Inside, where the route is known.
-            Ok(router) => return Composed::Router(router.layer(stack.clone())),
+            Ok(router) => return Inner::Router(router.layer(stack.clone())),
             Err(app) => app,
         };
-        Composed::Around(stack.layer(Plain(app)))
+        Inner::Around(stack.layer(Plain(app)))
     }
 }
 
@@ -48,21 +79,27 @@ impl<A: App> Service<Request<RequestBody>> for Composed<A> {
     type Future = ComposedFuture<A>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match self {
+        match &mut self.inner {
             #[cfg(feature = "axum")]
-            Composed::Router(router) => {
+            Inner::Router(router) => {
                 let ready = Service::<Request<RequestBody>>::poll_ready(router, cx);
                 ready.map_err(|never| match never {})
             }
-            Composed::Around(service) => service.poll_ready(cx),
+            Inner::Around(service) => service.poll_ready(cx),
         }
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> ComposedFuture<A> {
-        ComposedFuture(match self {
+        #[cfg(feature = "tonic")]
+        if let Some(service) = &mut self.grpc_health {
+            if request.uri().path().starts_with(GRPC_HEALTH) {
+                return ComposedFuture(Answer::Health(service.call(request)));
+            }
+        }
+        ComposedFuture(match &mut self.inner {
             #[cfg(feature = "axum")]
-            Composed::Router(router) => Answer::Router(router.call(request)),
-            Composed::Around(service) => Answer::Around(service.call(request)),
+            Inner::Router(router) => Answer::Router(router.call(request)),
+            Inner::Around(service) => Answer::Around(service.call(request)),
         })
     }
 }
@@ -79,6 +116,8 @@ enum Answer<A: App> {
     #[cfg(feature = "axum")]
     Router(#[pin] <axum::Router as Service<Request<RequestBody>>>::Future),
     Around(#[pin] Around<A>),
+    #[cfg(feature = "tonic")]
+    Health(#[pin] <GrpcHealthService as Service<Request<RequestBody>>>::Future),
 }
 
 impl<A: App> Future for ComposedFuture<A> {
@@ -94,6 +133,11 @@ impl<A: App> Future for ComposedFuture<A> {
             AnswerProjected::Around(future) => future
                 .poll(cx)
                 .map_ok(|response| response.map(ComposedBody::Around)),
+            #[cfg(feature = "tonic")]
+            AnswerProjected::Health(future) => future.poll(cx).map(|answer| match answer {
+                Ok(response) => Ok(response.map(ComposedBody::Health)),
+                Err(never) => match never {},
+            }),
         }
     }
 }
@@ -105,6 +149,8 @@ pub(super) enum ComposedBody<B: Body<Data = Bytes, Error: Into<BoxError>>> {
     #[cfg(feature = "axum")]
     Router(#[pin] axum::body::Body),
     Around(#[pin] StackBody<B>),
+    #[cfg(feature = "tonic")]
+    Health(#[pin] tonic::body::Body),
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ComposedBody<B> {
@@ -119,6 +165,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ComposedBody<B> {
             #[cfg(feature = "axum")]
             BodyProjected::Router(body) => body.poll_frame(cx).map_err(Into::into),
             BodyProjected::Around(body) => body.poll_frame(cx),
+            #[cfg(feature = "tonic")]
+            BodyProjected::Health(body) => body.poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -127,6 +175,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ComposedBody<B> {
             #[cfg(feature = "axum")]
             ComposedBody::Router(body) => body.is_end_stream(),
             ComposedBody::Around(body) => body.is_end_stream(),
+            #[cfg(feature = "tonic")]
+            ComposedBody::Health(body) => body.is_end_stream(),
         }
     }
 
@@ -135,6 +185,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ComposedBody<B> {
             #[cfg(feature = "axum")]
             ComposedBody::Router(body) => body.size_hint(),
             ComposedBody::Around(body) => body.size_hint(),
+            #[cfg(feature = "tonic")]
+            ComposedBody::Health(body) => body.size_hint(),
         }
     }
 }

@@ -1,7 +1,8 @@
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{AdminService, Server, ServerError, bind};
-use crate::health::Health;
+use crate::health::{Health, ONE_HEALTH};
 use crate::in_flight::InFlightHandle;
 #[cfg(feature = "metrics")]
 use crate::metrics::{Metrics, MetricsEndpoint};
@@ -41,6 +42,9 @@ pub struct Parts {
     pub in_flight: InFlightHandle,
     /// The pages of an admin port.
     pub admin: AdminService,
+    /// Answers in front of the stack.
+    #[cfg(feature = "tonic")]
+    pub(super) grpc_health: Option<super::compose::GrpcHealthService>,
 }
 
 impl Server {
@@ -59,6 +63,9 @@ impl Server {
         }
         if let Some(problem) = self.problem() {
             return Err(ServerError::Setting(problem));
+        }
+        if self.shutdown.handle().lifecycle().healths().load(Relaxed) > 1 {
+            return Err(ServerError::Setting(ONE_HEALTH.to_owned()));
         }
         bind::check_runtime()?;
         Ok(self.shutdown.check_budgets().map_err(StartError::from)?)
@@ -129,7 +136,10 @@ impl Parts {
             .as_ref()
             .map(crate::RateLimitLayer::handle);
         #[cfg(feature = "rate-limit")]
-        if let Some(layer) = server.rate_limit {
+        if let Some(mut layer) = server.rate_limit {
+            if let Some(exempt) = server.rate_limit_exempt {
+                layer = layer.exempt(exempt);
+            }
             stack = stack.rate_limit(layer);
         }
         #[cfg(feature = "tracing")]
@@ -143,7 +153,7 @@ impl Parts {
         #[cfg(feature = "metrics")]
         let mut registry = server.registry.unwrap_or_default();
         #[cfg(feature = "metrics")]
-        let metrics = Metrics::register(&mut registry);
+        let metrics = server.metrics.register(&mut registry);
         #[cfg(feature = "metrics")]
         {
             metrics.shutdown(&handle).in_flight(in_flight.clone());
@@ -160,6 +170,10 @@ impl Parts {
         for change in server.layers {
             stack = change(stack);
         }
+        #[cfg(feature = "tonic")]
+        let grpc_health = server
+            .grpc_health
+            .map(|change| change(health.grpc()).server());
         let admin = AdminService::new(
             &health,
             #[cfg(feature = "metrics")]
@@ -180,6 +194,8 @@ impl Parts {
             metrics,
             in_flight,
             admin,
+            #[cfg(feature = "tonic")]
+            grpc_health,
         })
     }
 }

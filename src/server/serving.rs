@@ -104,7 +104,10 @@ impl<L: IntoListener, A: App> Serving<L, A> {
                 ..parts
             },
         };
-        let mut public = serve(listener, Composed::new(app, &parts.stack))
+        let app = Composed::new(app, &parts.stack);
+        #[cfg(feature = "tonic")]
+        let app = app.grpc_health(parts.grpc_health);
+        let mut public = serve(listener, app)
             .timeouts(timeouts)
             .limits(limits)
             .protocols(protocols)

@@ -44,6 +44,18 @@ impl Server {
         self
     }
 
+    /// Exempts requests for which `exempt` returns `true` from the [rate limit](Self::rate_limit): they are neither
+    /// counted nor refused. Probes are exempt without it.
+    #[cfg(feature = "rate-limit")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rate-limit")))]
+    pub fn rate_limit_exempt(
+        mut self,
+        exempt: impl Fn(&http::request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.rate_limit_exempt = Some(Box::new(exempt));
+        self
+    }
+
     /// Sets how long a request may take to the head of its answer; `None` switches it off, and the server does not start
     /// with zero. Default: 10 s.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
@@ -113,6 +125,23 @@ impl Server {
     /// subscriber. Default: `true`; `false` for [`for_tests`](Self::for_tests).
     pub fn announce(mut self, on: bool) -> Self {
         self.announces = on;
+        self
+    }
+
+    /// Changes the metrics: the function that names routes, buckets, the number of series.
+    ///
+    /// ```
+    /// let server = lameduck::Server::new("shop")
+    ///     .metrics(|metrics| metrics.route(|head| head.uri.path().starts_with("/assets/").then_some("/assets")));
+    /// # drop(server);
+    /// ```
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn metrics(
+        mut self,
+        change: impl FnOnce(crate::metrics::MetricsBuilder) -> crate::metrics::MetricsBuilder,
+    ) -> Self {
+        self.metrics = change(self.metrics);
         self
     }
 
