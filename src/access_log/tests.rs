@@ -333,3 +333,22 @@ async fn the_route_is_the_matched_one() {
         (&json!("/users/{id}"), &json!("/users/7"))
     );
 }
+
+#[tokio::test]
+async fn a_grpc_call_has_its_status_and_its_method() {
+    for (code, route) in [(5, json!("/a.B/C")), (12, Value::Null)] {
+        let (written, _guard) = Written::json(Level::INFO);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.into());
+        let body = scripted(vec![data("message"), Ok(Frame::trailers(trailers))]);
+        let mut request = Request::post("/a.B/C?secret").body(()).unwrap();
+        let grpc = "application/grpc".parse().unwrap();
+        request.headers_mut().insert("content-type", grpc);
+        let answer = answers(body).oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        let line = only(&written);
+        assert_eq!(line["grpc_status"], code, "{line}");
+        assert_eq!(line["route"], route, "{line}");
+        assert_eq!(line["status"], 200, "{line}");
+    }
+}

@@ -69,3 +69,9 @@ impl<S: fmt::Debug> fmt::Debug for BodyLimit<S> {
             .finish_non_exhaustive()
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for BodyLimit<S> {
+    const NAME: &'static str = S::NAME;
+}

@@ -50,3 +50,9 @@ where
         }
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for CatchPanic<S> {
+    const NAME: &'static str = S::NAME;
+}

@@ -15,6 +15,8 @@ use crate::phase::{Lifecycle, Phase};
 ///     }
 /// }
 /// ```
+///
+/// In a handler of tonic: `request.extensions().get::<Draining>().cloned().unwrap_or_default()`.
 #[derive(Clone, Debug)]
 pub struct Draining {
     pub(super) lifecycle: Lifecycle,

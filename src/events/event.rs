@@ -97,7 +97,7 @@ pub enum Event<'a> {
     },
     /// The shared rate limit is in use again.
     RateLimitRestored,
-    /// The service failed: it returned an error and the client got a 500, or it broke a rule that
+    /// The service failed: it returned an error and the client got a 500 (gRPC: INTERNAL), or it broke a rule that
     /// [`ServiceFault`](crate::serve::ServiceFault) names.
     ServiceError {
         /// The service's error, or the broken rule.

@@ -226,13 +226,21 @@ impl Listener {
             Event::ServiceError { error, ref request } => {
                 if self.may_write(Some(&self.kinds.service_error), now) {
                     let (error, fields) = (&*text::error(error, TEXT), Fields::of(request));
-                    write_request!(
-                        Level::ERROR,
-                        fields,
-                        "the service failed, the client got a 500",
-                        event = "service_error",
-                        error
-                    );
+                    macro_rules! write_line {
+                        ($text:literal) => {
+                            write_request!(
+                                Level::ERROR,
+                                fields,
+                                $text,
+                                event = "service_error",
+                                error
+                            )
+                        };
+                    }
+                    match request.grpc {
+                        false => write_line!("the service failed, the client got a 500"),
+                        true => write_line!("the service failed, the client got INTERNAL"),
+                    }
                 }
             }
             Event::Panicked {
@@ -241,13 +249,15 @@ impl Listener {
             } => {
                 if self.may_write(Some(&self.kinds.panicked), now) {
                     let (panic, fields) = (&*text::line(message, TEXT), Fields::of(request));
-                    write_request!(
-                        Level::ERROR,
-                        fields,
-                        "the service panicked, the client got a 500",
-                        event = "panicked",
-                        panic
-                    );
+                    macro_rules! write_line {
+                        ($text:literal) => {
+                            write_request!(Level::ERROR, fields, $text, event = "panicked", panic)
+                        };
+                    }
+                    match request.grpc {
+                        false => write_line!("the service panicked, the client got a 500"),
+                        true => write_line!("the service panicked, the client got INTERNAL"),
+                    }
                 }
             }
             Event::WorkerEnded {
@@ -310,7 +320,11 @@ impl Listener {
 }
 
 fn refused(reason: RefusalReason, request: &RequestInfo<'_>) {
-    let (status, reason_name) = (reason.status().as_u16(), reason.as_str());
+    let reason_name = reason.as_str();
+    let (status, grpc_status) = match request.grpc {
+        false => (reason.status().as_u16(), None),
+        true => (200, Some(reason.grpc_status())),
+    };
     let fields = Fields::of(request);
     macro_rules! write_at {
         ($level:expr) => {
@@ -320,7 +334,8 @@ fn refused(reason: RefusalReason, request: &RequestInfo<'_>) {
                 "a request was refused",
                 event = "refused",
                 reason = reason_name,
-                status
+                status,
+                grpc_status
             )
         };
     }

@@ -37,7 +37,7 @@
 //! | `rate_limit_fallback` | warn | `error` | yes |
 //! | `rate_limit_restored` | info | | yes |
 //! | `rate_limit_full` | warn | | yes |
-//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`RefusalReason`](crate::reply::RefusalReason)), `status`, those of the request | for each reason |
+//! | `refused` | info: `draining`, `handler_timeout`, `request_timeout`, `gateway_timeout`; else debug | `reason` ([`RefusalReason`](crate::reply::RefusalReason)), `status`, `grpc_status` (of a gRPC call, whose `status` is 200), those of the request | for each reason |
 //! | `timeout` | debug | `kind` ([`Timeout`](crate::events::TimeoutKind)), those of the request | for each kind |
 //! | `client_address` | debug, flagged ones only | `source` ([`ClientIpSource`](crate::ClientIpSource)) | for each source |
 //! | `client_address` | warn: an ignored header | `source` (`ignored`), `header`, `peer`, `network` (to trust, if the peer is your proxy) | once |

@@ -97,8 +97,8 @@ pub(super) struct End {
 impl End {
     /// The number of folded ends: no status and nine classes (of which HTTP has five), each with any outcome.
     pub(crate) const FOLDED: usize = 10 * Outcome::COUNT;
-    /// The number of folded ends of gRPC calls, which are all of one method.
-    pub(crate) const FOLDED_GRPC: usize = Self::FOLDED * GrpcCode::COUNT;
+    /// The number of folded ends of gRPC calls, which are all of one method and one class.
+    pub(crate) const FOLDED_GRPC: usize = Outcome::COUNT * GrpcCode::COUNT;
 
     pub(crate) fn new(
         outcome: Outcome,
@@ -118,6 +118,7 @@ impl End {
     pub(crate) fn folded(self) -> Self {
         End {
             status: self.status / 100,
+            grpc: self.grpc.filter(|_| self.status / 100 == 2),
             version: None,
             ..self
         }

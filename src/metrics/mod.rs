@@ -41,7 +41,7 @@
 //!
 //! | name | labels | meaning |
 //! |---|---|---|
-//! | `http_server_request_duration_seconds` | method, route, status, version, `error_type` | histogram: from the head of the request to the end of the response's body |
+//! | `http_server_request_duration_seconds` | method, route, status, version, `error_type` | histogram: from the head of the request to the end of the response's body; for gRPC calls with `rpc_grpc_status_code` |
 //! | `http_server_active_requests` | method | gauge |
 //! | `http_server_request_body_size_bytes` | method, route | histogram: the length declared by the request |
 //! | `http_server_response_body_size_bytes` | method, route | histogram: the bytes sent, complete or not |
@@ -81,6 +81,9 @@
 //! * The route is the result of [`MetricsBuilder::route`], else the route matched by axum's router (feature `axum`, and
 //!   a layer added by `Router::layer` or `route_layer`: a layer around the whole router runs before the match), else
 //!   `unmatched`. It is never the path.
+//! * A gRPC call's route is its method, `/package.Service/Method`, once a response has come from it: a method that does
+//!   not exist, and a refusal before the first response, are recorded as any other request is. There are at most 500 of
+//!   them.
 //! * There are at most [`max_series`](MetricsBuilder::max_series) series. A request beyond that is recorded with the
 //!   route `_other`, the class of its status (`5xx`) and no version, and is counted as folded.
 //!
@@ -90,13 +93,15 @@
 //! |---|---|---|
 //! | empty | as sent | the response was sent to its end |
 //! | `500` and so on | as sent | the same, by a server error |
+//! | `INTERNAL` and so on | as sent | a gRPC call that failed by the server: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS |
 //! | `499` | as sent; empty before the head | cancelled before its end: the client left, or a deadline or the drain cut it |
 //! | `body_error` | as sent | the response's body failed half-way |
 //! | `service_error` | empty | the service failed instead of responding |
 //! | `panic` | empty; as sent if the body panicked | the service panicked |
 //!
-//! For gRPC the status is HTTP's, so mostly 200: refusals of this library are in `lameduck_refusals_total`. An upgraded
-//! connection's request ends with its 101. A request is measured by each layer that it passes: a layer around a router
+//! For gRPC the status is HTTP's, so mostly 200; `rpc_grpc_status_code` is the call's, `0` to `16`, from its trailers or
+//! from a head without messages. Other requests, and gRPC-Web, which has its trailers in the body, have no such label.
+//! An upgraded connection's request ends with its 101. A request is measured by each layer that it passes: a layer around a router
 //! and another around a nested router measure it twice.
 //!
 //! # Cost

@@ -52,6 +52,20 @@
 //! # let _ = service;
 //! ```
 //!
+//! With tonic, around one service, for one of its methods:
+//!
+//! ```
+//! # #[cfg(feature = "tonic")]
+//! # fn routes<S: tonic_health::pb::health_server::Health>(tally: S) -> tonic::service::Routes {
+//! # use tonic_health::pb::health_server::HealthServer as TallyServer;
+//! let upload = lameduck::route()
+//!     .timeout(None) // a stream of the client's may take longer to be answered than `stack` and `Server` allow
+//!     .when(|head| head.uri.path() == "/shop.Tally/Upload");
+//! let tally = tower::ServiceBuilder::new().layer(upload).service(TallyServer::new(tally));
+//! tonic::service::Routes::new(tally)
+//! # }
+//! ```
+//!
 //! # Streams
 //!
 //! A [`streaming`](RouteLayer::streaming) response has no total time, and ends by itself when the process leaves: at a

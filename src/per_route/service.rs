@@ -148,3 +148,9 @@ impl<S: fmt::Debug> fmt::Debug for RouteService<S> {
             .finish()
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for RouteService<S> {
+    const NAME: &'static str = S::NAME;
+}

@@ -62,3 +62,9 @@ where
         RealIpFuture::passed(self.inner.call(request))
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for RealIp<S> {
+    const NAME: &'static str = S::NAME;
+}

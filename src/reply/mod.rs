@@ -227,4 +227,10 @@ impl RefusalReason {
     pub const fn status(self) -> StatusCode {
         self.row().status
     }
+
+    /// Returns the code that a gRPC client sees.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn grpc_status(self) -> u8 {
+        self.row().grpc_status.parse().unwrap_or(2)
+    }
 }

@@ -49,3 +49,9 @@ impl<S: fmt::Debug> fmt::Debug for RequestIdService<S> {
             .finish()
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for RequestIdService<S> {
+    const NAME: &'static str = S::NAME;
+}

@@ -36,6 +36,8 @@
 //!   metrics and log know the matched route, and around any other service.
 //! * `/healthz`, `/readyz` and `/startupz` are answered on the service's own port, and on the
 //!   [admin port](Server::admin), which shows details and is there to the very end of the shutdown.
+//! * gRPC: pass tonic's `Routes`. [`grpc_health`](Server::grpc_health) (feature `tonic`) answers the gRPC health protocol
+//!   in front of all layers, as the probes are answered. Metrics, log and reports name a call by its method.
 //! * Events of all parts go to one hub: metrics, the status page, the log (feature `tracing`), and what is added by
 //!   [`events`](Server::events).
 //! * [Workers](Server::worker) return nothing or a `Result`. One that fails or panics before it is to stop is an event and fails

@@ -155,3 +155,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> fmt::Debug for StackBody<B> {
         f.debug_struct("StackBody").finish_non_exhaustive()
     }
 }
+
+/// A layer around a tonic service keeps its name, so that it is added to `Routes` as the service itself is.
+#[cfg(feature = "tonic")]
+impl<S: tonic::server::NamedService> tonic::server::NamedService for Stacked<S> {
+    const NAME: &'static str = S::NAME;
+}

@@ -38,11 +38,14 @@ impl Health for Ours {
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Sends one answer, then fails, in trailers.
+    /// Sends one answer, then fails, in trailers; "slow" is never answered.
     async fn watch(
         &self,
-        _: Request<HealthCheckRequest>,
+        request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        if request.get_ref().service == "slow" {
+            std::future::pending::<()>().await;
+        }
         let one = [
             Ok(HealthCheckResponse { status: 1 }),
             Err(Status::data_loss("gone")),
@@ -252,4 +255,47 @@ async fn routes_are_named_by_the_function_that_is_set() {
     client.check(ask("")).await.unwrap();
     let metrics = scrape(&running).await;
     assert!(metrics.contains(&count("/all", "", 0, 1)), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_layer_of_one_method_is_added_to_the_routes_as_the_service_is() {
+    let watch = lameduck::route()
+        .timeout(std::time::Duration::from_millis(50))
+        .when(|head| head.uri.path() == WATCH);
+    let ours = tower::ServiceBuilder::new()
+        .layer(watch)
+        .service(HealthServer::new(Ours));
+    let server = Server::for_tests()
+        .serve("127.0.0.1:0", Routes::new(ours))
+        .spawn();
+    let running = server.await.unwrap();
+    let mut client = HealthClient::new(channel(&running).await);
+    client.check(ask("slow")).await.unwrap();
+    assert_eq!(
+        client.watch(ask("slow")).await.unwrap_err().code(),
+        Code::DeadlineExceeded
+    );
+}
+
+#[tokio::test]
+async fn the_request_in_flight_is_named_by_its_method() {
+    let running = start(Server::for_tests()).await;
+    let mut client = HealthClient::new(channel(&running).await);
+    let call = tokio::spawn(async move { client.watch(ask("slow")).await.map(drop) });
+    let reached = async {
+        while named(&running).await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(LIMIT, "the call", reached).await;
+    call.abort();
+}
+
+/// Returns the page's list of requests in flight once it names the method as a route.
+async fn named(running: &Running) -> Option<String> {
+    let mut client = Raw::connect(running.admin_addr().unwrap()).await;
+    let get = "GET /snapshot HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let page = client.ask(get).await.text();
+    page.contains(&format!("\"route\":\"{WATCH}\""))
+        .then_some(page)
 }

@@ -39,6 +39,7 @@ use crate::error::BoxError;
     note = "pass the `Router` itself, not `into_make_service()` or `into_make_service_with_connect_info()`; `ConnectInfo` is there with the feature `axum`",
     note = "a `Router<S>` needs `.with_state(..)` first",
     note = "a service of your own takes `http::Request<lameduck::serve::RequestBody>` (or is generic over the body), returns a `Response` with a body of `Bytes`, and is `Clone + Send + 'static`",
+    note = "of tonic: pass `tonic::service::Routes::new(service)` in place of `Server::builder().add_service(service)`",
     note = "one that takes another body: `service.map_request(|request: Request<RequestBody>| request.map(axum::body::Body::new))`, with tower's `ServiceExt`"
 )]
 pub trait App: Clone + Send + 'static {
