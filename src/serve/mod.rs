@@ -98,7 +98,8 @@
 //!
 //! In the lame-duck phase HTTP/1 responses carry `Connection: close` more and more often (all of them in the last
 //! quarter), and HTTP/2 connections get a GOAWAY at a random moment of the third quarter, in two steps of 100 ms, so
-//! that no request on its way is refused. When draining begins:
+//! that no request on its way is refused. An HTTP/2 connection that comes in the lame duck gets it when draining begins:
+//! its client has just been sent away, and would come back each time. When draining begins:
 //!
 //! 1. The accept queue is emptied, then the listener closes.
 //! 2. A connection that has sent nothing yet, or half a head, has [`Limits::drain_window`] to complete a request, which

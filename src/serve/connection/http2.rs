@@ -77,8 +77,8 @@ where
             );
         Http2 {
             connection: Box::pin(connection),
+            departure: Departure::new(&streams.server.lifecycle),
             streams,
-            departure: Departure::new(),
             refused: false,
             why: CloseReason::Ended,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::phase::Lifecycle;
 use crate::serve::config::fixed::GOAWAY_GRACE;
 use crate::serve::exchange::Streams;
 use crate::serve::state::{Goaway, goaway, goaway_wait};
@@ -11,6 +12,9 @@ use crate::serve::time::Tick;
 pub(crate) struct Departure {
     /// The time to send GOAWAY, within the lame-duck window.
     leave_at: Tick,
+    /// `true` for a connection that came while others were asked to leave: its client, or the balancer before it, does
+    /// not know better yet, and one GOAWAY after another would only make it connect again.
+    came_late: bool,
     /// `true` once the client was asked to open no more streams.
     announced: bool,
     /// The time of hyper's GOAWAY.
@@ -36,9 +40,10 @@ pub(crate) enum Due {
 }
 
 impl Departure {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lifecycle: &Lifecycle) -> Self {
         Departure {
             leave_at: Tick::NEVER,
+            came_late: goaway(lifecycle) == Goaway::Soon,
             announced: false,
             goaway_since: None,
             acknowledged: None,
@@ -56,7 +61,7 @@ impl Departure {
             Goaway::NotYet => false,
             Goaway::Soon => {
                 // The moment is drawn once.
-                if self.leave_at == Tick::NEVER {
+                if self.leave_at == Tick::NEVER && !self.came_late {
                     let wait = goaway_wait(&server.lifecycle, &streams.conn);
                     self.leave_at = server.clock.now().after(Some(wait));
                 }

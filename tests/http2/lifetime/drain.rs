@@ -209,6 +209,33 @@ async fn goaway_comes_in_the_second_half_of_the_lame_duck_window() {
     assert!(server.report().await.is_clean());
 }
 
+/// A client that is sent away and finds nothing else connects again. Each GOAWAY costs some clients a request that they
+/// had taken for sent, so it gets one more, not one after another.
+#[tokio::test]
+async fn client_that_comes_back_in_the_lame_duck_is_sent_away_once_more() {
+    const WINDOW: Duration = ms(1_000);
+    let mut server = Setup::new()
+        .lame_duck(WINDOW)
+        .start(Gate::new().app())
+        .await;
+    let mut client = Client::connect(server.addr).await;
+    serves(&mut client).await;
+    let signal = Instant::now();
+    server.handle.shutdown();
+    client.heard.until(kind::GOAWAY, 0).await;
+
+    let mut again = Client::connect(server.addr).await;
+    serves(&mut again).await;
+    again.heard.until(kind::GOAWAY, 0).await;
+    let waited = signal.elapsed();
+    assert!(
+        waited >= WINDOW,
+        "sent away again in the lame duck: {waited:?}"
+    );
+    again.ended().await;
+    assert!(server.report().await.is_clean());
+}
+
 #[tokio::test]
 async fn request_crossing_the_lame_duck_goaway_is_answered() {
     let mut server = Setup::new()
