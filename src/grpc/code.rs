@@ -30,6 +30,7 @@ impl Code {
     pub(crate) const COUNT: usize = Self::NAMES.len();
 
     pub(crate) const UNKNOWN: Code = Code(2);
+    #[cfg(feature = "tracing")]
     pub(crate) const UNIMPLEMENTED: Code = Code(12);
 
     /// Reads it from trailers, or from the head of a Trailers-Only response. As clients do, it takes a code without a
