@@ -83,6 +83,8 @@ impl ServerCommand {
             // a crowd, and a line for each request is not measured. Other servers ignore them.
             .env("ADMIN_PORT", "off")
             .env("RATE_LIMIT", "off")
+            // No file: what is measured has no database in it.
+            .env("DATABASE_URL", "sqlite::memory:")
             .env("LOG_LEVEL", "info,lameduck::access=off")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

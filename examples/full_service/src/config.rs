@@ -4,14 +4,18 @@
 //! as long.
 
 mod duration;
+mod env_file;
 mod problems;
+mod sources;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::{
-    ffi::OsString,
     fmt,
     io::IsTerminal,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,16 +24,37 @@ use lameduck::{
     rate_limit::{Quota, redis::RedisLimiter},
     real_ip::{ClientIpHeader, TrustedProxies},
 };
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 
-pub use self::problems::Problems;
-use self::problems::Reader;
-use crate::shutdown;
+pub use self::problems::{Problems, Settings};
+use self::{
+    env_file::EnvFile,
+    problems::{Reader, Refused},
+    sources::Sources,
+};
+use crate::{
+    api::cors::Origins,
+    secret::Secret,
+    shutdown::{self, Budgets},
+};
+
+/// The variable that makes a file `.env` in the working folder count: `dev`.
+const ENVIRONMENT: &str = "SERVICE_ENV";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// The treatment of the schema at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrate {
+    /// Refuses to start on a schema that this version cannot work with.
+    Check,
+    /// Applies what is pending.
+    Apply,
+    Off,
 }
 
 /// All settings. `None` for a timeout or a limit is `off`.
@@ -38,6 +63,8 @@ pub struct Config {
     pub address: SocketAddr,
     /// Metrics, health and the status page; not for the public.
     pub admin: Option<SocketAddr>,
+    /// For changes on the admin port from other machines; `None` refuses them.
+    pub admin_token: Option<Secret<String>>,
     pub read_header_timeout: Option<Duration>,
     pub response_head_timeout: Option<Duration>,
     pub read_timeout: Option<Duration>,
@@ -48,8 +75,16 @@ pub struct Config {
     pub websocket_idle: Duration,
     pub trusted_proxies: TrustedProxies,
     pub client_ip_header: ClientIpHeader,
+    pub cors_origins: Option<Origins>,
     pub rate_limit: Option<Quota>,
     pub redis: Option<RedisLimiter>,
+    pub database: Secret<String>,
+    pub database_pool: u32,
+    pub database_acquire_timeout: Duration,
+    pub database_statement_timeout: Duration,
+    pub migrate: Migrate,
+    pub jobs: usize,
+    pub job_lease: Duration,
     pub lame_duck: Duration,
     pub drain_timeout: Duration,
     /// The wait, before the end, for Prometheus to read the final values.
@@ -58,91 +93,162 @@ pub struct Config {
     pub startup_delay: Option<Duration>,
     pub log_level: Targets,
     pub log_format: LogFormat,
+    /// What is allowed and should be changed.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
-    pub fn from_env() -> Result<Self, Problems> {
-        Self::from_lookup(|name| std::env::var_os(name))
+    /// Reads the environment and, if it is named or this is development, a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a setting is wrong; the error names all that are.
+    pub fn read(env_file: Option<&Path>) -> Result<(Self, Settings), Problems> {
+        let environment = |name: &str| std::env::var_os(name);
+        let development = environment(ENVIRONMENT).is_some_and(|value| value == "dev");
+        let path = match env_file {
+            Some(path) => Some(path.to_owned()),
+            None => development
+                .then(|| PathBuf::from(".env"))
+                .filter(|path| path.exists()),
+        };
+        let mut warnings = Vec::new();
+        let mut file = None;
+        if let Some(path) = path {
+            let read = EnvFile::read(&path).map_err(|error| {
+                Problems::of_file(path.display().to_string(), error.to_string())
+            })?;
+            if read.shared
+                && SECRETS
+                    .iter()
+                    .any(|name| read.variables.contains_key(*name))
+            {
+                warnings.push(format!(
+                    "{} has a secret, and others than its owner may read it: chmod 600",
+                    path.display()
+                ));
+            }
+            file = Some(read);
+        }
+        let (mut config, settings) = Self::from_sources(&Sources::new(&environment, file))?;
+        config.warnings = warnings;
+        Ok((config, settings))
     }
 
-    fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, Problems> {
-        let mut env = Reader::new(&lookup);
-        let seconds = Duration::from_secs;
+    fn from_sources(sources: &Sources<'_>) -> Result<(Self, Settings), Problems> {
+        let mut env = Reader::new(sources);
+        let host = env.read("HOST", "0.0.0.0", values::host);
+        let port = env.read("PORT", "8080", values::port);
+        let admin_host = env.read("ADMIN_HOST", "127.0.0.1", values::host);
+        let admin_port = env.read("ADMIN_PORT", "8081", values::admin_port);
+        let admin_token = env.read_secret(ADMIN_TOKEN, None, values::admin_token);
+        let read_header_timeout = env.read("READ_HEADER_TIMEOUT", "5s", values::timeout);
+        let response_head_timeout = env.read("RESPONSE_HEAD_TIMEOUT", "30s", values::timeout);
+        let read_timeout = env.read("READ_TIMEOUT", "off", values::timeout);
+        let write_timeout = env.read("WRITE_TIMEOUT", "off", values::timeout);
+        let idle_timeout = env.read("IDLE_TIMEOUT", "120s", values::timeout);
+        let request_timeout = env.read("REQUEST_TIMEOUT", "10s", values::timeout);
+        let body_limit = env.read("BODY_LIMIT", "1MiB", values::body_limit);
+        let websocket_idle = env.read("WEBSOCKET_IDLE", "30s", values::websocket_idle);
+        let trusted_proxies = env.read("TRUSTED_PROXIES", "none", values::trusted_proxies);
+        let client_ip_header = env.read(
+            "CLIENT_IP_HEADER",
+            "x-forwarded-for",
+            values::client_ip_header,
+        );
+        let cors_origins = env.read("CORS_ORIGINS", "none", values::cors_origins);
+        let rate_limit = env.read("RATE_LIMIT", "100/s burst 200", values::rate_limit);
+        let redis = env.read_secret(REDIS_URL, None, values::redis);
+        let database = env.read_secret(DATABASE_URL, Some(DATABASE), values::database);
+        let database_pool = env.read("DATABASE_POOL", "10", values::pool);
+        let acquire = env.read("DATABASE_ACQUIRE_TIMEOUT", "2s", values::wait);
+        let statement = env.read("DATABASE_STATEMENT_TIMEOUT", "5s", values::wait);
+        let migrate = env.read("MIGRATE", "auto", values::migrate);
+        let jobs = env.read("JOBS", "2", values::workers);
+        let job_lease = env.read("JOB_LEASE", "60s", values::wait);
+        let lame_duck = env.read("LAME_DUCK", "5s", values::lame_duck);
+        let drain_timeout = env.read("DRAIN_TIMEOUT", "15s", values::budget);
+        let last_scrape = env.read("LAST_SCRAPE", "off", values::timeout);
+        let termination_grace = env.read("TERMINATION_GRACE", "30s", values::budget);
+        let startup_delay = env.read("STARTUP_DELAY", "off", values::timeout);
+        let log_level = env.read("LOG_LEVEL", "info", values::log_level);
+        let log_format = env.read("LOG_FORMAT", default_log_format(), values::log_format);
 
-        let host = env.read("HOST", IpAddr::V4(Ipv4Addr::UNSPECIFIED), values::host);
-        let port = env.read("PORT", 8080, values::port);
-        let admin_host = env.read("ADMIN_HOST", IpAddr::V4(Ipv4Addr::LOCALHOST), values::host);
-        let admin_port = env.read("ADMIN_PORT", Some(8081), values::admin_port);
-        let config = Self {
-            address: SocketAddr::new(host, port),
-            admin: admin_port.map(|port| SocketAddr::new(admin_host, port)),
-            read_header_timeout: env.read("READ_HEADER_TIMEOUT", Some(seconds(5)), values::timeout),
-            response_head_timeout: env.read(
-                "RESPONSE_HEAD_TIMEOUT",
-                Some(seconds(30)),
-                values::timeout,
-            ),
-            read_timeout: env.read("READ_TIMEOUT", None, values::timeout),
-            write_timeout: env.read("WRITE_TIMEOUT", None, values::timeout),
-            idle_timeout: env.read("IDLE_TIMEOUT", Some(seconds(120)), values::timeout),
-            request_timeout: env.read("REQUEST_TIMEOUT", Some(seconds(10)), values::timeout),
-            body_limit: env.read("BODY_LIMIT", Some(1024 * 1024), values::body_limit),
-            websocket_idle: env.read("WEBSOCKET_IDLE", seconds(30), values::websocket_idle),
-            trusted_proxies: env.read(
-                "TRUSTED_PROXIES",
-                TrustedProxies::none(),
-                values::trusted_proxies,
-            ),
-            client_ip_header: env.read(
-                "CLIENT_IP_HEADER",
-                ClientIpHeader::XForwardedFor,
-                values::client_ip_header,
-            ),
-            rate_limit: env.read(
-                "RATE_LIMIT",
-                Some(Quota::per_second(100).burst(200)),
-                values::rate_limit,
-            ),
-            redis: env.read_secret("REDIS_URL", None, values::redis),
-            lame_duck: env.read("LAME_DUCK", seconds(5), values::lame_duck),
-            drain_timeout: env.read("DRAIN_TIMEOUT", seconds(15), values::budget),
-            last_scrape: env.read("LAST_SCRAPE", None, values::timeout),
-            termination_grace: env.read("TERMINATION_GRACE", seconds(30), values::budget),
-            startup_delay: env.read("STARTUP_DELAY", None, values::timeout),
-            log_level: env.read(
-                "LOG_LEVEL",
-                Targets::new().with_default(LevelFilter::INFO),
-                values::log_level,
-            ),
-            log_format: env.read("LOG_FORMAT", default_log_format(), values::log_format),
+        // Values that are valid one by one, and not together.
+        if let (Ok(lame_duck), Ok(drain), Ok(last_scrape), Ok(grace)) =
+            (lame_duck, drain_timeout, last_scrape, termination_grace)
+            && let Err(error) = shutdown::check(&Budgets {
+                lame_duck,
+                drain,
+                last_scrape,
+                grace,
+            })
+        {
+            let grace = format!("{grace:?}");
+            env.refuse("TERMINATION_GRACE", grace, values::too_short(&error));
+        }
+        if let (Ok(None), Ok(Some(last_scrape))) = (admin_port, last_scrape) {
+            let last_scrape = format!("{last_scrape:?}");
+            env.refuse("LAST_SCRAPE", last_scrape, values::no_port_to_scrape());
+        }
+
+        let config = || {
+            let redis = redis?.map(|(redis, _)| redis);
+            // There is a default.
+            let ((), database) = database?.ok_or(Refused)?;
+            let on_one_machine = database.expose().starts_with("sqlite:");
+            Ok(Self {
+                address: SocketAddr::new(host?, port?),
+                admin: admin_port?
+                    .map(|port| Ok(SocketAddr::new(admin_host?, port)))
+                    .transpose()?,
+                admin_token: admin_token?.map(|((), token)| token),
+                read_header_timeout: read_header_timeout?,
+                response_head_timeout: response_head_timeout?,
+                read_timeout: read_timeout?,
+                write_timeout: write_timeout?,
+                idle_timeout: idle_timeout?,
+                request_timeout: request_timeout?,
+                body_limit: body_limit?,
+                websocket_idle: websocket_idle?,
+                trusted_proxies: trusted_proxies?,
+                client_ip_header: client_ip_header?,
+                cors_origins: cors_origins?,
+                rate_limit: rate_limit?,
+                redis,
+                database,
+                database_pool: database_pool?,
+                database_acquire_timeout: acquire?,
+                database_statement_timeout: statement?,
+                // Several instances share a PostgreSQL: one step of the deployment migrates it, before the first.
+                migrate: migrate?.unwrap_or(match on_one_machine {
+                    true => Migrate::Apply,
+                    false => Migrate::Check,
+                }),
+                jobs: jobs?,
+                job_lease: job_lease?,
+                lame_duck: lame_duck?,
+                drain_timeout: drain_timeout?,
+                last_scrape: last_scrape?,
+                termination_grace: termination_grace?,
+                startup_delay: startup_delay?,
+                log_level: log_level?,
+                log_format: log_format?,
+                warnings: Vec::new(),
+            })
         };
-
-        // The values are valid one by one but too long together. This check is skipped if any of them was refused.
-        let parts = [
-            "LAME_DUCK",
-            "DRAIN_TIMEOUT",
-            "LAST_SCRAPE",
-            "TERMINATION_GRACE",
-        ];
-        if !parts.iter().any(|part| env.refused(part))
-            && let Err(error) = shutdown::check(&config)
-        {
-            env.refuse(
-                "TERMINATION_GRACE",
-                format!("{:?}", config.termination_grace),
-                values::too_short(&error),
-            );
-        }
-        if config.admin.is_none()
-            && let Some(last_scrape) = config.last_scrape
-        {
-            env.refuse(
-                "LAST_SCRAPE",
-                format!("{last_scrape:?}"),
-                values::no_port_to_scrape(),
-            );
-        }
+        let config = config();
         env.finish(config)
+    }
+
+    /// Returns the budgets of the shutdown.
+    pub fn budgets(&self) -> Budgets {
+        Budgets {
+            lame_duck: self.lame_duck,
+            drain: self.drain_timeout,
+            last_scrape: self.last_scrape,
+            grace: self.termination_grace,
+        }
     }
 
     /// Returns the server's deadlines. Stalls and minimum rates are the library's defaults; Go's totals are opt-in.
@@ -156,12 +262,20 @@ impl Config {
     }
 }
 
+const ADMIN_TOKEN: &str = "ADMIN_TOKEN";
+const DATABASE_URL: &str = "DATABASE_URL";
+const REDIS_URL: &str = "REDIS_URL";
+/// The variables that are never shown.
+const SECRETS: [&str; 3] = [ADMIN_TOKEN, DATABASE_URL, REDIS_URL];
+/// The database of a first start: a file in the working folder.
+const DATABASE: &str = "sqlite://orders.db?mode=rwc";
+
 /// Returns text for a person at a terminal, and JSON for a collector at the end of a pipe.
-fn default_log_format() -> LogFormat {
+fn default_log_format() -> &'static str {
     if std::io::stdout().is_terminal() {
-        LogFormat::Text
+        "text"
     } else {
-        LogFormat::Json
+        "json"
     }
 }
 
@@ -180,172 +294,6 @@ impl<T: fmt::Display> fmt::Display for OrOff<T> {
         match &self.0 {
             Some(setting) => setting.fmt(f),
             None => f.write_str("off"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(environment: &[(&str, &str)]) -> Result<Config, Problems> {
-        Config::from_lookup(|name| {
-            let (_, value) = environment.iter().find(|(variable, _)| *variable == name)?;
-            Some(OsString::from(value))
-        })
-    }
-
-    #[test]
-    fn defaults_match_the_documentation() {
-        let config = read(&[]).expect("defaults");
-        let seconds = Duration::from_secs;
-        assert_eq!(config.address.to_string(), "0.0.0.0:8080");
-        assert_eq!(config.admin, "127.0.0.1:8081".parse().ok());
-        assert_eq!(config.read_header_timeout, Some(seconds(5)));
-        assert_eq!(config.response_head_timeout, Some(seconds(30)));
-        assert_eq!(config.read_timeout, None);
-        assert_eq!(config.write_timeout, None);
-        assert_eq!(config.idle_timeout, Some(seconds(120)));
-        assert_eq!(config.request_timeout, Some(seconds(10)));
-        let timeouts = Timeouts::default().response_head(seconds(30));
-        assert_eq!(config.timeouts(), timeouts);
-        assert_eq!(config.body_limit, Some(1024 * 1024));
-        assert!(config.trusted_proxies.is_empty());
-        assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
-        assert_eq!(config.rate_limit, "100/s burst 200".parse().ok());
-        assert!(config.redis.is_none());
-        assert_eq!(config.lame_duck, seconds(5));
-        assert_eq!(config.drain_timeout, seconds(15));
-        assert_eq!(config.termination_grace, seconds(30));
-        assert_eq!(config.last_scrape, None);
-        assert_eq!(config.startup_delay, None);
-        assert_eq!(config.log_level.to_string(), "info");
-    }
-
-    #[test]
-    fn go_totals_are_opt_in() {
-        let set = [
-            ("READ_TIMEOUT", "15s"),
-            ("WRITE_TIMEOUT", "30s"),
-            ("RESPONSE_HEAD_TIMEOUT", "off"),
-        ];
-        let seconds = Duration::from_secs;
-        let timeouts = Timeouts::default()
-            .response_head(None)
-            .read(seconds(15))
-            .write(seconds(30));
-        assert_eq!(read(&set).expect("set").timeouts(), timeouts);
-    }
-
-    #[test]
-    fn empty_value_counts_as_unset() {
-        assert_eq!(read(&[("PORT", "")]).expect("unset").address.port(), 8080);
-    }
-
-    #[test]
-    fn timeouts_can_be_off_and_budgets_cannot() {
-        let off = [
-            "ADMIN_PORT",
-            "WRITE_TIMEOUT",
-            "REQUEST_TIMEOUT",
-            "BODY_LIMIT",
-            "RATE_LIMIT",
-        ];
-        let config = read(&off.map(|variable| (variable, "off"))).expect("off");
-        assert_eq!(config.admin, None);
-        assert_eq!(config.write_timeout, None);
-        assert_eq!(config.request_timeout, None);
-        assert_eq!(config.body_limit, None);
-        assert_eq!(config.rate_limit, None);
-
-        let problems = read(&[("DRAIN_TIMEOUT", "off")]).expect_err("a drain has an end");
-        assert!(problems.to_string().contains("DRAIN_TIMEOUT=off"));
-    }
-
-    #[test]
-    fn sizes_have_units_or_are_bytes() {
-        for (text, bytes) in [("0", 0), ("512", 512), ("1KiB", 1024), ("2MB", 2_000_000)] {
-            let config = read(&[("BODY_LIMIT", text)]).expect(text);
-            assert_eq!(config.body_limit, Some(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn secret_is_not_shown() {
-        let problems = read(&[("REDIS_URL", "http://user:hunter2@redis")])
-            .expect_err("not a Redis URL")
-            .to_string();
-        assert!(problems.contains("REDIS_URL="), "{problems}");
-        assert!(!problems.contains("hunter2"), "{problems}");
-    }
-
-    #[test]
-    fn oversized_budgets_are_reported_with_other_errors() {
-        let problems = read(&[("DRAIN_TIMEOUT", "40s"), ("PORT", "http")])
-            .expect_err("40s does not fit 30s")
-            .to_string();
-        assert!(problems.contains("PORT=http"), "{problems}");
-        assert!(problems.contains("TERMINATION_GRACE=30s"), "{problems}");
-        assert!(problems.contains("lower drain to"), "{problems}");
-    }
-
-    #[test]
-    fn last_scrape_needs_an_admin_port() {
-        let problems = read(&[("ADMIN_PORT", "off"), ("LAST_SCRAPE", "2s")])
-            .expect_err("there is no port to scrape")
-            .to_string();
-        assert!(problems.contains("LAST_SCRAPE=2s"), "{problems}");
-        assert!(problems.contains("ADMIN_PORT=off"), "{problems}");
-        assert!(read(&[("LAST_SCRAPE", "1s")]).is_ok());
-    }
-
-    #[test]
-    fn lame_duck_may_be_off() {
-        for off in ["off", "0s", "0ms"] {
-            let config = read(&[("LAME_DUCK", off)]).expect(off);
-            assert_eq!(config.lame_duck, Duration::ZERO, "{off}");
-        }
-        for wrong in [
-            ("LAME_DUCK", "0"),
-            ("DRAIN_TIMEOUT", "0s"),
-            ("DRAIN_TIMEOUT", "off"),
-        ] {
-            assert!(read(&[wrong]).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn all_errors_are_reported_at_once() {
-        let wrong = [
-            ("HOST", "localhost"),
-            ("PORT", "http"),
-            ("ADMIN_HOST", "admin"),
-            ("ADMIN_PORT", "none"),
-            ("READ_HEADER_TIMEOUT", "5"),
-            ("RESPONSE_HEAD_TIMEOUT", "1 min"),
-            ("READ_TIMEOUT", "0s"),
-            ("WRITE_TIMEOUT", "400h"),
-            ("IDLE_TIMEOUT", "soon"),
-            ("LAME_DUCK", "-5s"),
-            ("DRAIN_TIMEOUT", "-1s"),
-            ("LAST_SCRAPE", "15"),
-            ("TERMINATION_GRACE", "30 s"),
-            ("STARTUP_DELAY", "1s1s"),
-            ("WEBSOCKET_IDLE", "0s"),
-            ("LOG_LEVEL", "loud"),
-            ("LOG_FORMAT", "xml"),
-            ("RATE_LIMIT", "100/sec"),
-            ("REQUEST_TIMEOUT", "10"),
-            ("BODY_LIMIT", "1 MiB"),
-            ("TRUSTED_PROXIES", "10.0.0.1/8"),
-            ("CLIENT_IP_HEADER", "x forwarded for"),
-        ];
-        let problems = read(&wrong).expect_err("nothing is right").to_string();
-        for (variable, value) in wrong {
-            assert!(
-                problems.contains(&format!("{variable}={value}\n")),
-                "{problems}"
-            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The layers between a client and the routes: the client's address, its quota, the time limit, and the records of each
 //! request.
 
+use axum::Router;
 use lameduck::{
     AccessLogLayer, BodyLimitLayer, Lifecycle, Metrics, RateLimitLayer, RealIpLayer,
     RequestIdLayer, Stack, TimeoutLayer,
@@ -11,16 +12,17 @@ use lameduck::{
     rate_limit::{InvalidQuota, redis::RedisLimiter},
     real_ip::Resolver,
 };
+use tower::ServiceBuilder;
 
 use crate::config::Config;
 
 /// The layers, from the outside in.
 pub struct Layers {
-    pub health: HealthLayer,
-    pub metrics: MetricsLayer,
-    pub request_id: RequestIdLayer,
-    pub access_log: AccessLogLayer,
-    pub stack: Stack,
+    health: HealthLayer,
+    metrics: MetricsLayer,
+    request_id: RequestIdLayer,
+    access_log: AccessLogLayer,
+    stack: Stack,
 }
 
 impl Layers {
@@ -59,6 +61,19 @@ impl Layers {
                 .client(move |peer, headers| resolver.resolve(peer, headers).ip),
             stack,
         })
+    }
+
+    /// Puts the layers around these routes.
+    pub fn around(self, routes: Router) -> Router {
+        let layers = ServiceBuilder::new()
+            // Probes pass all other layers: a draining service is still alive, must be able to report so, and does not
+            // count its probes as work.
+            .layer(self.health)
+            .layer(self.metrics)
+            .layer(self.request_id)
+            .layer(self.access_log)
+            .layer(self.stack);
+        routes.layer(layers)
     }
 
     pub fn in_flight(&self) -> InFlightHandle {

@@ -5,31 +5,40 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod api;
+mod cli;
 mod config;
-mod healthcheck;
+mod database;
+mod jobs;
 mod layers;
 mod log_writer;
-mod routes;
+mod migrate;
+mod migrations;
+mod secret;
 mod shutdown;
 mod state;
+mod store;
 mod telemetry;
 
 use std::{io::Write, net::SocketAddr, process::ExitCode};
 
 use lameduck::{Metrics, logs, status::StatusPage};
 use tokio::net::TcpListener;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
-    config::Config, healthcheck::Command, layers::Layers, log_writer::LogWriter, state::AppState,
+    api::ApiState,
+    cli::{Arguments, EXIT_CONFIG},
+    config::Config,
+    database::Database,
+    layers::Layers,
+    log_writer::LogWriter,
+    state::AppState,
 };
 
-/// The exit code for a wrong configuration: a restart without a change will not help.
-const EXIT_CONFIG: u8 = 2;
-
 fn main() -> ExitCode {
-    let command = match Command::from_args(std::env::args().skip(1)) {
-        Ok(command) => command,
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
         Err((usage, code)) => {
             // `print!` would panic without a reader, and hide the exit code.
             let _ = match code {
@@ -39,15 +48,15 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let config = match Config::from_env() {
-        Ok(config) => config,
+    let (config, settings) = match Config::read(arguments.env_file.as_deref()) {
+        Ok(read) => read,
         Err(problems) => {
             let _ = write!(std::io::stderr(), "{problems}");
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    if let Command::HealthCheck(path) = command {
-        return healthcheck::run(&config, &path);
+    if let Some(code) = arguments.command.run(&config, &settings) {
+        return code;
     }
     let writer = match telemetry::init(&config) {
         Ok(writer) => writer,
@@ -56,6 +65,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // From here on there is a log for them.
+    api::panics::log();
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
 
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -75,10 +89,22 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
+    let database = match Database::open(&config).await {
+        Ok(database) => database,
+        Err(error) => {
+            error!(%error, "the database cannot be opened");
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
     // The end is planned at the beginning; from here on signals are handled, and a stop during the start is orderly.
     let metrics = Metrics::new();
     let scrapes = metrics.service();
-    let shutdown = shutdown::plan(&config, writer.clone(), scrapes.scraped());
+    let shutdown = shutdown::plan(
+        &config.budgets(),
+        writer.clone(),
+        database.clone(),
+        scrapes.scraped(),
+    );
     let handle = shutdown.handle();
     metrics.shutdown(&handle);
 
@@ -100,7 +126,8 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
         .and(page.event_sink());
     let redis = config.redis.clone();
     let redis = redis.map(|redis| redis.events(events.clone()));
-    let health = admin::health(handle.lifecycle(), redis.as_ref()).events(events.clone());
+    let health =
+        admin::health(handle.lifecycle(), database.store(), redis.as_ref()).events(events.clone());
     let layers = Layers::new(
         &config,
         redis.as_ref(),
@@ -119,28 +146,36 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     };
     let page = page.in_flight(layers.in_flight());
     let state = AppState::new(handle.lifecycle(), layers.in_flight());
-    let app = routes::router(layers, config.websocket_idle);
+    let routes = api::router(ApiState {
+        store: database.store().clone(),
+        websocket_idle: config.websocket_idle,
+    });
+    let app = api::around(layers.around(routes), config.cors_origins.as_ref());
 
-    shutdown::start_workers(&handle, &state);
+    shutdown::start_ticker(&handle, &state);
     telemetry::log_start(&listener, admin.as_ref(), &config);
     if let Some(admin) = admin {
         // The admin port is not drained: it observes to the very end.
-        let app = admin::router(health, scrapes, page);
+        let app = admin::router(health, scrapes, page, database.store(), &config);
         tokio::spawn(lameduck::serve(admin, app).observe(&handle).into_future());
     }
 
+    let timeouts = config.timeouts();
     // Serving begins at once, so that probes are answered during the start-up work; `/readyz` returns 503 until
     // `handle.ready()`.
-    tokio::spawn(shutdown::start_up(config.startup_delay, handle));
+    let started = tokio::spawn(shutdown::start_up(config, database, handle));
     let server = lameduck::serve(listener, app)
-        .timeouts(config.timeouts())
+        .timeouts(timeouts)
         .events(events)
         .shutdown(shutdown);
 
     match server.await {
         Ok(report) => {
             telemetry::log_report(&report, &mut writer);
-            report.exit_code()
+            match started.await {
+                Ok(Err(code)) => code,
+                _ => report.exit_code(),
+            }
         }
         // The budgets were validated with the rest of the configuration, so the error is the system's.
         Err(error) => {

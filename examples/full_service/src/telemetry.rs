@@ -18,6 +18,7 @@ use tracing_subscriber::{
 use crate::{
     config::{Config, LogFormat, OrOff},
     log_writer::LogWriter,
+    secret::redact,
 };
 
 /// The time that the last lines may take to be written: their reader may not read.
@@ -85,6 +86,11 @@ pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &C
         rate_limit = %OrOff(config.rate_limit),
         // The `Debug` output has no password.
         redis = %OrOff(config.redis.as_ref().map(|redis| format!("{redis:?}"))),
+        // The path of a file, or the server: no user, no password.
+        database = %redact(config.database.expose()),
+        migrate = ?config.migrate,
+        jobs = config.jobs,
+        job_lease = ?config.job_lease,
         lame_duck = ?config.lame_duck,
         drain_timeout = ?config.drain_timeout,
         last_scrape = %OrOff::timeout(config.last_scrape),

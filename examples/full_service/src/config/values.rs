@@ -1,15 +1,17 @@
 //! The valid values of each variable.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use lameduck::{
     rate_limit::{Quota, redis::RedisLimiter},
     real_ip::{ClientIpHeader, TrustedProxies},
     shutdown::InvalidShutdown,
 };
+use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::{LogFormat, duration, problems::Refusal};
+use super::{LogFormat, Migrate, duration, problems::Refusal};
+use crate::{api::cors::Origins, secret::redact};
 
 /// The longest duration that is not taken for a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -66,6 +68,14 @@ pub fn timeout(text: &str) -> Result<Option<Duration>, Refusal> {
 pub fn budget(text: &str) -> Result<Duration, Refusal> {
     match text {
         "off" => refuse("cannot be off: a shutdown must have an end", BUDGET),
+        _ => bounded(text, BUDGET),
+    }
+}
+
+/// Parses a duration without which something would wait for ever.
+pub fn wait(text: &str) -> Result<Duration, Refusal> {
+    match text {
+        "off" => refuse("cannot be off", BUDGET),
         _ => bounded(text, BUDGET),
     }
 }
@@ -169,6 +179,9 @@ pub fn body_limit(text: &str) -> Result<Option<u64>, Refusal> {
 }
 
 pub fn trusted_proxies(text: &str) -> Result<TrustedProxies, Refusal> {
+    if text == "none" {
+        return Ok(TrustedProxies::none());
+    }
     text.parse::<TrustedProxies>().or_else(|error| {
         refuse(
             error.to_string(),
@@ -201,9 +214,71 @@ pub fn rate_limit(text: &str) -> Result<Option<Quota>, Refusal> {
     }
 }
 
-pub fn redis(text: &str) -> Result<Option<RedisLimiter>, Refusal> {
-    match RedisLimiter::new(text) {
-        Ok(limiter) => Ok(Some(limiter)),
-        Err(error) => refuse(error.to_string(), "a URL like redis://redis:6379"),
+pub fn redis(text: &str) -> Result<RedisLimiter, Refusal> {
+    RedisLimiter::new(text)
+        .or_else(|error| refuse(redact(&error.to_string()), "a URL like redis://redis:6379"))
+}
+
+/// Parses the URL of a database, by its scheme.
+pub fn database(text: &str) -> Result<(), Refusal> {
+    const RIGHT: &str = "sqlite://orders.db?mode=rwc or postgres://user:password@host:5432/name";
+    let parsed = match text.split_once(':').map(|(scheme, _)| scheme) {
+        Some("sqlite") => SqliteConnectOptions::from_str(text).map(drop),
+        Some("postgres" | "postgresql") => PgConnectOptions::from_str(text).map(drop),
+        // The text is not repeated: it may be a password in the wrong variable.
+        _ => return refuse("is no URL of SQLite or PostgreSQL", RIGHT),
+    };
+    parsed.or_else(|error| refuse(redact(&error.to_string()), RIGHT))
+}
+
+/// Parses the token of the admin port.
+pub fn admin_token(text: &str) -> Result<(), Refusal> {
+    match text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => refuse(
+            "is too easy to guess",
+            "16 or more visible ASCII characters",
+        ),
+    }
+}
+
+pub fn pool(text: &str) -> Result<u32, Refusal> {
+    match text.parse() {
+        Ok(connections @ 1..=1_000) => Ok(connections),
+        _ => refuse("is not a number of connections", "a number from 1 to 1000"),
+    }
+}
+
+pub fn workers(text: &str) -> Result<usize, Refusal> {
+    match text.parse() {
+        Ok(workers @ 0..=64) => Ok(workers),
+        _ => refuse(
+            "is not a number of workers",
+            "a number up to 64; 0 for none",
+        ),
+    }
+}
+
+/// Parses what happens to the schema at the start; `auto` follows from the database.
+pub fn migrate(text: &str) -> Result<Option<Migrate>, Refusal> {
+    match text {
+        "auto" => Ok(None),
+        "check" => Ok(Some(Migrate::Check)),
+        "apply" => Ok(Some(Migrate::Apply)),
+        "off" => Ok(Some(Migrate::Off)),
+        _ => refuse("is unknown", "check, apply, off, or auto"),
+    }
+}
+
+/// Parses the origins whose pages may call the API.
+pub fn cors_origins(text: &str) -> Result<Option<Origins>, Refusal> {
+    match text {
+        "none" => Ok(None),
+        _ => text.parse().map(Some).or_else(|wrong: &str| {
+            refuse(
+                wrong,
+                "exact origins like `https://shop.example, http://localhost:3000`, or `none`",
+            )
+        }),
     }
 }

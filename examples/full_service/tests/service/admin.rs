@@ -29,13 +29,19 @@ fn admin_port_shows_details_and_serves_to_the_end() {
     );
     let ready = client::get(service.admin(), "/readyz").expect("an answer");
     assert_eq!(ready.head.status, 200);
-    assert_eq!(ready.json()["components"][0]["status"], "pass");
+    for (number, name) in ["database", "redis"].into_iter().enumerate() {
+        let component = &ready.json()["components"][number];
+        assert_eq!(
+            (&component["name"], &component["status"]),
+            (&name.into(), &"pass".into())
+        );
+    }
     redis.kill();
     wait_for("Redis to be missed", || {
         client::get(service.address, "/").ok()?;
         let ready = client::get(service.admin(), "/readyz").ok()?;
         assert_eq!(ready.head.status, 200, "it can do without");
-        (ready.json()["components"][0]["status"] == "warn").then_some(())
+        (ready.json()["components"][1]["status"] == "warn").then_some(())
     });
     let page = client::get(service.admin(), "/").expect("a page");
     assert_eq!(page.head.status, 200);

@@ -45,7 +45,7 @@ fn lame_duck_serves_but_is_not_ready() {
             ended.output
         );
     }
-    for message in ["the ticker has stopped", "the pool is closed"] {
+    for message in ["the ticker has stopped", "the database is closed"] {
         assert!(ended.logged("message", message).is_some(), "{message}");
     }
 }

@@ -1,8 +1,10 @@
 //! The service as its clients and its operator see it: the real binary, over TCP, with real signals.
 
 mod admin;
+mod api;
 mod drain;
 mod layers;
+mod openapi;
 mod prometheus;
 mod routes;
 mod start;

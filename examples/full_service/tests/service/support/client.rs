@@ -60,6 +60,8 @@ impl Client {
     pub fn response(&mut self) -> io::Result<Response> {
         let head = self.head()?;
         let body = match head.header("content-length") {
+            // There is none (RFC 9110, 6.4.1).
+            _ if matches!(head.status, 204 | 304) => Vec::new(),
             Some(length) => {
                 let mut body = vec![0; length.parse().map_err(io::Error::other)?];
                 self.io.read_exact(&mut body)?;

@@ -4,7 +4,9 @@
 // Each test file uses a part of this module only.
 #![allow(dead_code)]
 
+pub mod api;
 pub mod client;
+pub mod postgres;
 pub mod prometheus;
 pub mod redis;
 pub mod service;

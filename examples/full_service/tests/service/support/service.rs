@@ -11,6 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{client, wait_for};
 
@@ -20,6 +21,8 @@ pub struct Service {
     reader: Option<JoinHandle<()>>,
     pub address: SocketAddr,
     admin: Option<SocketAddr>,
+    /// Where it works, and keeps its database.
+    _folder: TempDir,
 }
 
 /// The remains of the service after its end.
@@ -32,7 +35,13 @@ pub struct Ended {
 pub fn command(environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_full_service"));
     command.env_clear().envs(environment.iter().copied());
+    // Its database is a file there, unless the environment names another.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     command
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
 }
 
 // === impl Service ===
@@ -40,7 +49,9 @@ pub fn command(environment: &[(&str, &str)]) -> Command {
 impl Service {
     /// Starts the service on a free port, and waits until it listens.
     pub fn start(environment: &[(&str, &str)]) -> Self {
+        let folder = folder();
         let mut child = command(&[("LOG_FORMAT", "json")])
+            .current_dir(&folder)
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "0")])
             .envs(environment.iter().copied())
             // A terminal would change the meaning of SIGINT.
@@ -65,6 +76,7 @@ impl Service {
             reader: Some(reader),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: None,
+            _folder: folder,
         };
         let listening = service.logged("message", "listening");
         let address = |name| listening[name].as_str()?.parse().ok();
@@ -129,13 +141,16 @@ impl Drop for Service {
 pub struct Unread {
     child: Child,
     _stdout: BufReader<ChildStdout>,
+    _folder: TempDir,
     pub address: SocketAddr,
 }
 
 impl Unread {
     /// Starts the service without a limit for clients, and waits until it listens.
     pub fn start(environment: &[(&str, &str)]) -> Self {
+        let folder = folder();
         let mut child = command(&[("LOG_FORMAT", "json"), ("RATE_LIMIT", "off")])
+            .current_dir(&folder)
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("ADMIN_PORT", "off")])
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -155,6 +170,7 @@ impl Unread {
         Self {
             child,
             _stdout: stdout,
+            _folder: folder,
             address: address.expect("an address in the log"),
         }
     }

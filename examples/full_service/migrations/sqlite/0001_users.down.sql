@@ -1,0 +1,3 @@
+-- safe: no it drops a table
+
+DROP TABLE users;

@@ -1,0 +1,385 @@
+//! `/api/v1/orders`.
+
+use axum::{
+    extract::{FromRequestParts, State},
+    http::request::Parts,
+    response::Response,
+};
+use tracing::info;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::{
+    ApiState,
+    envelope::{Context, Entity, Envelope},
+    extract::{FromObject, Id, IfMatch, IfNoneMatch, OptionalKey, Paging, Parameters, Valid},
+    fields::Object,
+    openapi::{BodyProblems, ListProblems, Problems},
+    problem::{Details, FieldError, Kind, Problem},
+    users::done,
+};
+use crate::store::{Created, Item, NewOrder, Order, OrderFilter, OrderStatus};
+
+const MOST_ITEMS: usize = 100;
+const MOST_OF_AN_ITEM: i64 = 1_000;
+const HIGHEST_PRICE: i64 = 1_000_000_000;
+const LONGEST_SKU: usize = 64;
+
+/// An order as clients write one.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderBody {
+    /// The user who orders.
+    user_id: Uuid,
+    /// The currency of all prices (ISO 4217).
+    #[schema(pattern = "^[A-Z]{3}$", example = "EUR")]
+    currency: String,
+    #[schema(min_items = 1, max_items = 100)]
+    items: Vec<ItemBody>,
+}
+
+/// A line of an order as clients write one.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ItemBody {
+    /// The article.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,64}$", example = "duck-7")]
+    sku: String,
+    #[schema(minimum = 1, maximum = 1000)]
+    quantity: i32,
+    /// The price of one, in the currency's smallest unit.
+    #[schema(minimum = 0, maximum = 1_000_000_000)]
+    unit_price: i64,
+}
+
+/// The query of a list of orders.
+pub struct Listed {
+    paging: Paging,
+    filter: OrderFilter,
+}
+
+pub fn router() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show, update))
+        .routes(routes!(cancel))
+}
+
+/// Places an order.
+///
+/// With an `Idempotency-Key` a retry is safe: for 24 hours the same key with the same body has the first response.
+#[utoipa::path(
+    post,
+    path = "/orders",
+    tag = "orders",
+    operation_id = "createOrder",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, nullable = false, pattern = "^[!-~]{1,255}$",
+            description = "A key that the client makes for this order, and sends with each retry."),
+    ),
+    request_body = OrderBody,
+    responses(
+        (status = 201, description = "The order has been placed.", body = Envelope<Order>, headers(
+            ("Location" = String, description = "The path of the order."),
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 409, description = "The first request with this key has not ended.",
+            body = Details, content_type = "application/problem+json"),
+        BodyProblems,
+        Problems,
+    )
+)]
+async fn create(
+    State(api): State<ApiState>,
+    context: Context,
+    key: OptionalKey,
+    Valid { value, bytes }: Valid<OrderBody>,
+) -> Result<Response, Problem> {
+    let key = key.of("POST", context.path(), &bytes);
+    let order = value.order()?;
+    let created = api
+        .store
+        .create_order(&order, key.as_ref(), context.request_id())
+        .await?;
+    match created {
+        Created::New(order) => {
+            info!(order = %order.id, "order placed");
+            Ok(context.created(&order, false))
+        }
+        Created::Replayed(order) => Ok(context.created(&order, true)),
+        Created::KeyReused => {
+            let detail = "the key was used with another body: make a new key for a new order";
+            let error = FieldError::in_header("Idempotency-Key", "reused", detail);
+            Err(Problem::new(Kind::KEY_REUSED, detail).errors([error]))
+        }
+        Created::Running => {
+            let detail = "the first request with this key has not ended: please try again";
+            Err(Problem::new(Kind::KEY_IN_USE, detail).retry_after(1))
+        }
+    }
+}
+
+/// Lists orders, from the oldest to the newest.
+///
+/// `links.next` leads to the next page with the same filter.
+#[utoipa::path(
+    get,
+    path = "/orders",
+    tag = "orders",
+    operation_id = "listOrders",
+    params(
+        ("user_id" = Option<Uuid>, Query, description = "Only the orders of this user."),
+        ("status" = Option<OrderStatus>, Query, description = "Only orders in this state."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100,
+            description = "The most orders on the page: 20 if it is not given."),
+        ("cursor" = Option<String>, Query, pattern = "^[0-9a-f]{32}$",
+            description = "`meta.next_cursor` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "A page of orders.", body = Envelope<Vec<Order>>),
+        ListProblems,
+        Problems,
+    )
+)]
+async fn list(
+    State(api): State<ApiState>,
+    context: Context,
+    Listed { paging, filter }: Listed,
+) -> Result<Response, Problem> {
+    let limit = paging.limit + 1;
+    let orders = api.store.orders(&filter, paging.after, limit).await?;
+    let mut repeated = Vec::new();
+    if let Some(user) = filter.user_id {
+        repeated.push(("user_id", user.to_string()));
+    }
+    if let Some(status) = filter.status {
+        repeated.push(("status", status.as_str().to_owned()));
+    }
+    Ok(context.page(orders, &paging, &repeated))
+}
+
+/// Shows an order.
+///
+/// The `ETag` is the version, for `If-Match` and `If-None-Match`.
+#[utoipa::path(
+    get,
+    path = "/orders/{id}",
+    tag = "orders",
+    operation_id = "showOrder",
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("If-None-Match" = Option<String>, Header, nullable = false,
+            description = "The `ETag` of the version that the client has."),
+    ),
+    responses(
+        (status = 200, description = "The order.", body = Envelope<Order>, headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 304, description = "The client has the current version.", headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 404, description = "There is no such order.",
+            body = Details, content_type = "application/problem+json"),
+        Problems,
+    )
+)]
+async fn show(
+    State(api): State<ApiState>,
+    context: Context,
+    Id(id): Id,
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    context.entity_unless(api.store.order(id).await?, &known)
+}
+
+/// Replaces an order.
+///
+/// An order that has been confirmed or cancelled stays as it is.
+#[utoipa::path(
+    put,
+    path = "/orders/{id}",
+    tag = "orders",
+    operation_id = "replaceOrder",
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("If-Match" = Option<String>, Header, nullable = false,
+            description = "The `ETag` of the version to replace. Without it any version is replaced."),
+    ),
+    request_body = OrderBody,
+    responses(
+        (status = 200, description = "The order has been replaced.", body = Envelope<Order>, headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 404, description = "There is no such order.",
+            body = Details, content_type = "application/problem+json"),
+        (status = 409, description = "The order can no longer be changed.",
+            body = Details, content_type = "application/problem+json"),
+        (status = 412, description = "The order has another version.",
+            body = Details, content_type = "application/problem+json"),
+        BodyProblems,
+        Problems,
+    )
+)]
+async fn update(
+    State(api): State<ApiState>,
+    context: Context,
+    Id(id): Id,
+    expected: IfMatch,
+    Valid { value, .. }: Valid<OrderBody>,
+) -> Result<Response, Problem> {
+    let expected = expected.expected(|| version(&api, id)).await?;
+    let order = value.order()?;
+    let change = api.store.update_order(id, &order, expected).await?;
+    Ok(context.entity(&done(change)?))
+}
+
+/// Cancels an order.
+///
+/// An order that is cancelled cannot be cancelled again.
+#[utoipa::path(
+    post,
+    path = "/orders/{id}/cancel",
+    tag = "orders",
+    operation_id = "cancelOrder",
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("If-Match" = Option<String>, Header, nullable = false,
+            description = "The `ETag` of the version to cancel. Without it any version is cancelled."),
+    ),
+    responses(
+        (status = 200, description = "The order has been cancelled.", body = Envelope<Order>, headers(
+            ("ETag" = String, description = "The version of the order."),
+        )),
+        (status = 404, description = "There is no such order.",
+            body = Details, content_type = "application/problem+json"),
+        (status = 409, description = "The order can no longer be cancelled.",
+            body = Details, content_type = "application/problem+json"),
+        (status = 412, description = "The order has another version.",
+            body = Details, content_type = "application/problem+json"),
+        Problems,
+    )
+)]
+async fn cancel(
+    State(api): State<ApiState>,
+    context: Context,
+    Id(id): Id,
+    expected: IfMatch,
+) -> Result<Response, Problem> {
+    let expected = expected.expected(|| version(&api, id)).await?;
+    let order = done(api.store.cancel_order(id, expected).await?)?;
+    info!(order = %id, "order cancelled");
+    Ok(context.entity(&order))
+}
+
+async fn version(api: &ApiState, id: Uuid) -> Result<Option<i64>, Problem> {
+    let order = api.store.order(id).await?;
+    Ok(order.map(|order| order.version))
+}
+
+impl Entity for Order {
+    const PATH: &'static str = "/api/v1/orders";
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Listed {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut parameters = Parameters::of(&parts.uri)?;
+        let paging = parameters.paging();
+        let user_id = parameters.id("user_id");
+        let status = parameters.take("status").and_then(|text| {
+            let mut all = [
+                OrderStatus::Placed,
+                OrderStatus::Confirmed,
+                OrderStatus::Cancelled,
+            ]
+            .into_iter();
+            let status = all.find(|status| status.as_str() == text);
+            let detail = "must be placed, confirmed or cancelled";
+            status.or_else(|| parameters.refuse("status", "unknown-status", detail))
+        });
+        parameters.finish()?;
+        let filter = OrderFilter { user_id, status };
+        Ok(Self { paging, filter })
+    }
+}
+
+impl FromObject for OrderBody {
+    fn from_object(object: &mut Object<'_>) -> Option<Self> {
+        let user_id = object.id("user_id");
+        let currency = object.text("currency", currency);
+        let items = object.list("items", 1..=MOST_ITEMS, ItemBody::from_object);
+        Some(Self {
+            user_id: user_id?,
+            currency: currency?,
+            items: items?,
+        })
+    }
+}
+
+impl FromObject for ItemBody {
+    fn from_object(object: &mut Object<'_>) -> Option<Self> {
+        let sku = object.text("sku", sku);
+        let quantity = object.integer("quantity", 1..=MOST_OF_AN_ITEM);
+        let unit_price = object.integer("unit_price", 0..=HIGHEST_PRICE);
+        Some(Self {
+            sku: sku?,
+            quantity: i32::try_from(quantity?).ok()?,
+            unit_price: unit_price?,
+        })
+    }
+}
+
+impl OrderBody {
+    /// Returns the order with its total.
+    fn order(self) -> Result<NewOrder, Problem> {
+        let mut prices = self.items.iter().map(|item| {
+            let quantity = i64::from(item.quantity);
+            item.unit_price.checked_mul(quantity)
+        });
+        let total = prices.try_fold(0_i64, |total, price| total.checked_add(price?));
+        let total = total.ok_or_else(|| {
+            let detail = "the sum of all prices is too large";
+            let error = FieldError::in_body("/items", "overflow", detail);
+            Problem::new(Kind::OVERFLOW, detail).errors([error])
+        })?;
+        let items = self.items.into_iter().map(|item| Item {
+            sku: item.sku,
+            quantity: item.quantity,
+            unit_price: item.unit_price,
+        });
+        Ok(NewOrder {
+            user_id: self.user_id,
+            currency: self.currency,
+            items: items.collect(),
+            total,
+        })
+    }
+}
+
+fn currency(text: &str) -> Result<String, (&'static str, &'static str)> {
+    match text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        true => Ok(text.to_owned()),
+        false => Err(("not-a-currency", "must be three capital letters")),
+    }
+}
+
+fn sku(text: &str) -> Result<String, (&'static str, &'static str)> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    match (1..=LONGEST_SKU).contains(&text.len()) && text.bytes().all(allowed) {
+        true => Ok(text.to_owned()),
+        false => {
+            let detail = "must be 1 to 64 letters, digits, dots, hyphens and underscores";
+            Err(("invalid", detail))
+        }
+    }
+}

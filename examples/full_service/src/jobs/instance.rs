@@ -1,0 +1,44 @@
+//! The sign of life of this process, for migrations that wait until the older ones are gone; and the sweep of old rows.
+
+use std::time::Duration;
+
+use lameduck::shutdown::ShutdownHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::store::{Instance, Store};
+
+/// The time between two signs of life. One that has given none for three of them is taken for dead.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The heartbeats between two sweeps.
+const SWEEP_EVERY: u64 = 60;
+
+/// Starts the signs of life. They end with the workers; the closer of the pool says [goodbye](Store::gone) for good.
+pub fn start(handle: &ShutdownHandle, store: &Store, instance: Instance) {
+    let store = store.clone();
+    handle.spawn_worker("instance", async move |stop| {
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut away = false;
+        for count in 1_u64.. {
+            if stop.run_until_cancelled(beat.tick()).await.is_none() {
+                return;
+            }
+            match store.seen(&instance).await {
+                Ok(()) => away = false,
+                // Once for each time that it is away.
+                Err(error) if !std::mem::replace(&mut away, true) => {
+                    warn!(%error, "the sign of life could not be written");
+                }
+                Err(_) => {}
+            }
+            if count % SWEEP_EVERY == 0 {
+                match store.sweep().await {
+                    Ok(0) => {}
+                    Ok(rows) => info!(rows, "old rows are removed"),
+                    Err(error) => warn!(%error, "old rows could not be removed"),
+                }
+            }
+        }
+    });
+}
