@@ -218,7 +218,7 @@ fn browser_shows_a_drain_from_beginning_to_end() {
     picture(&mut browser, "", 2500);
     external_text_is_escaped(&mut browser, &public.page);
 
-    browser.until("document.getElementById('source').textContent === 'NOT CLEAN: 3 requests cut'");
+    browser.until("document.getElementById('verdict').textContent === 'NOT CLEAN: 3 requests cut'");
     assert_eq!(
         browser.evaluate("document.getElementById('report').hidden"),
         false
