@@ -202,6 +202,18 @@ fn each_waiter_is_woken_once_at_its_own_count() {
 }
 
 #[test]
+fn a_waiter_that_has_not_run_yet_holds_up_no_other() {
+    let tally = Arc::new(Tally::new());
+    let guards = [Tally::enter(&tally), Tally::enter(&tally)];
+    let (first, last) = (Arc::<Wakes>::default(), Arc::<Wakes>::default());
+    let (mut high, mut low) = (Box::pin(tally.at_most(1)), Box::pin(tally.at_most(0)));
+    assert!(!first.polls(&mut high) && !last.polls(&mut low));
+    drop(guards);
+    assert_eq!((first.count(), last.count()), (1, 1));
+    assert!(last.polls(&mut low) && first.polls(&mut high));
+}
+
+#[test]
 fn a_waiter_that_is_dropped_leaves_the_others_waiting() {
     let tally = Arc::new(Tally::new());
     let guards = [Tally::enter(&tally), Tally::enter(&tally)];

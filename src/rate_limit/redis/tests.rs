@@ -5,6 +5,7 @@ mod server;
 
 mod away;
 mod counting;
+mod pauses;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -108,3 +108,19 @@ impl Default for Keepalive {
         Keepalive::new(Duration::from_secs(15))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_bounds_are_within_its_range() {
+        for pause in [Duration::from_secs(1), LONGEST] {
+            let keepalive = Keepalive::new(pause).interval(pause);
+            assert_eq!(keepalive.check(), Ok(()), "{pause:?}");
+        }
+        for probes in [1, MOST_PROBES] {
+            assert_eq!(Keepalive::default().probes(probes).check(), Ok(()));
+        }
+    }
+}
