@@ -210,6 +210,19 @@ fn a_flood_does_not_restore_an_exhausted_quota() {
     assert!(!decision.admitted);
 }
 
+/// Half as many new keys as there is room for: each of them finds older keys to be forgotten in its place.
+#[test]
+fn a_new_key_is_not_forgotten_before_older_ones() {
+    let store = Store::new(&encoded(&[Quota::per_hour(1)]), 1000);
+    let take = |key: u64| {
+        let outcome = store.take(&Key::from(key), key, WhenFull::Forget);
+        outcome.decision.admitted
+    };
+    assert!((0..1500).all(take), "each comes for the first time");
+    let forgotten: Vec<_> = (1000..1500).filter(|key| take(*key)).collect();
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
 /// The limiter works to the end of the clock's range.
 #[test]
 fn no_time_is_too_late() {
