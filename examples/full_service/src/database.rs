@@ -91,7 +91,11 @@ impl Database {
                 }
             }
             Migrate::Apply => {
-                let options = migrate::Options::default();
+                let options = migrate::Options {
+                    // A contract is a step of its own: older instances may run.
+                    expand_only: true,
+                    ..migrate::Options::default()
+                };
                 migrate::apply(&self.schema, &self.migrations, &options).await?;
                 info!(
                     schema = self.migrations.newest(),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use sqlx::{error::DatabaseError, postgres::PgDatabaseError, sqlite::SqliteError};
 
+use crate::secret::redact;
+
 /// The error of a store.
 #[derive(Debug)]
 pub enum StoreError {
@@ -61,14 +63,19 @@ impl From<sqlx::Error> for StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Away(error) => write!(f, "the database is away: {error}"),
+            Self::Away(error) => write!(f, "the database is away: {}", shown(error)),
             Self::Conflict(code) => write!(f, "a constraint refused it: {code}"),
-            Self::Internal(error) => write!(f, "the database refused it: {error}"),
+            Self::Internal(error) => write!(f, "the database refused it: {}", shown(error)),
         }
     }
 }
 
 impl std::error::Error for StoreError {}
+
+/// Returns the text of an error, which may repeat the URL that it was given.
+fn shown(error: &sqlx::Error) -> String {
+    redact(&error.to_string())
+}
 
 /// Checks whether the database refuses its work now, rather than this statement.
 fn refuses_all(error: &dyn DatabaseError) -> bool {
