@@ -139,7 +139,7 @@ impl Shutdown {
     /// Default: `true`.
     ///
     /// The time counts from a signal: a shutdown that a [`ShutdownHandle`] begins never ends the process. It goes on after the
-    /// [`Report`] is made; a process that is to live on after it needs `false` here.
+    /// [`Report`](crate::Report) is made; a process that is to live on after it needs `false` here.
     pub fn enforce_grace(mut self, enforce: bool) -> Self {
         self.enforce_grace = enforce;
         self.updated()
