@@ -146,10 +146,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
                                 None => return self.length_mismatch(),
                             }
                         }
-                        *this.rest = data;
-                        if self.as_mut().exceeds_length(cx) {
-                            return self.length_mismatch();
+                        if this.open.is_none() {
+                            // As it is: it may be empty, which is not the end.
+                            return match self.as_mut().exceeds_length(cx) {
+                                true => self.length_mismatch(),
+                                false => Piece::frame(data, None),
+                            };
                         }
+                        *this.rest = data;
                     }
                     Err(frame) => match frame.into_trailers() {
                         Ok(trailers) => {
@@ -171,13 +175,16 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         }
         let this = self.as_mut().project();
         if this.rest.is_empty() {
+            if !*this.ended {
+                return Piece::frame(Bytes::new(), None);
+            }
             if self.waits_for_end() && !self.poll_taken(cx) {
                 return Poll::Pending;
             }
             let trailers = self.project().trailers.take();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(*trailers))));
         }
-        let bytes = if this.open.is_some() && this.rest.len() > PIECE {
+        let bytes = if this.rest.len() > PIECE {
             this.rest.split_to(PIECE)
         } else {
             std::mem::take(this.rest)
@@ -187,7 +194,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
             *this.given += bytes.len() as u64;
             open.exchange.give(bytes.len());
         }
-        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, open }))))
+        Piece::frame(bytes, open)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -260,6 +267,13 @@ impl Buf for Piece {
 }
 
 impl Piece {
+    fn frame(
+        bytes: Bytes,
+        open: Option<Arc<OpenStream>>,
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
+        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, open }))))
+    }
+
     /// Counts bytes that h2 writes: it takes them from a piece at that time.
     fn taken(&self, count: usize) {
         if let Some(open) = &self.open {

@@ -289,6 +289,35 @@ async fn stream_with_a_wrong_length_is_broken_off() {
     }
 }
 
+/// Only the end of a body is its end, whatever the length of its pieces.
+#[tokio::test]
+async fn empty_piece_does_not_end_the_body() {
+    let server = Server::start(Timeouts::default(), service()).await;
+    let (mut sender, connection, _heard) = h2_connect(server.addr).await;
+    tokio::spawn(connection);
+    for answer in [
+        "200 ,hello",
+        "200 hel,,lo",
+        "200 hel,,lo content-length=5",
+        "200 hel,,,lo,",
+    ] {
+        let mut client = server.connect().await;
+        let response = client.ask(request("GET", answer)).await;
+        assert_eq!(response.text(), "hello", "{answer}");
+
+        let request = h2_request(Method::GET, answer);
+        let (response, _) = sender.send_request(request, true).unwrap();
+        let response = within(LIMIT, answer, response).await.expect(answer);
+        let mut stream = response.into_body();
+        let mut seen = Vec::new();
+        while let Some(data) = within(LIMIT, answer, stream.data()).await {
+            seen.extend_from_slice(&data.expect(answer));
+        }
+        assert_eq!(String::from_utf8_lossy(&seen), "hello", "{answer}");
+    }
+    assert_eq!(faults(&server), [""; 0]);
+}
+
 #[tokio::test]
 async fn correct_framing_is_left_alone() {
     let server = Server::start(Timeouts::default(), service()).await;
