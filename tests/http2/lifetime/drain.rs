@@ -14,9 +14,7 @@ use tower::ServiceBuilder;
 
 use super::{Client, has, head, heard_until, read, rude, serves};
 use crate::support::wire::END_STREAM;
-use crate::support::{
-    Frames, Gate, How, LIMIT, Setup, app, channel, frames, kind, ms, reply, within,
-};
+use crate::support::{Frames, Gate, LIMIT, Setup, app, channel, frames, kind, ms, reply, within};
 
 #[tokio::test]
 async fn streams_in_flight_finish_through_a_drain() {
