@@ -109,7 +109,7 @@ impl Series {
         self.routes.known(hash, is).map(RouteId::Own)
     }
 
-    /// Adds the route of a gRPC method; `None` if there are too many, whoever invented them.
+    /// Adds the route of a gRPC method; `None` if there are too many, real or invented.
     pub(crate) fn add_grpc_method(&self, method: Method, route: &str) -> Option<RouteId> {
         let more = |count| (count < MAX_METHODS).then_some(count + 1);
         let count = &self.grpc_methods;

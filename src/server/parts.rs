@@ -73,7 +73,7 @@ impl Server {
 }
 
 impl Server {
-    /// Returns the first setting that cannot be meant.
+    /// Returns the first setting that is invalid.
     fn problem(&self) -> Option<String> {
         if self.timeout == Some(Some(Duration::ZERO)) {
             return Some("timeout: zero refuses every request; `None` switches it off".to_owned());

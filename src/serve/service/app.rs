@@ -153,8 +153,8 @@ where
         let mut service = self.clone();
         // Most services are always ready, and a request is large to carry about: ask at once, with a waker that wakes
         // no task.
-        let mut nobody = Context::from_waker(Waker::noop());
-        let step = match service.ready(&mut nobody) {
+        let mut noop = Context::from_waker(Waker::noop());
+        let step = match service.ready(&mut noop) {
             Poll::Ready(Ok(())) => Step::Answering(service.respond(request)),
             Poll::Ready(Err(error)) => Step::Failed(Some(error.into())),
             // It may have taken its place in a queue: it waits there.

@@ -98,7 +98,7 @@ impl<'a> Sources<'a> {
 fn content(path: &Path) -> Result<Zeroizing<String>, Refusal> {
     let mut text = Zeroizing::new(String::new());
     let read = std::fs::File::open(path)
-        // One byte more tells a file that is too large from one that fits.
+        // One byte more distinguishes a file that is too large from one that fits.
         .and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     match read {
         Ok(bytes) if bytes as u64 > LARGEST => Err(Refusal {

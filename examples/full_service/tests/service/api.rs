@@ -104,8 +104,8 @@ fn conflicts_have_codes() {
     let answer = api.write("POST", "/api/v1/users", "", &twice);
     problem(&answer, 409, "duplicate-email");
 
-    let nobody = order("0190e0c8-0000-7000-8000-000000000000");
-    let answer = api.write("POST", "/api/v1/orders", "", &nobody);
+    let unknown = order("0190e0c8-0000-7000-8000-000000000000");
+    let answer = api.write("POST", "/api/v1/orders", "", &unknown);
     let unknown = problem(&answer, 422, "unknown-user");
     assert_eq!(errors(&unknown), pairs(&[("/user_id", "unknown-user")]));
 
@@ -417,7 +417,7 @@ fn only_named_origins_may_call() {
 
 #[test]
 fn database_that_is_away_is_503_in_time() {
-    let url = format!("postgres://nobody@{}/nothing", free_address());
+    let url = format!("postgres://user@{}/nothing", free_address());
     let service = Service::start(&[
         ("DATABASE_URL", &url),
         ("DATABASE_ACQUIRE_TIMEOUT", "500ms"),

@@ -211,8 +211,8 @@ fn a_runtime_that_ends_during_a_run_blocks_no_probe() {
 fn without_a_runtime_or_its_timers_checks_fail_and_nothing_panics() {
     let health = Health::new(&ready()).check("db", || async { Ok::<_, Infallible>(()) });
     let mut report = Box::pin(health.readiness_report());
-    let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(report) = report.as_mut().poll(&mut nobody) else {
+    let mut noop = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(report) = report.as_mut().poll(&mut noop) else {
         panic!("it waits for nothing");
     };
     assert_eq!(
