@@ -5,6 +5,7 @@ use http::{Method, Request, Uri};
 
 use super::Served;
 use super::takeover::{self, Takeover};
+use crate::conn_info::{ConnInfo, peer_of};
 use crate::events::{Event, EventSink, RequestInfo, target};
 use crate::id::RequestId;
 use crate::route::Route;
@@ -53,17 +54,12 @@ impl Subject {
             return takeover.map_or(Subject::Unknown, Subject::Own);
         }
         let extensions = request.extensions();
-        let head = RequestInfo::from_head(
-            request.method(),
-            request.uri(),
-            request.headers(),
-            extensions,
-        );
+        let client = extensions.get::<ConnInfo>().and_then(|info| info.client);
         Subject::Named(Arc::new(Named {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            peer: head.peer,
-            client: head.client,
+            peer: peer_of(extensions),
+            client: client.and_then(|client| client.ip),
             route: Route::of(request),
             id: RequestId::of(extensions).cloned(),
             takeover,
