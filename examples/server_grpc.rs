@@ -21,7 +21,9 @@ async fn main() -> Result<(), lameduck::server::ServerError> {
         .grpc_health(|health| health.service("shop.Tally"))
         .check("disk", || async { std::fs::metadata("/").map(|_| ()) })
         .rate_limit(Quota::per_second(100).burst(200))
-        .rate_limit_exempt(|head| head.uri.path().starts_with("/grpc.reflection."))
+        .rate_limit_layer(|layer| {
+            layer.exempt(|head| head.uri.path().starts_with("/grpc.reflection."))
+        })
         .closer(
             "database",
             Duration::from_secs(2),

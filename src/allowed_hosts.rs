@@ -4,7 +4,11 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-#[cfg(any(feature = "metrics", feature = "status"))]
+#[cfg(any(
+    all(feature = "axum", feature = "serve"),
+    feature = "metrics",
+    feature = "status"
+))]
 use http::StatusCode;
 use http::{HeaderMap, Method, Request, header};
 
@@ -158,7 +162,11 @@ impl fmt::Debug for AllowedHosts {
     }
 }
 
-#[cfg(any(feature = "metrics", feature = "status"))]
+#[cfg(any(
+    all(feature = "axum", feature = "serve"),
+    feature = "metrics",
+    feature = "status"
+))]
 impl Foreign {
     pub(crate) const fn status(self) -> StatusCode {
         match self {

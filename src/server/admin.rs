@@ -132,3 +132,32 @@ impl fmt::Debug for AdminService {
         f.debug_struct("AdminService").finish_non_exhaustive()
     }
 }
+
+/// The service's own routes on the admin port.
+#[cfg(feature = "axum")]
+#[derive(Default)]
+pub(super) struct Routes(axum::Router);
+
+#[cfg(feature = "axum")]
+impl Routes {
+    /// Gives the routes the protection that the pages have.
+    pub(super) fn new(routes: axum::Router, hosts: AllowedHosts) -> Self {
+        use axum::extract::Request;
+        use axum::middleware::{Next, from_fn};
+        use axum::response::IntoResponse;
+
+        Routes(routes.layer(from_fn(move |request: Request, next: Next| {
+            let checked = hosts.check(&request);
+            async move {
+                match checked {
+                    Ok(()) => next.run(request).await,
+                    Err(foreign) => (foreign.status(), foreign.text()).into_response(),
+                }
+            }
+        })))
+    }
+
+    pub(super) fn before(self, pages: AdminService) -> axum::Router {
+        self.0.fallback_service(pages)
+    }
+}

@@ -18,8 +18,6 @@ use crate::stack::Stack;
 
 pub(super) type Worker = Box<dyn FnOnce(&ShutdownHandle) + Send>;
 pub(super) type Change<T> = Box<dyn FnOnce(T) -> T + Send>;
-#[cfg(feature = "rate-limit")]
-pub(super) type Exempt = Box<dyn Fn(&http::request::Parts) -> bool + Send + Sync>;
 pub(super) type OnConnection = Box<dyn Fn(&ConnInfo, &mut Extensions) + Send + Sync>;
 
 /// A service with everything that belongs to it; see the [module](super).
@@ -40,24 +38,30 @@ pub struct Server {
     #[cfg(feature = "rate-limit")]
     pub(super) quotas: Option<String>,
     #[cfg(feature = "rate-limit")]
-    pub(super) rate_limit_exempt: Option<Exempt>,
+    pub(super) rate_limit_layers: Vec<Change<crate::RateLimitLayer>>,
     #[cfg(feature = "tonic")]
     pub(super) grpc_health: Option<Change<GrpcHealth>>,
     #[cfg(feature = "metrics")]
     pub(super) metrics: crate::metrics::MetricsBuilder,
     #[cfg(feature = "metrics")]
     pub(super) registry: Option<prometheus_client::registry::Registry>,
+    #[cfg(feature = "metrics")]
+    pub(super) last_scrape: Option<Duration>,
     #[cfg(feature = "tracing")]
     pub(super) access_log: bool,
     #[cfg(feature = "tracing")]
     pub(super) logs: bool,
     pub(super) admin: Option<Bind>,
     pub(super) admin_hosts: AllowedHosts,
+    #[cfg(feature = "axum")]
+    pub(super) admin_routes: axum::Router,
     pub(super) announces: bool,
     pub(super) workers: Vec<Worker>,
     pub(super) worker_names: Vec<String>,
     pub(super) probes: Vec<Change<HealthLayer>>,
     pub(super) layers: Vec<Change<Stack>>,
+    #[cfg(feature = "axum")]
+    pub(super) outer_layers: Vec<Change<axum::Router>>,
     pub(super) on_connection: Vec<OnConnection>,
     /// The invalid settings, reported at the start.
     pub(super) problems: Vec<String>,
@@ -94,24 +98,30 @@ impl Server {
             #[cfg(feature = "rate-limit")]
             quotas: None,
             #[cfg(feature = "rate-limit")]
-            rate_limit_exempt: None,
+            rate_limit_layers: Vec::new(),
             #[cfg(feature = "tonic")]
             grpc_health: None,
             #[cfg(feature = "metrics")]
             metrics: crate::Metrics::builder(),
             #[cfg(feature = "metrics")]
             registry: None,
+            #[cfg(feature = "metrics")]
+            last_scrape: None,
             #[cfg(feature = "tracing")]
             access_log: false,
             #[cfg(feature = "tracing")]
             logs: true,
             admin: None,
             admin_hosts: AllowedHosts::private(),
+            #[cfg(feature = "axum")]
+            admin_routes: axum::Router::new(),
             announces: true,
             workers: Vec::new(),
             worker_names: Vec::new(),
             probes: Vec::new(),
             layers: Vec::new(),
+            #[cfg(feature = "axum")]
+            outer_layers: Vec::new(),
             on_connection: Vec::new(),
             problems: Vec::new(),
         }

@@ -11,6 +11,8 @@ use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "axum")]
+use super::builder::Change;
 use crate::body_limit::BodyLimitBody;
 use crate::error::BoxError;
 use crate::serve::{App, RequestBody};
@@ -48,6 +50,16 @@ impl<A: App> Composed<A> {
         }
     }
 
+    /// Puts layers around the stack of a router.
+    #[cfg(feature = "axum")]
+    pub(super) fn outer_layers(mut self, changes: Vec<Change<axum::Router>>) -> Self {
+        if let Inner::Router(router) = self.inner {
+            let router = changes.into_iter().fold(router, |app, change| change(app));
+            self.inner = Inner::Router(router);
+        }
+        self
+    }
+
     #[cfg(feature = "tonic")]
     pub(super) fn grpc_health(mut self, service: Option<GrpcHealthService>) -> Self {
         self.grpc_health = service;
@@ -71,6 +83,12 @@ impl<A: App> Inner<A> {
 fn router<A: Clone + 'static>(app: A) -> Result<axum::Router, A> {
     let any: &dyn std::any::Any = &app;
     any.downcast_ref::<axum::Router>().cloned().ok_or(app)
+}
+
+#[cfg(feature = "axum")]
+pub(super) fn is_router<A: 'static>(app: &A) -> bool {
+    let any: &dyn std::any::Any = app;
+    any.is::<axum::Router>()
 }
 
 impl<A: App> Service<Request<RequestBody>> for Composed<A> {

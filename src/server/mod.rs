@@ -33,7 +33,8 @@
 //! * [`serve`](Server::serve) binds, checks the settings, starts the workers, says in one line what is in force, and
 //!   serves until a signal; then it drains and reports. [`run`](Server::run) does the same for a process without HTTP.
 //! * The layers stand in the order of the [stack](mod@crate::stack): inside of an `axum::Router` (feature `axum`), so that
-//!   metrics and log know the matched route, and around any other service.
+//!   metrics and log know the matched route, and around any other service. CORS and the like belong
+//!   [around them](Server::outer_layers).
 //! * `/healthz`, `/readyz` and `/startupz` are answered on the service's own port, and on the
 //!   [admin port](Server::admin), which shows details and is there to the very end of the shutdown.
 //! * gRPC: pass tonic's `Routes`. [`grpc_health`](Server::grpc_health) (feature `tonic`) answers the gRPC health protocol

@@ -87,6 +87,19 @@ impl Server {
 
 impl Parts {
     pub(super) fn new(mut server: Server) -> Result<Self, ServerError> {
+        #[cfg(feature = "metrics")]
+        let mut registry = server.registry.take().unwrap_or_default();
+        #[cfg(feature = "metrics")]
+        let metrics =
+            std::mem::replace(&mut server.metrics, Metrics::builder()).register(&mut registry);
+        #[cfg(feature = "metrics")]
+        let endpoint = MetricsEndpoint::of(registry);
+        #[cfg(feature = "metrics")]
+        if let Some(most) = server.last_scrape {
+            let scraped = endpoint.scraped();
+            // With the other budgets it is checked below.
+            server = server.flush("metrics", most, || scraped);
+        }
         if let Err(error) = server.validate() {
             // It says all that there is to say about a shutdown that no one drives.
             server.shutdown.set_taken();
@@ -130,16 +143,15 @@ impl Parts {
             Some(None) => stack = stack.body_limit(BodyLimitLayer::off()),
             None => {}
         }
-        #[cfg(all(feature = "rate-limit", feature = "metrics"))]
-        let rate_limit = server
-            .rate_limit
-            .as_ref()
-            .map(crate::RateLimitLayer::handle);
         #[cfg(feature = "rate-limit")]
-        if let Some(mut layer) = server.rate_limit {
-            if let Some(exempt) = server.rate_limit_exempt {
-                layer = layer.exempt(exempt);
-            }
+        let rate_limit = server.rate_limit.map(|layer| {
+            let changes = server.rate_limit_layers.into_iter();
+            changes.fold(layer, |layer, change| change(layer))
+        });
+        #[cfg(all(feature = "rate-limit", feature = "metrics"))]
+        let limited = rate_limit.as_ref().map(crate::RateLimitLayer::handle);
+        #[cfg(feature = "rate-limit")]
+        if let Some(layer) = rate_limit {
             stack = stack.rate_limit(layer);
         }
         #[cfg(feature = "tracing")]
@@ -151,14 +163,10 @@ impl Parts {
         let in_flight = stack.in_flight_handle();
 
         #[cfg(feature = "metrics")]
-        let mut registry = server.registry.unwrap_or_default();
-        #[cfg(feature = "metrics")]
-        let metrics = server.metrics.register(&mut registry);
-        #[cfg(feature = "metrics")]
         {
             metrics.shutdown(&handle).in_flight(in_flight.clone());
             #[cfg(feature = "rate-limit")]
-            if let Some(handle) = rate_limit {
+            if let Some(handle) = limited {
                 metrics.rate_limit(handle);
             }
             stack = stack.metrics(metrics.layer());
@@ -177,7 +185,7 @@ impl Parts {
         let admin = AdminService::new(
             &health,
             #[cfg(feature = "metrics")]
-            MetricsEndpoint::of(registry),
+            endpoint,
             #[cfg(feature = "status")]
             page,
             server.admin_hosts,

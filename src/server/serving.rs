@@ -82,6 +82,13 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         } = self;
         server.shutdown.set_taken();
         super::bind::check_runtime()?;
+        server.check_admin()?;
+        #[cfg(feature = "axum")]
+        if !server.outer_layers.is_empty() && !super::compose::is_router(&app) {
+            let problem = "outer_layers: the service is no `axum::Router`; \
+                           `Router::new().fallback_service(service)` makes one of it";
+            return Err(ServerError::Setting(problem.to_owned()));
+        }
         // Ports first: one that is taken should be known before any work is done.
         let listener = listener.into_listener().await?;
         let addr = local_addr(&listener);
@@ -94,6 +101,10 @@ impl<L: IntoListener, A: App> Serving<L, A> {
         let in_force = server.in_force();
         let (timeouts, limits, protocols) = (server.timeouts, server.limits, server.protocols);
         let on_connection = std::mem::take(&mut server.on_connection);
+        #[cfg(feature = "axum")]
+        let outer_layers = std::mem::take(&mut server.outer_layers);
+        #[cfg(feature = "axum")]
+        let admin = admin.routes(&mut server);
         let parts = server.build()?;
         // Where no one can read them, they are not counted.
         #[cfg(feature = "metrics")]
@@ -105,6 +116,8 @@ impl<L: IntoListener, A: App> Serving<L, A> {
             },
         };
         let app = Composed::new(app, &parts.stack);
+        #[cfg(feature = "axum")]
+        let app = app.outer_layers(outer_layers);
         #[cfg(feature = "tonic")]
         let app = app.grpc_health(parts.grpc_health);
         let mut public = serve(listener, app)
@@ -150,7 +163,10 @@ impl<L: IntoListener, A: App> IntoFuture for Serving<L, A> {
 pub(super) async fn run(mut server: Server) -> Result<Report, ServerError> {
     server.shutdown.set_taken();
     super::bind::check_runtime()?;
+    server.check_admin()?;
     let admin = Admin::bind(server.admin.take(), None).await?;
+    #[cfg(feature = "axum")]
+    let admin = admin.routes(&mut server);
     let announces = server.announces;
     let workers = match server.worker_names.is_empty() {
         true => "none".to_owned(),
@@ -174,17 +190,41 @@ fn local_addr<L: Listener>(listener: &L) -> Option<SocketAddr> {
     listener.downcast_ref::<TcpListener>()?.local_addr().ok()
 }
 
+impl Server {
+    fn check_admin(&self) -> Result<(), ServerError> {
+        #[cfg(feature = "metrics")]
+        if self.last_scrape.is_some() && self.admin.is_none() {
+            let problem =
+                "last_scrape: there is no admin port to scrape; give it an address by `admin`";
+            return Err(ServerError::Setting(problem.to_owned()));
+        }
+        Ok(())
+    }
+}
+
 /// The admin port, if there is to be one.
-struct Admin(Option<TcpListener>);
+struct Admin {
+    listener: Option<TcpListener>,
+    #[cfg(feature = "axum")]
+    routes: super::admin::Routes,
+}
 
 impl Admin {
+    fn new(listener: Option<TcpListener>) -> Self {
+        Admin {
+            listener,
+            #[cfg(feature = "axum")]
+            routes: super::admin::Routes::default(),
+        }
+    }
+
     async fn bind(address: Option<Bind>, service: Option<SocketAddr>) -> Result<Self, ServerError> {
         let Some(address) = address else {
-            return Ok(Admin(None));
+            return Ok(Admin::new(None));
         };
         let port = address.port();
         match address.bind().await {
-            Ok(listener) => Ok(Admin(Some(listener))),
+            Ok(listener) => Ok(Admin::new(Some(listener))),
             Err(ServerError::Bind { error, .. })
                 if error.kind() == ErrorKind::AddrInUse
                     && port.is_some()
@@ -198,12 +238,21 @@ impl Admin {
     }
 
     fn addr(&self) -> Option<SocketAddr> {
-        self.0.as_ref()?.local_addr().ok()
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    #[cfg(feature = "axum")]
+    fn routes(mut self, server: &mut Server) -> Self {
+        let routes = std::mem::take(&mut server.admin_routes);
+        self.routes = super::admin::Routes::new(routes, server.admin_hosts.clone());
+        self
     }
 
     /// Not a part of what is drained: it is there to the very end.
     fn observe(self, handle: &ShutdownHandle, pages: AdminService) {
-        if let Some(listener) = self.0 {
+        if let Some(listener) = self.listener {
+            #[cfg(feature = "axum")]
+            let pages = self.routes.before(pages);
             tokio::spawn(serve(listener, pages).observe(handle).into_future());
         }
     }

@@ -25,7 +25,8 @@ impl Server {
         self
     }
 
-    /// Limits each client to these quotas; see [`RateLimitLayer::new`](crate::RateLimitLayer::new). Default: off.
+    /// Limits each client to these quotas; see [`RateLimitLayer::new`](crate::RateLimitLayer::new). None (`None`, `[]`)
+    /// switch it off. Default: off.
     #[cfg(feature = "rate-limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rate-limit")))]
     pub fn rate_limit(
@@ -33,6 +34,10 @@ impl Server {
         quotas: impl IntoIterator<Item = crate::rate_limit::Quota>,
     ) -> Self {
         let quotas: Vec<_> = quotas.into_iter().collect();
+        if quotas.is_empty() {
+            (self.rate_limit, self.quotas) = (None, None);
+            return self;
+        }
         let shown: Vec<_> = quotas.iter().map(ToString::to_string).collect();
         match crate::RateLimitLayer::new(quotas) {
             Ok(layer) => {
@@ -44,15 +49,24 @@ impl Server {
         self
     }
 
-    /// Exempts requests for which `exempt` returns `true` from the [rate limit](Self::rate_limit): they are neither
-    /// counted nor refused. Probes are exempt without it.
+    /// Changes the layer of the [rate limit](Self::rate_limit), if there is one: what counts as a client, what is
+    /// exempt, the header fields, a Redis that instances share. Probes are exempt without it.
+    ///
+    /// ```
+    /// use lameduck::{Server, rate_limit::Quota};
+    ///
+    /// let server = Server::new("shop")
+    ///     .rate_limit(Quota::per_second(100))
+    ///     .rate_limit_layer(|layer| layer.exempt(|head| head.uri.path().starts_with("/assets/")));
+    /// # drop(server);
+    /// ```
     #[cfg(feature = "rate-limit")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rate-limit")))]
-    pub fn rate_limit_exempt(
+    pub fn rate_limit_layer(
         mut self,
-        exempt: impl Fn(&http::request::Parts) -> bool + Send + Sync + 'static,
+        change: impl FnOnce(crate::RateLimitLayer) -> crate::RateLimitLayer + Send + 'static,
     ) -> Self {
-        self.rate_limit_exempt = Some(Box::new(exempt));
+        self.rate_limit_layers.push(Box::new(change));
         self
     }
 
@@ -118,6 +132,38 @@ impl Server {
     /// ```
     pub fn admin_hosts(mut self, hosts: AllowedHosts) -> Self {
         self.admin_hosts = hosts;
+        self
+    }
+
+    /// Adds routes to the admin port: what operators may read or change. They come before its own pages, and answer
+    /// under the same [host names](Self::admin_hosts); who may use them is theirs to check.
+    ///
+    /// ```
+    /// use axum::{Router, routing::post};
+    ///
+    /// let routes = Router::new().route("/cache/clear", post(|| async { "cleared\n" }));
+    /// let server = lameduck::Server::new("shop").admin("127.0.0.1:8081").admin_routes(routes);
+    /// # drop(server);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if a route of an earlier call is there again, as [`Router::merge`](axum::Router::merge) does.
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn admin_routes(mut self, routes: axum::Router) -> Self {
+        self.admin_routes = self.admin_routes.merge(routes);
+        self
+    }
+
+    /// Waits at the end, for at most this time, until Prometheus has scraped the [admin port](Self::admin) once more: it
+    /// sees the drain and the cut requests. A little more than the scrape interval; see
+    /// [`MetricsEndpoint::scraped`](crate::metrics::MetricsEndpoint::scraped). It is the last flush, and its time a part
+    /// of the orchestrator's grace. Default: no wait.
+    #[cfg(feature = "metrics")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+    pub fn last_scrape(mut self, most: impl Into<Option<Duration>>) -> Self {
+        self.last_scrape = most.into();
         self
     }
 
@@ -189,6 +235,26 @@ impl Server {
     /// ```
     pub fn layers(mut self, change: impl FnOnce(Stack) -> Stack + Send + 'static) -> Self {
         self.layers.push(Box::new(change));
+        self
+    }
+
+    /// Adds layers around the stack: CORS, so that a preflight is answered before it counts against the rate limit and a
+    /// refusal has the headers without which a page may not read it; or one that translates refusals. They see probes
+    /// too. The service must be an `axum::Router`; [`fallback_service`](axum::Router::fallback_service) makes one of
+    /// another.
+    ///
+    /// ```
+    /// # let cors = tower::layer::util::Identity::new();
+    /// let server = lameduck::Server::new("shop").outer_layers(|app| app.layer(cors));
+    /// # drop(server);
+    /// ```
+    #[cfg(feature = "axum")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+    pub fn outer_layers(
+        mut self,
+        change: impl FnOnce(axum::Router) -> axum::Router + Send + 'static,
+    ) -> Self {
+        self.outer_layers.push(Box::new(change));
         self
     }
 }

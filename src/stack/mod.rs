@@ -28,8 +28,9 @@
 //! before any layer has seen it: it is not counted, not refused and not timed until then. A handler that waits for a
 //! `tokio::sync::Semaphore` of its own is covered by all of them.
 //!
-//! CORS (`CorsLayer` of tower-http) belongs directly outside the stack: a preflight is then answered before it counts
-//! against the rate limit, and a refusal has the headers without which a page may not read its status.
+//! CORS (`CorsLayer` of tower-http) belongs directly outside the stack (`Server::outer_layers`): a preflight is then
+//! answered before it counts against the rate limit, and a refusal has the headers without which a page may not read
+//! its status.
 //!
 //! Each layer is replaced by another of its kind, and switched off by its `off()`.
 //!

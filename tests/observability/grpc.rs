@@ -218,7 +218,7 @@ async fn the_health_service_is_not_rate_limited_as_readiness_is_not() {
 async fn what_is_exempt_has_no_quota() {
     let quota = lameduck::rate_limit::Quota::per_hour(1);
     let server = Server::for_tests()
-        .rate_limit_exempt(|head| head.uri.path() == "/a.B/Free")
+        .rate_limit_layer(|layer| layer.exempt(|head| head.uri.path() == "/a.B/Free"))
         .rate_limit(quota);
     let (running, _) = start_with_health(server).await;
     let channel = channel(&running).await;

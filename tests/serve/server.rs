@@ -22,6 +22,7 @@ use lameduck::serve::RequestBody;
 use lameduck::server::{Running, ServerError};
 use lameduck::shutdown::{Cause, StepEnd};
 use lameduck::{Phase, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Answer, LIMIT, Raw, within};
 
@@ -215,6 +216,125 @@ async fn settings_that_cannot_be_meant_are_named() {
     let error = start(Server::for_tests().admin(address.clone())).await;
     assert!(matches!(error, ServerError::Bind { .. }));
     assert!(format!("{error:?}").contains(&address), "{error:?}");
+}
+
+#[tokio::test]
+async fn outer_layers_see_what_the_stack_refuses_and_answer_before_it_counts() {
+    let answered = async |request: axum::extract::Request, next: axum::middleware::Next| {
+        if request.method() == "OPTIONS" {
+            return axum::response::Response::default();
+        }
+        let mut response = next.run(request).await;
+        response
+            .headers_mut()
+            .insert("x-outer", http::HeaderValue::from_static("yes"));
+        response
+    };
+    let running = Server::for_tests()
+        .outer_layers(move |app| app.layer(axum::middleware::from_fn(answered)))
+        .rate_limit(Quota::per_day(1))
+        .serve(AT_ONCE, app())
+        .spawn()
+        .await
+        .unwrap();
+    let addr = running.addr().unwrap();
+    for _ in 0..3 {
+        assert_eq!(ask(addr, "OPTIONS /users/7 HTTP/1.1").await.status, 200);
+    }
+    for status in [200, 429] {
+        let answer = ask(addr, "GET /users/7 HTTP/1.1").await;
+        let outer = answer.header("x-outer");
+        assert_eq!((answer.status, outer), (status, Some("yes")));
+    }
+    assert!(running.shutdown().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn outer_layers_need_a_router() {
+    let service = tower::service_fn(|_: Request<RequestBody>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let server = Server::for_tests().outer_layers(|app| app);
+    let error = server.serve(AT_ONCE, service).spawn().await.unwrap_err();
+    assert!(error.to_string().starts_with("outer_layers: "), "{error}");
+}
+
+#[tokio::test]
+async fn admin_routes_answer_beside_the_pages_and_under_their_host_names() {
+    let cleared = Router::new().route("/cache/clear", axum::routing::post(|| async { "cleared" }));
+    let running = Server::for_tests()
+        .admin_routes(cleared)
+        .admin_routes(Router::new().route("/queue", get(|| async { "empty" })))
+        .admin(AT_ONCE)
+        .serve(AT_ONCE, app())
+        .spawn()
+        .await
+        .unwrap();
+    let admin = running.admin_addr().unwrap();
+    let clear = ask(admin, "POST /cache/clear HTTP/1.1").await;
+    assert_eq!((clear.status, &*clear.text()), (200, "cleared"));
+    assert_eq!(ask(admin, "GET /queue HTTP/1.1").await.text(), "empty");
+    assert_eq!(ask(admin, "GET /readyz HTTP/1.1").await.status, 200);
+    let page = ask(admin, "GET / HTTP/1.1").await.text();
+    assert!(page.starts_with("<!DOCTYPE html>"), "{page}");
+    assert!(scrape(&running).await.contains("lameduck_phase"));
+    for (header, status) in [
+        ("host: evil.example", 421),
+        ("host: a\r\norigin: http://evil.example", 403),
+    ] {
+        let request = format!("POST /cache/clear HTTP/1.1\r\n{header}\r\n\r\n");
+        let answer = Raw::connect(admin).await.ask(request).await;
+        assert_eq!(answer.status, status, "{header}");
+    }
+    let public = running.addr().unwrap();
+    assert_eq!(ask(public, "GET /queue HTTP/1.1").await.status, 404);
+    assert!(running.shutdown().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn last_scrape_is_waited_for() {
+    let error = Server::for_tests()
+        .last_scrape(LIMIT)
+        .serve(AT_ONCE, app())
+        .spawn()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().starts_with("last_scrape: "), "{error}");
+
+    let running = Server::for_tests()
+        .shutdown(|shutdown| shutdown.termination_grace(4 * LIMIT))
+        .last_scrape(LIMIT)
+        .admin(AT_ONCE)
+        .serve(AT_ONCE, app())
+        .spawn()
+        .await
+        .unwrap();
+    let admin = running.admin_addr().unwrap();
+    scrape(&running).await;
+    // The one that counts begins after the last step but this one; the port closes after it.
+    let scrapes = tokio::spawn(async move {
+        while let Ok(mut client) = tokio::net::TcpStream::connect(admin).await {
+            let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+            let _ = client.write_all(request).await;
+            let _ = client.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let report = within(LIMIT, "the end", running.shutdown()).await.unwrap();
+    scrapes.abort();
+    let step = report.steps.last().unwrap();
+    assert_eq!((&*step.name, &step.end), ("metrics", &StepEnd::Done));
+}
+
+#[tokio::test]
+async fn no_quota_is_no_limit() {
+    let server = Server::for_tests().rate_limit(Quota::per_day(1));
+    let running = server.rate_limit(None).serve(AT_ONCE, app());
+    let running = running.spawn().await.unwrap();
+    let addr = running.addr().unwrap();
+    for _ in 0..3 {
+        assert_eq!(ask(addr, "GET /users/7 HTTP/1.1").await.status, 200);
+    }
+    assert!(running.shutdown().await.unwrap().is_clean());
 }
 
 #[test]

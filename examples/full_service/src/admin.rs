@@ -1,4 +1,4 @@
-//! The admin port for operators and Prometheus, which serves to the very end of a shutdown.
+//! The service's own part of the admin port, and who may change something there.
 
 use axum::{
     Router,
@@ -10,33 +10,17 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use lameduck::{
-    ConnInfo, Lifecycle,
-    health::{Details, Health},
-    metrics::MetricsEndpoint,
-    rate_limit::redis::RedisLimiter,
-    status::StatusPage,
-};
+use lameduck::ConnInfo;
 use sha2::{Digest, Sha256};
 
 use crate::{config::Config, jobs, secret::Secret, store::Store};
 
-/// Builds the page at `/`, `/metrics`, and the jobs. Clients of this port may see why the service is not ready.
-pub fn router(
-    health: Health,
-    metrics: MetricsEndpoint,
-    page: StatusPage,
-    store: &Store,
-    config: &Config,
-) -> Router {
+/// Returns the routes beside the library's pages: the jobs.
+pub fn routes(store: &Store, config: &Config) -> Router {
     let token = config.admin_token.clone();
     let jobs = jobs::admin::router(store.clone())
         .layer(middleware::from_fn_with_state(token, allow_changes));
-    Router::new()
-        .nest("/admin", jobs)
-        .route_service("/metrics", metrics)
-        .fallback_service(page)
-        .layer(health.details(Details::always()).layer())
+    Router::new().nest("/admin", jobs)
 }
 
 /// Lets those change something who run on this machine, or have the token.
@@ -74,28 +58,4 @@ async fn allow_changes(
 fn same(one: &str, other: &str) -> bool {
     let digest = |text: &str| Sha256::digest(text.as_bytes());
     digest(one) == digest(other)
-}
-
-/// Checks the dependencies of this process.
-pub fn health(lifecycle: &Lifecycle, store: &Store, redis: Option<&RedisLimiter>) -> Health {
-    let mut health = Health::new(lifecycle).version(env!("CARGO_PKG_VERSION"));
-    let store = store.clone();
-    // Nothing is answered without it, on no instance; but a balancer that sees none ready says so at once.
-    health = health.check("database", move || {
-        let store = store.clone();
-        async move { store.ping().await }
-    });
-    if let Some(redis) = redis.cloned() {
-        // The check is optional: without Redis each instance limits for itself.
-        health = health.optional_check("redis", move || {
-            let away = redis.is_away();
-            async move {
-                match away {
-                    true => Err("away: the rate limit is each instance's own"),
-                    false => Ok(()),
-                }
-            }
-        });
-    }
-    health
 }

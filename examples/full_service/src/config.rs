@@ -32,11 +32,7 @@ use self::{
     problems::{Reader, Refused},
     sources::Sources,
 };
-use crate::{
-    api::cors::Origins,
-    secret::Secret,
-    shutdown::{self, Budgets},
-};
+use crate::{api::cors::Origins, secret::Secret, shutdown::Budgets};
 
 /// The variable that makes a file `.env` in the working folder count: `dev`.
 const ENVIRONMENT: &str = "SERVICE_ENV";
@@ -177,12 +173,13 @@ impl Config {
         // Values that are valid one by one, and not together.
         if let (Ok(lame_duck), Ok(drain), Ok(last_scrape), Ok(grace)) =
             (lame_duck, drain_timeout, last_scrape, termination_grace)
-            && let Err(error) = shutdown::check(&Budgets {
+            && let Err(error) = (Budgets {
                 lame_duck,
                 drain,
                 last_scrape,
                 grace,
             })
+            .check()
         {
             let grace = format!("{grace:?}");
             env.refuse("TERMINATION_GRACE", grace, values::too_short(&error));

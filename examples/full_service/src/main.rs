@@ -10,20 +10,17 @@ mod cli;
 mod config;
 mod database;
 mod jobs;
-mod layers;
 mod log_writer;
 mod migrate;
 mod migrations;
 mod secret;
 mod shutdown;
-mod state;
 mod store;
 mod telemetry;
 
-use std::{io::Write, net::SocketAddr, process::ExitCode};
+use std::{future::ready, io::Write, process::ExitCode};
 
-use lameduck::{Metrics, logs, status::StatusPage};
-use tokio::net::TcpListener;
+use lameduck::{RealIpLayer, Server};
 use tracing::{error, warn};
 
 use crate::{
@@ -31,9 +28,7 @@ use crate::{
     cli::{Arguments, EXIT_CONFIG},
     config::Config,
     database::Database,
-    layers::Layers,
     log_writer::LogWriter,
-    state::AppState,
 };
 
 fn main() -> ExitCode {
@@ -89,6 +84,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
+    // First: from here on signals are handled, and a stop during the start is orderly.
+    let server = Server::new("full_service");
     let database = match Database::open(&config).await {
         Ok(database) => database,
         Err(error) => {
@@ -96,98 +93,90 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    // The end is planned at the beginning; from here on signals are handled, and a stop during the start is orderly.
-    let metrics = Metrics::new();
-    let scrapes = metrics.service();
-    let shutdown = shutdown::plan(
-        &config.budgets(),
-        writer.clone(),
-        database.clone(),
-        scrapes.scraped(),
-    );
-    let handle = shutdown.handle();
-    metrics.shutdown(&handle);
-
-    // Bind before any other work, so that a taken port is an early error.
-    let Some(listener) = bind(config.address).await else {
-        return ExitCode::FAILURE;
-    };
-    let admin = match config.admin {
-        None => None,
-        Some(address) => match bind(address).await {
-            Some(listener) => Some(listener),
-            None => return ExitCode::FAILURE,
-        },
-    };
-
-    let page = StatusPage::new(&handle).title("full_service");
-    let events = logs::event_sink()
-        .and(metrics.event_sink())
-        .and(page.event_sink());
-    let redis = config.redis.clone();
-    let redis = redis.map(|redis| redis.events(events.clone()));
-    let health =
-        admin::health(handle.lifecycle(), database.store(), redis.as_ref()).events(events.clone());
-    let layers = Layers::new(
-        &config,
-        redis.as_ref(),
-        handle.lifecycle(),
-        health.layer(),
-        &metrics,
-        &events,
-    );
-    let layers = match layers {
-        Ok(layers) => layers,
-        // The quota was validated with the rest of the configuration.
-        Err(error) => {
-            error!(%error, "the layers could not be made");
-            return ExitCode::FAILURE;
-        }
-    };
-    let page = page.in_flight(layers.in_flight());
-    let state = AppState::new(handle.lifecycle(), layers.in_flight());
-    let routes = api::router(ApiState {
+    let app = api::router(ApiState {
         store: database.store().clone(),
         websocket_idle: config.websocket_idle,
     });
-    let app = api::around(layers.around(routes), config.cors_origins.as_ref());
+    let server = with_layers(server, &config);
+    let server = with_operations(server, &config, &database, &writer);
+    let running = match server.serve(config.address, app).spawn().await {
+        Ok(running) => running,
+        Err(error) => {
+            error!(%error, "the service did not start");
+            return ExitCode::FAILURE;
+        }
+    };
+    telemetry::log_start(&running, &config);
 
-    shutdown::start_ticker(&handle, &state);
-    telemetry::log_start(&listener, admin.as_ref(), &config);
-    if let Some(admin) = admin {
-        // The admin port is not drained: it observes to the very end.
-        let app = admin::router(health, scrapes, page, database.store(), &config);
-        tokio::spawn(lameduck::serve(admin, app).observe(&handle).into_future());
-    }
-
-    let timeouts = config.timeouts();
-    // Serving begins at once, so that probes are answered during the start-up work; `/readyz` returns 503 until
-    // `handle.ready()`.
-    let started = tokio::spawn(shutdown::start_up(config, database, handle));
-    let server = lameduck::serve(listener, app)
-        .timeouts(timeouts)
-        .events(events)
-        .shutdown(shutdown);
-
-    match server.await {
+    // It serves already, so that probes are answered during this work; `/readyz` returns 503 until it is over.
+    let started = shutdown::start_up(&config, &database, running.handle()).await;
+    match running.await {
         Ok(report) => {
             telemetry::log_report(&report, &mut writer);
-            match started.await {
-                Ok(Err(code)) => code,
-                _ => report.exit_code(),
-            }
+            started.err().unwrap_or(report.exit_code())
         }
-        // The budgets were validated with the rest of the configuration, so the error is the system's.
         Err(error) => {
-            error!(%error, "the server did not start");
+            error!(%error, "the service has failed");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn bind(address: SocketAddr) -> Option<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .inspect_err(|error| error!(%address, %error, "the address could not be bound"))
-        .ok()
+/// Sets what stands between a client and the routes. The order of the calls does not matter.
+fn with_layers(server: Server, config: &Config) -> Server {
+    let origins = config.cors_origins.clone();
+    let proxies = RealIpLayer::new(config.trusted_proxies.clone());
+    let real_ip = proxies.header(config.client_ip_header.clone());
+    let redis = config.redis.clone();
+    server
+        .timeouts(config.timeouts())
+        .timeout(config.request_timeout)
+        .body_limit(config.body_limit)
+        .rate_limit(config.rate_limit)
+        .rate_limit_layer(|layer| match redis {
+            Some(redis) => layer.redis(redis),
+            None => layer,
+        })
+        .layers(|stack| stack.real_ip(real_ip))
+        .access_log()
+        .outer_layers(move |app| api::around(app, origins.as_ref()))
+}
+
+/// Sets what operators see, and the end of the process.
+fn with_operations(
+    server: Server,
+    config: &Config,
+    database: &Database,
+    writer: &LogWriter,
+) -> Server {
+    let (store, end) = (database.store().clone(), database.clone());
+    let writer = writer.clone();
+    let mut server = server
+        .health(|health| health.version(env!("CARGO_PKG_VERSION")))
+        // Nothing is answered without it, on no instance; but a balancer that sees none ready says so at once.
+        .check("database", move || {
+            let store = store.clone();
+            async move { store.ping().await }
+        })
+        .admin_routes(admin::routes(database.store(), config))
+        .last_scrape(config.last_scrape)
+        .shutdown(|shutdown| config.budgets().set(shutdown).starting())
+        // Closers run one after another, after the requests and the workers: nothing is closed before its users.
+        .closer("database", shutdown::DATABASE, || end.close())
+        .flush("logs", shutdown::LOGS, || telemetry::flush(writer))
+        // The log has a line of its own, with all settings.
+        .announce(false);
+    if let Some(redis) = config.redis.clone() {
+        // Optional: without Redis each instance limits for itself.
+        server = server.optional_check("redis", move || {
+            ready(match redis.is_away() {
+                true => Err("away: the rate limit is each instance's own"),
+                false => Ok(()),
+            })
+        });
+    }
+    match config.admin {
+        Some(address) => server.admin(address),
+        None => server,
+    }
 }

@@ -5,9 +5,8 @@ use std::{
     time::Duration,
 };
 
-use lameduck::{Report, real_ip::TrustedProxies, shutdown::StepEnd};
-use tokio::net::TcpListener;
-use tracing::{field::display, info, warn};
+use lameduck::{Report, real_ip::TrustedProxies, server::Running, shutdown::StepEnd};
+use tracing::{info, warn};
 use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
@@ -69,11 +68,10 @@ fn colour() -> bool {
 }
 
 /// Logs the address and the settings in effect, which may differ from the intended ones.
-pub fn log_start(listener: &TcpListener, admin: Option<&TcpListener>, config: &Config) {
-    let address = |listener: &TcpListener| listener.local_addr().ok().map(display);
+pub fn log_start(running: &Running, config: &Config) {
     info!(
-        address = address(listener),
-        admin = admin.and_then(address),
+        address = running.addr().map(display),
+        admin = running.admin_addr().map(display),
         read_header_timeout = %OrOff::timeout(config.read_header_timeout),
         response_head_timeout = %OrOff::timeout(config.response_head_timeout),
         read_timeout = %OrOff::timeout(config.read_timeout),
