@@ -1,9 +1,10 @@
 //! The database of this process: opened at the start, migrated or checked before the first request, closed at the end.
 
-use std::{fmt, io::Write, process::ExitCode};
+use std::{fmt, io::Write, process::ExitCode, time::Duration};
 
 use lameduck::shutdown::ShutdownHandle;
 use time::OffsetDateTime;
+use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -16,6 +17,9 @@ use crate::{
     secret::redact,
     store::{Instance, Settings, Store},
 };
+
+/// The limit of the goodbye, which leaves most of the closer's time to the connections.
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// The store, with what the process does for it.
 #[derive(Clone)]
@@ -54,7 +58,7 @@ impl Database {
             acquire_timeout: config.database_acquire_timeout,
             statement_timeout: config.database_statement_timeout,
             // PostgreSQL keeps 63 bytes of it.
-            instance: format!("orders/{version}/{id}"),
+            instance: format!("full_service/{version}/{id}"),
         };
         let store = Store::connect(&settings).await.map_err(OpenError::of)?;
         Ok(Self {
@@ -73,6 +77,11 @@ impl Database {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns the name of this process.
+    pub fn instance(&self) -> &str {
+        &self.instance.id
     }
 
     /// Applies what is pending, or checks that this version can work with the schema.
@@ -128,9 +137,11 @@ impl Database {
     ///
     /// Connections were still lent when the time was up.
     pub async fn close(self) -> Result<(), StillLent> {
-        // The row is stale in half a minute without it.
-        if let Err(error) = self.store.gone(&self.instance).await {
-            warn!(%error, "the goodbye could not be written");
+        // The row is stale in half a minute without it. All connections may be lent.
+        match timeout(GOODBYE, self.store.gone(&self.instance)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the goodbye could not be written"),
+            Err(_) => warn!("the goodbye was not written in time"),
         }
         match self.store.close().await.lent {
             0 => {

@@ -106,7 +106,7 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    telemetry::log_start(&running, &config);
+    telemetry::log_start(&running, &config, database.instance());
 
     // It serves already, so that probes are answered during this work; `/readyz` returns 503 until it is over.
     let started = shutdown::start_up(&config, &database, running.handle()).await;

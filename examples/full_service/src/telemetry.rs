@@ -68,10 +68,12 @@ fn colour() -> bool {
 }
 
 /// Logs the address and the settings in effect, which may differ from the intended ones.
-pub fn log_start(running: &Running, config: &Config) {
+pub fn log_start(running: &Running, config: &Config, instance: &str) {
     info!(
         address = running.addr().map(display),
         admin = running.admin_addr().map(display),
+        // As in `pg_stat_activity`, in the table `instances`, and in the owners of jobs.
+        instance,
         read_header_timeout = %OrOff::timeout(config.read_header_timeout),
         response_head_timeout = %OrOff::timeout(config.response_head_timeout),
         read_timeout = %OrOff::timeout(config.read_timeout),

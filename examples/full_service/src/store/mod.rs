@@ -23,8 +23,9 @@ pub use self::{error::StoreError, postgres::PostgresStore, sqlite::SqliteStore, 
 const KEPT: time::Duration = time::Duration::hours(24);
 /// The most rows that one sweep removes of each table: no statement runs long.
 const SWEPT: i64 = 1_000;
-/// The limit of [`Store::close`]: less than the 2 s of its closer, so that there is time to say what is missing.
-const CLOSING: Duration = Duration::from_millis(1_800);
+/// The limit of [`Store::close`]: less than the 2 s of its closer, which has something to write before, and is to say what
+/// is missing.
+const CLOSING: Duration = Duration::from_millis(1_500);
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -87,7 +88,7 @@ impl Store {
     }
 
     /// Closes the connections, each with a farewell to the server: those at rest at once, the lent ones as they come
-    /// back, for at most 1.8 s.
+    /// back, for at most 1.5 s.
     pub async fn close(self) -> Closed {
         on!(self, store => store.close().await)
     }

@@ -3,9 +3,11 @@
 mod admin;
 mod api;
 mod drain;
+mod end;
 mod layers;
 mod openapi;
 mod prometheus;
+mod restarts;
 mod routes;
 mod start;
 mod support;

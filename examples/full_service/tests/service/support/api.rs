@@ -44,11 +44,17 @@ impl Api {
 
     /// Creates a user; returns its id.
     pub fn user(&self, email: &str) -> String {
-        let body = json!({ "email": email, "name": "Ada" });
-        let answer = self.write("POST", "/api/v1/users", "", &body);
-        assert_eq!(answer.head.status, 201, "{}", answer.text());
-        text(&answer.json()["data"]["id"])
+        user(self.service.address, email)
     }
+}
+
+/// Creates a user; returns its id.
+pub fn user(address: SocketAddr, email: &str) -> String {
+    let body = json!({ "email": email, "name": "Ada" }).to_string();
+    let headers = "content-type: application/json\r\n";
+    let answer = send(address, "POST", "/api/v1/users", headers, &body);
+    assert_eq!(answer.head.status, 201, "{}", answer.text());
+    text(&answer.json()["data"]["id"])
 }
 
 pub fn send(

@@ -111,6 +111,16 @@ impl Client {
         }
     }
 
+    /// Returns true while the server has neither closed the connection nor sent something.
+    pub fn is_open(&self) -> bool {
+        let socket = self.io.get_ref();
+        let looked = socket
+            .set_nonblocking(true)
+            .and_then(|()| socket.peek(&mut [0; 1]));
+        let is_open = looked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        is_open && socket.set_nonblocking(false).is_ok()
+    }
+
     /// Waits for the server to close the connection.
     pub fn closed(&mut self) -> io::Result<()> {
         match self.io.read(&mut [0; 1]) {

@@ -7,10 +7,11 @@
 
 use std::{
     fs::{File, Permissions, set_permissions},
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
@@ -29,6 +30,13 @@ pub struct Database {
     pub url: String,
     name: String,
     server: Arc<Server>,
+}
+
+/// A session of `psql`.
+pub struct Session {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
 }
 
 struct Server {
@@ -62,6 +70,22 @@ impl Database {
         self.server.ask(&self.name, sql)
     }
 
+    /// Opens a session, which keeps its transaction between two statements.
+    pub fn session(&self) -> Session {
+        let mut child = self
+            .server
+            .client(&self.name)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql is installed");
+        Session {
+            input: child.stdin.take().expect("a pipe"),
+            output: BufReader::new(child.stdout.take().expect("a pipe")),
+            child,
+        }
+    }
+
     /// Returns the log of the server so far.
     pub fn log(&self) -> String {
         let log = self.server.directory.path().join("log");
@@ -70,6 +94,33 @@ impl Database {
 
     pub fn port(&self) -> u16 {
         self.server.port
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Runs SQL, and returns its rows, a line each, with `|` between the columns.
+    pub fn ask(&mut self, sql: &str) -> String {
+        const END: &str = "end of the answer";
+        writeln!(self.input, "{sql};\n\\echo {END}").expect("a session");
+        let mut rows = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.output.read_line(&mut line).expect("text");
+            assert_ne!(read, 0, "the session has ended: {sql}");
+            if line.trim_end() == END {
+                return rows.trim_end().to_owned();
+            }
+            rows.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -150,14 +201,18 @@ impl Server {
         server
     }
 
-    fn psql(&self, database: &str, sql: &str) -> Output {
-        Command::new(program("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+    fn client(&self, database: &str) -> Command {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
             .args(["-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string()])
-            .args(["-d", database, "-c", sql])
-            .output()
-            .expect("psql is installed")
+            .args(["-d", database]);
+        psql
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = self.client(database);
+        psql.args(["-c", sql]).output().expect("psql is installed")
     }
 
     fn ask(&self, database: &str, sql: &str) -> String {
