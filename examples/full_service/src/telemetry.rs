@@ -43,7 +43,7 @@ pub fn init(config: &Config) -> io::Result<LogWriter> {
             .boxed(),
     };
     tracing_subscriber::registry()
-        .with(lines.with_filter(without_floods(config.log_level.clone())))
+        .with(lines.with_filter(without_secrets(without_floods(config.log_level.clone()))))
         .init();
     Ok(writer)
 }
@@ -59,6 +59,11 @@ fn without_floods(levels: Targets) -> Targets {
         true => levels,
         false => levels.with_target(H2, LevelFilter::ERROR),
     }
+}
+
+/// Silences sqlx's warnings about the URL of the database, which repeat its parameters, and about `.pgpass`.
+fn without_secrets(levels: Targets) -> Targets {
+    levels.with_target("sqlx_postgres::options", LevelFilter::OFF)
 }
 
 /// Returns true for a terminal without `NO_COLOR` (<https://no-color.org>).
@@ -167,5 +172,14 @@ mod tests {
         assert!(!warns("info") && !warns("debug") && !warns("info,full_service=debug"));
         assert!(!warns("off") && !warns("full_service=info"));
         assert!(warns("info,h2=warn") && warns("off,h2::proto=warn"));
+    }
+
+    #[test]
+    fn no_level_shows_what_sqlx_says_of_a_url() {
+        for levels in ["info", "trace", "info,sqlx_postgres=trace"] {
+            let levels = without_secrets(levels.parse().expect(levels));
+            let target = "sqlx_postgres::options::parse";
+            assert!(!levels.would_enable(target, &Level::ERROR), "{levels}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::sources::{Origin, Sources};
-use crate::secret::Secret;
+use crate::secret::{Secret, redact};
 
 /// The refusal of a value: the error, and valid alternatives.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +88,8 @@ impl<'a> Reader<'a> {
             Some(text) => parse(text),
             None => Err(Refusal::not_text()),
         };
-        let value = raw.to_string_lossy().into_owned();
+        // A URL may be in the wrong variable.
+        let value = redact(&raw.to_string_lossy());
         match parsed {
             Ok(parsed) => {
                 self.settings.push(Setting {
@@ -199,7 +200,7 @@ impl fmt::Display for Problems {
         } in &self.0
         {
             writeln!(f, "\n  {variable}={}", value.escape_debug())?;
-            writeln!(f, "      {}", refusal.wrong)?;
+            writeln!(f, "      {}", redact(&refusal.wrong))?;
             writeln!(f, "      use {}", refusal.right)?;
         }
         Ok(())

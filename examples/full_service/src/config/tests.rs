@@ -129,6 +129,14 @@ fn no_wrong_secret_is_shown() {
             vec![("DATABASE_URL", "postgres://user:hunter2@db:port/shop")],
             "DATABASE_URL=",
         ),
+        (
+            vec![("DATABASE_URL", "postgres://db/shop?sslmode=hunter2")],
+            "unknown value … for `ssl_mode`",
+        ),
+        (
+            vec![("DATABASE_URL", "postgres://db/shop?pasword=hunter2")],
+            "has a parameter that is unknown",
+        ),
         (vec![("ADMIN_TOKEN", "hunter2")], "too easy to guess"),
         (
             vec![("ADMIN_TOKEN", "hunter2hunter2 hunter2")],
@@ -154,6 +162,25 @@ fn no_wrong_secret_is_shown() {
         let problems = read(&set).expect_err(says).to_string();
         assert!(problems.contains(says), "{set:?}: {problems}");
         assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn parameters_of_a_postgres_url_are_those_that_count() {
+    for url in [
+        "postgres://db/shop",
+        "postgres://db/shop?",
+        "postgres://db/shop?sslmode=require&options[search_path]=shop",
+        "postgresql:///shop?host=/run/postgresql&user=ada&statement-cache-capacity=0",
+    ] {
+        assert!(read(&[("DATABASE_URL", url)]).is_ok(), "{url}");
+    }
+    for url in [
+        "postgres://db/shop?sslmod=require",
+        "postgres://db/shop?or=1",
+        "postgres://db/shop?sslmode=require&channel_binding=require",
+    ] {
+        assert!(read(&[("DATABASE_URL", url)]).is_err(), "{url}");
     }
 }
 

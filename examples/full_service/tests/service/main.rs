@@ -9,5 +9,7 @@ mod openapi;
 mod prometheus;
 mod restarts;
 mod routes;
+mod schema;
+mod secrets;
 mod start;
 mod support;

@@ -18,7 +18,7 @@ use super::{client, wait_for};
 pub struct Service {
     child: Child,
     output: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    readers: Option<(JoinHandle<()>, JoinHandle<Vec<String>>)>,
     pub address: SocketAddr,
     admin: Option<SocketAddr>,
     /// Where it works, and keeps its database.
@@ -29,6 +29,8 @@ pub struct Service {
 pub struct Ended {
     pub status: ExitStatus,
     pub output: Vec<String>,
+    /// Standard error.
+    pub errors: Vec<String>,
 }
 
 /// Returns the binary with only the test's environment.
@@ -57,9 +59,19 @@ impl Service {
             // A terminal would change the meaning of SIGINT.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the service starts");
 
+        let stderr = BufReader::new(child.stderr.take().expect("a piped stderr"));
+        let errors = std::thread::spawn(|| {
+            let shown = |line: &String| eprintln!("{line}");
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .inspect(shown)
+                .collect()
+        });
         let stdout = BufReader::new(child.stdout.take().expect("a piped stdout"));
         let output = Arc::new(Mutex::new(Vec::new()));
         let reader = std::thread::spawn({
@@ -73,7 +85,7 @@ impl Service {
         let mut service = Self {
             child,
             output,
-            reader: Some(reader),
+            readers: Some((reader, errors)),
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: None,
             _folder: folder,
@@ -121,11 +133,15 @@ impl Service {
         let status = wait_for("the end of the process", || {
             self.child.try_wait().expect("a child to wait for")
         });
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("the output is read");
-        }
+        let (reader, errors) = self.readers.take().expect("not ended before");
+        reader.join().expect("the output is read");
+        let errors = errors.join().expect("the output is read");
         let output = std::mem::take(&mut *self.output.lock().expect("output"));
-        Ended { status, output }
+        Ended {
+            status,
+            output,
+            errors,
+        }
     }
 }
 
