@@ -13,14 +13,15 @@ use axum::{
 use lameduck::ConnInfo;
 use sha2::{Digest, Sha256};
 
-use crate::{config::Config, jobs, secret::Secret, store::Store};
+use crate::{config::Config, flags, flags::Flags, jobs, secret::Secret, store::Store};
 
-/// Returns the routes beside the library's pages: the jobs.
-pub fn routes(store: &Store, config: &Config) -> Router {
+/// Returns the routes beside the library's pages: the jobs and the flags.
+pub fn routes(store: &Store, flags: Flags, config: &Config) -> Router {
     let token = config.admin_token.clone();
-    let jobs = jobs::admin::router(store.clone())
+    let own = jobs::admin::router(store.clone())
+        .merge(flags::admin::router(flags))
         .layer(middleware::from_fn_with_state(token, allow_changes));
-    Router::new().nest("/admin", jobs)
+    Router::new().nest("/admin", own)
 }
 
 /// Lets those change something who run on this machine, or have the token.

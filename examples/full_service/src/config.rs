@@ -32,7 +32,7 @@ use self::{
     problems::{Reader, Refused},
     sources::Sources,
 };
-use crate::{api::cors::Origins, secret::Secret, shutdown::Budgets};
+use crate::{api::cors::Origins, flags, secret::Secret, shutdown::Budgets};
 
 /// The variable that makes a file `.env` in the working folder count: `dev`.
 const ENVIRONMENT: &str = "SERVICE_ENV";
@@ -74,6 +74,7 @@ pub struct Config {
     pub cors_origins: Option<Origins>,
     pub rate_limit: Option<Quota>,
     pub redis: Option<RedisLimiter>,
+    pub flags: flags::Settings,
     pub database: Secret<String>,
     pub database_pool: u32,
     pub database_acquire_timeout: Duration,
@@ -155,6 +156,9 @@ impl Config {
         let cors_origins = env.read("CORS_ORIGINS", "none", values::cors_origins);
         let rate_limit = env.read("RATE_LIMIT", "100/s burst 200", values::rate_limit);
         let redis = env.read_secret(REDIS_URL, None, values::redis);
+        let flags_refresh = env.read("FLAGS_REFRESH", "10s", values::wait);
+        let flags_cache = env.read("FLAGS_CACHE", "none", values::flags_cache);
+        let flags_file = env.read("FLAGS_FILE", "built-in", values::flags_file);
         let database = env.read_secret(DATABASE_URL, Some(DATABASE), values::database);
         let database_pool = env.read("DATABASE_POOL", "10", values::pool);
         let acquire = env.read("DATABASE_ACQUIRE_TIMEOUT", "2s", values::wait);
@@ -190,7 +194,7 @@ impl Config {
         }
 
         let config = || {
-            let redis = redis?.map(|(redis, _)| redis);
+            let (redis, flags_redis) = redis?.map(|(redis, _)| redis).unzip();
             // There is a default.
             let ((), database) = database?.ok_or(Refused)?;
             let on_one_machine = database.expose().starts_with("sqlite:");
@@ -213,6 +217,12 @@ impl Config {
                 cors_origins: cors_origins?,
                 rate_limit: rate_limit?,
                 redis,
+                flags: flags::Settings {
+                    redis: flags_redis,
+                    refresh: flags_refresh?,
+                    cache: flags_cache?,
+                    file: flags_file?,
+                },
                 database,
                 database_pool: database_pool?,
                 database_acquire_timeout: acquire?,

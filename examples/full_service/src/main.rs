@@ -9,6 +9,7 @@ mod api;
 mod cli;
 mod config;
 mod database;
+mod flags;
 mod jobs;
 mod log_writer;
 mod migrate;
@@ -21,6 +22,7 @@ mod telemetry;
 use std::{future::ready, io::Write, process::ExitCode};
 
 use lameduck::{RealIpLayer, Server};
+use prometheus_client::registry::Registry;
 use tracing::{error, warn};
 
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
     cli::{Arguments, EXIT_CONFIG},
     config::Config,
     database::Database,
+    flags::Flags,
     log_writer::LogWriter,
 };
 
@@ -93,12 +96,14 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
             return ExitCode::from(EXIT_CONFIG);
         }
     };
+    let flags = Flags::new(config.flags.clone());
     let app = api::router(ApiState {
         store: database.store().clone(),
+        flags: flags.clone(),
         websocket_idle: config.websocket_idle,
     });
     let server = with_layers(server, &config);
-    let server = with_operations(server, &config, &database, &writer);
+    let server = with_operations(server, &config, &database, &flags, &writer);
     let running = match server.serve(config.address, app).spawn().await {
         Ok(running) => running,
         Err(error) => {
@@ -109,7 +114,7 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     telemetry::log_start(&running, &config, database.instance());
 
     // It serves already, so that probes are answered during this work; `/readyz` returns 503 until it is over.
-    let started = shutdown::start_up(&config, &database, running.handle()).await;
+    let started = shutdown::start_up(&config, &database, &flags, running.handle()).await;
     match running.await {
         Ok(report) => {
             telemetry::log_report(&report, &mut writer);
@@ -147,10 +152,13 @@ fn with_operations(
     server: Server,
     config: &Config,
     database: &Database,
+    flags: &Flags,
     writer: &LogWriter,
 ) -> Server {
     let (store, end) = (database.store().clone(), database.clone());
-    let writer = writer.clone();
+    let (flags, writer) = (flags.clone(), writer.clone());
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(flags.clone()));
     let mut server = server
         .health(|health| health.version(env!("CARGO_PKG_VERSION")))
         // Nothing is answered without it, on no instance; but a balancer that sees none ready says so at once.
@@ -158,7 +166,8 @@ fn with_operations(
             let store = store.clone();
             async move { store.ping().await }
         })
-        .admin_routes(admin::routes(database.store(), config))
+        .admin_routes(admin::routes(database.store(), flags.clone(), config))
+        .registry(registry)
         .last_scrape(config.last_scrape)
         .shutdown(|shutdown| config.budgets().set(shutdown).starting())
         // Closers run one after another, after the requests and the workers: nothing is closed before its users.
@@ -174,6 +183,8 @@ fn with_operations(
                 false => Ok(()),
             })
         });
+        // With old flags too the service works as it did.
+        server = server.optional_check("flags", move || ready(flags.check()));
     }
     match config.admin {
         Some(address) => server.admin(address),

@@ -10,7 +10,8 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::{
-    cli::EXIT_CONFIG, config::Config, database::Database, migrate::MigrateError, store::StoreError,
+    cli::EXIT_CONFIG, config::Config, database::Database, flags::Flags, migrate::MigrateError,
+    store::StoreError,
 };
 
 /// The parts of the shutdown that are set.
@@ -50,8 +51,8 @@ impl Budgets {
     }
 }
 
-/// Does the work before the first request: the schema, and what a `STARTUP_DELAY` stands for. Then it starts the workers
-/// of the database, and the service is ready.
+/// Does the work before the first request: the schema, the flags, and what a `STARTUP_DELAY` stands for. Then it starts
+/// the workers, and the service is ready.
 ///
 /// # Errors
 ///
@@ -59,13 +60,15 @@ impl Budgets {
 pub async fn start_up(
     config: &Config,
     database: &Database,
+    flags: &Flags,
     handle: &ShutdownHandle,
 ) -> Result<(), ExitCode> {
+    let mut refresher = flags.refresher();
     let work = async {
         if let Some(delay) = config.startup_delay {
             sleep(delay).await;
         }
-        prepare(database).await
+        tokio::join!(prepare(database), refresher.load()).0
     };
     let prepared = tokio::select! {
         prepared = work => prepared,
@@ -78,6 +81,7 @@ pub async fn start_up(
         return Err(ExitCode::from(EXIT_CONFIG));
     }
     database.start_workers(handle, config);
+    handle.spawn_worker("flags", |stop| refresher.run(stop));
     // This logs a change of phase; none, if a signal has come before.
     handle.ready();
     Ok(())

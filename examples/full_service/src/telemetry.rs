@@ -91,6 +91,8 @@ pub fn log_start(running: &Running, config: &Config, instance: &str) {
         rate_limit = %OrOff(config.rate_limit),
         // The `Debug` output has no password.
         redis = %OrOff(config.redis.as_ref().map(|redis| format!("{redis:?}"))),
+        flags_refresh = ?config.flags.refresh,
+        flags_cache = ?config.flags.cache,
         // The path of a file, or the server: no user, no password.
         database = %redact(config.database.expose()),
         migrate = ?config.migrate,

@@ -25,12 +25,13 @@ use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tracing::{Span, field, info_span};
 
 use self::cors::Origins;
-use crate::store::Store;
+use crate::{flags::Flags, store::Store};
 
 /// The state of all handlers. It is cheap to clone: every part is a handle.
 #[derive(Clone)]
 pub struct ApiState {
     pub store: Store,
+    pub flags: Flags,
     pub websocket_idle: Duration,
 }
 

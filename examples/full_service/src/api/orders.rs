@@ -21,6 +21,11 @@ use super::{
 };
 use crate::store::{Created, Item, NewOrder, Order, OrderFilter, OrderStatus};
 
+/// Whether orders of a user are taken.
+const ORDERS_OPEN: &str = "orders-open";
+/// The seconds after which a client may ask again.
+const ASK_AGAIN: u32 = 60;
+
 const MOST_ITEMS: usize = 100;
 const MOST_OF_AN_ITEM: i64 = 1_000;
 const HIGHEST_PRICE: i64 = 1_000_000_000;
@@ -98,6 +103,12 @@ async fn create(
 ) -> Result<Response, Problem> {
     let key = key.of("POST", context.path(), &bytes);
     let order = value.order()?;
+    let mut user = Uuid::encode_buffer();
+    let user = order.user_id.hyphenated().encode_lower(&mut user);
+    if !api.flags.is_on(ORDERS_OPEN, Some(user), true) {
+        let detail = "no new orders of this user are taken at present";
+        return Err(Problem::new(Kind::ORDERS_CLOSED, detail).retry_after(ASK_AGAIN));
+    }
     let created = api
         .store
         .create_order(&order, key.as_ref(), context.request_id())

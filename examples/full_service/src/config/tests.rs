@@ -35,7 +35,9 @@ fn defaults_match_the_documentation() {
     assert!(config.trusted_proxies.is_empty());
     assert_eq!(config.client_ip_header, ClientIpHeader::XForwardedFor);
     assert_eq!(config.rate_limit, "100/s burst 200".parse().ok());
-    assert!(config.redis.is_none());
+    assert!(config.redis.is_none() && config.flags.redis.is_none());
+    assert_eq!(config.flags.refresh, seconds(10));
+    assert_eq!(config.flags.cache, None);
     assert_eq!(config.lame_duck, seconds(5));
     assert_eq!(config.drain_timeout, seconds(15));
     assert_eq!(config.termination_grace, seconds(30));
@@ -339,6 +341,8 @@ fn all_errors_are_reported_at_once() {
         ("MIGRATE", "yes"),
         ("JOBS", "-1"),
         ("JOB_LEASE", "0s"),
+        ("FLAGS_REFRESH", "off"),
+        ("FLAGS_FILE", "/nowhere/flags.toml"),
     ];
     let problems = read(&wrong).expect_err("nothing is right").to_string();
     for (variable, value) in wrong {

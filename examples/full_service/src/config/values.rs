@@ -1,6 +1,11 @@
 //! The valid values of each variable.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use lameduck::{
     rate_limit::{Quota, redis::RedisLimiter},
@@ -11,7 +16,7 @@ use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{LogFormat, Migrate, duration, problems::Refusal};
-use crate::{api::cors::Origins, secret::redact};
+use crate::{api::cors::Origins, flags, secret::redact};
 
 /// The longest duration that is not taken for a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -214,9 +219,28 @@ pub fn rate_limit(text: &str) -> Result<Option<Quota>, Refusal> {
     }
 }
 
-pub fn redis(text: &str) -> Result<RedisLimiter, Refusal> {
-    RedisLimiter::new(text)
-        .or_else(|error| refuse(redact(&error.to_string()), "a URL like redis://redis:6379"))
+/// Parses the URL of a Redis, for the rate limit and for the flags.
+pub fn redis(text: &str) -> Result<(RedisLimiter, flags::Redis), Refusal> {
+    const RIGHT: &str = "a URL like redis://redis:6379";
+    let limiter =
+        RedisLimiter::new(text).or_else(|error| refuse(redact(&error.to_string()), RIGHT))?;
+    let flags = flags::Redis::new(text).or_else(|error| refuse(error.to_string(), RIGHT))?;
+    Ok((limiter, flags))
+}
+
+/// Parses the path of the flags' cache, which may be `none`.
+pub fn flags_cache(text: &str) -> Result<Option<PathBuf>, Refusal> {
+    Ok((text != "none").then(|| PathBuf::from(text)))
+}
+
+/// Reads the flags of a start without Redis.
+pub fn flags_file(text: &str) -> Result<flags::File, Refusal> {
+    const BUILT_IN: &str = include_str!("../../flags.toml");
+    let file = match text {
+        "built-in" => flags::File::parse(BUILT_IN),
+        path => flags::File::read(Path::new(path)),
+    };
+    file.or_else(|wrong| refuse(wrong, "a file of flags like flags.toml, or `built-in`"))
 }
 
 /// Parses the URL of a database, by its scheme.

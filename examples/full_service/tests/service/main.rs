@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod drain;
 mod end;
+mod flags;
 mod layers;
 mod openapi;
 mod prometheus;

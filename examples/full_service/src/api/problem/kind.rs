@@ -66,6 +66,11 @@ impl Kind {
         "internal",
         "The service failed",
     );
+    pub const ORDERS_CLOSED: Self = Self::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "orders-closed",
+        "No new orders are taken",
+    );
     pub const AWAY: Self = Self::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "database-away",
