@@ -19,7 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::support::{
-    App, How, LIMIT, Odd, Raw, Server, Setup, WriteSide, app, empty, h2_connect, ms, reply, within,
+    App, How, LIMIT, Odd, Raw, Server, Setup, WriteSide, app, at_once, empty, h2_connect, ms,
+    reply, within,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -59,8 +60,7 @@ fn body_elsewhere(let_go: &Arc<Semaphore>) -> App {
 /// Sends a request whose body outlives its answer, and the next one; that is answered once the body has ended.
 async fn next_begins_behind(path: &str) {
     let let_go = Arc::new(Semaphore::new(0));
-    let server = Setup::new().start(body_elsewhere(&let_go)).await;
-    let mut client = server.connect().await;
+    let (mut client, _) = at_once(body_elsewhere(&let_go)).await;
     let post = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n");
     assert_eq!(client.ask(post).await.text(), "first");
     client
@@ -70,16 +70,14 @@ async fn next_begins_behind(path: &str) {
     tokio::time::sleep(ms(200)).await;
     let_go.add_permits(1);
     assert_eq!(client.read_response().await.text(), "next");
-    drop(client);
-    server.until_open(0).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn body_read_on_another_task_lets_the_next_request_begin() {
     next_begins_behind("/read").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn body_dropped_on_another_task_lets_the_next_request_begin() {
     next_begins_behind("/drop").await;
 }

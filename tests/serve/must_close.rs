@@ -12,7 +12,9 @@ use lameduck::serve::{Deadlines, RequestBody};
 use lameduck::shutdown::ConnectionState;
 use tokio::time::Instant;
 
-use crate::support::{App, How, LIMIT, Server, app, channel, h2_connect, ms, reply, within};
+use crate::support::{
+    App, How, LIMIT, Server, app, at_once, channel, h2_connect, ms, reply, within,
+};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HALF: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf";
@@ -249,31 +251,23 @@ async fn reader_on_another_task_is_woken_by_its_deadlines() {
 }
 
 /// The answer was sent, and another task still reads the body: its end makes the connection idle.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn end_of_a_body_on_another_task_is_noticed() {
-    let server = Server::start(
-        Timeouts::none(),
-        app(|request: Request<RequestBody>| async move {
-            tokio::spawn(async move {
-                tokio::time::sleep(ms(200)).await;
-                request.into_body().collect().await.unwrap();
-            });
-            reply(200, "done")
-        }),
-    )
-    .await;
-    for _ in 0..4 {
-        let mut client = server.connect().await;
-        assert!(!client.ask(format!("{HALF}rest.!")).await.closes());
-        let idle = async {
-            while server.handle.connections().of(ConnectionState::Idle) == 0 {
-                tokio::time::sleep(ms(5)).await;
-            }
-        };
-        within(LIMIT, "an idle connection", idle).await;
-        drop(client);
-        server.until_open(0).await;
-    }
+    let app = app(|request: Request<RequestBody>| async move {
+        tokio::spawn(async move {
+            tokio::time::sleep(ms(200)).await;
+            request.into_body().collect().await.unwrap();
+        });
+        reply(200, "done")
+    });
+    let (mut client, handle) = at_once(app).await;
+    assert!(!client.ask(format!("{HALF}rest.!")).await.closes());
+    let idle = async {
+        while handle.connections().of(ConnectionState::Idle) == 0 {
+            tokio::time::sleep(ms(5)).await;
+        }
+    };
+    within(LIMIT, "an idle connection", idle).await;
 }
 
 // === a reader that waits, and one that has gone on ===

@@ -6,6 +6,7 @@
 mod again;
 mod answer;
 mod app;
+mod at_once;
 mod frames;
 mod gate;
 mod knowing;
@@ -18,6 +19,7 @@ pub mod wire;
 pub use again::again;
 pub use answer::{Answer, answers};
 pub use app::{App, Body, app, channel, empty, full, reply};
+pub use at_once::{AtOnce, at_once};
 pub use frames::{Heard, Tap, h2_connect};
 pub use gate::Gate;
 pub use knowing::Knowing;

@@ -161,8 +161,9 @@ impl Exchange {
             self.body.end();
         }
         // The next request may have waited only for this. hyper also wakes its connection when the body is dropped, but
-        // the connection may have inspected by now and found the body open.
-        let waiting = self.state() == State::Discarding || self.holds_call();
+        // the connection may have inspected by now and found the body open. While the response is being sent, its last
+        // flush is to come, and inspects again.
+        let waiting = self.state() == State::Discarding;
         let owner = shared.owner.clone().filter(|_| waiting);
         drop(shared);
         if let Some(owner) = owner {
