@@ -18,14 +18,23 @@ where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: App,
 {
-    /// Handles hyper's regular end: the connection ended, or it was handed over to the user of an upgrade.
+    /// Handles hyper's regular end: the connection is closed, or it was handed over to the user of an upgrade.
     pub(super) fn ended(&mut self) -> Http1Outcome<T> {
         let exchange = &self.exchange;
+        let why = exchange.conn.why();
         if exchange.upgraded() {
             let upgraded = Arc::new(Upgraded(exchange.known()));
             exchange.conn.set_activity(Some(upgraded));
+            return Http1Outcome::Over(why);
         }
-        Http1Outcome::Over(exchange.conn.why())
+        match self.take_io() {
+            // hyper has read requests behind the last one: others may be on their way (RFC 9112, 9.6).
+            Some((mut io, read)) if !read.is_empty() && !io.has_lingered() => {
+                io.rewind(read);
+                Http1Outcome::Close(io, None)
+            }
+            _ => Http1Outcome::Over(why),
+        }
     }
 
     /// Handles hyper's failure. A head that hyper could not parse is refused here: hyper may have written its own

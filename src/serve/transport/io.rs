@@ -120,6 +120,11 @@ impl<T: 'static> ServeIo<T> {
         }
     }
 
+    /// Returns `true` if the close has waited for the peer, or the peer has closed.
+    pub(crate) fn has_lingered(&self) -> bool {
+        matches!(&self.mode, Mode::Http1(_, kept) if kept.linger.is_over())
+    }
+
     pub(crate) fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
     }

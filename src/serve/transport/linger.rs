@@ -10,6 +10,7 @@ use tokio::task::coop::has_budget_remaining;
 use crate::serve::config::fixed::{LINGER, LINGER_AFTER_TIMEOUT, LINGER_STALL};
 use crate::serve::exchange::{Exchange, State};
 use crate::serve::time::Tick;
+use crate::serve::transport::may_be_unread;
 
 /// The maximum number of bytes that are discarded.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
@@ -20,6 +21,8 @@ pub(crate) struct Linger {
     until: Option<Tick>,
     read: usize,
     saw_end: bool,
+    /// `true` once there was a last look for input.
+    looked: bool,
     /// `true` if the request was not read to its end; known when the close begins.
     unread: Option<bool>,
 }
@@ -28,6 +31,11 @@ impl Linger {
     /// Records that the peer has shut its sending side: there is nothing to wait for.
     pub(crate) fn saw_end(&mut self) {
         self.saw_end = true;
+    }
+
+    /// Returns `true` if the close has waited for the peer, or need not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.saw_end || self.until.is_some()
     }
 
     /// Starts the close: from here on the connection is lingering, also while the transport takes its time to shut the
@@ -51,7 +59,7 @@ impl Linger {
 
     /// Discards the available input after the write side is shut; if the request was not read to its end, later input
     /// too.
-    pub(crate) fn poll<T: AsyncRead + Unpin>(
+    pub(crate) fn poll<T: AsyncRead + Unpin + 'static>(
         &mut self,
         exchange: &Exchange,
         io: &mut T,
@@ -70,6 +78,13 @@ impl Linger {
                 Poll::Pending if self.until.is_some() => return Poll::Pending,
                 // The socket was not read: the task's cooperative budget is spent, and it is woken for a new one.
                 Poll::Pending if !has_budget_remaining() => return Poll::Pending,
+                Poll::Pending if may_be_unread(io) => {
+                    // Due now: the timer gives tokio the time to notice.
+                    if !std::mem::replace(&mut self.looked, true) {
+                        exchange.linger_until(exchange.now());
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Pending => return Poll::Ready(Ok(())),
                 // The peer is gone: no one is left to read the response.
                 Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),

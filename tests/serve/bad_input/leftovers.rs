@@ -1,9 +1,14 @@
 //! Bytes behind a request that has failed are no request.
 
+use std::io::Write;
+use std::net::TcpStream as StdStream;
+use std::sync::{Arc, OnceLock};
+
 use http::Request;
 use http_body_util::BodyExt;
 use lameduck::Timeouts;
 use lameduck::serve::RequestBody;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Bed, SMUGGLED, Seen, assert_refused, assert_time, chunked, post, requests};
 use crate::support::*;
@@ -171,6 +176,58 @@ async fn pipelining_client_reads_the_last_answer() {
     assert_refused(&ending, 200, "the handler's close");
     drop(client);
     bed.finish().await;
+}
+
+/// The length of an answer that a [`narrow`] client has not received when the server closes: a reset would drop the
+/// rest, which the kernel still has to send.
+const LARGE: usize = 40_000;
+const LAST: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// Connects with a small receive buffer.
+async fn narrow(server: &Server) -> StdStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(server.addr).await.unwrap();
+    stream.into_std().unwrap()
+}
+
+/// The next request comes while the last one is answered: the server's last read was before it.
+#[tokio::test]
+async fn request_that_comes_with_the_last_answer_does_not_reset_it() {
+    let sender = Arc::new(OnceLock::<StdStream>::new());
+    let sends = sender.clone();
+    let handler = app(move |_| {
+        // On the server's only thread, which reads nothing before it has answered and closed.
+        let mut stream = sends.get().unwrap();
+        stream.write_all(SMUGGLED.as_bytes()).unwrap();
+        async { reply(200, vec![b'x'; LARGE]) }
+    });
+    let server = Server::start(Timeouts::default(), handler).await;
+    let stream = narrow(&server).await;
+    sender.set(stream.try_clone().unwrap()).unwrap();
+    let mut client = Raw::over(TcpStream::from_std(stream).unwrap());
+    client.send(LAST).await;
+    let answer = client.read_until_close().await.answer();
+    assert_eq!(answer.body.len(), LARGE);
+    // Then as any client that sends no more.
+    client.finish_sending().await;
+    server.until_open(0).await;
+}
+
+/// Two requests come behind the last one: one with it, one after the server has closed.
+#[tokio::test]
+async fn requests_behind_the_last_one_do_not_reset_its_answer() {
+    let handler = app(|_| async { reply(200, vec![b'x'; LARGE]) });
+    let server = Server::start(Timeouts::default(), handler).await;
+    let stream = narrow(&server).await;
+    let mut client = Raw::over(TcpStream::from_std(stream).unwrap());
+    client.send(format!("{LAST}{SMUGGLED}")).await;
+    tokio::time::sleep(ms(100)).await;
+    client.send(SMUGGLED).await;
+    let answer = client.read_until_close().await.answer();
+    assert_eq!(answer.body.len(), LARGE);
+    client.finish_sending().await;
+    server.until_open(0).await;
 }
 
 #[tokio::test]
