@@ -57,8 +57,8 @@
 //! * **Deadlines** are those of [`Timeouts`]; a handler moves its own by [`Deadlines`]. On HTTP/1 there is one timer
 //!   per connection, and a request does not touch the timer wheel. On HTTP/2 there is also one per stream, which is
 //!   armed if the stream is not answered at once.
-//! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400. They
-//!   prolong no deadline.
+//! * **Empty lines** before a request are ignored (RFC 9112, 2.2), 32 bytes of them; more are answered with 400, as is
+//!   a carriage return without its line feed. They prolong no deadline.
 //! * **An unread request body** is discarded up to [`Limits::discard`], so that the connection can be used again. With
 //!   more to come, or when it timed out or broke, the response carries `Connection: close`. Bytes behind a body that
 //!   did not end exactly are never taken for a request, whether the service read it or not. On HTTP/1 a request with
@@ -73,8 +73,8 @@
 //!   forbidden body and a final status below 200 are corrected. A stream that departs from its `Content-Length` is
 //!   aborted. A broken response is visibly incomplete: the connection is reset if its end would look like the
 //!   response's end.
-//! * **Early answers linger**: the write side closes first, and further input is discarded for at most 5 s, or 1 s of
-//!   silence (0.5 s after a timeout). A socket that is closed with unread bytes in it resets, and the reset destroys
+//! * **Early answers linger**, and answers with requests behind them that are not served: the write side closes first,
+//!   and further input is discarded for at most 5 s, or 1 s of silence (0.5 s after a timeout). A socket that is closed with unread bytes in it resets, and the reset destroys
 //!   the response.
 //! * **HTTP/2 connections linger** while the client is still reading its last responses: a PING follows them, the write
 //!   side closes, and input is discarded until the client acknowledges the PING or closes, for at most 1 s of silence

@@ -107,6 +107,34 @@ async fn many_empty_lines_are_refused() {
     server.finish().await;
 }
 
+/// A carriage return without its line feed is not an empty line (RFC 9112, 2.2).
+#[tokio::test]
+async fn bare_carriage_returns_are_refused() {
+    let server = Server::start(Timeouts::none(), service()).await;
+    for lines in ["\r", "\r\r", "\r\n\r", "\r\r\n", "\n\r"] {
+        for (place, before, answers) in PLACES {
+            // The lines arrive in one segment, or one by one.
+            let what = format!("{place}, {lines:?}");
+            let mut client = server.connect().await;
+            client.send(format!("{before}{lines}{GET}")).await;
+            assert_refused(client, answers, &what).await;
+            let mut client = server.connect().await;
+            client.send(before).await;
+            for byte in lines.bytes() {
+                tokio::time::sleep(ms(5)).await;
+                let _ = client.try_send([byte]).await;
+            }
+            let _ = client.try_send(GET).await;
+            assert_refused(client, answers, &what).await;
+        }
+        let mut client = warm(&server).await;
+        client.send(format!("{lines}{GET}")).await;
+        assert_refused(client, 0, lines).await;
+    }
+    server.until_open(0).await;
+    server.finish().await;
+}
+
 #[tokio::test]
 async fn empty_lines_keep_deadlines() {
     let timeouts = Timeouts::none().read_header(ms(300)).idle(ms(300));

@@ -33,6 +33,8 @@ pub struct ServeIo<T> {
     pub(super) fin_sent: bool,
     /// The number of bytes in empty lines before the next request.
     pub(super) newlines: u8,
+    /// `true` if the last of them is a carriage return, which only a line feed may follow.
+    after_cr: bool,
     /// `true` once the peer has shut its sending side. From then on the transport would report it at each read.
     pub(super) fin_seen: bool,
     pub(crate) guard: ConnGuard,
@@ -102,6 +104,7 @@ impl<T: 'static> ServeIo<T> {
             mode: Mode::Parked,
             fin_sent: false,
             newlines: 0,
+            after_cr: false,
             fin_seen: false,
             guard,
         }
@@ -143,10 +146,18 @@ impl<T: 'static> ServeIo<T> {
     }
 
     /// Counts the bytes in empty lines at the start of these, which come where a request begins. Returns `None` once
-    /// their total exceeds the limit.
+    /// their total exceeds the limit, or if a carriage return stands alone.
     pub(crate) fn empty_lines(&mut self, bytes: &[u8]) -> Option<usize> {
-        let is_newline = |byte: &&u8| matches!(byte, b'\r' | b'\n');
-        let length = bytes.iter().take_while(is_newline).count();
+        let mut length = 0;
+        for byte in bytes {
+            match byte {
+                b'\n' => self.after_cr = false,
+                _ if self.after_cr => return None,
+                b'\r' => self.after_cr = true,
+                _ => break,
+            }
+            length += 1;
+        }
         let total = usize::from(self.newlines) + length;
         if total > EMPTY_LINES {
             return None;
@@ -161,6 +172,7 @@ impl<T: 'static> ServeIo<T> {
     /// Restarts the count of empty lines: hyper held all input since the last request and has given it back.
     pub(crate) fn recount_empty_lines(&mut self) {
         self.newlines = 0;
+        self.after_cr = false;
     }
 
     pub(crate) fn conn(&self) -> &Arc<Conn> {
@@ -194,6 +206,7 @@ impl<T: 'static> ServeIo<T> {
             Some(b'\r' | b'\n') | None => self.empty_lines(came),
             Some(_) => {
                 self.newlines = 0;
+                self.after_cr = false;
                 Some(0)
             }
         };
