@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     cli::EXIT_CONFIG,
     config::{Config, Migrate},
-    jobs,
+    jobs::{self, JobMetrics},
     migrate::{self, MigrateError, Migrations},
     migrations,
     secret::redact,
@@ -29,6 +29,7 @@ pub struct Database {
     migrations: Migrations,
     at_start: Migrate,
     instance: Instance,
+    job_metrics: JobMetrics,
 }
 
 /// The error of a database that cannot be opened. It has no secrets.
@@ -72,11 +73,17 @@ impl Database {
                 started_at: OffsetDateTime::now_utc(),
             },
             migrations,
+            job_metrics: JobMetrics::default(),
         })
     }
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns what a scrape shows of the jobs, once the workers run.
+    pub fn job_metrics(&self) -> JobMetrics {
+        self.job_metrics.clone()
     }
 
     /// Returns the name of this process.
@@ -128,7 +135,8 @@ impl Database {
             &jobs::Handlers::new(self.store.clone()),
             &settings,
         );
-        jobs::instance::start(handle, &self.store, self.instance.clone());
+        let (instance, metrics) = (self.instance.clone(), self.job_metrics.clone());
+        jobs::instance::start(handle, &self.store, instance, metrics);
     }
 
     /// Says goodbye, and closes the connections.

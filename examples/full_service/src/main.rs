@@ -158,6 +158,7 @@ fn with_operations(
     let (store, end) = (database.store().clone(), database.clone());
     let (flags, writer) = (flags.clone(), writer.clone());
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(database.job_metrics()));
     registry.register_collector(Box::new(flags.clone()));
     let mut server = server
         .health(|health| health.version(env!("CARGO_PKG_VERSION")))

@@ -18,7 +18,8 @@ pub const POSTGRES: &[File] = files!("postgres":
     "0002_orders"
     "0003_idempotency_keys"
     "0004_jobs"
-    "0005_instances");
+    "0005_instances"
+    "0006_dead_jobs");
 
 /// The migrations for SQLite.
 pub const SQLITE: &[File] = files!("sqlite":
@@ -26,4 +27,5 @@ pub const SQLITE: &[File] = files!("sqlite":
     "0002_orders"
     "0003_idempotency_keys"
     "0004_jobs"
-    "0005_instances");
+    "0005_instances"
+    "0006_dead_jobs");

@@ -1,4 +1,5 @@
-//! The sign of life of this process, for migrations that wait until the older ones are gone; and the sweep of old rows.
+//! The sign of life of this process, for migrations that wait until the older ones are gone; the count of jobs; and the
+//! sweep of old rows.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use lameduck::shutdown::ShutdownHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::JobMetrics;
 use crate::store::{Instance, Store};
 
 /// The time between two signs of life. One that has given none for three of them is taken for dead.
@@ -14,7 +16,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const SWEEP_EVERY: u64 = 60;
 
 /// Starts the signs of life. They end with the workers; the closer of the pool says [goodbye](Store::gone) for good.
-pub fn start(handle: &ShutdownHandle, store: &Store, instance: Instance) {
+pub fn start(handle: &ShutdownHandle, store: &Store, instance: Instance, metrics: JobMetrics) {
     let store = store.clone();
     handle.spawn_worker("instance", async move |stop| {
         let mut beat = interval(HEARTBEAT);
@@ -32,6 +34,7 @@ pub fn start(handle: &ShutdownHandle, store: &Store, instance: Instance) {
                 }
                 Err(_) => {}
             }
+            metrics.refresh(&store).await;
             if count % SWEEP_EVERY == 0 {
                 match store.sweep().await {
                     Ok(0) => {}

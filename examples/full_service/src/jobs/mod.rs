@@ -6,6 +6,7 @@
 pub mod admin;
 mod handlers;
 pub mod instance;
+mod metrics;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -16,8 +17,8 @@ use lameduck::shutdown::ShutdownHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::handlers::Handlers;
 use self::worker::Worker;
+pub use self::{handlers::Handlers, metrics::JobMetrics};
 use crate::store::{Job, Store};
 
 /// The pause between two looks at an empty queue. Hints come between them.

@@ -242,6 +242,11 @@ impl Store {
         on!(self, store => store.job_state(id).await)
     }
 
+    /// Counts the jobs that are not done.
+    pub async fn job_counts(&self) -> Result<JobCounts> {
+        on!(self, store => store.job_counts().await)
+    }
+
     /// Notes that this instance is alive.
     pub async fn seen(&self, instance: &Instance) -> Result<()> {
         on!(self, store => store.seen(instance).await)

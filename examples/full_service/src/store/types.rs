@@ -1,5 +1,7 @@
 //! The rows of the service, as the handlers and the workers see them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -150,6 +152,16 @@ pub struct Job {
     pub attempts: i32,
     pub request_id: Option<String>,
     pub traceparent: Option<String>,
+}
+
+/// The jobs that are not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobCounts {
+    pub queued: i64,
+    pub running: i64,
+    pub dead: i64,
+    /// How long the one that waits longest has been due, or its lease has been over; zero if none waits.
+    pub longest_wait: Duration,
 }
 
 /// A process of the service.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{self, Client},
+    postgres::Database,
     redis::Redis,
     service::{Service, command, refused},
     wait_for,
@@ -70,6 +71,45 @@ fn admin_port_shows_details_and_serves_to_the_end() {
     );
     assert_eq!(held.response().expect("an answer").head.status, 200);
     service.ended().assert_clean();
+}
+
+#[test]
+fn scrape_shows_the_queue_of_all_instances() {
+    let database = Database::create();
+    let environment = [
+        ("DATABASE_URL", &*database.url),
+        ("MIGRATE", "apply"),
+        ("JOBS", "0"),
+    ];
+    let first = Service::start_ready(&environment);
+    wait_for("the empty queue", || {
+        let scrape = client::get(first.admin(), "/metrics").ok()?;
+        let text = scrape.text();
+        let seen = text.contains("jobs{state=\"dead\"} 0\n");
+        (seen && text.contains("jobs_wait_seconds 0.0\n")).then_some(())
+    });
+    drop(first);
+    let job =
+        "(id, kind, payload, state, run_at, created_at) SELECT gen_random_uuid(), 'test', '{}'";
+    database.ask(&format!(
+        "INSERT INTO jobs {job}, 'dead', now(), now() FROM generate_series(1, 2);
+         INSERT INTO jobs {job}, 'queued', now() - interval '90 s', now() FROM generate_series(1, 3);
+         INSERT INTO jobs {job}, 'queued', now() + interval '1 h', now()"
+    ));
+    let service = Service::start_ready(&environment);
+    let waits = wait_for("the queue", || {
+        let scrape = client::get(service.admin(), "/metrics").ok()?;
+        let text = scrape.text();
+        for line in ["jobs{state=\"queued\"} 4", "jobs{state=\"running\"} 0"] {
+            text.lines().find(|is| *is == line)?;
+        }
+        text.lines().find(|is| *is == "jobs{state=\"dead\"} 2")?;
+        let waits = text
+            .lines()
+            .find_map(|line| line.strip_prefix("jobs_wait_seconds "))?;
+        waits.parse::<f64>().ok()
+    });
+    assert!((90.0..120.0).contains(&waits), "{waits}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::super::{
-    Change, Instance, Job, KEPT, NewJob, PostgresStore, Result, SWEPT, StoreError, now,
+    Change, Instance, Job, JobCounts, KEPT, NewJob, PostgresStore, Result, SWEPT, StoreError, now,
 };
 use super::listen::CHANNEL;
 
@@ -147,6 +147,27 @@ impl PostgresStore {
     pub(in super::super) async fn job_state(&self, id: Uuid) -> Result<Option<String>> {
         let state = query_scalar("SELECT state FROM jobs WHERE id = $1").bind(id);
         Ok(state.fetch_optional(&self.pool).await?)
+    }
+
+    pub(in super::super) async fn job_counts(&self) -> Result<JobCounts> {
+        let row = query(
+            "SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
+                 count(*) FILTER (WHERE state = 'running') AS running,
+                 (SELECT count(*) FROM jobs WHERE state = 'dead') AS dead,
+                 COALESCE(EXTRACT(EPOCH FROM now() - LEAST(
+                     min(run_at) FILTER (WHERE state = 'queued' AND run_at <= now()),
+                     min(lease_until) FILTER (WHERE state = 'running' AND lease_until <= now())
+                 )), 0)::float8 AS longest_wait
+             FROM jobs WHERE state IN ('queued', 'running')",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(JobCounts {
+            queued: row.try_get("queued")?,
+            running: row.try_get("running")?,
+            dead: row.try_get("dead")?,
+            longest_wait: Duration::from_secs_f64(row.try_get("longest_wait")?),
+        })
     }
 
     pub(in super::super) async fn seen(&self, instance: &Instance) -> Result<()> {

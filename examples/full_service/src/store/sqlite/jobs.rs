@@ -12,7 +12,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::super::{
-    Change, Instance, Job, KEPT, NewJob, Result, SWEPT, SqliteStore, StoreError, now,
+    Change, Instance, Job, JobCounts, KEPT, NewJob, Result, SWEPT, SqliteStore, StoreError, now,
 };
 use super::micros;
 
@@ -140,6 +140,30 @@ impl SqliteStore {
     pub(in super::super) async fn job_state(&self, id: Uuid) -> Result<Option<String>> {
         let state = query_scalar("SELECT state FROM jobs WHERE id = $1").bind(id);
         Ok(state.fetch_optional(&self.readers).await?)
+    }
+
+    pub(in super::super) async fn job_counts(&self) -> Result<JobCounts> {
+        let now = micros(now());
+        let row = query(
+            "SELECT count(*) FILTER (WHERE state = 'queued') AS queued,
+                 count(*) FILTER (WHERE state = 'running') AS running,
+                 (SELECT count(*) FROM jobs WHERE state = 'dead') AS dead,
+                 min(
+                     COALESCE(min(run_at) FILTER (WHERE state = 'queued' AND run_at <= $1), $1),
+                     COALESCE(min(lease_until) FILTER (WHERE state = 'running' AND lease_until <= $1), $1)
+                 ) AS due
+             FROM jobs WHERE state IN ('queued', 'running')",
+        )
+        .bind(now)
+        .fetch_one(&self.readers)
+        .await?;
+        let due: i64 = row.try_get("due")?;
+        Ok(JobCounts {
+            queued: row.try_get("queued")?,
+            running: row.try_get("running")?,
+            dead: row.try_get("dead")?,
+            longest_wait: Duration::from_micros((now - due).unsigned_abs()),
+        })
     }
 
     pub(in super::super) async fn seen(&self, instance: &Instance) -> Result<()> {

@@ -6,6 +6,7 @@ on_both! {
     a_job_given_back_has_lost_no_attempt
     a_failed_job_waits_and_a_dead_one_is_queued_again
     many_workers_claim_each_job_once
+    what_is_not_done_is_counted
     what_is_a_day_old_is_swept
     an_instance_is_there_until_it_is_gone
 }
@@ -52,6 +53,45 @@ async fn a_job_is_claimed_once_and_its_lease_taken_over(fresh: Fresh) {
     assert!(two.done(&taken).await.expect("an end"));
     assert_eq!(state(one, id).await, "done");
     assert_eq!(claim(one, "one", LEASE).await, None);
+}
+
+async fn what_is_not_done_is_counted(fresh: Fresh) {
+    let store = &fresh.store;
+    let counted = async || {
+        let counts = store.job_counts().await.expect("an answer");
+        let waits = counts.longest_wait;
+        ((counts.queued, counts.running, counts.dead), waits)
+    };
+    assert_eq!(counted().await, ((0, 0, 0), Duration::ZERO));
+    for _ in 0..4 {
+        enqueue(store).await;
+    }
+    let claimed = async |lease| claim(store, "one", lease).await.expect("a job");
+    let (done, dead, failed) = (
+        claimed(LEASE).await,
+        claimed(LEASE).await,
+        claimed(LEASE).await,
+    );
+    assert!(store.done(&done).await.expect("an end"));
+    assert!(store.fail(&dead, "no", None).await.expect("an end"));
+    let (counts, waits) = counted().await;
+    assert_eq!(counts, (1, 1, 1));
+    assert!(waits > Duration::ZERO && waits < LEASE, "{waits:?}");
+    // One that failed is not due, and one that runs has a lease.
+    assert!(
+        store
+            .fail(&failed, "no", Some(LEASE))
+            .await
+            .expect("an end")
+    );
+    let running = claimed(LEASE).await;
+    assert_eq!(counted().await, ((1, 1, 1), Duration::ZERO));
+    // Of a process that was killed.
+    assert!(store.heartbeat(&running, NO_LEASE).await.expect("an end"));
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let (counts, waits) = counted().await;
+    assert_eq!(counts, (1, 1, 1));
+    assert!(waits > Duration::ZERO, "{waits:?}");
 }
 
 async fn a_late_worker_writes_nothing(fresh: Fresh) {

@@ -1,0 +1,4 @@
+-- safe: yes
+-- transaction: no
+
+DROP INDEX CONCURRENTLY jobs_dead;

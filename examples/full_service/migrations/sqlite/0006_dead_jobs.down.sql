@@ -1,0 +1,3 @@
+-- safe: yes
+
+DROP INDEX jobs_dead;
