@@ -32,7 +32,7 @@ use self::{
     problems::{Reader, Refused},
     sources::Sources,
 };
-use crate::{api::cors::Origins, flags, secret::Secret, shutdown::Budgets};
+use crate::{api::cors::Origins, flags, secret::Secret, shutdown::Budgets, traces};
 
 /// The variable that makes a file `.env` in the working folder count: `dev`.
 const ENVIRONMENT: &str = "SERVICE_ENV";
@@ -86,6 +86,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The wait, before the end, for Prometheus to read the final values.
     pub last_scrape: Option<Duration>,
+    /// The collector of traces, if there is one.
+    pub traces: Option<traces::Settings>,
     pub termination_grace: Duration,
     pub startup_delay: Option<Duration>,
     pub log_level: Targets,
@@ -171,16 +173,22 @@ impl Config {
         let last_scrape = env.read("LAST_SCRAPE", "off", values::timeout);
         let termination_grace = env.read("TERMINATION_GRACE", "30s", values::budget);
         let startup_delay = env.read("STARTUP_DELAY", "off", values::timeout);
+        let collector = env.read("OTEL_EXPORTER_OTLP_ENDPOINT", "none", values::collector);
+        let service = env.read("OTEL_SERVICE_NAME", env!("CARGO_PKG_NAME"), values::service);
+        let sampler = env.read("OTEL_TRACES_SAMPLER", SAMPLER, values::sampler);
+        let ratio = env.read("OTEL_TRACES_SAMPLER_ARG", "1", values::ratio);
         let log_level = env.read("LOG_LEVEL", "info", values::log_level);
         let log_format = env.read("LOG_FORMAT", default_log_format(), values::log_format);
 
         // Values that are valid one by one, and not together.
+        let traced = matches!(collector, Ok(Some(_)));
         if let (Ok(lame_duck), Ok(drain), Ok(last_scrape), Ok(grace)) =
             (lame_duck, drain_timeout, last_scrape, termination_grace)
             && let Err(error) = (Budgets {
                 lame_duck,
                 drain,
                 last_scrape,
+                traces: traced,
                 grace,
             })
             .check()
@@ -197,6 +205,13 @@ impl Config {
             let (redis, flags_redis) = redis?.map(|(redis, _)| redis).unzip();
             // There is a default.
             let ((), database) = database?.ok_or(Refused)?;
+            let (service, sampler, ratio) = (service?, sampler?, ratio?);
+            let traces = collector?.map(|endpoint| traces::Settings {
+                endpoint,
+                service,
+                sampler,
+                ratio,
+            });
             let on_one_machine = database.expose().starts_with("sqlite:");
             Ok(Self {
                 address: SocketAddr::new(host?, port?),
@@ -237,6 +252,7 @@ impl Config {
                 lame_duck: lame_duck?,
                 drain_timeout: drain_timeout?,
                 last_scrape: last_scrape?,
+                traces,
                 termination_grace: termination_grace?,
                 startup_delay: startup_delay?,
                 log_level: log_level?,
@@ -254,6 +270,7 @@ impl Config {
             lame_duck: self.lame_duck,
             drain: self.drain_timeout,
             last_scrape: self.last_scrape,
+            traces: self.traces.is_some(),
             grace: self.termination_grace,
         }
     }
@@ -276,6 +293,8 @@ const REDIS_URL: &str = "REDIS_URL";
 const SECRETS: [&str; 3] = [ADMIN_TOKEN, DATABASE_URL, REDIS_URL];
 /// The database of a first start: a file in the working folder.
 const DATABASE: &str = "sqlite://orders.db?mode=rwc";
+/// OpenTelemetry's own default.
+const SAMPLER: &str = "parentbased_always_on";
 
 /// Returns text for a person at a terminal, and JSON for a collector at the end of a pipe.
 fn default_log_format() -> &'static str {

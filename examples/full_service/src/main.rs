@@ -18,10 +18,11 @@ mod secret;
 mod shutdown;
 mod store;
 mod telemetry;
+mod traces;
 
 use std::{future::ready, io::Write, process::ExitCode};
 
-use lameduck::{RealIpLayer, Server};
+use lameduck::{RealIpLayer, Server, real_ip::Resolver};
 use prometheus_client::registry::Registry;
 use tracing::{error, warn};
 
@@ -32,6 +33,7 @@ use crate::{
     database::Database,
     flags::Flags,
     log_writer::LogWriter,
+    traces::Traces,
 };
 
 fn main() -> ExitCode {
@@ -56,8 +58,8 @@ fn main() -> ExitCode {
     if let Some(code) = arguments.command.run(&config, &settings) {
         return code;
     }
-    let writer = match telemetry::init(&config) {
-        Ok(writer) => writer,
+    let (writer, traces) = match telemetry::init(&config) {
+        Ok(started) => started,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "the log did not start: {error}");
             return ExitCode::FAILURE;
@@ -79,14 +81,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(config, writer.clone()));
+    let code = runtime.block_on(run(config, writer.clone(), traces));
     // Everything worth waiting for was awaited, within its budget. The rest was cut, and must not hold the process.
     runtime.shutdown_background();
     telemetry::last_lines(&writer);
     code
 }
 
-async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
+async fn run(config: Config, mut writer: LogWriter, traces: Option<Traces>) -> ExitCode {
     // First: from here on signals are handled, and a stop during the start is orderly.
     let server = Server::new("full_service");
     let database = match Database::open(&config).await {
@@ -103,7 +105,7 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
         websocket_idle: config.websocket_idle,
     });
     let server = with_layers(server, &config);
-    let server = with_operations(server, &config, &database, &flags, &writer);
+    let server = with_operations(server, &config, &database, &flags, &writer, traces);
     let running = match server.serve(config.address, app).spawn().await {
         Ok(running) => running,
         Err(error) => {
@@ -127,11 +129,14 @@ async fn run(config: Config, mut writer: LogWriter) -> ExitCode {
     }
 }
 
-/// Sets what stands between a client and the routes. The order of the calls does not matter.
+/// Sets what stands between a client and the routes. Of outer layers, a later one is further out; else the order of the
+/// calls does not matter.
 fn with_layers(server: Server, config: &Config) -> Server {
     let origins = config.cors_origins.clone();
-    let proxies = RealIpLayer::new(config.trusted_proxies.clone());
-    let real_ip = proxies.header(config.client_ip_header.clone());
+    let clients = Resolver::new(config.trusted_proxies.clone());
+    let clients = clients.header(config.client_ip_header.clone());
+    let real_ip = RealIpLayer::from(clients.clone());
+    let traced = config.traces.is_some();
     let redis = config.redis.clone();
     server
         .timeouts(config.timeouts())
@@ -144,6 +149,11 @@ fn with_layers(server: Server, config: &Config) -> Server {
         })
         .layers(|stack| stack.real_ip(real_ip))
         .access_log()
+        // Around the access log, whose lines then name the trace.
+        .outer_layers(move |app| match traced {
+            true => traces::around(app, clients),
+            false => app,
+        })
         .outer_layers(move |app| api::around(app, origins.as_ref()))
 }
 
@@ -154,6 +164,7 @@ fn with_operations(
     database: &Database,
     flags: &Flags,
     writer: &LogWriter,
+    traces: Option<Traces>,
 ) -> Server {
     let (store, end) = (database.store().clone(), database.clone());
     let (flags, writer) = (flags.clone(), writer.clone());
@@ -172,7 +183,12 @@ fn with_operations(
         .last_scrape(config.last_scrape)
         .shutdown(|shutdown| config.budgets().set(shutdown).starting())
         // Closers run one after another, after the requests and the workers: nothing is closed before its users.
-        .closer("database", shutdown::DATABASE, || end.close())
+        .closer("database", shutdown::DATABASE, || end.close());
+    if let Some(traces) = traces.map(Traces::start) {
+        // Before the logs, which then have a line about spans that were lost.
+        server = server.flush("traces", shutdown::TRACES, || traces.flush());
+    }
+    server = server
         .flush("logs", shutdown::LOGS, || telemetry::flush(writer))
         // The log has a line of its own, with all settings.
         .announce(false);

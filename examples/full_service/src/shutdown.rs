@@ -21,11 +21,15 @@ pub struct Budgets {
     pub drain: Duration,
     /// The wait for Prometheus to read the final values.
     pub last_scrape: Option<Duration>,
+    /// Whether there are traces to flush.
+    pub traces: bool,
     pub grace: Duration,
 }
 
 /// The time for the database to close: a connection that is lent does not come back sooner.
 pub const DATABASE: Duration = Duration::from_secs(2);
+/// The time for the last spans.
+pub const TRACES: Duration = Duration::from_secs(1);
 /// The time for the last lines of the log.
 pub const LOGS: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,9 @@ impl Budgets {
         let mut shutdown =
             deaf.closer("database", DATABASE, async || {})
                 .flush("logs", LOGS, async || {});
+        if self.traces {
+            shutdown = shutdown.flush("traces", TRACES, async || {});
+        }
         if let Some(last_scrape) = self.last_scrape {
             shutdown = shutdown.flush("metrics", last_scrape, async || {});
         }

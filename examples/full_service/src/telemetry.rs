@@ -18,17 +18,19 @@ use crate::{
     config::{Config, LogFormat, OrOff},
     log_writer::LogWriter,
     secret::redact,
+    traces::Traces,
 };
 
 /// The time that the last lines may take to be written: their reader may not read.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
-/// Starts logging to standard output, without ever waiting for its reader.
+/// Starts logging to standard output, without ever waiting for its reader; and the traces, if there is a collector.
 ///
 /// # Errors
 ///
-/// Fails if no thread can be started.
-pub fn init(config: &Config) -> io::Result<LogWriter> {
+/// Fails if no thread can be started, or the settings of the traces are malformed.
+pub fn init(config: &Config) -> io::Result<(LogWriter, Option<Traces>)> {
+    let traces = config.traces.as_ref().map(Traces::new).transpose()?;
     let writer = LogWriter::start(io::stdout())?;
     let lines = match config.log_format {
         LogFormat::Text => tracing_subscriber::fmt::layer()
@@ -42,10 +44,15 @@ pub fn init(config: &Config) -> io::Result<LogWriter> {
             .flatten_event(true)
             .boxed(),
     };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(without_secrets(without_floods(config.log_level.clone()))))
-        .init();
-    Ok(writer)
+    let levels = without_secrets(without_floods(config.log_level.clone()));
+    let lines = lines.with_filter(levels);
+    let subscriber = tracing_subscriber::registry().with(lines);
+    match &traces {
+        Some(traces) => subscriber.with(traces.layer()).init(),
+        // A layer that is not there would still be asked about every event.
+        None => subscriber.init(),
+    }
+    Ok((writer, traces))
 }
 
 /// Silences h2's warnings, which clients can cause as fast as they send frames. `LOG_LEVEL=info,h2=warn` shows them.
@@ -103,6 +110,7 @@ pub fn log_start(running: &Running, config: &Config, instance: &str) {
         last_scrape = %OrOff::timeout(config.last_scrape),
         termination_grace = ?config.termination_grace,
         startup_delay = %OrOff::timeout(config.startup_delay),
+        traces = %OrOff(config.traces.as_ref()),
         log_level = %config.log_level,
         "listening"
     );
@@ -149,7 +157,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes the last lines of a shutdown. An exporter that sends its spans in batches belongs here too.
+/// Writes the last lines of a shutdown.
 pub async fn flush(writer: LogWriter) {
     let _ = tokio::task::spawn_blocking(move || last_lines(&writer)).await;
 }

@@ -68,7 +68,25 @@ pub fn around(app: Router, origins: Option<&Origins>) -> Router {
     }
 }
 
+/// Returns the span of a request; none if there is one from further out, which gets the request's id.
 fn span<B>(request: &Request<B>) -> Span {
     let id = RequestId::of(request.extensions());
-    info_span!("request", request_id = id.map(field::display))
+    match (request.extensions().get::<Span>(), id) {
+        (None, id) => request_span(id),
+        (Some(outer), Some(id)) => {
+            outer.record("request_id", field::display(id));
+            Span::none()
+        }
+        (Some(_), None) => Span::none(),
+    }
+}
+
+/// Returns a span whose fields are in each log line within it.
+pub fn request_span(id: Option<&RequestId>) -> Span {
+    info_span!(
+        "request",
+        request_id = id.map(field::display),
+        trace_id = field::Empty,
+        span_id = field::Empty,
+    )
 }

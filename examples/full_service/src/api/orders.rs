@@ -19,7 +19,10 @@ use super::{
     problem::{Details, FieldError, Kind, Problem},
     users::done,
 };
-use crate::store::{Created, Item, NewOrder, Order, OrderFilter, OrderStatus};
+use crate::{
+    store::{Created, Item, NewOrder, Order, OrderFilter, OrderStatus, Origin},
+    traces,
+};
 
 /// Whether orders of a user are taken.
 const ORDERS_OPEN: &str = "orders-open";
@@ -109,10 +112,12 @@ async fn create(
         let detail = "no new orders of this user are taken at present";
         return Err(Problem::new(Kind::ORDERS_CLOSED, detail).retry_after(ASK_AGAIN));
     }
-    let created = api
-        .store
-        .create_order(&order, key.as_ref(), context.request_id())
-        .await?;
+    let traceparent = traces::traceparent();
+    let origin = Origin {
+        request_id: context.request_id(),
+        traceparent: traceparent.as_deref(),
+    };
+    let created = api.store.create_order(&order, key.as_ref(), origin).await?;
     match created {
         Created::New(order) => {
             info!(order = %order.id, "order placed");

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Uri;
 use lameduck::{
     rate_limit::{Quota, redis::RedisLimiter},
     real_ip::{ClientIpHeader, TrustedProxies},
@@ -16,7 +17,7 @@ use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::{LogFormat, Migrate, duration, problems::Refusal};
-use crate::{api::cors::Origins, flags, secret::redact};
+use crate::{api::cors::Origins, flags, secret::redact, traces::Sampler};
 
 /// The longest duration that is not taken for a typing error.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -332,5 +333,66 @@ pub fn cors_origins(text: &str) -> Result<Option<Origins>, Refusal> {
                 "exact origins like `https://shop.example, http://localhost:3000`, or `none`",
             )
         }),
+    }
+}
+
+/// Parses the URL of a collector, where this binary can send traces.
+pub fn collector(text: &str) -> Result<Option<String>, Refusal> {
+    match text {
+        "none" => Ok(None),
+        _ if !cfg!(feature = "otel") => refuse(
+            "needs the feature `otel`, which this binary is built without",
+            "`none`, or a binary of `cargo build --features otel`",
+        ),
+        _ => collector_url(text).map(Some),
+    }
+}
+
+fn collector_url(text: &str) -> Result<String, Refusal> {
+    const RIGHT: &str = "the base of a URL like http://localhost:4318, or `none`";
+    let wrong = match text.parse::<Uri>() {
+        Ok(url) if url.scheme_str() == Some("https") => {
+            return refuse(
+                "is reached by TLS, which the exporter does not speak",
+                "a collector beside the service, like http://localhost:4318, that passes spans on",
+            );
+        }
+        Ok(url) if url.scheme_str() != Some("http") => "is no URL of http",
+        Ok(url) if url.authority().is_none_or(|to| to.as_str().contains('@')) => {
+            "has a password, and would be logged with it"
+        }
+        Ok(url) if url.query().is_some() => "has a query",
+        Ok(_) => return Ok(text.to_owned()),
+        Err(_) => "is no URL",
+    };
+    refuse(wrong, RIGHT)
+}
+
+/// Parses the name of this service in traces.
+pub fn service(text: &str) -> Result<String, Refusal> {
+    match text.len() <= 255 && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => refuse("is no name", "up to 255 characters"),
+    }
+}
+
+pub fn sampler(text: &str) -> Result<Sampler, Refusal> {
+    let sampler = Sampler::parse(text);
+    sampler.map_or_else(
+        || {
+            refuse(
+                "is unknown",
+                "always_on, always_off or traceidratio, each also after parentbased_",
+            )
+        },
+        Ok,
+    )
+}
+
+/// Parses the share of traces that a sampler keeps.
+pub fn ratio(text: &str) -> Result<f64, Refusal> {
+    match text.parse() {
+        Ok(ratio @ 0.0..=1.0) => Ok(ratio),
+        _ => refuse("is no share", "a number from 0 to 1"),
     }
 }

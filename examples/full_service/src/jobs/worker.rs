@@ -7,10 +7,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, error, field::Empty, info, info_span, warn};
 
 use super::{Handler, MOST_ATTEMPTS, Outcome, delay};
-use crate::store::{Job, Store, StoreError};
+use crate::{
+    store::{Job, Store, StoreError},
+    traces,
+};
 
 /// The pause after an error of the database.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -74,7 +77,10 @@ impl<H: Handler> Worker<H> {
             kind = %job.kind,
             attempt = job.attempts,
             request_id = job.request_id.as_deref(),
+            trace_id = Empty,
+            span_id = Empty,
         );
+        traces::begin_job(&span, &job);
         self.attempt(job, lease_until, stop).instrument(span).await;
     }
 
@@ -93,6 +99,9 @@ impl<H: Handler> Worker<H> {
             Ok(true) => {}
             Ok(false) => return warn!("the job came to its end when another worker had it"),
             Err(error) => return error!(%error, "the end of the job could not be written"),
+        }
+        if let End::Failed(error, _) = &end {
+            traces::fail_job(error);
         }
         let took_ms = begun.elapsed().as_millis();
         match end {

@@ -14,3 +14,4 @@ mod schema;
 mod secrets;
 mod start;
 mod support;
+mod traces;

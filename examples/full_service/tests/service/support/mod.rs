@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod client;
+pub mod collector;
 pub mod postgres;
 pub mod prometheus;
 pub mod redis;
