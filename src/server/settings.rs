@@ -240,8 +240,8 @@ impl Server {
 
     /// Adds layers around the stack: CORS, so that a preflight is answered before it counts against the rate limit and a
     /// refusal has the headers without which a page may not read it; or one that translates refusals. They see probes
-    /// too. The service must be an `axum::Router`; [`fallback_service`](axum::Router::fallback_service) makes one of
-    /// another.
+    /// too. Those of a later call are further out. The service must be an `axum::Router`;
+    /// [`fallback_service`](axum::Router::fallback_service) makes one of another.
     ///
     /// ```
     /// # let cors = tower::layer::util::Identity::new();
