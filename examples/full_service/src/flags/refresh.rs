@@ -118,17 +118,20 @@ impl Refresher {
 
     async fn refresh(&mut self, within: Duration) {
         let found = timeout(within, self.look(within)).await;
-        match found.unwrap_or_else(|_| Err(Failed::late(within))) {
-            Ok(true) => self.write_cache().await,
-            Ok(false) => {}
+        let changed = match found.unwrap_or_else(|_| Err(Failed::late(within))) {
+            Ok(changed) => changed,
             Err(failed) => {
                 if failed.lost {
                     self.link = None;
                 }
                 self.flags.fail(failed.error);
+                false
             }
-        }
+        };
         self.flags.looked();
+        if changed {
+            self.write_cache().await;
+        }
     }
 
     /// Returns true if the flags have changed.
@@ -163,7 +166,10 @@ impl Refresher {
                     table
                 });
                 let table = read.await.map_err(Failed::of)?;
-                info!(version, flags = table.flags.len(), "the flags have changed");
+                // A new connection reads them, changed or not.
+                if self.flags.table().version != Some(version) {
+                    info!(version, flags = table.flags.len(), "the flags have changed");
+                }
                 self.retired = Some(self.flags.replace(table));
                 self.flags.confirm(Source::Redis, Duration::ZERO);
                 link.saw(version);

@@ -8,7 +8,7 @@ use std::{fs, sync::Arc, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    Flags, Settings, bucket,
+    Flags, Redis, Settings, bucket,
     file::{File, read_cache, write_cache},
     flag::{Decision, Flag, Reason, Rollout, check_key},
     table::{Row, Table},
@@ -102,6 +102,14 @@ fn salt_stands_for_the_key() {
     assert_eq!(of(&salted, "a"), of(&salted, "b"));
     assert_eq!(of(&salted, "a"), of(&plain, "s"));
     assert_ne!(of(&plain, "a"), of(&plain, "b"));
+}
+
+#[test]
+fn password_of_redis_is_not_shown() {
+    let redis = Redis::new("redis://user:hunter2@localhost:7000/3").expect("a URL");
+    assert_eq!(format!("{redis:?}"), "Redis(localhost:7000)");
+    let error = Redis::new("redis://user:hunter2@localhost:port").expect_err("no port");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
 #[test]
