@@ -42,14 +42,14 @@ where
             own = per_request(&head);
             request = Request::from_parts(head, body);
         }
-        let Some(limit) = self.shared.limit_of(own, &request) else {
+        let mut limit = None;
+        if !request.body().is_end_stream() {
+            limit = self.shared.limit_of(own, &request);
+        }
+        let Some(limit) = limit else {
             let request = request.map(BodyLimitBody::unlimited);
             return BodyLimitFuture::passed(self.inner.call(request), None);
         };
-        if request.body().is_end_stream() {
-            let request = request.map(BodyLimitBody::unlimited);
-            return BodyLimitFuture::passed(self.inner.call(request), None);
-        }
         let subject = Subject::of(&mut request, &self.shared.events, false);
         let reply = (self.shared.limit == Some(limit)).then_some(&self.shared.reply);
         match admit(request, limit, reply, &self.shared.events, subject, true) {

@@ -93,6 +93,18 @@ pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
     arrived.unwrap_or_else(Instant::now)
 }
 
+/// Returns [`peer_of`] and [`arrival_of`] by one look.
+#[allow(clippy::disallowed_methods)] // on a server that has not looked
+pub(crate) fn peer_and_arrival_of(extensions: &Extensions) -> (Option<SocketAddr>, Instant) {
+    match extensions.get::<ConnInfo>() {
+        Some(info) => (
+            info.peer.map(folded),
+            info.arrived.unwrap_or_else(Instant::now),
+        ),
+        None => (peer_of(extensions), Instant::now()),
+    }
+}
+
 /// Returns the client's address as found by [`real_ip`](crate::real_ip); without that layer, the peer's address.
 #[cfg(feature = "rate-limit")]
 pub(crate) fn client_of(extensions: &Extensions) -> Option<IpAddr> {

@@ -12,4 +12,4 @@ pub use info::ConnInfo;
 pub(crate) use address::folded;
 #[cfg(feature = "rate-limit")]
 pub(crate) use info::client_of;
-pub(crate) use info::{arrival_of, peer_of};
+pub(crate) use info::{arrival_of, peer_and_arrival_of, peer_of};

@@ -8,7 +8,7 @@ use http::{Method, Request};
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::conn_info::{arrival_of, peer_of};
+use crate::conn_info::peer_and_arrival_of;
 use crate::control::Fact;
 use crate::route::Route;
 use crate::served;
@@ -58,12 +58,13 @@ impl Registry {
         if let Some(route) = &route {
             served::learn(request.extensions(), Fact::Route(route));
         }
+        let (peer, started) = peer_and_arrival_of(request.extensions());
         let entry = Entry {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
             route,
-            peer: peer_of(request.extensions()),
-            started: arrival_of(request.extensions()),
+            peer,
+            started,
         };
         let shard = this_thread() & (this.shards.len() - 1);
         let slot = this.shard(shard, |slab| slab.insert(entry));

@@ -26,42 +26,10 @@ impl ReplyFormat {
 
     /// Works like [`of`](Self::of) on the parts of a head.
     pub fn head(method: &Method, version: Version, headers: &HeaderMap) -> Self {
-        Self::visiting_hosts(method, version, headers, |_| {})
-    }
-
-    /// Works like [`head`](Self::head), and visits each `Host` header in the same pass.
-    pub(crate) fn visiting_hosts<'a>(
-        method: &Method,
-        version: Version,
-        headers: &'a HeaderMap,
-        mut host: impl FnMut(&'a HeaderValue),
-    ) -> Self {
-        // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
-        // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
-        let may_be_grpc = *method == Method::POST;
-        let mut format = ReplyFormat {
-            form: Form::Text,
+        ReplyFormat {
+            form: Form::of(method, headers),
             below_http2: version < Version::HTTP_2,
-        };
-        // One pass instead of a look-up each: a request has few headers, and comparing two standard names is comparing
-        // two small numbers.
-        for (name, value) in headers {
-            if name == header::HOST {
-                host(value);
-            } else if may_be_grpc && name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
-                // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
-                // Trailers-Only response. The clone shares the bytes.
-                let content_type = value.clone();
-                format.form = Form::Grpc { content_type };
-            } else if name == header::ACCEPT
-                && matches!(format.form, Form::Text)
-                && may_want_json(value)
-                && prefers_json(headers)
-            {
-                format.form = Form::Problem;
-            }
         }
-        format
     }
 
     /// Returns `true` for a gRPC request, by its method and content type (gRPC-Web too).
@@ -75,6 +43,27 @@ impl ReplyFormat {
         match &self.form {
             Form::Grpc { content_type } => is_native_grpc(content_type.as_bytes()),
             Form::Text | Form::Problem => false,
+        }
+    }
+}
+
+impl Form {
+    fn of(method: &Method, headers: &HeaderMap) -> Self {
+        // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
+        // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
+        if *method == Method::POST {
+            let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+            if let Some(content_type) = types.rfind(|kind| is_grpc(kind.as_bytes())) {
+                // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
+                // Trailers-Only response. The clone shares the bytes.
+                let content_type = content_type.clone();
+                return Form::Grpc { content_type };
+            }
+        }
+        let mut accepts = headers.get_all(header::ACCEPT).iter();
+        match accepts.any(may_want_json) && prefers_json(headers) {
+            true => Form::Problem,
+            false => Form::Text,
         }
     }
 }
@@ -95,13 +84,19 @@ fn prefers_json(headers: &HeaderMap) -> bool {
     json > 0 && json >= text
 }
 
-/// A cheap test that decides most requests: without such a range there are no weights to compare.
+/// A cheap test that decides most requests: without such a range there are no weights to compare. A browser's header is
+/// long, so each byte is looked at once.
 fn may_want_json(accept: &HeaderValue) -> bool {
+    const ANY: &[u8] = b"application/*";
     let bytes = accept.as_bytes();
-    let named = |name: &[u8]| {
-        bytes
-            .windows(name.len())
-            .any(|at| at.eq_ignore_ascii_case(name))
+    let is_range = |(at, byte): (usize, &u8)| match byte {
+        b'j' | b'J' => bytes[at..]
+            .get(..4)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"json")),
+        b'*' => bytes[..=at]
+            .last_chunk::<{ ANY.len() }>()
+            .is_some_and(|range| range.eq_ignore_ascii_case(ANY)),
+        _ => false,
     };
-    bytes != b"*/*" && (named(b"json") || named(b"application/*"))
+    bytes.len() >= ANY.len() && bytes.iter().enumerate().any(is_range)
 }

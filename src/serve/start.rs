@@ -12,6 +12,8 @@ use crate::phase::{Lifecycle, Phase};
 use crate::runtime;
 use crate::serve::listen::{Listener, accept};
 use crate::serve::service::App;
+#[cfg(feature = "axum")]
+use crate::serve::service::with_layers_applied;
 use crate::serve::state::{Registry, Shared};
 use crate::shutdown::{DrainServer, Report, Sequence, ShutdownHandle};
 
@@ -108,6 +110,8 @@ impl<L: Listener, A: App> Serve<L, A> {
             }
         };
         let (listener, app) = (self.listener, self.app);
+        #[cfg(feature = "axum")]
+        let app = with_layers_applied(app);
         Ok(async move {
             match joined {
                 Joined::Drives(sequence) => {

@@ -71,8 +71,8 @@ impl<A: App> Inner<A> {
     fn new(app: A, stack: &Stack) -> Self {
         #[cfg(feature = "axum")]
         let app = match router(app) {
-            // Inside, where the route is known.
-            Ok(router) => return Inner::Router(router.layer(stack.clone())),
+            // Inside, where the route is known. The state, because without it the layers are applied at each request.
+            Ok(router) => return Inner::Router(router.layer(stack.clone()).with_state(())),
             Err(app) => app,
         };
         Inner::Around(stack.layer(Plain(app)))

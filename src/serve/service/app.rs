@@ -1,5 +1,7 @@
 //! The bound of every service that `serve` accepts, under one name.
 
+#[cfg(feature = "axum")]
+use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -162,6 +164,17 @@ where
         };
         Oneshot { step }
     }
+}
+
+/// Returns the service as it is called for every request: an axum router applies its layers to a route at each request
+/// until it has its state, even if that is `()`.
+#[cfg(feature = "axum")]
+pub(crate) fn with_layers_applied<A: App>(mut app: A) -> A {
+    let any: &mut dyn Any = &mut app;
+    if let Some(router) = any.downcast_mut::<axum::Router>() {
+        *router = std::mem::take(router).with_state(());
+    }
+    app
 }
 
 /// A future that waits until a service is ready, calls it, and waits for the response.

@@ -45,6 +45,9 @@ impl<A> ConnService<A> {
         if let Some(add) = &server.on_connection {
             add(&conn.info, &mut extensions);
         }
+        if !extensions.is_empty() {
+            make_room(&mut extensions);
+        }
         ConnService {
             app,
             source,
@@ -109,6 +112,21 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
         );
         AnswerFuture::new(answer, exchange, open, context)
     }
+}
+
+/// Makes room for seven extensions: a clone has as much as its original, and a map that layers and a router fill beyond
+/// its room moves all that is in it. There is no other way to ask for the room.
+fn make_room(extensions: &mut Extensions) {
+    #[derive(Clone)]
+    struct Place<const AT: u8>;
+    extensions.insert(Place::<0>);
+    extensions.insert(Place::<1>);
+    extensions.insert(Place::<2>);
+    extensions.insert(Place::<3>);
+    extensions.remove::<Place<0>>();
+    extensions.remove::<Place<1>>();
+    extensions.remove::<Place<2>>();
+    extensions.remove::<Place<3>>();
 }
 
 /// Returns the size of an HTTP/2 header list (RFC 9113, 6.5.2), without the names of the pseudo-headers.

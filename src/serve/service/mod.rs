@@ -15,4 +15,6 @@ mod target;
 pub use app::App;
 pub use request_body::{BodyError, RequestBody};
 
+#[cfg(feature = "axum")]
+pub(crate) use app::with_layers_applied;
 pub(crate) use conn::{ConnService, Source};

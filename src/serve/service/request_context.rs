@@ -29,11 +29,9 @@ impl RequestContext {
         has_body: bool,
     ) -> (Self, Option<RefusalReason>) {
         let (method, version) = (request.method(), request.version());
-        let mut hosts = Hosts::default();
-        let headers = request.headers();
-        let format = ReplyFormat::visiting_hosts(method, version, headers, |host| hosts.note(host));
+        let hosts = Hosts::of(request.headers());
         let context = RequestContext {
-            format,
+            format: ReplyFormat::of(request),
             version,
             method: match *method {
                 Method::HEAD => Kind::Head,
