@@ -113,6 +113,7 @@ pub mod drain;
 mod error;
 pub mod events;
 mod grpc;
+mod head;
 // Checks and their ages are few and slow.
 #[allow(clippy::disallowed_methods)]
 pub mod health;

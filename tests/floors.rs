@@ -25,6 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "conn_info",
             "error",
             "grpc",
+            "head",
             "id",
             "json",
             "min_rate",

@@ -2,10 +2,11 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Request};
 use tower_layer::Layer;
 
 use super::AccessLog;
+use super::line::Line;
 use super::shared::Shared;
 
 /// A layer that logs one line per request; see the [module](super).
@@ -57,6 +58,12 @@ impl AccessLogLayer {
         peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
     ) -> Self {
         self.with(|shared| shared.peer = Some(Arc::new(peer)))
+    }
+}
+
+impl AccessLogLayer {
+    pub(crate) fn line<B>(&self, request: &Request<B>) -> Option<Line> {
+        Shared::line(self.shared.as_deref(), request)
     }
 }
 

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -12,7 +12,7 @@ use crate::id::RequestId;
 use crate::route::Route;
 use crate::served::Served;
 use crate::text;
-use crate::track::BodyEnd;
+use crate::track::{BodyEnd, content_length};
 
 /// The maximum length of a logged path, in bytes; longer ones are truncated.
 const PATH: usize = 256;
@@ -20,7 +20,7 @@ const METHOD: usize = 32;
 
 /// The data of one request's line. It is written once: by [`Line::end`], or as cancelled on drop.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     method: Method,
     /// Shared with the request rather than copied.
     target: Option<PathAndQuery>,
@@ -39,7 +39,7 @@ pub(super) struct Line {
     end: BodyEnd,
     served: Served,
     /// `true` while the service's code runs: a drop then means a panic.
-    inside: bool,
+    pub inside: bool,
 }
 
 impl Line {
@@ -67,10 +67,11 @@ impl Line {
         }
     }
 
-    /// Records the head of the response.
-    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        self.head = Some((status, self.began.elapsed()));
-        self.read_status(headers);
+    /// Records the head of the response. Returns the length that it declares.
+    pub(crate) fn responds<B>(&mut self, response: &Response<B>) -> Option<u64> {
+        self.head = Some((response.status(), self.began.elapsed()));
+        self.read_status(response.headers());
+        content_length(response.headers())
     }
 
     /// Records the status of a gRPC call, from its trailers or from a head without messages after it.

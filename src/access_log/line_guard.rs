@@ -4,10 +4,10 @@ use super::line::Line;
 use crate::track::{BodyEnd, Guard};
 
 /// A guard that writes the line when the body ends; holds `None` if no line is written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 // Named by a public type that is to be used by its alias alone.
 #[allow(unnameable_types)]
-pub struct LineGuard(pub(super) Option<Line>);
+pub struct LineGuard(pub(crate) Option<Line>);
 
 impl Guard for LineGuard {
     fn data(&mut self, bytes: usize) {

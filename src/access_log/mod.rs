@@ -87,5 +87,8 @@ pub use future::AccessLogFuture;
 pub use layer::AccessLogLayer;
 pub use service::AccessLog;
 
+pub(crate) use line::Line;
+pub(crate) use line_guard::LineGuard;
+
 /// The response body of an [`AccessLog`] service. Its end writes the line.
 pub type AccessLogBody<B> = crate::track::TrackedBody<B, line_guard::LineGuard>;

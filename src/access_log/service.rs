@@ -5,12 +5,10 @@ use std::task::{Context, Poll};
 use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
-use tracing::Level;
 
 use super::line::Line;
 use super::shared::Shared;
 use super::{AccessLogBody, AccessLogFuture};
-use crate::logs::wanted;
 
 /// The service produced by [`AccessLogLayer`](super::AccessLogLayer).
 #[derive(Clone)]
@@ -34,10 +32,7 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         // Must precede the inner call: a service may do its work there.
-        let mut line = match &self.shared {
-            Some(shared) if wanted(Level::INFO) => Some(shared.line(&request)),
-            _ => None,
-        };
+        let mut line = Shared::line(self.shared.as_deref(), &request);
         let head = request.method() == Method::HEAD;
         let inner = Line::guarded(&mut line, || self.inner.call(request));
         AccessLogFuture::new(inner, line, head)

@@ -3,9 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Request};
+use tracing::Level;
 
 use super::line::Line;
 use crate::conn_info::{ClientIp, folded, peer_of};
+use crate::logs::wanted;
 
 type Client = dyn Fn(Option<SocketAddr>, &HeaderMap) -> Option<IpAddr> + Send + Sync;
 
@@ -18,8 +20,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Starts the line of this request. It is written when it is dropped at the latest.
-    pub(super) fn line<B>(&self, request: &Request<B>) -> Line {
+    /// Starts the line of this request, if one is wanted. It is written when it is dropped at the latest.
+    pub(super) fn line<B>(this: Option<&Self>, request: &Request<B>) -> Option<Line> {
+        let shared = this.filter(|_| wanted(Level::INFO))?;
+        Some(shared.begin(request))
+    }
+
+    fn begin<B>(&self, request: &Request<B>) -> Line {
         let extensions = request.extensions();
         let peer = match &self.peer {
             Some(peer) => peer(extensions).map(folded),

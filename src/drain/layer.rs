@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
+use http::{Request, Response};
 use tower_layer::Layer;
 
 use super::Drain;
@@ -74,6 +76,17 @@ impl DrainLayer {
 
     pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
+    }
+}
+
+impl DrainLayer {
+    pub(crate) fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Bytes>> {
+        let shared = self.shared.as_ref()?;
+        let refusal = shared.drains().then(|| shared.refuse(request)).flatten();
+        if refusal.is_none() {
+            shared.extend(request);
+        }
+        refusal
     }
 }
 

@@ -7,11 +7,9 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::DrainFuture;
 use super::shared::Shared;
-use super::{DrainFuture, Draining};
-use crate::phase::Phase;
-use crate::reply::{ReplyBody, ReplyFormat};
-use crate::served::is_admitted;
+use crate::reply::ReplyBody;
 
 /// The service produced by [`DrainLayer`](super::DrainLayer).
 #[derive(Clone)]
@@ -34,23 +32,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let Some(shared) = &self.shared else {
-            return DrainFuture::passed(self.inner.call(request));
-        };
-        if shared.lifecycle.phase() >= Phase::Draining {
-            let (head, body) = request.into_parts();
-            let exempt = shared.exempt.as_ref().is_some_and(|exempt| exempt(&head));
-            if !exempt && !is_admitted(&head.extensions) {
-                shared.emit_refusal(&head);
-                let format = ReplyFormat::head(&head.method, head.version, &head.headers);
-                return DrainFuture::refused(shared.reply.answer(format, head.headers));
+        if let Some(shared) = &self.shared {
+            if shared.drains() {
+                // Moved aside, because it is rare: a request that is lent is copied once more on its way.
+                let mut late = request;
+                if let Some(refusal) = shared.refuse(&mut late) {
+                    return DrainFuture::refused(refusal);
+                }
+                request = late;
             }
-            request = Request::from_parts(head, body);
-        }
-        if shared.extension {
-            request
-                .extensions_mut()
-                .insert(Draining::from(shared.lifecycle.clone()));
+            shared.extend(&mut request);
         }
         DrainFuture::passed(self.inner.call(request))
     }

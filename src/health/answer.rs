@@ -21,7 +21,7 @@ pub(super) enum Probe {
 }
 
 /// A response that is ready, or that waits for the checks.
-pub(super) enum Pending {
+pub(crate) enum Pending {
     Now(Option<Response<Bytes>>),
     /// Boxed: few probes find the results stale, and every request through the layer would carry the size.
     Checks(Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>),
@@ -37,7 +37,7 @@ struct Form {
 }
 
 impl Probe {
-    pub(super) fn answer<B>(self, health: &Health, request: Request<B>) -> Pending {
+    pub(super) fn answer<B>(self, health: &Health, request: &mut Request<B>) -> Pending {
         let head_only = match *request.method() {
             Method::GET => false,
             // HAProxy's `option httpchk` sends OPTIONS and looks at the status.
@@ -45,8 +45,8 @@ impl Probe {
             _ => return Pending::Now(Some(only("GET, HEAD, OPTIONS"))),
         };
         let options = request.method() == Method::OPTIONS;
-        let details = health.shared.details.shown_to(&request);
-        let mut headers = request.into_parts().0.headers;
+        let details = health.shared.details.shown_to(request);
+        let mut headers = std::mem::take(request.headers_mut());
         headers.clear();
         let form = Form {
             options,
@@ -112,7 +112,7 @@ impl Form {
 }
 
 impl Pending {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response<Bytes>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response<Bytes>> {
         match self {
             Pending::Now(answer) => Poll::Ready(answer.take().expect("polled after it was ready")),
             Pending::Checks(answer) => answer.as_mut().poll(cx),

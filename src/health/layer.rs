@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use http::Request;
 use tower_layer::Layer;
 
+use super::answer::Pending;
 use super::shared::Shared;
 use super::{Health, HealthService};
 
@@ -39,6 +41,10 @@ impl HealthLayer {
     /// Creates a layer of the same type that does nothing, whatever is set on it afterwards.
     pub const fn off() -> Self {
         HealthLayer { shared: None }
+    }
+
+    pub(crate) fn answer<B>(&self, request: &mut Request<B>) -> Option<Pending> {
+        Shared::answer(self.shared.as_deref(), request)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Shared)) -> Self {

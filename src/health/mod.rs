@@ -109,6 +109,7 @@ mod shared;
 mod tests;
 
 pub use answer::HealthAnswer;
+pub(crate) use answer::Pending;
 pub use details::Details;
 pub use future::HealthFuture;
 #[cfg(feature = "tonic")]

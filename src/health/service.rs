@@ -34,13 +34,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        if let Some(shared) = &self.shared {
-            if let Some(probe) = shared.probe(request.uri().path()) {
-                return HealthFuture::answered(probe.answer(&shared.health, request));
-            }
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        match Shared::answer(self.shared.as_deref(), &mut request) {
+            Some(answer) => HealthFuture::answered(answer),
+            None => HealthFuture::passed(self.inner.call(request)),
         }
-        HealthFuture::passed(self.inner.call(request))
     }
 }
 
@@ -94,9 +92,9 @@ impl<B> Service<Request<B>> for HealthEndpoint {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> HealthAnswer {
+    fn call(&mut self, mut request: Request<B>) -> HealthAnswer {
         HealthAnswer {
-            pending: self.probe.answer(&self.health, request),
+            pending: self.probe.answer(&self.health, &mut request),
         }
     }
 }

@@ -1,9 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::Request;
 use tower_layer::Layer;
 
-use super::registry::Registry;
+use super::registry::{InFlightGuard, Registry};
 use super::{InFlight, InFlightHandle};
 
 /// A layer that counts the requests in flight; see the [module](super). Clones share the count.
@@ -37,6 +38,13 @@ impl InFlightLayer {
         InFlightHandle {
             registry: self.registry.clone(),
         }
+    }
+}
+
+impl InFlightLayer {
+    pub(crate) fn enter<B>(&self, request: &Request<B>) -> Option<InFlightGuard> {
+        self.counts
+            .then(|| Registry::enter(&self.registry, request))
     }
 }
 

@@ -50,6 +50,7 @@ mod tests;
 pub use future::InFlightFuture;
 pub use handle::{InFlightHandle, InFlightRequest};
 pub use layer::InFlightLayer;
+pub(crate) use registry::InFlightGuard;
 pub use service::InFlight;
 
 /// The response body of an [`InFlight`] service. The end of the body is the end of the request.

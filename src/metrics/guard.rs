@@ -10,6 +10,7 @@ use super::series::{RouteId, Series, Totals, UNMATCHED};
 use super::shared::Shared;
 use crate::conn_info::arrival_of;
 use crate::grpc::{self, Code};
+use crate::head::with_parts;
 use crate::reply;
 use crate::route;
 use crate::served::Served;
@@ -89,7 +90,7 @@ fn is_from_method<B>(response: &Response<B>) -> bool {
 
 /// A guard that measures a request until its end: by its body, by a failure, or by a drop.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     shared: Arc<Shared>,
     began: Instant,
     route: Known,
@@ -105,24 +106,20 @@ pub(super) struct Running {
     /// `true` for a HEAD: the response has no body.
     headless: bool,
     /// `true` while the service's code runs: a drop then means a panic.
-    inside: bool,
+    pub(crate) inside: bool,
     over: bool,
     served: Served,
 }
 
 impl Running {
-    pub(crate) fn begin<B>(shared: &Arc<Shared>, request: Request<B>) -> (Self, Request<B>) {
+    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &mut Request<B>) -> Self {
         let began = arrival_of(request.extensions());
         let method = Method::of(request.method());
-        shared.series.begin(method);
-        let (named, request) = match &shared.route_of {
-            None => (None, request),
-            Some(route_of) => {
-                let (head, body) = request.into_parts();
-                let named = route_of(&head).map(|route| shared.series.add_route(method, route));
-                (named, Request::from_parts(head, body))
-            }
-        };
+        let named = shared.route_of.as_ref().and_then(|route_of| {
+            with_parts(request, |head| {
+                route_of(head).map(|route| shared.series.add_route(method, route))
+            })
+        });
         let route = named.map_or_else(
             || {
                 let head = (request.method(), request.uri(), request.headers());
@@ -130,7 +127,9 @@ impl Running {
             },
             Known::Route,
         );
-        let running = Running {
+        // After the user's function, which may panic.
+        shared.series.begin(method);
+        Running {
             shared: shared.clone(),
             began,
             route,
@@ -146,8 +145,7 @@ impl Running {
             inside: false,
             over: false,
             served: Served::of(request.extensions()),
-        };
-        (running, request)
+        }
     }
 
     /// Runs the service's code, so that a panic in it is recorded as one.
@@ -166,14 +164,19 @@ impl Running {
         let Some(mut running) = this else {
             return TrackedBody::answer(response, false, None, Measure(None));
         };
-        running.status = response.status().as_u16();
-        let to_head = running.began.elapsed();
-        running.read_status(response.headers());
-        let exists = running.is_grpc && is_from_method(&response);
-        let id = running.route(exists);
-        running.shared.series.head(id, to_head);
-        let declared = track::content_length(response.headers());
+        let declared = running.responds(&response);
         TrackedBody::answer(response, running.headless, declared, Measure(Some(running)))
+    }
+
+    /// Records the head of the response. Returns the length that it declares.
+    pub(crate) fn responds<B>(&mut self, response: &Response<B>) -> Option<u64> {
+        self.status = response.status().as_u16();
+        let to_head = self.began.elapsed();
+        self.read_status(response.headers());
+        let exists = self.is_grpc && is_from_method(response);
+        let id = self.route(exists);
+        self.shared.series.head(id, to_head);
+        track::content_length(response.headers())
     }
 
     /// Records the status of a gRPC call, from its trailers or from a head without messages after it.
@@ -218,10 +221,10 @@ impl Drop for Running {
 }
 
 /// A guard that ends a request with its body; holds `None` where requests are not measured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 // Named by a public type that is to be used by its alias alone.
 #[allow(unnameable_types)]
-pub struct Measure(Option<Running>);
+pub struct Measure(pub(crate) Option<Running>);
 
 impl track::Guard for Measure {
     fn data(&mut self, bytes: usize) {

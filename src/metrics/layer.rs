@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
+use http::Request;
 use tower_layer::Layer;
 
 use super::MetricsService;
+use super::guard::Running;
 use super::shared::Shared;
 
 /// A layer that measures requests, created by [`Metrics::layer`](super::Metrics::layer); see the [module](super).
@@ -17,6 +19,13 @@ impl MetricsLayer {
     /// Creates a layer of the same type that does nothing.
     pub const fn off() -> Self {
         MetricsLayer { shared: None }
+    }
+}
+
+impl MetricsLayer {
+    pub(crate) fn begin<B>(&self, request: &mut Request<B>) -> Option<Running> {
+        let shared = self.shared.as_ref()?;
+        Some(Running::begin(shared, request))
     }
 }
 

@@ -140,3 +140,5 @@ pub use guard::MetricsBody;
 pub use handle::{Metrics, MetricsBuilder};
 pub use layer::MetricsLayer;
 pub use service::MetricsService;
+
+pub(crate) use guard::{Measure, Running};

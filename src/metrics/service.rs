@@ -31,11 +31,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         let Some(shared) = &self.shared else {
             return MetricsFuture::new(self.inner.call(request), None);
         };
-        let (mut running, request) = Running::begin(shared, request);
+        let mut running = Running::begin(shared, &mut request);
         // A service may do its work in the call, and may panic there.
         let future = running.guarded(|| self.inner.call(request));
         MetricsFuture::new(future, Some(running))

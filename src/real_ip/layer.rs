@@ -2,7 +2,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Extensions;
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
 use tower_layer::Layer;
 
 use super::shared::Shared;
@@ -82,6 +83,12 @@ impl RealIpLayer {
 
     pub(crate) fn also(self, events: &EventSink) -> Self {
         self.with(|shared| shared.events = shared.events.clone().and(events.clone()))
+    }
+}
+
+impl RealIpLayer {
+    pub(crate) fn resolve<B>(&self, request: &mut Request<B>) -> Option<Response<Bytes>> {
+        self.shared.as_ref()?.resolve(request)
     }
 }
 

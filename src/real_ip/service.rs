@@ -8,10 +8,7 @@ use tower_service::Service;
 
 use super::RealIpFuture;
 use super::shared::Shared;
-use crate::conn_info::ConnInfo;
-use crate::control::Fact;
-use crate::reply::{ReplyBody, ReplyFormat};
-use crate::served;
+use crate::reply::ReplyBody;
 
 /// The service produced by [`RealIpLayer`](super::RealIpLayer).
 #[derive(Clone, Debug)]
@@ -34,32 +31,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        let Some(shared) = &self.shared else {
-            return RealIpFuture::passed(self.inner.call(request));
-        };
-        let peer = shared.peer_of(request.extensions());
-        let client = shared.resolver.resolve(peer, request.headers());
-        shared.emit_source(&client);
-        if let (None, Some(reply)) = (client.ip, &shared.refusal) {
-            let (head, _) = request.into_parts();
-            shared.emit_refusal(reply.reason(), &head);
-            let format = ReplyFormat::head(&head.method, head.version, &head.headers);
-            return RealIpFuture::refused(reply.answer(format, head.headers));
+        let shared = self.shared.as_ref();
+        match shared.and_then(|shared| shared.resolve(&mut request)) {
+            Some(refusal) => RealIpFuture::refused(refusal),
+            None => RealIpFuture::passed(self.inner.call(request)),
         }
-        if let Some(ip) = client.ip {
-            served::learn(request.extensions(), Fact::Client(ip));
-        }
-        let extensions = request.extensions_mut();
-        match extensions.get_mut::<ConnInfo>() {
-            Some(info) => info.client = Some(client),
-            // The only allocation, and only on servers other than this crate's.
-            None => {
-                let mut info = ConnInfo::new(peer, None);
-                info.client = Some(client);
-                extensions.insert(info);
-            }
-        }
-        RealIpFuture::passed(self.inner.call(request))
     }
 }
 

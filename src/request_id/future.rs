@@ -2,8 +2,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderName, HeaderValue, Response};
+use http::Response;
 use pin_project::pin_project;
+
+use super::shared::{ResponseId, show};
 
 /// The response future of a [`RequestIdService`](super::RequestIdService) service, which adds the id to the response's header.
 #[pin_project]
@@ -11,11 +13,11 @@ pub struct RequestIdFuture<F> {
     #[pin]
     inner: F,
     /// `None` if the layer is off.
-    id: Option<(HeaderName, HeaderValue)>,
+    id: Option<ResponseId>,
 }
 
 impl<F> RequestIdFuture<F> {
-    pub(super) fn new(inner: F, id: Option<(HeaderName, HeaderValue)>) -> Self {
+    pub(super) fn new(inner: F, id: Option<ResponseId>) -> Self {
         RequestIdFuture { inner, id }
     }
 }
@@ -29,9 +31,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.inner.poll(cx));
-        if let (Ok(response), Some((name, id))) = (&mut answer, this.id.take()) {
-            // Not `append`: a second id would leave the client to guess.
-            response.headers_mut().insert(name, id);
+        if let (Ok(response), Some(id)) = (&mut answer, this.id.take()) {
+            show(response, id);
         }
         Poll::Ready(answer)
     }

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use http::HeaderName;
+use http::{HeaderName, Request};
 use tower_layer::Layer;
 
 use super::RequestIdService;
-use super::shared::Shared;
+use super::shared::{ResponseId, Shared};
 
 /// A layer that gives each request an id; see the [module](super).
 #[doc(alias("SetRequestIdLayer", "PropagateRequestIdLayer", "x-request-id"))]
@@ -47,6 +47,13 @@ impl RequestIdLayer {
     #[must_use]
     pub fn trust(self, trust: bool) -> Self {
         self.with(|shared| shared.trust = trust)
+    }
+}
+
+impl RequestIdLayer {
+    pub(crate) fn identify<B>(&self, request: &mut Request<B>) -> Option<ResponseId> {
+        let shared = self.shared.as_ref()?;
+        Some(shared.identify(request))
     }
 }
 

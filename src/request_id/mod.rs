@@ -70,3 +70,5 @@ pub use crate::id::RequestId;
 pub use future::RequestIdFuture;
 pub use layer::RequestIdLayer;
 pub use service::RequestIdService;
+
+pub(crate) use shared::{ResponseId, show};

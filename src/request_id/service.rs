@@ -7,8 +7,6 @@ use tower_service::Service;
 
 use super::RequestIdFuture;
 use super::shared::Shared;
-use crate::control::Fact;
-use crate::served;
 
 /// The service produced by [`RequestIdLayer`](super::RequestIdLayer).
 #[derive(Clone)]
@@ -33,10 +31,7 @@ where
         let Some(shared) = &self.shared else {
             return RequestIdFuture::new(self.inner.call(request), None);
         };
-        let id = shared.id(request.headers_mut());
-        let response_id = (shared.header.clone(), id.header_value());
-        served::learn(request.extensions(), Fact::Id(&id));
-        request.extensions_mut().insert(id);
+        let response_id = shared.identify(&mut request);
         RequestIdFuture::new(self.inner.call(request), Some(response_id))
     }
 }

@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
 use super::Stacked;
+use super::service::Outer;
 #[cfg(feature = "tracing")]
 use crate::access_log::AccessLogLayer;
 use crate::body_limit::BodyLimitLayer;
@@ -177,14 +179,20 @@ impl<S> Layer<S> for Stack {
         let inner = self.body_limit.clone().also(events).layer(inner);
         #[cfg(feature = "rate-limit")]
         let inner = self.rate_limit.clone().also(events).layer(inner);
-        let inner = self.drain.clone().also(events).layer(inner);
-        let inner = self.in_flight.layer(inner);
-        #[cfg(feature = "tracing")]
-        let inner = self.access_log.layer(inner);
-        let inner = self.real_ip.clone().also(events).layer(inner);
-        let inner = self.request_id.layer(inner);
-        #[cfg(feature = "metrics")]
-        let inner = self.metrics.layer(inner);
-        Stacked(self.health.layer(inner))
+        let outer = Outer {
+            health: self.health.clone(),
+            #[cfg(feature = "metrics")]
+            metrics: self.metrics.clone(),
+            request_id: self.request_id.clone(),
+            real_ip: self.real_ip.clone().also(events),
+            #[cfg(feature = "tracing")]
+            access_log: self.access_log.clone(),
+            in_flight: self.in_flight.clone(),
+            drain: self.drain.clone().also(events),
+        };
+        Stacked {
+            inner,
+            outer: Arc::new(outer),
+        }
     }
 }

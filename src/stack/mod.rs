@@ -58,12 +58,18 @@
 //! `tonic::transport::Server::builder().layer(stack)` and `tower::ServiceBuilder::new().layer(stack)` take it as well;
 //! examples/stack_*.rs show one of each. `Server` has one of its own.
 
+mod body;
 mod builder;
+mod future;
+mod inner;
+mod passage;
 mod service;
 #[cfg(test)]
 mod tests;
 
+pub use body::StackBody;
 #[cfg(feature = "serve")]
 pub(crate) use builder::{BODY_LIMIT, TIMEOUT};
 pub use builder::{Stack, stack};
-pub use service::{StackBody, StackFuture, Stacked};
+pub use future::StackFuture;
+pub use service::Stacked;

@@ -319,3 +319,18 @@ async fn a_false_length_does_not_spoil_the_sum() {
     .await;
     assert_eq!(sum() - before, 7.0, "what is small is still seen");
 }
+
+#[tokio::test]
+async fn request_whose_label_panics_is_not_active() {
+    let metrics = Metrics::builder()
+        .route(|_| panic!("a user's function"))
+        .build();
+    let mut service = metrics.layer().layer(service_fn(hello));
+    let called = std::panic::catch_unwind(AssertUnwindSafe(|| service.call(get("/"))));
+    assert!(called.is_err());
+    let scrape = scrape(&metrics);
+    assert_eq!(
+        value(&scrape, "http_server_active_requests", &["\"GET\""]),
+        0.0
+    );
+}

@@ -1,3 +1,6 @@
+#[cfg(all(feature = "metrics", feature = "rate-limit", feature = "tracing"))]
+mod differential;
+
 use super::*;
 use crate::events::EventSink;
 use crate::{
