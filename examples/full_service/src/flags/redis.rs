@@ -221,7 +221,8 @@ async fn try_change(
         return Err(Refused::Full);
     }
 
-    let next = 1 + version.or(has.version).unwrap_or_default();
+    let last = version.or(has.version).unwrap_or_default();
+    let next = last.saturating_add(1);
     let after = flag.cloned().map(|flag| Flag {
         version: next,
         updated_at: Some(OffsetDateTime::now_utc()),
