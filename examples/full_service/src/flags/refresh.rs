@@ -117,21 +117,30 @@ impl Refresher {
     }
 
     async fn refresh(&mut self, within: Duration) {
-        let found = timeout(within, self.look(within)).await;
-        let changed = match found.unwrap_or_else(|_| Err(Failed::late(within))) {
-            Ok(changed) => changed,
-            Err(failed) => {
-                if failed.lost {
-                    self.link = None;
-                }
-                self.flags.fail(failed.error);
-                false
-            }
-        };
+        let idle = self.link.is_some();
+        let mut looked = self.look_within(within).await;
+        // A connection that was idle may have been closed, which is no fault of Redis.
+        if idle && self.link.is_none() {
+            looked = self.look_within(within).await;
+        }
+        let changed = looked.unwrap_or_else(|failed| {
+            self.flags.fail(failed.error);
+            false
+        });
         self.flags.looked();
         if changed {
             self.write_cache().await;
         }
+    }
+
+    /// Looks, and drops a connection that is of no more use.
+    async fn look_within(&mut self, within: Duration) -> Result<bool, Failed> {
+        let looked = timeout(within, self.look(within)).await;
+        let looked = looked.unwrap_or_else(|_| Err(Failed::late(within)));
+        if looked.as_ref().is_err_and(|failed| failed.lost) {
+            self.link = None;
+        }
+        looked
     }
 
     /// Returns true if the flags have changed.

@@ -155,6 +155,15 @@ fn change_without_a_hint_is_seen_at_the_next_look() {
         &[b"INCR", b"flags:version"],
     ]);
     wait_for("the flag", || value(service.admin(), "by-hand", "a"));
+
+    // An idle connection that is closed costs nothing: the look connects anew.
+    redis.run(&[
+        &[b"CLIENT", b"KILL", b"TYPE", b"normal", b"SKIPME", b"yes"],
+        &[b"HSET", b"flags", b"by-hand-too", flag.as_bytes()],
+        &[b"INCR", b"flags:version"],
+    ]);
+    wait_for("the flag", || value(service.admin(), "by-hand-too", "a"));
+    assert_eq!(metric(service.admin(), "flags_refresh_failures_total"), 0.0);
 }
 
 #[test]
