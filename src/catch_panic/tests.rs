@@ -75,6 +75,30 @@ async fn panic_in_the_call_gets_grpc_internal() {
 }
 
 #[tokio::test]
+async fn call_is_one_in_the_event_whatever_its_path() {
+    let calls = Arc::<Mutex<Vec<bool>>>::default();
+    let seen = calls.clone();
+    let events = EventSink::to(move |event: &Event<'_>| {
+        if let Event::Panicked { request, .. } = event {
+            seen.lock().unwrap().push(request.grpc);
+        }
+    });
+    let service = CatchPanicLayer::new().events(events);
+    let service = service.layer(service_fn(panics));
+    for (path, kind) in [
+        ("/shop.Orders/List", "application/grpc"),
+        ("/no/method/of/one", "application/grpc+proto"),
+        ("/shop.Orders/List", "text/plain"),
+    ] {
+        let mut request = post(path);
+        let kind = kind.parse().unwrap();
+        request.headers_mut().insert("content-type", kind);
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(*calls.lock().unwrap(), [true, true, false]);
+}
+
+#[tokio::test]
 async fn layer_that_is_off_catches_nothing() {
     let service = CatchPanicLayer::off().layer(service_fn(panics));
     let task = tokio::spawn(service.oneshot(post("/")));

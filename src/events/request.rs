@@ -35,7 +35,7 @@ pub struct RequestInfo<'a> {
     pub client: Option<IpAddr>,
     /// The id assigned by [`RequestIdLayer`](crate::RequestIdLayer).
     pub request_id: Option<&'a str>,
-    /// `true` for a gRPC call: what the client got is a gRPC status.
+    /// `true` for a gRPC call, by its method and content type: what the client got is a gRPC status.
     pub grpc: bool,
 }
 

@@ -11,6 +11,16 @@ pub struct ReplyFormat {
     pub(super) below_http2: bool,
 }
 
+/// The kind of a gRPC request.
+#[cfg(feature = "serve")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GrpcKind {
+    /// Plain messages.
+    Native,
+    /// Messages that may be in base64.
+    Web,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Form {
     Text,
@@ -37,12 +47,15 @@ impl ReplyFormat {
         matches!(self.form, Form::Grpc { .. })
     }
 
-    /// Returns `true` for a gRPC request other than gRPC-Web.
+    /// Returns the kind of a gRPC request.
     #[cfg(feature = "serve")]
-    pub(crate) fn is_native_grpc(&self) -> bool {
+    pub(crate) fn grpc(&self) -> Option<GrpcKind> {
         match &self.form {
-            Form::Grpc { content_type } => is_native_grpc(content_type.as_bytes()),
-            Form::Text | Form::Problem => false,
+            Form::Grpc { content_type } if is_native_grpc(content_type.as_bytes()) => {
+                Some(GrpcKind::Native)
+            }
+            Form::Grpc { .. } => Some(GrpcKind::Web),
+            Form::Text | Form::Problem => None,
         }
     }
 }

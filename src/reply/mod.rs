@@ -57,6 +57,8 @@ mod tests;
 mod trailers;
 
 pub use body::ReplyBody;
+#[cfg(feature = "serve")]
+pub(crate) use form::GrpcKind;
 pub use form::ReplyFormat;
 pub use future::ReplyFuture;
 #[cfg(any(feature = "metrics", feature = "status"))]

@@ -7,6 +7,7 @@ use super::Served;
 use super::takeover::{self, Takeover};
 use crate::conn_info::{ConnInfo, peer_of};
 use crate::events::{Event, EventSink, RequestInfo, target};
+use crate::grpc;
 use crate::id::RequestId;
 use crate::route::Route;
 
@@ -30,6 +31,7 @@ pub(crate) struct Named {
     peer: Option<SocketAddr>,
     client: Option<IpAddr>,
     route: Option<Route>,
+    grpc: bool,
     id: Option<RequestId>,
     takeover: Option<Arc<Takeover>>,
 }
@@ -61,6 +63,7 @@ impl Subject {
             peer: peer_of(extensions),
             client: client.and_then(|client| client.ip),
             route: Route::of(request),
+            grpc: grpc::is_call(request.method(), request.headers()),
             id: RequestId::of(extensions).cloned(),
             takeover,
         }))
@@ -135,7 +138,7 @@ impl Named {
         info.path = Some(target(&self.uri));
         info.client = self.client;
         info.route = self.route.as_ref().map(Route::as_str);
-        info.grpc = self.route.as_ref().is_some_and(Route::is_grpc);
+        info.grpc = self.grpc;
         info.request_id = self.id.as_ref().map(RequestId::as_str);
         info
     }

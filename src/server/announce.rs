@@ -102,3 +102,28 @@ fn one_line(report: &Report) -> String {
     let lines: Vec<_> = report.lines().map(words).collect();
     text::line(lines.join("; "), REPORT)
 }
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use crate::Shutdown;
+
+    #[tokio::test]
+    async fn report_of_many_lines_is_one_line_of_the_log() {
+        let shutdown = Shutdown::for_tests().closer("pool\n2", Duration::from_secs(1), || async {});
+        shutdown.handle().drain_now();
+        let report = shutdown.run().await.unwrap();
+        let whole = report.to_string();
+        let line = one_line(&report);
+        assert!(
+            whole.lines().count() > 3 && line.lines().count() == 1,
+            "{line}"
+        );
+        assert!(
+            line.starts_with("shutdown (called from code): clean; "),
+            "{line}"
+        );
+        let words = |text: &str| text.replace(';', "").split_whitespace().count();
+        assert_eq!(words(&line), words(&whole), "{line}");
+    }
+}

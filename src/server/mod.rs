@@ -76,6 +76,35 @@
 //! # }
 //! ```
 
+//! A [worker](Server::worker) is tested without HTTP: [`Server::run`] has no `spawn`, for there is no address to wait for,
+//! so run it as a task, and stop it by the handle. The report shows how each worker ended: within its budget, by an
+//! error, or aborted.
+//!
+//! ```
+//! use lameduck::Server;
+//! use lameduck::shutdown::StepEnd;
+//! use tokio::sync::mpsc;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (jobs, mut done) = mpsc::channel(1);
+//! let server = Server::for_tests().worker("mailer", |stop| async move {
+//!     jobs.send("the first job").await.ok();
+//!     stop.cancelled().await; // what is under way is finished behind this
+//!     jobs.send("the last job").await.ok();
+//! });
+//! let handle = server.handle();
+//! let running = tokio::spawn(server.run());
+//! assert_eq!(done.recv().await, Some("the first job"));
+//!
+//! handle.shutdown(); // as SIGTERM does
+//! let report = running.await??;
+//! assert_eq!(done.recv().await, Some("the last job"));
+//! assert!(report.is_clean() && report.steps[0].end == StepEnd::Done, "{report}");
+//! # Ok(())
+//! # }
+//! ```
+
 mod admin;
 mod announce;
 mod bind;

@@ -37,7 +37,8 @@ impl Server {
         Serving::new(self, listener, app)
     }
 
-    /// Runs the workers of a process without HTTP to its end: as soon as a signal comes, they are to stop. The admin
+    /// Runs the workers of a process without HTTP to its end: as soon as a signal comes, they are to stop. It is awaited;
+    /// a test [runs it as a task](crate::server#testing) and stops it by [`handle`](Self::handle). The admin
     /// port is there if it is set. Connections of an accept loop of your own take part by
     /// [`Connections::follow`](crate::serve::Connections::follow), and have the lame-duck wait and the drain.
     ///

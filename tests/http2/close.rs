@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -10,6 +11,7 @@ use lameduck::serve::{Connections, RequestBody};
 use lameduck::{ConnInfo, Limits, Phase, Report, Shutdown, Timeouts};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
 use crate::support::wire::{ACK, END_HEADERS, END_STREAM, PREFACE};
 use crate::support::{
@@ -43,7 +45,18 @@ fn hello(window: u32) -> Vec<u8> {
 
 /// Builds a service with answers of `size` bytes.
 fn long(size: usize) -> App {
-    app(move |_: Request<RequestBody>| async move { Response::new(full(vec![7_u8; size])) })
+    noted(size).0
+}
+
+/// Builds the same service, and what is notified of each request that has come to it.
+fn noted(size: usize) -> (App, Arc<Notify>) {
+    let came = Arc::new(Notify::new());
+    let notify = came.clone();
+    let app = app(move |_: Request<RequestBody>| {
+        notify.notify_one();
+        async move { Response::new(full(vec![7_u8; size])) }
+    });
+    (app, came)
 }
 
 // === a reader that takes its time ===
@@ -144,11 +157,12 @@ impl SlowReader {
 /// Begins a drain while the answer of `size` bytes is on its way to a slow reader.
 async fn drained(size: usize, window: u32, change: impl FnOnce(&mut SlowReader)) -> (Got, Report) {
     let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(8_000));
-    let mut server = setup.start(long(size)).await;
+    let (app, came) = noted(size);
+    let mut server = setup.start(app).await;
     let mut reader = SlowReader::connect(server.addr).await;
     change(&mut reader);
     reader.say([hello(window), get(1, "/")].concat()).await;
-    tokio::time::sleep(ms(100)).await;
+    within(LIMIT, "a request", came.notified()).await;
     server.handle.drain_now();
     server.handle.lifecycle().reached(Phase::Draining).await;
     let got = reader.read().await;
@@ -247,10 +261,11 @@ async fn read_with_a_pause(mut reader: SlowReader, after: usize, pause: Duration
 #[tokio::test]
 async fn reader_that_is_silent_for_seconds_gets_its_answer_whole_in_a_drain() {
     let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(15_000));
-    let mut server = setup.start(long(SHORT)).await;
+    let (app, came) = noted(SHORT);
+    let mut server = setup.start(app).await;
     let mut reader = SlowReader::connect(server.addr).await;
     reader.say([hello(WIDE), get(1, "/")].concat()).await;
-    tokio::time::sleep(ms(100)).await;
+    within(LIMIT, "a request", came.notified()).await;
     server.handle.drain_now();
     let got = read_with_a_pause(reader, 8 * 1024, ms(4_500)).await;
     let report = server.report().await;
@@ -277,10 +292,11 @@ async fn answer_that_a_client_leaves_with_the_kernel_has_the_deadline_of_a_respo
 #[tokio::test]
 async fn answer_that_the_kernel_holds_at_the_end_of_a_drain_is_named() {
     let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(4_000));
-    let mut server = setup.start(long(SHORT)).await;
+    let (app, came) = noted(SHORT);
+    let mut server = setup.start(app).await;
     let mut reader = SlowReader::connect(server.addr).await;
     reader.say([hello(WIDE), get(1, "/left")].concat()).await;
-    tokio::time::sleep(ms(100)).await;
+    within(LIMIT, "a request", came.notified()).await;
     let report = server.drain().await;
     assert!(!report.is_clean() && report.cut.len() == 1, "{report}");
     assert_eq!(report.cut[0].path, "/left", "{report}");
@@ -332,14 +348,15 @@ async fn slow_reader_that_sends_goaway_gets_its_answer_whole() {
 #[tokio::test]
 async fn early_answer_to_an_upload_is_whole_in_a_drain() {
     let setup = Setup::new().timeouts(Timeouts::default()).drain(ms(8_000));
-    let mut server = setup.start(long(SIZE)).await;
+    let (app, came) = noted(SIZE);
+    let mut server = setup.start(app).await;
     let mut reader = SlowReader::connect(server.addr).await;
     let upload = head(0x83, 1, "/upload", 0);
     let data = Frame::new(kind::DATA, 0, 1, vec![1; 16_000]).bytes();
     reader
         .say([hello(WIDE), upload, data.clone(), data].concat())
         .await;
-    tokio::time::sleep(ms(100)).await;
+    within(LIMIT, "a request", came.notified()).await;
     server.handle.drain_now();
     let got = reader.read().await;
     assert!(got.whole && got.data == SIZE, "{got:?}");
@@ -367,9 +384,10 @@ where
     let (stream, _) = within(LIMIT, "a connection", listener.accept())
         .await
         .unwrap();
-    let connection = connections.serve(wrap(stream), ConnInfo::default(), long(SIZE));
+    let (app, came) = noted(SIZE);
+    let connection = connections.serve(wrap(stream), ConnInfo::default(), app);
     tokio::spawn(connection);
-    tokio::time::sleep(ms(100)).await;
+    within(LIMIT, "a request", came.notified()).await;
     handle.drain_now();
     let got = reader.read().await;
     drop(reader);

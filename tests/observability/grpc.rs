@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use lameduck::Server;
+use lameduck::events::{Event, EventSink};
 use lameduck::server::Running;
+use tokio::net::TcpListener;
 use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -298,4 +301,38 @@ async fn named(running: &Running) -> Option<String> {
     let page = client.ask(get).await.text();
     page.contains(&format!("\"route\":\"{WATCH}\""))
         .then_some(page)
+}
+
+#[tokio::test]
+async fn a_call_is_one_in_the_events_of_the_server_whatever_its_path() {
+    let calls = Arc::<Mutex<Vec<bool>>>::default();
+    let seen = calls.clone();
+    let events = EventSink::to(move |event: &Event<'_>| {
+        if let Event::ServiceError { request, .. } = event {
+            seen.lock().unwrap().push(request.grpc);
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let broken = tower::service_fn(|_: http::Request<lameduck::serve::RequestBody>| async {
+        Err::<http::Response<http_body_util::Full<bytes::Bytes>>, _>("broken")
+    });
+    let shutdown = lameduck::Shutdown::for_tests();
+    let handle = shutdown.handle();
+    let serve = lameduck::serve(listener, broken).events(events);
+    let server = tokio::spawn(serve.shutdown(shutdown).into_future());
+    for (path, kind) in [
+        ("/shop.Orders/List", "application/grpc"),
+        ("/no/method/of/one", "application/grpc-web-text"),
+        ("/shop.Orders/List", "text/plain"),
+    ] {
+        let mut client = Raw::connect(addr).await;
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}");
+        client
+            .ask(format!("{head}\r\ncontent-length: 0\r\n\r\n"))
+            .await;
+    }
+    handle.drain_now();
+    server.await.unwrap().unwrap();
+    assert_eq!(*calls.lock().unwrap(), [true, true, false]);
 }

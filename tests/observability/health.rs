@@ -434,9 +434,9 @@ fn only_2xx_is_healthy() {
 
 #[test]
 fn invalid_path_is_not_sent() {
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
     for path in ["", "readyz", "/a b", "/a\r\nx: y", "/\0", "/é"] {
-        let asked = probe(nobody, path);
+        let asked = probe(closed, path);
         assert!(
             matches!(&asked, Err(ProbeError::Path(named)) if named == path),
             "{asked:?}"

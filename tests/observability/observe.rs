@@ -287,7 +287,7 @@ async fn connections_are_counted_by_state() {
     gate.add_permits(1);
     assert_eq!(slow.read_response().await.status, 200);
     drop((slow, half, idle));
-    wait_for("nobody", || counts().is_empty()).await;
+    wait_for("no request", || counts().is_empty()).await;
 }
 
 /// No observer is waited for without a margin, and nothing hangs.

@@ -34,6 +34,7 @@ fn process() {
             "has_a_request" => has_a_request().await,
             "is_sent_two" => is_sent_two().await,
             "announces" => has_a_worker_that_fails(Server::for_tests().announce(true)).await,
+            "is_flooded" => has_workers_that_fail().await,
             "is_quiet" => has_a_worker_that_fails(Server::for_tests()).await,
             other => panic!("no such role: {other}"),
         }
@@ -101,6 +102,26 @@ async fn has_a_worker_that_fails(server: Server) {
         tokio::time::sleep(ms(5)).await;
     }
     running.shutdown().await.unwrap();
+}
+
+/// Has 40 workers that fail at once, and one that fails later.
+async fn has_workers_that_fail() {
+    let mut server = Server::for_tests().announce(true);
+    for number in 0..40 {
+        let name = format!("early-{number}");
+        server = server.worker(&name, |_| async { Err::<(), _>("connection refused") });
+    }
+    let server = server.worker("late", |_| async {
+        tokio::time::sleep(ms(2_200)).await;
+        Err::<(), _>("connection refused")
+    });
+    let handle = server.handle();
+    let running = tokio::spawn(server.run());
+    while handle.failed_workers().len() < 41 {
+        tokio::time::sleep(ms(5)).await;
+    }
+    handle.drain_now();
+    running.await.unwrap().unwrap();
 }
 
 // === the tests ===
@@ -220,4 +241,25 @@ fn warnings_reach_standard_error_without_a_subscriber() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert_eq!(stderr_of("is_quiet"), "");
+}
+
+#[test]
+fn flood_of_warnings_is_bounded_and_the_rest_is_counted() {
+    let said = stderr_of("is_flooded");
+    let named = said.matches("lameduck: worker early-").count();
+    // Ten a second, and the failures may come in more than one.
+    assert!((1..=20).contains(&named), "{named}: {said}");
+    assert!(
+        said.contains("lameduck: worker late ended: failed"),
+        "{said}"
+    );
+    let omitted = said.lines().filter_map(|line| {
+        let count = line.strip_prefix("lameduck: ")?;
+        count
+            .strip_suffix(" lines were omitted")?
+            .parse::<usize>()
+            .ok()
+    });
+    let omitted: usize = omitted.sum();
+    assert!(omitted >= 40 - named, "{omitted} and {named}: {said}");
 }

@@ -181,7 +181,13 @@ impl Exchange {
     }
 
     /// Begins a request whose head is parsed, before its handler is called, and numbers it.
-    pub(crate) fn begin_request(&self, method: &Method, uri: &Uri, has_body: bool) -> u64 {
+    pub(crate) fn begin_request(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        has_body: bool,
+        grpc: bool,
+    ) -> u64 {
         let now = self.now();
         let timeouts = &self.server.timeouts;
         if self.state() != State::Head {
@@ -209,7 +215,7 @@ impl Exchange {
         self.end.store(0, Relaxed);
         self.conn.count_request();
         shared.reading.begin();
-        shared.facts = Facts::default();
+        shared.facts = Facts::new(grpc);
         shared.taken_over = 0;
         name(&mut shared.name, method, target(uri));
         shared.epoch

@@ -14,7 +14,7 @@ use super::app::App;
 use super::request_body::RequestBody;
 use crate::conn_info::ConnInfo;
 use crate::deadlines::Deadlines;
-use crate::reply::RefusalReason;
+use crate::reply::{GrpcKind, RefusalReason};
 use crate::serve::exchange::Exchange;
 
 /// The origin of the response.
@@ -37,7 +37,7 @@ pub(crate) struct HeldCall<A> {
     pub app: A,
     pub extensions: Extensions,
     pub request: Request<Incoming>,
-    pub grpc: bool,
+    pub grpc: Option<GrpcKind>,
     pub refusal: Option<RefusalReason>,
 }
 
@@ -63,11 +63,11 @@ pub(crate) fn begin<A: App>(
     common: &Extensions,
     exchange: &Arc<Exchange>,
     mut request: Request<Incoming>,
-    grpc: bool,
+    grpc: Option<GrpcKind>,
     refusal: Option<RefusalReason>,
 ) -> Answer<A::Future> {
     let has_body = !request.body().is_end_stream();
-    let epoch = exchange.begin_request(request.method(), request.uri(), has_body);
+    let epoch = exchange.begin_request(request.method(), request.uri(), has_body, grpc.is_some());
     if !common.is_empty() {
         let extensions = request.extensions_mut();
         if extensions.is_empty() {
@@ -84,9 +84,10 @@ pub(crate) fn begin<A: App>(
         extensions.insert(Deadlines::new(exchange.clone(), epoch));
     }
     let expects = has_body && expects_continue(&request);
+    let messages = grpc == Some(GrpcKind::Native);
     // In place, and mapped once: a request is large to take apart and to put together.
     let request = request.map(|incoming| match has_body {
-        true => RequestBody::new(incoming, exchange.clone(), epoch, expects, grpc),
+        true => RequestBody::new(incoming, exchange.clone(), epoch, expects, messages),
         false => RequestBody::empty(),
     });
     match refusal {

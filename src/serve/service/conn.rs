@@ -96,12 +96,12 @@ impl<A: App> hyper::service::Service<Request<Incoming>> for ConnService<A> {
                 app: self.app.clone(),
                 extensions: self.extensions.clone(),
                 request,
-                grpc: has_body && context.is_grpc(),
+                grpc: context.format.grpc(),
                 refusal,
             });
             return AnswerFuture::new(Answer::Held, exchange, open, context).holding(held);
         }
-        let grpc = has_body && context.is_grpc();
+        let grpc = context.format.grpc();
         let answer = begin(
             &self.app,
             &self.extensions,

@@ -45,11 +45,6 @@ impl RequestContext {
         (context, target::refusal(request, &hosts, has_body))
     }
 
-    /// Returns `true` for a gRPC request with plain messages (gRPC-Web may have them in base64).
-    pub(crate) fn is_grpc(&self) -> bool {
-        self.format.is_native_grpc()
-    }
-
     /// Returns `true` if the request may get this status. A response is final: hyper ends the connection over an
     /// interim one (RFC 9110, 15.2).
     pub(crate) fn may_get(&self, status: StatusCode) -> bool {

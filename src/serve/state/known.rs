@@ -12,6 +12,18 @@ pub(crate) struct Facts {
     pub client: Option<IpAddr>,
     pub route: Option<Route>,
     pub id: Option<RequestId>,
+    /// `true` for a gRPC call.
+    pub grpc: bool,
+}
+
+impl Facts {
+    /// Creates the facts of a request that no layer has seen yet.
+    pub(crate) fn new(grpc: bool) -> Self {
+        Facts {
+            grpc,
+            ..Facts::default()
+        }
+    }
 }
 
 /// A request's name and facts at one moment, taken out of the lock: a listener may ask for them again.
@@ -45,7 +57,7 @@ impl Known {
         }
         info.client = self.facts.client;
         info.route = self.facts.route.as_ref().map(Route::as_str);
-        info.grpc = self.facts.route.as_ref().is_some_and(Route::is_grpc);
+        info.grpc = self.facts.grpc;
         info.request_id = self.facts.id.as_ref().map(RequestId::as_str);
         info
     }

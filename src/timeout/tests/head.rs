@@ -247,7 +247,7 @@ async fn each_expiry_and_malformed_timeout_is_emitted_once() {
         ]
     );
     ask(&layer.without_grpc_timeout(), ms(50), grpc("1 S")).await;
-    assert!(emitted().is_empty(), "nobody asked for it");
+    assert!(emitted().is_empty(), "it was not asked for");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,14 +24,14 @@ async fn server_names_the_peer_and_the_proxy_the_client() {
         ),
         (RealIpLayer::hops(3), "Some(6.6.6.6) forwarded"),
         (RealIpLayer::hops(4).refuse_unknown(), "refused"),
-        (RealIpLayer::off(), "nobody looked"),
+        (RealIpLayer::off(), "not determined"),
     ] {
         let service = layer.layer(service_fn(|request: Request<RequestBody>| async move {
             let info = request.extensions().get::<ConnInfo>().unwrap();
             assert!(info.peer.unwrap().ip().is_loopback());
             let text = match ClientIp::of(request.extensions()) {
                 Some(client) => format!("{:?} {}", client.ip, client.source),
-                None => "nobody looked".to_owned(),
+                None => "not determined".to_owned(),
             };
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
         }));

@@ -91,7 +91,7 @@ async fn tonic_routes_on_lameduck_serve() {
 
 async fn promises(place: impl AsyncFn(Stack) -> Place, with: fn(RealIpLayer) -> RealIpLayer) {
     calls_pass_and_know_their_client(&place, with).await;
-    a_client_that_nobody_knows_is_an_invalid_argument(&place, with).await;
+    a_client_of_unknown_address_is_an_invalid_argument(&place, with).await;
     a_message_too_large_is_resource_exhausted(&place).await;
     a_client_over_its_quota_is_told_when_to_come_back(&place, with).await;
     a_slow_call_is_over_its_deadline(&place).await;
@@ -156,7 +156,7 @@ async fn calls_pass_and_know_their_client(
     within(LIMIT, "idle", in_flight.wait_idle()).await;
 }
 
-async fn a_client_that_nobody_knows_is_an_invalid_argument(
+async fn a_client_of_unknown_address_is_an_invalid_argument(
     place: impl AsyncFn(Stack) -> Place,
     with: fn(RealIpLayer) -> RealIpLayer,
 ) {

@@ -33,7 +33,7 @@ async fn service_fn() {
 
 async fn promises(place: impl AsyncFn(Stack) -> Place) {
     a_request_passes_and_knows_its_client(&place).await;
-    a_client_that_nobody_knows_is_refused(&place).await;
+    a_client_of_unknown_address_is_refused(&place).await;
     a_body_too_large_is_refused(&place).await;
     a_client_over_its_quota_is_refused(&place).await;
     a_slow_service_is_answered_for(&place).await;
@@ -74,7 +74,7 @@ async fn a_request_passes_and_knows_its_client(place: impl AsyncFn(Stack) -> Pla
     assert_eq!(in_flight.peak(), 1);
 }
 
-async fn a_client_that_nobody_knows_is_refused(place: impl AsyncFn(Stack) -> Place) {
+async fn a_client_of_unknown_address_is_refused(place: impl AsyncFn(Stack) -> Place) {
     let place = place(stack().real_ip(RealIpLayer::hops(2).refuse_unknown())).await;
     let client = Client::new();
     let url = format!("http://{}/client", place.addr);

@@ -57,7 +57,7 @@ impl Place {
 fn describe(client: ClientIp) -> String {
     match (client.ip, client.peer) {
         (Some(ip), Some(peer)) => format!("{ip} by {} ({})", peer.ip(), client.source),
-        _ => format!("nobody ({})", client.source),
+        _ => format!("unknown ({})", client.source),
     }
 }
 

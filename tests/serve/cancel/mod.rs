@@ -227,7 +227,7 @@ async fn panic_ends_its_connection_and_not_the_service() {
     let limits = Limits::default().max_connections(1);
     let server = Setup::new().limits(limits).start(app).await;
     for path in ["/call", "/future", "/later", "/body"] {
-        for body in ["", "a body that nobody reads"] {
+        for body in ["", "a body that is not read"] {
             let mut client = server.connect().await;
             assert_eq!(client.ask(GET).await.status, 200);
             let length = body.len() + 5;
