@@ -87,8 +87,6 @@
 //! * **An error of the service** is answered with 500, and reported as [`Event::ServiceError`](crate::events::Event);
 //!   so is a faulty response, as a [`ServiceFault`]. A panic ends its connection
 //!   ([`CloseReason::Panicked`](crate::events::CloseReason)), on HTTP/2 its stream.
-//! * A request with both `Content-Length` and `Transfer-Encoding` is read by its chunks, and its connection closes
-//!   after the response (RFC 9112, 6.1).
 //! * **A client that is gone** ends its request: the handler is dropped within 50 ms of a reset, and within 250 ms of
 //!   an orderly close. One that has only shut its sending side is still answered; [`HalfClose`] describes how the two
 //!   are distinguished, and when they cannot be. Bytes behind the request (a pipelined request, a body that the handler
@@ -107,7 +105,14 @@
 //! 3. Requests in flight are finished: to the last byte that the socket takes, and on HTTP/2 to the last byte that h2
 //!    writes. An upgraded connection is in flight until its IO is dropped.
 //! 4. When nothing is in flight, idle connections close, each after a last look for a request.
-//! 5. At the deadline the remaining requests are cut, and named in the report.
+//! 5. At the deadline the remaining requests are cut, and named in the report. An HTTP/2 response that was written less
+//!    than a second before is not among them: whether its client has read it cannot be known yet.
+//!
+//! A gRPC call that is cut gets no status: its connection closes, and the client's library reports that in its own way (tonic's
+//! as UNKNOWN).
+//! A stream of a route with `route().streaming()` has ended with UNAVAILABLE before
+//! ([`per_route`](crate::per_route#streams)); for other calls a deadline shorter than the drain
+//! ([`TimeoutLayer`](crate::TimeoutLayer), `grpc-timeout`) does the same.
 //!
 //! # Request bodies and extensions
 //!

@@ -16,7 +16,9 @@ pub enum HalfClose {
     ///
     /// These clients are not detected before the next write: one that closes during a response with a `Content-Length`
     /// or without any framing, because there every byte counts; one that stops waiting after the bytes that can be
-    /// written ahead; and one behind a proxy that keeps its own connection open.
+    /// written ahead; one whose request has bytes behind it that are not read, as a pipelined request or the rest of a
+    /// body that the handler leaves unread: its end, and even a reset, lies behind them; and one behind a proxy that
+    /// keeps its own connection open.
     #[default]
     Probe,
     /// Answers the request. Only a reset or a failed write shows that the client is gone.
