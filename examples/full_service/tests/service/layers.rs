@@ -144,3 +144,15 @@ fn two_instances_share_a_quota_through_redis_and_survive_its_loss() {
     let alone = [(); 8].map(|()| ask(0, "203.0.113.8"));
     assert_eq!(alone, [200, 200, 200, 200, 429, 429, 429, 429]);
 }
+
+#[test]
+fn a_problem_is_a_complete_answer_in_the_log_and_in_the_metrics() {
+    let service = Service::start_ready(&[]);
+    let answer = client::get(service.address, "/api/v1/users/none").expect("an answer");
+    assert_eq!(answer.head.status, 404);
+    let line = service.logged("path", "/api/v1/users/none");
+    assert_eq!(line["end"], "complete", "{line}");
+    let metrics = client::get(service.admin(), "/metrics").expect("an answer");
+    assert!(metrics.text().contains("\"404\""), "{}", metrics.text());
+    assert!(!metrics.text().contains("\"499\""), "{}", metrics.text());
+}

@@ -5,7 +5,7 @@ mod kind;
 use std::borrow::Cow;
 
 use axum::{
-    body::{Body, HttpBody, to_bytes},
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::Request,
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
@@ -24,8 +24,10 @@ use crate::store::StoreError;
 /// The media type of all errors.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The longest refusal of another layer whose sentence is kept.
-const LONGEST_SENTENCE: u64 = 4 * 1024;
+/// The longest refusal of another layer whose sentence is kept, in bytes.
+const LONGEST_SENTENCE: usize = 4 * 1024;
+/// The longest refusal that is read to its end: more than that of any [`Problem`].
+const LONGEST_REFUSAL: u64 = 64 * 1024;
 
 /// An error of the API. It becomes a whole response; [`translate`] adds what only the outermost layer knows.
 #[derive(Clone, Debug)]
@@ -248,10 +250,11 @@ pub async fn translate(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let problem = match parts.extensions.remove::<Problem>() {
-        Some(problem) => problem,
-        None => Problem::refusal(parts.status, sentence(&parts.headers, body).await),
-    };
+    let refusal = read(body).await;
+    let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| {
+        let sentence = refusal.and_then(|refusal| sentence(&parts.headers, &refusal));
+        Problem::refusal(parts.status, sentence)
+    });
     let request_id = parts.headers.get("x-request-id");
     let request_id = request_id.and_then(|id| id.to_str().ok());
     let body = problem.body(Some(instance), request_id.map(str::to_owned));
@@ -269,10 +272,18 @@ fn is_grpc(request: &Request) -> bool {
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Returns the sentence of a short refusal in text or in JSON.
-async fn sentence(headers: &HeaderMap, body: Body) -> Option<String> {
+/// Reads a refusal to its end. One that is dropped before would be `cancelled` in the access log and in the metrics.
+async fn read(body: Body) -> Option<Bytes> {
     let length = body.size_hint().exact()?;
-    if length > LONGEST_SENTENCE {
+    if length > LONGEST_REFUSAL {
+        return None;
+    }
+    to_bytes(body, LONGEST_REFUSAL as usize).await.ok()
+}
+
+/// Returns the sentence of a short refusal in text or in JSON.
+fn sentence(headers: &HeaderMap, refusal: &[u8]) -> Option<String> {
+    if refusal.len() > LONGEST_SENTENCE {
         return None;
     }
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
@@ -280,11 +291,10 @@ async fn sentence(headers: &HeaderMap, body: Body) -> Option<String> {
     if !is_text && kind != PROBLEM_JSON {
         return None;
     }
-    let bytes = to_bytes(body, LONGEST_SENTENCE as usize).await.ok()?;
     let sentence = match is_text {
-        true => std::str::from_utf8(&bytes).ok()?.trim().to_owned(),
+        true => std::str::from_utf8(refusal).ok()?.trim().to_owned(),
         false => {
-            let problem: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            let problem: serde_json::Value = serde_json::from_slice(refusal).ok()?;
             problem["detail"].as_str()?.to_owned()
         }
     };
