@@ -22,17 +22,17 @@ pub use self::{error::StoreError, postgres::PostgresStore, sqlite::SqliteStore, 
 /// The time after which the answer to a key is forgotten, and a done job is removed.
 const KEPT: time::Duration = time::Duration::hours(24);
 /// The most rows that one sweep removes of each table: no statement runs long.
-const SWEPT: i64 = 1_000;
+pub const SWEPT: u32 = 1_000;
 /// The limit of [`Store::close`]: less than the 2 s of its closer, which has something to write before, and is to say what
 /// is missing.
 const CLOSING: Duration = Duration::from_millis(1_500);
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// The settings of a store.
-#[derive(Debug, Clone)]
+/// The settings of a store. They have no `Debug` output, because the URL has the password.
+#[derive(Clone)]
 pub struct Settings {
-    /// `sqlite://` or `postgres://`. Contains the password.
+    /// `sqlite://` or `postgres://`.
     pub url: String,
     /// The most connections. SQLite has one that writes and 4 that read.
     pub pool: u32,
@@ -257,8 +257,8 @@ impl Store {
         on!(self, store => store.gone(instance).await)
     }
 
-    /// Removes keys and done jobs that are a day old, and instances that were not seen for a day; a bounded number.
-    /// Returns how many.
+    /// Removes keys and done jobs that are a day old, and instances that were not seen for a day: at most [`SWEPT`] of
+    /// each. Returns how many.
     pub async fn sweep(&self) -> Result<u64> {
         on!(self, store => store.sweep().await)
     }

@@ -166,7 +166,7 @@ pub(crate) fn created(created: Result<Created>) -> Order {
 }
 
 #[test]
-fn a_time_is_as_exact_as_the_databaseskeep_it() {
+fn a_time_is_as_exact_as_the_databases_keep_it() {
     for _ in 0..100 {
         assert_eq!(now().nanosecond() % 1_000, 0);
     }

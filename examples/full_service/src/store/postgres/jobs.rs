@@ -196,15 +196,19 @@ impl PostgresStore {
     pub(in super::super) async fn sweep(&self) -> Result<u64> {
         let before = now() - KEPT;
         let mut removed = 0;
+        // Instances sweep at the same time: none waits for the rows of another.
         for sql in [
             "DELETE FROM idempotency_keys WHERE key IN (
-                 SELECT key FROM idempotency_keys WHERE created_at < $1 LIMIT $2)",
+                 SELECT key FROM idempotency_keys WHERE created_at < $1 LIMIT $2
+                 FOR UPDATE SKIP LOCKED)",
             "DELETE FROM jobs WHERE id IN (
-                 SELECT id FROM jobs WHERE state = 'done' AND finished_at < $1 LIMIT $2)",
+                 SELECT id FROM jobs WHERE state = 'done' AND finished_at < $1 LIMIT $2
+                 FOR UPDATE SKIP LOCKED)",
             "DELETE FROM instances WHERE id IN (
-                 SELECT id FROM instances WHERE seen_at < $1 LIMIT $2)",
+                 SELECT id FROM instances WHERE seen_at < $1 LIMIT $2
+                 FOR UPDATE SKIP LOCKED)",
         ] {
-            let statement = query(sql).bind(before).bind(SWEPT);
+            let statement = query(sql).bind(before).bind(i64::from(SWEPT));
             removed += statement.execute(&self.pool).await?.rows_affected();
         }
         Ok(removed)

@@ -201,7 +201,7 @@ impl SqliteStore {
             "DELETE FROM instances WHERE id IN (
                  SELECT id FROM instances WHERE seen_at < $1 LIMIT $2)",
         ] {
-            let statement = query(sql).bind(micros(before)).bind(SWEPT);
+            let statement = query(sql).bind(micros(before)).bind(i64::from(SWEPT));
             removed += statement.execute(&self.writer).await?.rows_affected();
         }
         Ok(removed)
