@@ -9,16 +9,21 @@ use crate::{
     database,
 };
 
-const USAGE: &str = "\
-usage: full_service                        serves with the settings of the environment
-       full_service migrate COMMAND        shows or changes the schema of the database; `migrate help` lists how
-       full_service --healthcheck [path]   probes the running service (/healthz); exits with 0 if it is healthy
-       full_service --print-config         prints the settings and where each comes from; secrets are not shown
-       full_service --help                 prints this help
-       --env-file PATH, before a command, reads variables from a file too; those of the environment win
+const USAGE: &str = concat!(
+    "usage: ",
+    env!("CARGO_PKG_NAME"),
+    " [--env-file PATH] [COMMAND]
 
-README.md lists the settings.
-";
+Without a command it serves, with the settings of the environment; README.md lists them.
+
+  migrate COMMAND        shows or changes the schema of the database; `migrate help` lists how
+  --healthcheck [PATH]   probes the running service (/healthz); exits with 0 if it is healthy
+  --print-config         prints the settings and where each comes from; secrets are not shown
+  --help                 prints this help
+
+  --env-file PATH        reads variables from a file too; those of the environment win
+"
+);
 
 /// The exit code for wrong settings or arguments: a restart without a change will not help.
 pub const EXIT_CONFIG: u8 = 2;
@@ -43,15 +48,19 @@ impl Arguments {
     /// # Errors
     ///
     /// Returns the text to print, and the exit code.
-    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, (&'static str, u8)> {
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, (String, u8)> {
         let mut arguments = arguments.into_iter().peekable();
-        let wrong = || (USAGE, EXIT_CONFIG);
+        let wrong = |wrong: &str| (format!("{wrong}\n{USAGE}"), EXIT_CONFIG);
+        let unknown = |argument: &str| wrong(&format!("unknown argument {argument:?}"));
         let mut env_file = None;
         if arguments
             .next_if(|argument| argument == "--env-file")
             .is_some()
         {
-            env_file = Some(PathBuf::from(arguments.next().ok_or_else(wrong)?));
+            let path = arguments.next();
+            env_file = Some(PathBuf::from(
+                path.ok_or_else(|| wrong("--env-file needs a path"))?,
+            ));
         }
         let command = match arguments.next().as_deref() {
             None => Command::Serve,
@@ -61,12 +70,12 @@ impl Arguments {
             }
             Some("--print-config") => Command::PrintConfig,
             Some("migrate") => Command::Migrate(arguments.by_ref().collect()),
-            Some("--help" | "-h") => return Err((USAGE, 0)),
-            Some(_) => return Err(wrong()),
+            Some("--help" | "-h") => return Err((USAGE.to_owned(), 0)),
+            Some(argument) => return Err(unknown(argument)),
         };
         match arguments.next() {
             None => Ok(Self { env_file, command }),
-            Some(_) => Err(wrong()),
+            Some(argument) => Err(unknown(&argument)),
         }
     }
 }

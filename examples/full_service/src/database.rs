@@ -1,6 +1,15 @@
 //! The database of this process: opened at the start, migrated or checked before the first request, closed at the end.
 
-use std::{fmt, io::Write, process::ExitCode, time::Duration};
+use std::{
+    fmt,
+    io::Write,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use lameduck::shutdown::ShutdownHandle;
 use time::OffsetDateTime;
@@ -29,6 +38,8 @@ pub struct Database {
     migrations: Migrations,
     at_start: Migrate,
     instance: Instance,
+    /// Whether the instance has been in its table.
+    alive: Arc<AtomicBool>,
     job_metrics: JobMetrics,
 }
 
@@ -59,7 +70,7 @@ impl Database {
             acquire_timeout: config.database_acquire_timeout,
             statement_timeout: config.database_statement_timeout,
             // PostgreSQL keeps 63 bytes of it.
-            instance: format!("full_service/{version}/{id}"),
+            instance: format!("{}/{version}/{id}", env!("CARGO_PKG_NAME")),
         };
         let store = Store::connect(&settings).await.map_err(OpenError::of)?;
         Ok(Self {
@@ -73,6 +84,7 @@ impl Database {
                 started_at: OffsetDateTime::now_utc(),
             },
             migrations,
+            alive: Arc::default(),
             job_metrics: JobMetrics::default(),
         })
     }
@@ -98,14 +110,8 @@ impl Database {
     /// The schema does not fit, cannot be migrated, or the database is away.
     pub async fn prepare(&self) -> Result<(), MigrateError> {
         match self.at_start {
-            Migrate::Off => {}
-            Migrate::Check => {
-                let schema = migrate::check(&self.schema, &self.migrations).await?;
-                info!(schema = schema.newest, "the schema fits");
-                if !schema.newer.is_empty() {
-                    warn!(newer = ?schema.newer, "the schema is ahead of this version");
-                }
-            }
+            Migrate::Off => return Ok(()),
+            Migrate::Check => {}
             Migrate::Apply => {
                 let options = migrate::Options {
                     // A contract is a step of its own: older instances may run.
@@ -113,17 +119,23 @@ impl Database {
                     ..migrate::Options::default()
                 };
                 migrate::apply(&self.schema, &self.migrations, &options).await?;
-                info!(
-                    schema = self.migrations.newest(),
-                    "the schema is up to date"
-                );
             }
+        }
+        // After `apply` too: an expand behind a contract is not applied yet.
+        let schema = migrate::check(&self.schema, &self.migrations).await?;
+        info!(schema = schema.newest, "the schema fits");
+        if !schema.newer.is_empty() {
+            warn!(newer = ?schema.newer, "the schema is ahead of this version");
+        }
+        if !schema.contracts.is_empty() {
+            info!(contracts = ?schema.contracts, "contracts wait for `migrate apply`");
         }
         Ok(())
     }
 
     /// Starts the workers that need the database. The schema must be there.
     pub fn start_workers(&self, handle: &ShutdownHandle, config: &Config) {
+        self.alive.store(true, Ordering::Relaxed);
         let settings = jobs::Settings {
             workers: config.jobs,
             lease: config.job_lease,
@@ -145,11 +157,8 @@ impl Database {
     ///
     /// Connections were still lent when the time was up.
     pub async fn close(self) -> Result<(), StillLent> {
-        // The row is stale in half a minute without it. All connections may be lent.
-        match timeout(GOODBYE, self.store.gone(&self.instance)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the goodbye could not be written"),
-            Err(_) => warn!("the goodbye was not written in time"),
+        if self.alive.load(Ordering::Relaxed) {
+            self.say_goodbye().await;
         }
         match self.store.close().await.lent {
             0 => {
@@ -159,9 +168,18 @@ impl Database {
             lent => Err(StillLent(lent)),
         }
     }
+
+    async fn say_goodbye(&self) {
+        // The row is stale in half a minute without it. All connections may be lent.
+        match timeout(GOODBYE, self.store.gone(&self.instance)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the goodbye could not be written"),
+            Err(_) => warn!("the goodbye was not written in time"),
+        }
+    }
 }
 
-/// Runs `full_service migrate`.
+/// Runs `migrate` of the command line.
 pub fn migrate_cli(config: &Config, arguments: Vec<String>) -> ExitCode {
     match schema(config.database.expose()) {
         Ok((database, migrations)) => migrate::cli::run(arguments, &database, &migrations),

@@ -82,6 +82,7 @@ fn colour() -> bool {
 /// Logs the address and the settings in effect, which may differ from the intended ones.
 pub fn log_start(running: &Running, config: &Config, instance: &str) {
     info!(
+        version = env!("CARGO_PKG_VERSION"),
         address = running.addr().map(display),
         admin = running.admin_addr().map(display),
         // As in `pg_stat_activity`, in the table `instances`, and in the owners of jobs.
@@ -99,7 +100,7 @@ pub fn log_start(running: &Running, config: &Config, instance: &str) {
         // The `Debug` output has no password.
         redis = %OrOff(config.redis.as_ref().map(|redis| format!("{redis:?}"))),
         flags_refresh = ?config.flags.refresh,
-        flags_cache = ?config.flags.cache,
+        flags_cache = %OrOff(config.flags.cache.as_ref().map(|path| path.display())),
         // The path of a file, or the server: no user, no password.
         database = %redact(config.database.expose()),
         migrate = ?config.migrate,

@@ -79,10 +79,11 @@ impl Refresher {
         }
     }
 
-    /// Follows Redis until the stop. Returns at once if there is none to follow.
+    /// Follows Redis, if there is one, until the stop.
     pub async fn run(mut self, stop: CancellationToken) {
         if self.flags.settings().redis.is_none() {
-            return;
+            // A worker that ends before the stop is an error in the log.
+            return stop.cancelled().await;
         }
         let mut next = Instant::now();
         if self.flags.source() == Source::Redis {

@@ -244,6 +244,7 @@ impl Arguments {
         let wrong = |text: &str| Err(Some(text.to_owned()));
         let command = match words.as_slice() {
             [] => return wrong("which command?"),
+            ["help"] => return Err(None),
             ["status"] => Command::Status,
             ["plan"] => Command::Plan {
                 execute: self.execute,

@@ -159,10 +159,11 @@ impl Session {
         loop {
             match self.step(migrations, options, way).await {
                 Ok(Some(one)) => {
+                    let (version, name) = (one.version, &one.name);
                     let took_ms = u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX);
                     match way {
-                        Way::Up => info!(one.version, one.name, took_ms, "migration applied"),
-                        Way::Down(_) => info!(one.version, one.name, took_ms, "migration undone"),
+                        Way::Up => info!(version, name, took_ms, "migration applied"),
+                        Way::Down(_) => info!(version, name, took_ms, "migration undone"),
                     }
                     done.push(one);
                     tries = 1;

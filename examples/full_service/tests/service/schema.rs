@@ -72,6 +72,7 @@ fn is_refused(url: &str, how: &str, names: &str) {
     assert!(output.contains("does not fit"), "{output}");
     assert!(output.contains(names), "{names} in {output}");
     assert!(!output.contains("\"phase\":\"ready\""), "{output}");
+    assert!(!output.contains("goodbye"), "{output}");
 }
 
 /// Asserts that the program starts on this schema, and works.

@@ -1,5 +1,7 @@
 //! The start of the service, and its errors.
 
+use rustix::process::Signal;
+
 use crate::support::{
     client,
     service::{Service, command, refused},
@@ -40,16 +42,22 @@ fn budgets_that_do_not_fit_name_the_number_to_change() {
 
 #[test]
 fn help_prints_usage_and_a_wrong_argument_is_an_error() {
-    for (argument, code) in [("--help", 0), ("--helth", 2)] {
+    for (argument, code) in [("--help", 0), ("--helth", 2), ("serve", 2)] {
         let output = command(&[]).arg(argument).output().expect("an output");
         assert_eq!(output.status.code(), Some(code));
         let (said, unsaid) = match code {
             0 => (output.stdout, output.stderr),
             _ => (output.stderr, output.stdout),
         };
-        assert!(String::from_utf8_lossy(&said).contains("--healthcheck"));
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("--healthcheck"), "{said}");
+        assert_eq!(said.contains(&format!("{argument:?}")), code == 2, "{said}");
         assert_eq!(String::from_utf8_lossy(&unsaid), "");
     }
+    let help = command(&[]).args(["migrate", "help"]).output();
+    let help = help.expect("an output");
+    assert!(help.status.success() && help.stderr.is_empty(), "{help:?}");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("migrate status"));
 }
 
 #[test]
@@ -79,4 +87,15 @@ fn taken_port_is_an_error_not_a_panic() {
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("cannot listen on"), "{output}");
     assert!(!output.contains("panicked"), "{output}");
+}
+
+#[test]
+fn start_with_the_defaults_has_no_warnings() {
+    let service = Service::start_ready(&[]);
+    service.signal(Signal::INT);
+    let ended = service.ended();
+    ended.assert_clean();
+    for level in ["WARN", "ERROR"] {
+        assert_eq!(ended.logged("level", level), None);
+    }
 }
