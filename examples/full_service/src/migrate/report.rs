@@ -96,7 +96,7 @@ impl fmt::Display for Answer {
             Self::Repaired(lines) => lines_or(f, lines, "nothing is to be repaired"),
             Self::Created(paths) => {
                 paths.iter().try_for_each(|path| writeln!(f, "{path}"))?;
-                writeln!(f, "add them to the list of embedded migrations")
+                writeln!(f, "add their names to src/migrations.rs, which embeds them")
             }
             // The log has it, on standard error.
             Self::Error(_) => Ok(()),
