@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 
 async fn run(config: Config, mut writer: LogWriter, traces: Option<Traces>) -> ExitCode {
     // First: from here on signals are handled, and a stop during the start is orderly.
-    let server = Server::new("full_service");
+    let server = Server::new(env!("CARGO_PKG_NAME"));
     let database = match Database::open(&config).await {
         Ok(database) => database,
         Err(error) => {

@@ -27,10 +27,9 @@ use super::{
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "full_service",
         description = "Users and their orders. Every error has the form of RFC 9457.",
         contact(name = "The team of this service"),
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+        license(name = "MIT", identifier = "MIT"),
     ),
     security(()),
     servers((url = "/", description = "The service that has sent this document.")),

@@ -1,6 +1,6 @@
 //! Reads variables one after another and collects all errors.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use super::sources::{Origin, Sources};
 use crate::secret::{Secret, redact};
@@ -192,7 +192,7 @@ impl fmt::Display for Problems {
             1 => "1 setting is wrong".to_owned(),
             many => format!("{many} settings are wrong"),
         };
-        writeln!(f, "full_service cannot start: {settings}")?;
+        writeln!(f, "{} cannot start: {settings}", env!("CARGO_PKG_NAME"))?;
         for Problem {
             variable,
             value,
@@ -217,10 +217,8 @@ impl fmt::Display for Settings {
             origin,
         } in &self.0
         {
-            write!(f, "{variable}={}", value.escape_debug())?;
-            f.write_str("  # ")?;
-            writeln!(f, "{origin}")?;
+            writeln!(f, "{variable}={}  # {origin}", value.escape_debug())?;
         }
-        f.write_char('\n')
+        Ok(())
     }
 }

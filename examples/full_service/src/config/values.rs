@@ -135,8 +135,11 @@ fn bounded(text: &str, right: &'static str) -> Result<Duration, Refusal> {
 
 /// Parses a level, or levels by target: `info,full_service=debug`.
 pub fn log_level(text: &str) -> Result<Targets, Refusal> {
-    const RIGHT: &str =
-        "off, error, warn, info, debug or trace, also by target: info,full_service=debug";
+    const RIGHT: &str = concat!(
+        "off, error, warn, info, debug or trace, also by target: info,",
+        env!("CARGO_CRATE_NAME"),
+        "=debug"
+    );
 
     // `Targets` alone takes any bare word for the name of a target, and the service would start without logs.
     for directive in text.split(',').filter(|directive| !directive.contains('=')) {

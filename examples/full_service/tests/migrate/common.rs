@@ -75,7 +75,7 @@ pub fn write(folder: &TempDir, file: &str, text: &str) {
 
 /// Returns the command `migrate`, to be started.
 pub fn command(url: &str, folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_full_service"));
+    let mut command = Command::new(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))));
     command
         .env_clear()
         .env("DATABASE_URL", url)

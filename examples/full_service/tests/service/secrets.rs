@@ -111,7 +111,12 @@ fn running_service_shows_no_secret() {
     assert_eq!(retry(SECRET), 404, "the token is known");
     assert_eq!(retry("hunter2-with-a-typo"), 401);
     // A lost connection, and an answer that the handler did not expect.
-    database.ask("ALTER TABLE users RENAME TO nobody; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'full_service%'");
+    database.ask(concat!(
+        "ALTER TABLE users RENAME TO nobody; SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE application_name LIKE '",
+        env!("CARGO_PKG_NAME"),
+        "%'"
+    ));
     let answer = client::get(service.address, "/api/v1/users").expect("an answer");
     assert!(answer.head.status >= 500, "{}", answer.head.status);
     assert_hidden(answer.text(), "the answer");

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use super::PostgresStore;
 
 /// The channel of the notifications.
-pub(super) const CHANNEL: &str = "full_service_jobs";
+pub(super) const CHANNEL: &str = concat!(env!("CARGO_PKG_NAME"), "_jobs");
 const CONNECTING: Duration = Duration::from_secs(5);
 /// The pause after a lost connection. Workers poll meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);

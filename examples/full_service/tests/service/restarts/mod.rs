@@ -188,7 +188,11 @@ impl Member {
             ("JOB_LEASE", "5s"),
             (
                 "LOG_LEVEL",
-                "info,lameduck::access=off,full_service::jobs=warn",
+                concat!(
+                    "info,lameduck::access=off,",
+                    env!("CARGO_PKG_NAME"),
+                    "::jobs=warn"
+                ),
             ),
             // A busy machine is slow, and not wrong.
             ("REQUEST_TIMEOUT", "off"),

@@ -35,7 +35,7 @@ pub struct Ended {
 
 /// Returns the binary with only the test's environment.
 pub fn command(environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_full_service"));
+    let mut command = Command::new(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))));
     command.env_clear().envs(environment.iter().copied());
     // Its database is a file there, unless the environment names another.
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
