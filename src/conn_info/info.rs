@@ -87,6 +87,7 @@ pub(crate) fn peer_of(extensions: &Extensions) -> Option<SocketAddr> {
 ///
 /// It does not suit measuring a service's own time: a layer further out may have delayed the request.
 #[allow(clippy::disallowed_methods)] // on a server that has not looked
+#[cfg(any(feature = "metrics", feature = "rate-limit", feature = "tracing"))]
 pub(crate) fn arrival_of(extensions: &Extensions) -> Instant {
     let info = extensions.get::<ConnInfo>();
     let arrived = info.and_then(|info| info.arrived);
