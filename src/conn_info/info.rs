@@ -109,8 +109,12 @@ pub(crate) fn peer_and_arrival_of(extensions: &Extensions) -> (Option<SocketAddr
 /// Returns the client's address as found by [`real_ip`](crate::real_ip); without that layer, the peer's address.
 #[cfg(feature = "rate-limit")]
 pub(crate) fn client_of(extensions: &Extensions) -> Option<IpAddr> {
-    match ClientIp::of(extensions) {
-        Some(client) => client.ip,
-        None => peer_of(extensions).map(|peer| peer.ip().to_canonical()),
-    }
+    let peer = match extensions.get::<ConnInfo>() {
+        Some(ConnInfo { client, peer, .. }) => match client {
+            Some(client) => return client.ip,
+            None => peer.map(folded),
+        },
+        None => peer_of(extensions),
+    };
+    peer.map(|peer| peer.ip())
 }

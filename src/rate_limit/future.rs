@@ -85,7 +85,7 @@ impl<S: Service<Request<B>>, B> Asking<S, B> {
                 report: self.shared.report(decision),
             }
         } else {
-            Answer::Refused(Some(self.shared.refuse(&decision, self.request)))
+            Answer::Refused(Some(self.shared.refuse(&decision, &mut self.request)))
         }
     }
 }

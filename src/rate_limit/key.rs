@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
@@ -17,10 +18,10 @@ use sha2::{Digest, Sha256};
 /// let other = Key::ip("2001:db8::2".parse().unwrap(), 64);
 /// assert_eq!(one, other, "a /64 is one customer");
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key {
-    kind: u8,
-    bytes: [u8; Key::LARGEST],
+    /// The kind, which decides how many of the bytes behind it count; the rest is 0.
+    bytes: [u8; Key::LARGEST + 1],
 }
 
 const UNKNOWN: u8 = 0x80;
@@ -33,9 +34,10 @@ impl Key {
     pub const LARGEST: usize = 31;
 
     /// The key of all unidentified clients, which are counted together.
-    pub const UNKNOWN: Key = Key {
-        kind: UNKNOWN,
-        bytes: [0; Key::LARGEST],
+    pub const UNKNOWN: Key = {
+        let mut bytes = [0; Key::LARGEST + 1];
+        bytes[0] = UNKNOWN;
+        Key { bytes }
     };
 
     /// Creates a key from an address. Only the first `prefix` bits of an IPv6 address count, since a client with one
@@ -61,9 +63,27 @@ impl Key {
     }
 
     fn inline(kind: u8, from: &[u8]) -> Self {
-        let mut bytes = [0; Self::LARGEST];
-        bytes[..from.len()].copy_from_slice(from);
-        Key { kind, bytes }
+        let mut bytes = [0; Self::LARGEST + 1];
+        bytes[0] = kind;
+        bytes[1..=from.len()].copy_from_slice(from);
+        Key { bytes }
+    }
+
+    /// Returns the number of bytes that count behind the kind.
+    fn length(&self) -> usize {
+        match self.bytes[0] {
+            UNKNOWN => 0,
+            V4 => 4,
+            V6 => 16,
+            length => usize::from(length).min(Self::LARGEST),
+        }
+    }
+}
+
+/// Writes what counts in one piece: a hash of an IPv4 address is that of five bytes.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.bytes[..=self.length()]);
     }
 }
 
@@ -83,24 +103,20 @@ impl From<u64> for Key {
 /// hexadecimal.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.bytes;
-        match self.kind {
+        let [kind, a, b, c, d, ..] = self.bytes;
+        let bytes = &self.bytes[1..=self.length()];
+        match kind {
             UNKNOWN => f.write_str("unknown"),
             V4 => write!(f, "ip:{}", std::net::Ipv4Addr::new(a, b, c, d)),
             V6 => {
-                let octets: [u8; 16] = std::array::from_fn(|at| self.bytes[at]);
+                let octets: [u8; 16] = std::array::from_fn(|at| self.bytes[1 + at]);
                 write!(f, "ip:{}", Ipv6Addr::from(octets))
             }
-            HASHED => hex(f, "sha256:", &self.bytes),
-            length => {
-                let bytes = &self.bytes[..usize::from(length).min(Self::LARGEST)];
-                match std::str::from_utf8(bytes) {
-                    Ok(text) if text.bytes().all(|b| b.is_ascii_graphic()) => {
-                        write!(f, "text:{text}")
-                    }
-                    _ => hex(f, "hex:", bytes),
-                }
-            }
+            HASHED => hex(f, "sha256:", bytes),
+            _ => match std::str::from_utf8(bytes) {
+                Ok(text) if text.bytes().all(|b| b.is_ascii_graphic()) => write!(f, "text:{text}"),
+                _ => hex(f, "hex:", bytes),
+            },
         }
     }
 }

@@ -66,7 +66,7 @@ where
             let report = shared.report(decision);
             RateLimitFuture::passed(self.inner.call(request), report)
         } else {
-            RateLimitFuture::refused(shared.refuse(&decision, request))
+            RateLimitFuture::refused(shared.refuse(&decision, &mut request))
         }
     }
 }

@@ -83,9 +83,13 @@ impl Shared {
         outcome.decision
     }
 
-    /// Returns the refusal, built in the refused request's own header map.
-    pub(super) fn refuse<B>(&self, decision: &Decision, request: Request<B>) -> Response<Bytes> {
-        let format = ReplyFormat::of(&request);
+    /// Returns the refusal, built in the refused request's own header map, which it takes.
+    pub(super) fn refuse<B>(
+        &self,
+        decision: &Decision,
+        request: &mut Request<B>,
+    ) -> Response<Bytes> {
+        let format = ReplyFormat::of(request);
         let reason = RefusalReason::RateLimited;
         self.store.refused.fetch_add(1, Ordering::Relaxed);
         self.events.emit(|| Event::Refused {
@@ -97,7 +101,7 @@ impl Shared {
                 request.extensions(),
             ),
         });
-        let headers = request.into_parts().0.headers;
+        let headers = std::mem::take(request.headers_mut());
         let reply = Reply::new(reason).retry_after(decision.wait);
         let mut response = reply.answer(format, headers);
         self.add_fields(response.headers_mut(), decision);

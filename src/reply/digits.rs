@@ -1,5 +1,7 @@
 //! Numbers as header values without allocation: slices of one static table.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 /// The number of zeros that follow the three digits of a row: up to 999 with nine zeros, 31,000 years in seconds.
@@ -8,7 +10,11 @@ const ROW: usize = 3 + ZEROS;
 
 /// The rows `"000000000000"`, `"001000000000"`, … `"999000000000"`: a number of three digits and trailing zeros is a
 /// slice of its row.
-static ROWS: [u8; 1000 * ROW] = rows();
+static ROWS: &str = match std::str::from_utf8(&DIGITS) {
+    Ok(rows) => rows,
+    Err(_) => "",
+};
+static DIGITS: [u8; 1000 * ROW] = rows();
 
 const fn rows() -> [u8; 1000 * ROW] {
     let mut rows = [b'0'; 1000 * ROW];
@@ -23,7 +29,7 @@ const fn rows() -> [u8; 1000 * ROW] {
 }
 
 /// Returns the number, rounded up to three significant digits; the maximum is 999 with nine zeros.
-pub(super) fn at_least(number: u64) -> HeaderValue {
+fn at_least(number: u64) -> HeaderValue {
     let mut leading = number;
     let mut zeros = 0;
     while leading > 999 && zeros < ZEROS {
@@ -37,8 +43,23 @@ pub(super) fn at_least(number: u64) -> HeaderValue {
         _ => 2,
     };
     let row = leading * ROW;
-    let text = std::str::from_utf8(&ROWS[row + skipped..row + 3 + zeros]).unwrap_or("1");
-    HeaderValue::from_static(text)
+    let text = ROWS.get(row + skipped..row + 3 + zeros);
+    HeaderValue::from_static(text.unwrap_or("1"))
+}
+
+// Rounded up in both units: a client that returns a moment too early is refused again.
+
+/// Returns whole seconds, never 0.
+pub(super) fn seconds(delay: Duration) -> HeaderValue {
+    let more = u64::from(delay.subsec_nanos() > 0);
+    at_least(delay.as_secs().saturating_add(more).max(1))
+}
+
+/// Returns whole milliseconds, never 0.
+pub(super) fn millis(delay: Duration) -> HeaderValue {
+    let more = u64::from(delay.subsec_nanos().div_ceil(1_000_000));
+    let whole = delay.as_secs().saturating_mul(1000);
+    at_least(whole.saturating_add(more).max(1))
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ use form::Form;
 #[derive(Clone, Debug)]
 pub struct Reply {
     reason: RefusalReason,
-    retry_after: Option<RetryAfter>,
+    retry_after: Option<Duration>,
     /// A sentence in the place of the table's.
     said: Option<Arc<Said>>,
 }
@@ -90,12 +90,10 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
-/// The retry time, already encoded in both units.
-#[derive(Clone, Debug)]
-struct RetryAfter {
-    seconds: HeaderValue,
-    millis: HeaderValue,
-}
+// Constants, which are valid when they are compiled: text would be looked through at each refusal.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 impl Reply {
     /// Creates the refusal for this reason, without a `Retry-After`.
@@ -121,15 +119,7 @@ impl Reply {
     /// can be written without allocating.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
-        // Rounded up in both units: a client that returns a moment too early is refused again.
-        let seconds = delay
-            .as_secs()
-            .saturating_add(u64::from(delay.subsec_nanos() > 0));
-        let millis = delay.as_nanos().div_ceil(1_000_000);
-        self.retry_after = Some(RetryAfter {
-            seconds: digits::at_least(seconds.max(1)),
-            millis: digits::at_least(u64::try_from(millis).unwrap_or(u64::MAX).max(1)),
-        });
+        self.retry_after = Some(delay);
         self
     }
 
@@ -153,31 +143,27 @@ impl Reply {
                     None => HeaderValue::from_static(row.grpc_message),
                 };
                 headers.insert(GRPC_MESSAGE, message);
-                if let Some(retry) = &self.retry_after {
-                    headers.insert(GRPC_RETRY_PUSHBACK, retry.millis.clone());
+                if let Some(delay) = self.retry_after {
+                    headers.insert(GRPC_RETRY_PUSHBACK, digits::millis(delay));
                 }
             }
             form @ (Form::Text | Form::Problem) => {
                 *response.status_mut() = row.status;
                 let problem = matches!(form, Form::Problem);
-                let content_type = match problem {
-                    true => "application/problem+json",
-                    false => "text/plain; charset=utf-8",
-                };
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+                headers.insert(header::CONTENT_TYPE, if problem { PROBLEM } else { TEXT });
                 *response.body_mut() = match (&self.said, problem) {
                     (Some(said), true) => said.problem.clone(),
                     (Some(said), false) => said.text.clone(),
                     (None, true) => Bytes::from_static(row.problem.as_bytes()),
                     (None, false) => Bytes::from_static(row.text.as_bytes()),
                 };
-                if let Some(retry) = &self.retry_after {
-                    headers.insert(header::RETRY_AFTER, retry.seconds.clone());
+                if let Some(delay) = self.retry_after {
+                    headers.insert(header::RETRY_AFTER, digits::seconds(delay));
                 }
             }
         }
         if row.close && format.below_http2 {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(header::CONNECTION, CLOSE);
         }
         *response.headers_mut() = headers;
         response
