@@ -171,6 +171,9 @@ fn with_operations(
     let mut registry = Registry::default();
     registry.register_collector(Box::new(database.job_metrics()));
     registry.register_collector(Box::new(flags.clone()));
+    if let Some(traces) = &traces {
+        traces.register(&mut registry);
+    }
     let mut server = server
         .health(|health| health.version(env!("CARGO_PKG_VERSION")))
         // Nothing is answered without it, on no instance; but a balancer that sees none ready says so at once.

@@ -22,6 +22,7 @@ use opentelemetry_sdk::{
         SpanProcessor,
     },
 };
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout, timeout_at},
@@ -63,8 +64,12 @@ pub struct Flush {
 struct Counts {
     /// The spans in the queue and in the request to the collector.
     waiting: AtomicUsize,
-    /// The spans that found the queue full, since the last report of them.
+    /// The spans that the collector did not take, since the last report of them.
+    not_taken: AtomicUsize,
+    /// Those that found the queue full.
     dropped: AtomicUsize,
+    /// All that are lost.
+    lost: Counter,
 }
 
 /// The queue's end for spans that are over.
@@ -80,14 +85,8 @@ struct Exporter {
     spans: mpsc::Receiver<SpanData>,
     last: oneshot::Receiver<oneshot::Sender<()>>,
     counts: Arc<Counts>,
-    lost: Lost,
-}
-
-/// The spans that the collector did not take, since the last report of them.
-#[derive(Default)]
-struct Lost {
-    spans: usize,
-    why: Option<String>,
+    /// The last error of the collector.
+    error: Option<String>,
     reported: Option<Instant>,
 }
 
@@ -132,7 +131,8 @@ impl Traces {
                 spans,
                 last: flushed,
                 counts: counts.clone(),
-                lost: Lost::default(),
+                error: None,
+                reported: None,
             },
             flush: Flush { last, counts },
         })
@@ -153,6 +153,12 @@ impl Traces {
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(ours).with_max_level_hint(LevelFilter::INFO))
+    }
+
+    /// Registers the number of lost spans.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "Spans that the collector did not take";
+        registry.register("spans_lost", help, self.exporter.counts.lost.clone());
     }
 
     /// Starts the task that sends spans. Needs the runtime.
@@ -185,12 +191,22 @@ impl Flush {
             Err(_) => true,
         };
         if !in_time {
+            let (not_taken, dropped) = self.counts.take();
             warn!(
-                not_taken = self.counts.waiting.load(Ordering::Relaxed),
-                dropped = self.counts.dropped.load(Ordering::Relaxed),
-                "the last spans were lost: the collector did not take them in time"
+                not_taken = not_taken + self.counts.waiting.load(Ordering::Relaxed),
+                dropped, "the last spans were lost: the collector did not take them in time"
             );
         }
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// Returns the spans that are lost and not reported yet: those that were not taken, and those dropped.
+    fn take(&self) -> (usize, usize) {
+        let take = |count: &AtomicUsize| count.swap(0, Ordering::Relaxed);
+        (take(&self.not_taken), take(&self.dropped))
     }
 }
 
@@ -208,6 +224,7 @@ impl SpanProcessor for Queue {
         if self.spans.try_send(without_log_fields(span)).is_err() {
             self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.lost.inc();
         }
     }
 
@@ -253,8 +270,9 @@ impl Exporter {
         let spans = batch.len();
         let taken = mem::replace(batch, Vec::with_capacity(BATCH));
         if let Err(error) = self.exporter.export(taken).await {
-            self.lost.spans += spans;
-            self.lost.why = Some(error.to_string());
+            self.counts.not_taken.fetch_add(spans, Ordering::Relaxed);
+            self.counts.lost.inc_by(spans as u64);
+            self.error = Some(error.to_string());
         }
         self.counts.waiting.fetch_sub(spans, Ordering::Relaxed);
         self.report(false);
@@ -263,24 +281,21 @@ impl Exporter {
     /// Logs lost spans: the first at once, then a line a minute.
     fn report(&mut self, now: bool) {
         let due = self
-            .lost
             .reported
             .is_none_or(|last| last.elapsed() >= REPORT_EVERY);
-        let dropped = self.counts.dropped.load(Ordering::Relaxed);
-        if self.lost.spans + dropped == 0 || !(now || due) {
+        if !(now || due) {
             return;
         }
-        self.counts.dropped.fetch_sub(dropped, Ordering::Relaxed);
-        warn!(
-            not_taken = self.lost.spans,
-            dropped,
-            error = self.lost.why,
-            "spans were lost: the collector does not take them fast enough"
-        );
-        self.lost = Lost {
-            reported: Some(Instant::now()),
-            ..Lost::default()
-        };
+        let (not_taken, dropped) = self.counts.take();
+        if not_taken + dropped > 0 {
+            warn!(
+                not_taken,
+                dropped,
+                error = self.error.take(),
+                "spans were lost: the collector does not take them fast enough"
+            );
+            self.reported = Some(Instant::now());
+        }
     }
 }
 

@@ -226,12 +226,18 @@ fn a_collector_that_hangs_costs_spans_and_nothing_else() {
     ended.assert_clean();
     // Its requests to the collector last for 10 s.
     assert!(took < Duration::from_secs(6), "{took:?}");
+    // All of them, in one line, or in more where the machine is so slow that the collector is given up before the end.
+    let lines = ended.output.iter();
+    let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lost: u64 = lines
+        .filter_map(|line| Some(line["not_taken"].as_u64()? + line["dropped"].as_u64()?))
+        .sum();
+    assert_eq!(lost, 3_000);
     let message = "the last spans were lost: the collector did not take them in time";
     let line = ended.logged("message", message).expect("a line");
     // The queue, and a request that has its full size or less.
     let not_taken = line["not_taken"].as_u64().expect("a number");
-    assert!((2_048..=2_048 + 512).contains(&not_taken), "{line}");
-    assert_eq!(line["dropped"], 3_000 - not_taken, "{line}");
+    assert!((1..=2_048 + 512).contains(&not_taken), "{line}");
 }
 
 #[test]
@@ -243,6 +249,8 @@ fn a_collector_that_is_away_costs_spans_and_nothing_else() {
     assert_eq!(one.get("/").expect("an answer").head.status, 200);
     let message = "spans were lost: the collector does not take them fast enough";
     assert_eq!(service.logged("message", message)["not_taken"], 1);
+    let scrape = client::get(service.admin(), "/metrics").expect("metrics");
+    assert!(scrape.text().contains("spans_lost_total 1\n"), "a metric");
     service.signal(Signal::TERM);
     service.ended().assert_clean();
 }
