@@ -1,7 +1,7 @@
 //! The route of a request, of which there are few, whatever clients send: the router's, or a gRPC call's method.
 
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, Request, Uri};
 
 use crate::grpc;
 
@@ -16,8 +16,9 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        if let Some(path) = method_of(request.method(), request.uri(), request.headers()) {
+    /// Returns the route of a request. `grpc`: it is a [call](grpc::is_call).
+    pub(crate) fn of<B>(request: &Request<B>, grpc: bool) -> Option<Self> {
+        if let Some(path) = method_of(grpc, request.uri()) {
             return Some(Route::Method(path.clone()));
         }
         #[cfg(feature = "axum")]
@@ -39,14 +40,9 @@ impl Route {
     }
 }
 
-/// Returns the route of a request with this head.
-pub(crate) fn name<'a>(
-    method: &Method,
-    uri: &'a Uri,
-    headers: &HeaderMap,
-    extensions: &'a Extensions,
-) -> Option<&'a str> {
-    match method_of(method, uri, headers) {
+/// Returns the route of a request with this head. `grpc`: it is a [call](grpc::is_call).
+pub(crate) fn name<'a>(grpc: bool, uri: &'a Uri, extensions: &'a Extensions) -> Option<&'a str> {
+    match method_of(grpc, uri) {
         Some(path) => Some(path.path()),
         None => matched(extensions),
     }
@@ -66,14 +62,7 @@ pub(crate) fn matched(extensions: &Extensions) -> Option<&str> {
 }
 
 /// Returns the path of a gRPC call that names a method.
-pub(crate) fn method_of<'a>(
-    method: &Method,
-    uri: &'a Uri,
-    headers: &HeaderMap,
-) -> Option<&'a PathAndQuery> {
-    if !grpc::is_call(method, headers) {
-        return None;
-    }
-    uri.path_and_query()
-        .filter(|path| grpc::is_method(path.path()))
+pub(crate) fn method_of(grpc: bool, uri: &Uri) -> Option<&PathAndQuery> {
+    let path = uri.path_and_query().filter(|_| grpc);
+    path.filter(|path| grpc::is_method(path.path()))
 }

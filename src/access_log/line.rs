@@ -48,12 +48,13 @@ impl Line {
         peer: Option<SocketAddr>,
         client: Option<IpAddr>,
     ) -> Self {
+        let is_grpc = grpc::is_call(request.method(), request.headers());
         Line {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            route: Route::of(request),
+            route: Route::of(request, is_grpc),
             version: request.version(),
-            is_grpc: grpc::is_call(request.method(), request.headers()),
+            is_grpc,
             grpc_status: None,
             client,
             peer,

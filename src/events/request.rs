@@ -61,12 +61,13 @@ impl<'a> RequestInfo<'a> {
         extensions: &'a Extensions,
     ) -> Self {
         let client = extensions.get::<ConnInfo>().and_then(|info| info.client);
+        let grpc = grpc::is_call(method, headers);
         RequestInfo {
             peer: peer_of(extensions),
             method: Some(method.as_str()),
             path: Some(target(uri)),
-            route: route::name(method, uri, headers, extensions),
-            grpc: grpc::is_call(method, headers),
+            route: route::name(grpc, uri, extensions),
+            grpc,
             client: client.and_then(|client| client.ip),
             request_id: RequestId::of(extensions).map(RequestId::as_str),
         }

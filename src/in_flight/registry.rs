@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::conn_info::peer_and_arrival_of;
 use crate::control::Fact;
+use crate::grpc;
 use crate::route::Route;
 use crate::served;
 use crate::sync::Lock;
@@ -54,7 +55,7 @@ impl Registry {
     }
 
     pub(crate) fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
-        let route = Route::of(request);
+        let route = Route::of(request, grpc::is_call(request.method(), request.headers()));
         if let Some(route) = &route {
             served::learn(request.extensions(), Fact::Route(route));
         }

@@ -42,12 +42,11 @@ impl Known {
     fn of(
         shared: &Shared,
         method: Method,
-        head: (&HttpMethod, &http::Uri, &HeaderMap),
+        (is_grpc, uri): (bool, &http::Uri),
         matched: Option<&str>,
     ) -> Self {
-        let (http_method, uri, headers) = head;
         let series = &shared.series;
-        let Some(path) = route::method_of(http_method, uri, headers) else {
+        let Some(path) = route::method_of(is_grpc, uri) else {
             return Known::Route(series.add_route(method, matched.unwrap_or(UNMATCHED)));
         };
         match series.known_route(method, path.path()) {
@@ -120,10 +119,11 @@ impl Running {
                 route_of(head).map(|route| shared.series.add_route(method, route))
             })
         });
+        let is_grpc = grpc::is_call(request.method(), request.headers());
         let route = named.map_or_else(
             || {
-                let head = (request.method(), request.uri(), request.headers());
-                Known::of(shared, method, head, route::matched(request.extensions()))
+                let call = (is_grpc, request.uri());
+                Known::of(shared, method, call, route::matched(request.extensions()))
             },
             Known::Route,
         );
@@ -136,7 +136,7 @@ impl Running {
             method,
             version: request.version(),
             status: 0,
-            is_grpc: grpc::is_call(request.method(), request.headers()),
+            is_grpc,
             grpc_status: None,
             received: declared(request.method(), request.version(), request.headers())
                 .map(|length| length.min(MAX_LENGTH)),

@@ -108,11 +108,10 @@
 //! 5. At the deadline the remaining requests are cut, and named in the report. An HTTP/2 response that was written less
 //!    than a second before is not among them: whether its client has read it cannot be known yet.
 //!
-//! A gRPC call that is cut gets no status: its connection closes, and the client's library reports that in its own way (tonic's
-//! as UNKNOWN).
-//! A stream of a route with `route().streaming()` has ended with UNAVAILABLE before
-//! ([`per_route`](crate::per_route#streams)); for other calls a deadline shorter than the drain
-//! ([`TimeoutLayer`](crate::TimeoutLayer), `grpc-timeout`) does the same.
+//! A gRPC call that is cut gets no status: its connection closes, and the client's library reports that in its own way
+//! (tonic's as UNKNOWN). A stream of a route with `route().streaming()` has ended with UNAVAILABLE before
+//! ([`per_route`](crate::per_route#streams)); other calls get a status by a deadline shorter than the drain
+//! ([`TimeoutLayer`](crate::TimeoutLayer), `grpc-timeout`).
 //!
 //! # Request bodies and extensions
 //!

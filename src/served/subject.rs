@@ -57,13 +57,14 @@ impl Subject {
         }
         let extensions = request.extensions();
         let client = extensions.get::<ConnInfo>().and_then(|info| info.client);
+        let grpc = grpc::is_call(request.method(), request.headers());
         Subject::Named(Arc::new(Named {
             method: request.method().clone(),
             uri: request.uri().clone(),
             peer: peer_of(extensions),
             client: client.and_then(|client| client.ip),
-            route: Route::of(request),
-            grpc: grpc::is_call(request.method(), request.headers()),
+            route: Route::of(request, grpc),
+            grpc,
             id: RequestId::of(extensions).cloned(),
             takeover,
         }))
