@@ -140,6 +140,26 @@ impl<'a> Object<'a> {
         read.into_iter().collect()
     }
 
+    /// Reads a field that may be absent or null: `optional("phone", |user, name| user.text(name, phone))`. The outer
+    /// `None` is an error that has been added.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no field of this API may be absent")
+    )]
+    pub fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => {
+                self.known.push(name);
+                Some(None)
+            }
+            Some(_) => read(self, name).map(Some),
+        }
+    }
+
     fn field(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         let value = self.fields.get(name);
@@ -184,5 +204,36 @@ pub fn parse_id(text: &str) -> Option<Uuid> {
     match text.len() {
         36 => Uuid::try_parse(text).ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn optional_field_is_absent_or_null_or_follows_its_rule() {
+        let read = |json: &Value| {
+            let mut errors = Errors::default();
+            let read = Object::read(json, String::new(), &mut errors, |user| {
+                user.optional("phone", |user, name| {
+                    user.text(name, |text| match text.starts_with('+') {
+                        true => Ok(text.to_owned()),
+                        false => Err(("not-a-phone", "must begin with +")),
+                    })
+                })
+            });
+            errors.finish().map(|()| read)
+        };
+        for absent in [json!({}), json!({ "phone": null })] {
+            assert_eq!(read(&absent).expect("no error"), Some(None));
+        }
+        let phone = read(&json!({ "phone": "+49" })).expect("no error");
+        assert_eq!(phone, Some(Some("+49".to_owned())));
+        for wrong in [json!({ "phone": "49" }), json!({ "phone": 49 })] {
+            assert!(read(&wrong).is_err(), "{wrong}");
+        }
     }
 }
