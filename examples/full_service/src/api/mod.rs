@@ -18,13 +18,13 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{Request, StatusCode},
-    middleware,
 };
 use lameduck::request_id::RequestId;
+use tower::{ServiceBuilder, layer::layer_fn};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tracing::{Span, field, info_span};
 
-use self::cors::Origins;
+use self::{cors::Origins, problem::Translate};
 use crate::{flags::Flags, store::Store};
 
 /// The state of all handlers. It is cheap to clone: every part is a handle.
@@ -51,17 +51,20 @@ fn within(routes: Router) -> Router {
         .on_request(())
         .on_response(())
         .on_failure(());
+    // At once: each `layer` of a router is a clone of the service and a box for every request.
+    let layers = ServiceBuilder::new()
+        .layer(span)
+        // The connection of a handler that panics continues.
+        .layer(CatchPanicLayer::custom(panics::answer));
     routes
         .fallback(|| async { (StatusCode::NOT_FOUND, "no such route\n") })
-        // The connection of a handler that panics continues.
-        .layer(CatchPanicLayer::custom(panics::answer))
-        .layer(span)
+        .layer(layers)
 }
 
 /// Adds the outermost layers, around those of the server: problem details for every refusal, and CORS, so that a page
 /// may read them.
 pub fn around(app: Router, origins: Option<&Origins>) -> Router {
-    let app = app.layer(middleware::from_fn(problem::translate));
+    let app = app.layer(layer_fn(Translate::new));
     match origins {
         Some(origins) => app.layer(origins.layer()),
         None => app,

@@ -54,7 +54,7 @@ pub struct ListProblems;
 pub fn routes() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let v1 = users::router().merge(orders::router());
     let (routes, mut document) = OpenApiRouter::with_openapi(Document::openapi())
-        .nest("/api/v1", v1)
+        .merge(v1)
         .split_for_parts();
     name_data(&mut document);
     (routes, document)

@@ -79,7 +79,7 @@ pub fn router() -> OpenApiRouter<ApiState> {
 /// With an `Idempotency-Key` a retry is safe: for 24 hours the same key with the same body has the first response.
 #[utoipa::path(
     post,
-    path = "/orders",
+    path = "/api/v1/orders",
     tag = "orders",
     operation_id = "createOrder",
     params(
@@ -141,7 +141,7 @@ async fn create(
 /// `links.next` leads to the next page with the same filter.
 #[utoipa::path(
     get,
-    path = "/orders",
+    path = "/api/v1/orders",
     tag = "orders",
     operation_id = "listOrders",
     params(
@@ -180,7 +180,7 @@ async fn list(
 /// The `ETag` is the version, for `If-Match` and `If-None-Match`.
 #[utoipa::path(
     get,
-    path = "/orders/{id}",
+    path = "/api/v1/orders/{id}",
     tag = "orders",
     operation_id = "showOrder",
     params(
@@ -214,7 +214,7 @@ async fn show(
 /// An order that has been confirmed or cancelled stays as it is.
 #[utoipa::path(
     put,
-    path = "/orders/{id}",
+    path = "/api/v1/orders/{id}",
     tag = "orders",
     operation_id = "replaceOrder",
     params(
@@ -255,7 +255,7 @@ async fn update(
 /// An order that is cancelled cannot be cancelled again.
 #[utoipa::path(
     post,
-    path = "/orders/{id}/cancel",
+    path = "/api/v1/orders/{id}/cancel",
     tag = "orders",
     operation_id = "cancelOrder",
     params(

@@ -50,7 +50,7 @@ pub fn router() -> OpenApiRouter<ApiState> {
 /// No two users have the same email address.
 #[utoipa::path(
     post,
-    path = "/users",
+    path = "/api/v1/users",
     tag = "users",
     operation_id = "createUser",
     request_body = UserBody,
@@ -86,7 +86,7 @@ async fn create(
 /// `links.next` leads to the next page; users who are created meanwhile come last.
 #[utoipa::path(
     get,
-    path = "/users",
+    path = "/api/v1/users",
     tag = "users",
     operation_id = "listUsers",
     params(
@@ -115,7 +115,7 @@ async fn list(
 /// The `ETag` is the version, for `If-Match` and `If-None-Match`.
 #[utoipa::path(
     get,
-    path = "/users/{id}",
+    path = "/api/v1/users/{id}",
     tag = "users",
     operation_id = "showUser",
     params(
@@ -149,7 +149,7 @@ async fn show(
 /// With `If-Match` no change of another client is overwritten.
 #[utoipa::path(
     put,
-    path = "/users/{id}",
+    path = "/api/v1/users/{id}",
     tag = "users",
     operation_id = "replaceUser",
     params(
@@ -189,7 +189,7 @@ async fn update(
 /// A user who has orders stays.
 #[utoipa::path(
     delete,
-    path = "/users/{id}",
+    path = "/api/v1/users/{id}",
     tag = "users",
     operation_id = "deleteUser",
     params(

@@ -2,19 +2,24 @@
 
 mod kind;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
     extract::Request,
     http::{
-        HeaderMap, HeaderValue, Method, StatusCode,
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
         header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use serde::Serialize;
+use tower::Service;
 use tracing::{error, warn};
 use utoipa::ToSchema;
 
@@ -29,7 +34,7 @@ const LONGEST_SENTENCE: usize = 4 * 1024;
 /// The longest refusal that is read to its end: more than that of any [`Problem`].
 const LONGEST_REFUSAL: u64 = 64 * 1024;
 
-/// An error of the API. It becomes a whole response; [`translate`] adds what only the outermost layer knows.
+/// An error of the API. It becomes a whole response; [`Translate`] adds what only the outermost layer knows.
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: Kind,
@@ -238,17 +243,53 @@ impl From<StoreError> for Problem {
 
 /// Gives every error under `/api` the same form, with the request's path and id. Other layers answer in text; their
 /// status and their headers stay. It belongs outside of all layers that refuse.
-pub async fn translate(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let is_api = path == "/api" || path.starts_with("/api/");
-    if !is_api || is_grpc(&request) {
-        return next.run(request).await;
+///
+/// A service of its own: `middleware::from_fn` clones all that is within for every request.
+#[derive(Clone)]
+pub struct Translate<S>(S);
+
+impl<S> Translate<S> {
+    pub fn new(within: S) -> Self {
+        Self(within)
     }
-    let instance = path.to_owned();
-    let response = next.run(request).await;
-    if !(response.status().is_client_error() || response.status().is_server_error()) {
-        return response;
+}
+
+impl<S> Service<Request> for Translate<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future =
+        Either<S::Future, Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
     }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let path = request.uri().path();
+        let is_api = path == "/api" || path.starts_with("/api/");
+        if !is_api || is_grpc(&request) {
+            return Either::Left(self.0.call(request));
+        }
+        let uri = request.uri().clone();
+        let response = self.0.call(request);
+        Either::Right(Box::pin(async move {
+            let response = response.await?;
+            let status = response.status();
+            match status.is_client_error() || status.is_server_error() {
+                true => Ok(translated(&uri, response).await),
+                false => Ok(response),
+            }
+        }))
+    }
+}
+
+/// Returns an error in the form of problem details.
+async fn translated(uri: &Uri, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let refusal = read(body).await;
     let problem = parts.extensions.remove::<Problem>().unwrap_or_else(|| {
@@ -257,7 +298,7 @@ pub async fn translate(request: Request, next: Next) -> Response {
     });
     let request_id = parts.headers.get("x-request-id");
     let request_id = request_id.and_then(|id| id.to_str().ok());
-    let body = problem.body(Some(instance), request_id.map(str::to_owned));
+    let body = problem.body(Some(uri.path().to_owned()), request_id.map(str::to_owned));
     parts.headers.remove(CONTENT_LENGTH);
     parts
         .headers
