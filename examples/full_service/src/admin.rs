@@ -39,7 +39,9 @@ async fn allow_changes(
         .headers()
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
+        .map(|(_, token)| token.trim_start_matches(' '));
     let known = match (&token, shown) {
         (Some(token), Some(shown)) => same(token.expose(), shown),
         _ => false,

@@ -1,6 +1,6 @@
 //! The command line: serve, probe the service that runs beside it, migrate, or print the settings.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
 
 use lameduck::health;
 
@@ -48,10 +48,15 @@ impl Arguments {
     /// # Errors
     ///
     /// Returns the text to print, and the exit code.
-    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, (String, u8)> {
-        let mut arguments = arguments.into_iter().peekable();
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, (String, u8)> {
         let wrong = |wrong: &str| (format!("{wrong}\n{USAGE}"), EXIT_CONFIG);
         let unknown = |argument: &str| wrong(&format!("unknown argument {argument:?}"));
+        let text = |argument: OsString| {
+            let text = argument.into_string();
+            text.map_err(|argument| wrong(&format!("argument {argument:?} is not text")))
+        };
+        let texts: Vec<String> = arguments.into_iter().map(text).collect::<Result<_, _>>()?;
+        let mut arguments = texts.into_iter().peekable();
         let mut env_file = None;
         if arguments
             .next_if(|argument| argument == "--env-file")

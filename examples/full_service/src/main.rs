@@ -37,7 +37,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+    let arguments = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => arguments,
         Err((usage, code)) => {
             // `print!` would panic without a reader, and hide the exit code.

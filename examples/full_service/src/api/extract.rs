@@ -7,16 +7,16 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{
         HeaderMap, HeaderName, Uri,
-        header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH},
+        header::{CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH},
         request::Parts,
     },
 };
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     fields::{Errors, Object, parse_id},
+    json::Unique,
     problem::{FieldError, Kind, Problem},
 };
 use crate::store;
@@ -77,9 +77,15 @@ impl<T: FromObject, S: Send + Sync> FromRequest<S> for Valid<T> {
             let detail = "the body must have the content type application/json";
             return Err(Problem::new(Kind::NOT_JSON_TYPE, detail));
         }
+        if let Some(encoding) = request.headers().get(CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            let detail = "the body must have no content encoding";
+            return Err(Problem::new(Kind::ENCODED, detail));
+        }
         let bytes = Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|refused| Problem::refusal(refused.status(), None))?;
-        let json: Value = serde_json::from_slice(&bytes)
+        let Unique(json) = serde_json::from_slice(&bytes)
             .map_err(|error| Problem::new(Kind::NOT_JSON, error.to_string()))?;
 
         let mut errors = Errors::default();

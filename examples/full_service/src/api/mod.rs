@@ -5,6 +5,7 @@ pub mod demo;
 mod envelope;
 mod extract;
 mod fields;
+mod json;
 mod openapi;
 mod orders;
 pub mod panics;

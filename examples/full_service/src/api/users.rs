@@ -281,14 +281,14 @@ fn email(text: &str) -> Result<String, (&'static str, &'static str)> {
 }
 
 fn name(text: &str) -> Result<String, (&'static str, &'static str)> {
-    if text.chars().count() > LONGEST_NAME {
-        return Err(("too-long", "must have at most 200 characters"));
-    }
     if text.contains(char::is_control) {
         return Err(("control-character", "must have no control characters"));
     }
     match text.trim() {
         "" => Err(("empty", "must not be empty")),
+        name if name.chars().count() > LONGEST_NAME => {
+            Err(("too-long", "must have at most 200 characters"))
+        }
         name => Ok(name.to_owned()),
     }
 }

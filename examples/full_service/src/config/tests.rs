@@ -187,6 +187,24 @@ fn parameters_of_a_postgres_url_are_those_that_count() {
 }
 
 #[test]
+fn a_database_outlasts_its_connections() {
+    for url in [
+        "sqlite::memory:",
+        "sqlite://:memory:",
+        "sqlite://shop.db?mode=memory",
+        "sqlite://shop.db?mode=rwc&mode=memory&cache=shared",
+        "sqlite:",
+        "sqlite://?mode=rwc",
+    ] {
+        let problems = read(&[("DATABASE_URL", url)]).expect_err(url).to_string();
+        assert!(problems.contains("in memory"), "{url}: {problems}");
+    }
+    for url in ["sqlite:shop.db", "sqlite://memory.db?mode=rwc"] {
+        assert!(read(&[("DATABASE_URL", url)]).is_ok(), "{url}");
+    }
+}
+
+#[test]
 fn a_secret_comes_from_the_variable_a_file_or_the_credentials() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("database_url");

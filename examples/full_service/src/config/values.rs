@@ -1,9 +1,10 @@
 //! The valid values of each variable.
 
+mod database;
+
 use std::{
     net::IpAddr,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
@@ -13,9 +14,9 @@ use lameduck::{
     real_ip::{ClientIpHeader, TrustedProxies},
     shutdown::InvalidShutdown,
 };
-use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+pub use self::database::database;
 use super::{LogFormat, Migrate, duration, problems::Refusal};
 use crate::{api::cors::Origins, flags, secret::redact, traces::Sampler};
 
@@ -245,46 +246,6 @@ pub fn flags_file(text: &str) -> Result<flags::File, Refusal> {
         path => flags::File::read(Path::new(path)),
     };
     file.or_else(|wrong| refuse(wrong, "a file of flags like flags.toml, or `built-in`"))
-}
-
-/// Parses the URL of a database, by its scheme.
-pub fn database(text: &str) -> Result<(), Refusal> {
-    const RIGHT: &str = "sqlite://orders.db?mode=rwc or postgres://user:password@host:5432/name";
-    let parsed = match text.split_once(':').map(|(scheme, _)| scheme) {
-        Some("sqlite") => SqliteConnectOptions::from_str(text).map(drop),
-        // sqlx ignores what it does not know: a typing error in `sslmode` would be a connection without TLS.
-        Some("postgres" | "postgresql") if !parameters(text).all(is_known) => {
-            return refuse("has a parameter that is unknown", POSTGRES_PARAMETERS);
-        }
-        Some("postgres" | "postgresql") => PgConnectOptions::from_str(text).map(drop),
-        // The text is not repeated: it may be a password in the wrong variable.
-        _ => return refuse("is no URL of SQLite or PostgreSQL", RIGHT),
-    };
-    parsed.or_else(|error| refuse(without_values(&redact(&error.to_string())), RIGHT))
-}
-
-const POSTGRES_PARAMETERS: &str = "sslmode, sslrootcert, sslcert, sslkey, statement-cache-capacity, host, hostaddr, port, dbname, user, \
-     password, application_name, or options";
-
-fn is_known(parameter: &str) -> bool {
-    let name = parameter.split('[').next().unwrap_or_default();
-    POSTGRES_PARAMETERS
-        .split([',', ' '])
-        .any(|known| !known.is_empty() && known != "or" && known == name)
-}
-
-/// Returns the names of the parameters of a URL.
-fn parameters(url: &str) -> impl Iterator<Item = &str> {
-    let (_, query) = url.split_once('?').unwrap_or_default();
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split('=').next().unwrap_or(pair))
-}
-
-/// Removes what an error quotes of a value.
-fn without_values(error: &str) -> String {
-    let parts = error.split('"').enumerate();
-    let parts = parts.map(|(number, part)| if number % 2 == 0 { part } else { "…" });
-    parts.collect()
 }
 
 /// Parses the token of the admin port.

@@ -91,9 +91,9 @@ fn refuses_all(error: &dyn DatabaseError) -> bool {
         };
     }
     if error.try_downcast_ref::<SqliteError>().is_some() {
-        // The low byte is the primary code: BUSY, LOCKED, IOERR, FULL, CANTOPEN.
+        // The low byte is the primary code: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
         let code = error.code().and_then(|code| code.parse::<u32>().ok());
-        return matches!(code.map(|code| code & 0xff), Some(5 | 6 | 10 | 13 | 14));
+        return matches!(code.map(|code| code & 0xff), Some(5 | 6 | 8 | 10 | 13 | 14));
     }
     false
 }

@@ -158,6 +158,11 @@ impl Store {
         Ok(created)
     }
 
+    /// Returns the answer that a key has, without an order for one that has none.
+    pub async fn answer(&self, key: &IdempotencyKey) -> Result<Option<Created>> {
+        on!(self, store => store.answer(key).await)
+    }
+
     pub async fn order(&self, id: Uuid) -> Result<Option<Order>> {
         on!(self, store => store.order(id).await)
     }

@@ -212,6 +212,10 @@ impl PostgresStore {
         Ok(Created::New(order))
     }
 
+    pub(super) async fn answer(&self, key: &IdempotencyKey) -> Result<Option<Created>> {
+        answered(&mut *self.pool.acquire().await?, key).await
+    }
+
     pub(super) async fn order(&self, id: Uuid) -> Result<Option<Order>> {
         let row = query(concat!(
             "SELECT ",

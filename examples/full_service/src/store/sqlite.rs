@@ -1,20 +1,24 @@
 //! The store on SQLite: one connection writes, 4 read, and the log of the file lets neither wait for the other.
 
 mod jobs;
+mod rows;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{future::ready, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
-    QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, query,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow},
+    Connection, QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, query,
+    query::Query,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
+    },
 };
-use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::rows::{micros, order, user};
 use super::{
     Change, Closed, Created, IdempotencyKey, KEPT, NewJob, NewOrder, NewUser, Order, OrderFilter,
-    OrderStatus, Origin, Result, Settings, StoreError, User, close, not_changed, now,
+    Origin, Result, Settings, StoreError, User, close, not_changed, now,
 };
 
 /// The connections that read.
@@ -55,6 +59,11 @@ impl SqliteStore {
                 .acquire_timeout(settings.acquire_timeout)
                 // A file is not lost as a server is; and a future that is dropped in the test would close it.
                 .test_before_acquire(false)
+                // SQLite itself rolls back where the disk is full or fails; sqlx (0.9) then counts a transaction for ever.
+                .before_acquire(|connection, _| {
+                    let resting = !connection.is_in_transaction();
+                    Box::pin(ready(Ok(resting)))
+                })
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
@@ -129,7 +138,7 @@ impl SqliteStore {
         new: &NewUser,
         expected: Option<i64>,
     ) -> Result<Change<User>> {
-        let row = query(concat!(
+        let changed = query(concat!(
             "UPDATE users SET email = $3, name = $4, version = version + 1, updated_at = $5
              WHERE id = $1 AND ($2 IS NULL OR version = $2) RETURNING ",
             user_columns!()
@@ -138,11 +147,9 @@ impl SqliteStore {
         .bind(expected)
         .bind(&new.email)
         .bind(&new.name)
-        .bind(micros(now()))
-        .fetch_optional(&self.writer)
-        .await
-        .map_err(|error| StoreError::conflict(error, "duplicate-email"))?;
-        match row {
+        .bind(micros(now()));
+        let row = self.returned(changed).await;
+        match row.map_err(|error| StoreError::conflict(error, "duplicate-email"))? {
             Some(row) => Ok(Change::Done(user(&row)?)),
             None => self.user_not_changed(id).await,
         }
@@ -218,6 +225,10 @@ impl SqliteStore {
         Ok(Created::New(order))
     }
 
+    pub(super) async fn answer(&self, key: &IdempotencyKey) -> Result<Option<Created>> {
+        answered(&mut *self.readers.acquire().await?, key).await
+    }
+
     pub(super) async fn order(&self, id: Uuid) -> Result<Option<Order>> {
         let row = query(concat!(
             "SELECT ",
@@ -261,7 +272,7 @@ impl SqliteStore {
         expected: Option<i64>,
     ) -> Result<Change<Order>> {
         let items = serde_json::to_string(&new.items).map_err(StoreError::unwritable)?;
-        let row = query(concat!(
+        let changed = query(concat!(
             "UPDATE orders SET user_id = $3, currency = $4, items = $5, total = $6,
                  version = version + 1, updated_at = $7
              WHERE id = $1 AND ($2 IS NULL OR version = $2) AND status = 'placed' RETURNING ",
@@ -273,10 +284,9 @@ impl SqliteStore {
         .bind(&new.currency)
         .bind(items)
         .bind(new.total)
-        .bind(micros(now()))
-        .fetch_optional(&self.writer)
-        .await
-        .map_err(|error| StoreError::conflict(error, "unknown-user"))?;
+        .bind(micros(now()));
+        let row = self.returned(changed).await;
+        let row = row.map_err(|error| StoreError::conflict(error, "unknown-user"))?;
         self.order_changed(row, id, expected, "not-changeable")
             .await
     }
@@ -286,18 +296,26 @@ impl SqliteStore {
         id: Uuid,
         expected: Option<i64>,
     ) -> Result<Change<Order>> {
-        let row = query(concat!(
+        let changed = query(concat!(
             "UPDATE orders SET status = 'cancelled', version = version + 1, updated_at = $3
              WHERE id = $1 AND ($2 IS NULL OR version = $2) AND status <> 'cancelled' RETURNING ",
             order_columns!()
         ))
         .bind(id)
         .bind(expected)
-        .bind(micros(now()))
-        .fetch_optional(&self.writer)
-        .await?;
+        .bind(micros(now()));
+        let row = self.returned(changed).await?;
         self.order_changed(row, id, expected, "not-cancellable")
             .await
+    }
+
+    /// Runs a statement that returns the row that it writes. To its end, where SQLite commits: `fetch_optional` ends at the
+    /// row, and an error of the commit is lost (sqlx 0.9).
+    async fn returned(
+        &self,
+        statement: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Option<SqliteRow>, sqlx::Error> {
+        Ok(statement.fetch_all(&self.writer).await?.pop())
     }
 
     async fn order_changed(
@@ -345,40 +363,4 @@ async fn answered(
     let fingerprint: Vec<u8> = row.try_get("fingerprint")?;
     let answer: String = row.try_get("answer")?;
     Created::again(key, &fingerprint, &answer).map(Some)
-}
-
-fn user(row: &SqliteRow) -> Result<User, sqlx::Error> {
-    Ok(User {
-        id: row.try_get("id")?,
-        email: row.try_get("email")?,
-        name: row.try_get("name")?,
-        version: row.try_get("version")?,
-        created_at: moment(row, "created_at")?,
-        updated_at: moment(row, "updated_at")?,
-    })
-}
-
-fn order(row: &SqliteRow) -> Result<Order, sqlx::Error> {
-    Ok(Order {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        status: OrderStatus::read(row.try_get("status")?)?,
-        currency: row.try_get("currency")?,
-        items: serde_json::from_str(row.try_get("items")?).map_err(StoreError::unreadable)?,
-        total: row.try_get("total")?,
-        version: row.try_get("version")?,
-        created_at: moment(row, "created_at")?,
-        updated_at: moment(row, "updated_at")?,
-    })
-}
-
-fn micros(moment: OffsetDateTime) -> i64 {
-    // 2^63 microseconds are 292,000 years.
-    i64::try_from(moment.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
-}
-
-fn moment(row: &SqliteRow, column: &str) -> Result<OffsetDateTime, sqlx::Error> {
-    let micros: i64 = row.try_get(column)?;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
-        .map_err(StoreError::unreadable)
 }

@@ -1,6 +1,7 @@
 //! The promises of the store, each kept by both databases.
 
 mod cuts;
+mod faults;
 mod jobs;
 mod orders;
 #[path = "../../tests/service/support/postgres.rs"]

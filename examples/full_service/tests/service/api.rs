@@ -97,6 +97,17 @@ fn user_lives_through_its_versions() {
 }
 
 #[test]
+fn name_is_measured_without_the_space_around_it() {
+    let api = Api::start(&[]);
+    for (number, (letters, status)) in [(200, 201), (201, 422)].into_iter().enumerate() {
+        let name = format!("  {}\u{3000} ", "\u{fc}".repeat(letters));
+        let body = json!({ "email": format!("{number}@example.com"), "name": name });
+        let answer = api.write("POST", "/api/v1/users", "", &body);
+        assert_eq!(answer.head.status, status, "{}", answer.text());
+    }
+}
+
+#[test]
 fn conflicts_have_codes() {
     let api = Api::start(&[]);
     let user = api.user("ada@example.com");
@@ -214,6 +225,15 @@ fn unreadable_requests_are_problems() {
     for body in ["", "{", "{\"email\":\"\\ud800\"}", "nul", "\u{feff}{}"] {
         problem(&post(json, body), 400, "not-json");
     }
+    // Others may read the other one of the two.
+    for body in [
+        r#"{"email":"ada@example.com","name":"Ada","email":"eve@example.com"}"#,
+        r#"{"email":"ada@example.com","name":"Ada","a":[{"b":1,"\u0062":1}]}"#,
+    ] {
+        let twice = problem(&post(json, body), 400, "not-json");
+        let detail = text(&twice["detail"]);
+        assert!(detail.contains("twice"), "{detail}");
+    }
     for body in ["[]", "null", "1e3"] {
         let found = errors(&problem(&post(json, body), 422, "invalid"));
         assert_eq!(found, pairs(&[("", "wrong-type")]));
@@ -228,6 +248,13 @@ fn unreadable_requests_are_problems() {
         let kind = format!("content-type: {kind}\r\n");
         problem(&post(&kind, "{}"), 422, "invalid");
     }
+    let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
+    for encoding in ["gzip", "identity, br", "\u{fc}"] {
+        let headers = format!("{json}content-encoding: {encoding}\r\n");
+        problem(&post(&headers, ada), 415, "unsupported-encoding");
+    }
+    let plain = format!("{json}content-encoding: Identity\r\n");
+    assert_eq!(post(&plain, ada).head.status, 201);
     let answer = post(json, &"x".repeat(2000));
     problem(&answer, 413, "body-too-large");
     let instance = &problem(&api.get("/api/v2/users?a=b"), 404, "not-found")["instance"];
@@ -278,6 +305,38 @@ fn retry_with_a_key_places_one_order() {
     let twice = "idempotency-key: a\r\nidempotency-key: b\r\n";
     let answer = api.write("POST", "/api/v1/orders", twice, &body);
     problem(&answer, 422, "invalid");
+}
+
+#[test]
+fn retry_has_its_answer_while_no_new_orders_are_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let closed = path("flags.toml");
+    std::fs::write(&closed, "[orders-open]\nenabled = false\nrollout = 0\n").expect("a file");
+    let url = format!("sqlite://{}?mode=rwc", path("orders.db"));
+    let place = |api: &Api, key: &str, body: &Value| {
+        let key = format!("idempotency-key: {key}\r\n");
+        api.write("POST", "/api/v1/orders", &key, body)
+    };
+    let open = Api::start(&[("DATABASE_URL", &url)]);
+    let body = order(&open.user("ada@example.com"));
+    let first = place(&open, "k1", &body);
+    assert_eq!(first.head.status, 201, "{}", first.text());
+    drop(open);
+
+    let api = Api::start(&[("DATABASE_URL", &url), ("FLAGS_FILE", &closed)]);
+    let again = place(&api, "k1", &body);
+    assert_eq!(again.head.status, 201, "{}", again.text());
+    assert_eq!(again.head.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.json()["data"], first.json()["data"]);
+    let mut other = body.clone();
+    other["currency"] = "USD".into();
+    problem(&place(&api, "k1", &other), 422, "idempotency-key-reused");
+    let answer = place(&api, "k2", &body);
+    problem(&answer, 503, "orders-closed");
+    assert_eq!(answer.head.header("retry-after"), Some("60"));
+    let answer = api.write("POST", "/api/v1/orders", "", &body);
+    problem(&answer, 503, "orders-closed");
 }
 
 #[test]

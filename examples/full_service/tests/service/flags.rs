@@ -256,7 +256,7 @@ fn invalid_flags_and_callers_without_the_token_are_refused() {
             assert_eq!(answer.head.status, 401, "{method} {target}");
         }
     }
-    let known = format!("authorization: Bearer {token}\r\n");
+    let known = format!("authorization: bearer {token}\r\n");
     for (key, flag, says) in [
         ("a", json!({ "enabled": true }), "missing field `rollout`"),
         ("a", rollout(101.0), "a rollout is 0 to 100"),

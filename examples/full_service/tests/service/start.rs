@@ -1,5 +1,7 @@
 //! The start of the service, and its errors.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
 use rustix::process::Signal;
 
 use crate::support::{
@@ -58,6 +60,15 @@ fn help_prints_usage_and_a_wrong_argument_is_an_error() {
     let help = help.expect("an output");
     assert!(help.status.success() && help.stderr.is_empty(), "{help:?}");
     assert!(String::from_utf8_lossy(&help.stdout).contains("migrate status"));
+}
+
+#[test]
+fn argument_that_is_not_text_is_an_error_not_a_panic() {
+    let argument = OsStr::from_bytes(b"--helth\xff");
+    let output = command(&[]).arg(argument).output().expect("an output");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is not text"), "{said}");
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl Kind {
         "unsupported-media-type",
         "The content type is not supported",
     );
+    pub const ENCODED: Self = Self::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-encoding",
+        "The content encoding is not supported",
+    );
     pub const INVALID: Self = Self::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "invalid",

@@ -227,14 +227,16 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        // The form of the store's own error has no credentials.
+        let shown = error.to_string();
         match error {
-            StoreError::Away(error) => {
-                warn!(%error, "the database does not answer");
+            StoreError::Away(_) => {
+                warn!(error = shown, "the database does not answer");
                 Self::new(Kind::AWAY, "please try again").retry_after(1)
             }
             StoreError::Conflict(code) => Self::conflict(code),
-            StoreError::Internal(error) => {
-                error!(%error, "the database failed");
+            StoreError::Internal(_) => {
+                error!(error = shown, "the database failed");
                 Self::new(Kind::INTERNAL, "please report the request_id")
             }
         }

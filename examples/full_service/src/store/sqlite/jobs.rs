@@ -60,7 +60,7 @@ impl SqliteStore {
         lease: Duration,
     ) -> Result<Option<Job>> {
         let now = now();
-        let row = query(concat!(
+        let claimed = query(concat!(
             "UPDATE jobs SET state = 'running', attempts = attempts + 1, owner = $1, lease_until = $2
              WHERE id = (
                  SELECT id FROM jobs
@@ -73,9 +73,8 @@ impl SqliteStore {
         ))
         .bind(owner)
         .bind(micros(now + lease))
-        .bind(micros(now))
-        .fetch_optional(&self.writer)
-        .await?;
+        .bind(micros(now));
+        let row = self.returned(claimed).await?;
         Ok(row.as_ref().map(job).transpose()?)
     }
 

@@ -45,14 +45,20 @@ async fn an_order_comes_with_its_job_or_not_at_all(fresh: Fresh) {
 async fn a_key_replays_the_first_answer(fresh: Fresh) {
     let store = &fresh.store;
     let new = new_order(fresh.user().await.id);
+    let none = store.answer(&key("k", 1)).await;
+    assert_eq!(none.expect("an end"), None);
     let first = created(store.create_order(&new, Some(&key("k", 1)), None).await);
     // The answer is the first one, whatever has become of the order.
     let confirmed = store.confirm_order(first.id).await;
     assert!(confirmed.expect("an end"));
     let again = store.create_order(&new, Some(&key("k", 1)), None).await;
-    assert_eq!(again.expect("an end"), Created::Replayed(first));
+    assert_eq!(again.expect("an end"), Created::Replayed(first.clone()));
+    let alone = store.answer(&key("k", 1)).await;
+    assert_eq!(alone.expect("an end"), Some(Created::Replayed(first)));
     let other = store.create_order(&new, Some(&key("k", 2)), None).await;
     assert_eq!(other.expect("an end"), Created::KeyReused);
+    let alone = store.answer(&key("k", 2)).await;
+    assert_eq!(alone.expect("an end"), Some(Created::KeyReused));
 
     // A day later.
     let day_ago = match fresh.store {
