@@ -36,10 +36,42 @@ impl ReplyFormat {
 
     /// Works like [`of`](Self::of) on the parts of a head.
     pub fn head(method: &Method, version: Version, headers: &HeaderMap) -> Self {
-        ReplyFormat {
-            form: Form::of(method, headers),
+        Self::visiting_hosts(method, version, headers, |_| {})
+    }
+
+    /// Works like [`head`](Self::head), and visits each `Host` header in the same pass.
+    pub(crate) fn visiting_hosts<'a>(
+        method: &Method,
+        version: Version,
+        headers: &'a HeaderMap,
+        mut host: impl FnMut(&'a HeaderValue),
+    ) -> Self {
+        // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
+        // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
+        let may_be_grpc = *method == Method::POST;
+        let mut format = ReplyFormat {
+            form: Form::Text,
             below_http2: version < Version::HTTP_2,
+        };
+        // One pass instead of a look-up each: comparing two standard names is comparing two small numbers, and a
+        // look-up costs as much as five of them.
+        for (name, value) in headers {
+            if name == header::HOST {
+                host(value);
+            } else if may_be_grpc && name == header::CONTENT_TYPE && is_grpc(value.as_bytes()) {
+                // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
+                // Trailers-Only response. The clone shares the bytes.
+                let content_type = value.clone();
+                format.form = Form::Grpc { content_type };
+            } else if name == header::ACCEPT
+                && matches!(format.form, Form::Text)
+                && may_want_json(value)
+                && prefers_json(headers)
+            {
+                format.form = Form::Problem;
+            }
         }
+        format
     }
 
     /// Returns `true` for a gRPC request, by its method and content type (gRPC-Web too).
@@ -56,27 +88,6 @@ impl ReplyFormat {
             }
             Form::Grpc { .. } => Some(GrpcKind::Web),
             Form::Text | Form::Problem => None,
-        }
-    }
-}
-
-impl Form {
-    fn of(method: &Method, headers: &HeaderMap) -> Self {
-        // Every gRPC call is a POST. No other method may be refused with 200, whatever type it claims: a cache would
-        // keep the response to a GET, and in response to a CONNECT it is an open tunnel.
-        if *method == Method::POST {
-            let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-            if let Some(content_type) = types.rfind(|kind| is_grpc(kind.as_bytes())) {
-                // The response has the request's type: grpc, grpc-web and their codecs do not differ otherwise in a
-                // Trailers-Only response. The clone shares the bytes.
-                let content_type = content_type.clone();
-                return Form::Grpc { content_type };
-            }
-        }
-        let mut accepts = headers.get_all(header::ACCEPT).iter();
-        match accepts.any(may_want_json) && prefers_json(headers) {
-            true => Form::Problem,
-            false => Form::Text,
         }
     }
 }

@@ -29,9 +29,11 @@ impl RequestContext {
         has_body: bool,
     ) -> (Self, Option<RefusalReason>) {
         let (method, version) = (request.method(), request.version());
-        let hosts = Hosts::of(request.headers());
+        let mut hosts = Hosts::default();
+        let headers = request.headers();
+        let format = ReplyFormat::visiting_hosts(method, version, headers, |host| hosts.note(host));
         let context = RequestContext {
-            format: ReplyFormat::of(request),
+            format,
             version,
             method: match *method {
                 Method::HEAD => Kind::Head,

@@ -3,7 +3,7 @@
 //! Two servers on the path that read a request differently allow a client to bypass the first one's rules. So a request
 //! that can be read in two ways is refused before the service sees it, on HTTP/1 and on HTTP/2.
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use http_body::Body;
 use hyper::ext::Protocol;
@@ -19,13 +19,9 @@ pub(crate) struct Hosts<'a> {
 }
 
 impl<'a> Hosts<'a> {
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
-        let mut hosts = Hosts::default();
-        for value in headers.get_all(HOST) {
-            hosts.count += 1;
-            hosts.last = Some(value);
-        }
-        hosts
+    pub(crate) fn note(&mut self, value: &'a HeaderValue) {
+        self.count += 1;
+        self.last = Some(value);
     }
 }
 
