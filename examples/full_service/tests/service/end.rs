@@ -13,7 +13,7 @@ use crate::support::{
     wait_for,
 };
 
-/// Returns the steps of the printed report, in their order, without their times.
+/// Returns the steps of the printed report, in their order, without their times; the workers, which end at once, by name.
 fn steps(ended: &Ended) -> Vec<String> {
     let printed = ended.printed();
     let steps = printed.lines().map(str::trim).filter_map(|line| {
@@ -22,7 +22,11 @@ fn steps(ended: &Ended) -> Vec<String> {
         (time.ends_with(')') && kinds.iter().any(|kind| step.starts_with(kind)))
             .then(|| step.to_owned())
     });
-    steps.collect()
+    let mut steps: Vec<_> = steps.collect();
+    let workers = steps.iter().take_while(|step| step.starts_with("worker "));
+    let workers = workers.count();
+    steps[..workers].sort();
+    steps
 }
 
 /// Returns the number of the log line with this field.
@@ -74,6 +78,7 @@ fn nothing_ends_before_its_users() {
     assert_eq!(
         steps(&ended),
         [
+            "worker flags: done",
             "worker instance: done",
             "worker jobs-1: done",
             "worker jobs-2: done",
@@ -134,6 +139,7 @@ fn closer_says_how_many_connections_did_not_come_back() {
         assert_eq!(
             steps(&ended),
             [
+                "worker flags: done",
                 "worker instance: done",
                 "closer database: FAILED: 1 connection was still lent",
                 "flush logs: done",
