@@ -35,6 +35,7 @@ impl Route {
         }
     }
 
+    #[cfg(feature = "tracing")]
     pub(crate) fn is_grpc(&self) -> bool {
         matches!(self, Route::Method(_))
     }
