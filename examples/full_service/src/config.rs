@@ -12,6 +12,7 @@ mod tests;
 mod values;
 
 use std::{
+    ffi::OsString,
     fmt,
     io::IsTerminal,
     net::SocketAddr,
@@ -111,26 +112,36 @@ impl Config {
                 .then(|| PathBuf::from(".env"))
                 .filter(|path| path.exists()),
         };
-        let mut warnings = Vec::new();
-        let mut file = None;
-        if let Some(path) = path {
-            let read = EnvFile::read(&path).map_err(|error| {
-                Problems::of_file(path.display().to_string(), error.to_string())
-            })?;
-            if read.shared
-                && SECRETS
-                    .iter()
-                    .any(|name| read.variables.contains_key(*name))
-            {
-                warnings.push(format!(
-                    "{} has a secret, and others than its owner may read it: chmod 600",
-                    path.display()
-                ));
-            }
-            file = Some(read);
+        let Some(path) = path.map(|path| path.display().to_string()) else {
+            return Self::from_sources(&Sources::new(&environment, None));
+        };
+        let file = EnvFile::read(Path::new(&path))
+            .map_err(|error| Problems::of_file(path.clone(), error.to_string()))?;
+        Self::with_file(&environment, &path, file)
+    }
+
+    /// Reads the environment and a file, and warns of what is allowed in the file and should be changed.
+    fn with_file(
+        environment: &dyn Fn(&str) -> Option<OsString>,
+        path: &str,
+        file: EnvFile,
+    ) -> Result<(Self, Settings), Problems> {
+        let (names, shared) = (file.names(), file.shared);
+        let (mut config, settings) = Self::from_sources(&Sources::new(environment, Some(file)))?;
+        if shared && SECRETS.iter().any(|secret| names.contains(*secret)) {
+            config.warnings.push(format!(
+                "{path} has a secret, and others than its owner may read it: chmod 600"
+            ));
         }
-        let (mut config, settings) = Self::from_sources(&Sources::new(&environment, file))?;
-        config.warnings = warnings;
+        let of_secret = |name: &str| {
+            let secret = name.strip_suffix("_FILE");
+            secret.is_some_and(|secret| SECRETS.contains(&secret))
+        };
+        let unknown = |name: &&String| !settings.know(name) && !of_secret(name);
+        for name in names.iter().filter(unknown) {
+            let warning = format!("{path} sets {name}, which is no setting: it has no effect");
+            config.warnings.push(warning);
+        }
         Ok((config, settings))
     }
 

@@ -2,7 +2,11 @@
 //!
 //! A parser of our own, because an error names the line and never its content, which may be a secret.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 /// The variables of a file.
 #[derive(Debug, Default)]
@@ -33,7 +37,11 @@ impl EnvFile {
         Ok(file)
     }
 
-    fn parse(text: &str) -> Result<Self, EnvFileError> {
+    pub fn names(&self) -> BTreeSet<String> {
+        self.variables.keys().cloned().collect()
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, EnvFileError> {
         let mut variables = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();

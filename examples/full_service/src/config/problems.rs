@@ -199,7 +199,7 @@ impl fmt::Display for Problems {
             refusal,
         } in &self.0
         {
-            writeln!(f, "\n  {variable}={}", value.escape_debug())?;
+            writeln!(f, "\n  {variable}={}", shortened(value))?;
             writeln!(f, "      {}", redact(&refusal.wrong))?;
             writeln!(f, "      use {}", refusal.right)?;
         }
@@ -207,7 +207,25 @@ impl fmt::Display for Problems {
     }
 }
 
+/// Returns a value on one line, and of a very long one the begin.
+fn shortened(value: &str) -> String {
+    const LONGEST: usize = 200;
+    let begin: String = value.chars().take(LONGEST).collect();
+    let rest = match value.len() - begin.len() {
+        0 => String::new(),
+        rest => format!("… ({rest} bytes more)"),
+    };
+    format!("{}{rest}", begin.escape_debug())
+}
+
 // === impl Settings ===
+
+impl Settings {
+    /// Returns true for a variable that has been read.
+    pub fn know(&self, name: &str) -> bool {
+        self.0.iter().any(|setting| setting.variable == name)
+    }
+}
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,3 @@
-use std::ffi::OsString;
-
 use super::*;
 
 fn settings(
@@ -368,5 +366,44 @@ fn all_errors_are_reported_at_once() {
             problems.contains(&format!("{variable}={value}\n")),
             "{problems}"
         );
+    }
+}
+
+#[test]
+fn a_name_in_the_file_that_is_no_setting_is_a_warning() {
+    let file = EnvFile::parse("PORT=9000\nREQEST_TIMEOUT=5s\nPORT_FILE=port\n");
+    let file = file.expect("a file");
+    let (config, _) = Config::with_file(&|_| None, "a.env", file).expect("settings");
+    assert_eq!(config.address.port(), 9000);
+    let ignored = |name: &str| format!("a.env sets {name}, which is no setting: it has no effect");
+    let expected = ["PORT_FILE", "REQEST_TIMEOUT"].map(ignored);
+    assert_eq!(config.warnings, expected);
+}
+
+#[test]
+fn the_file_of_a_secret_is_a_setting() {
+    let token = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(token.path(), "a-token-of-32-characters-or-more!").expect("written");
+    let file = format!("ADMIN_TOKEN_FILE={}\n", token.path().display());
+    let file = EnvFile::parse(&file).expect("a file");
+    let (config, _) = Config::with_file(&|_| None, "a.env", file).expect("settings");
+    assert!(config.admin_token.is_some());
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn a_long_wrong_value_is_shortened() {
+    let wrong = "ä".repeat(50_000);
+    let problems = read(&[("PORT", &wrong)]).expect_err("no port").to_string();
+    assert!(problems.len() < 1_000, "{}", problems.len());
+    assert!(problems.contains("ä… (99600 bytes more)"), "{problems}");
+}
+
+#[test]
+fn words_for_nothing_are_no_names() {
+    for word in ["none", "off"] {
+        read(&[("CLIENT_IP_HEADER", word)]).expect_err(word);
+        let config = read(&[("FLAGS_CACHE", word)]).expect(word);
+        assert_eq!(config.flags.cache, None);
     }
 }

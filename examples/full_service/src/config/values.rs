@@ -201,9 +201,18 @@ pub fn trusted_proxies(text: &str) -> Result<TrustedProxies, Refusal> {
 }
 
 pub fn client_ip_header(text: &str) -> Result<ClientIpHeader, Refusal> {
-    text.parse::<ClientIpHeader>().or_else(|error| {
+    let parsed = match text {
+        // Other variables take these words; a header of this name would be looked for in vain.
+        "none" | "off" => {
+            Err("switches nothing off: without TRUSTED_PROXIES no header counts".to_owned())
+        }
+        _ => text
+            .parse::<ClientIpHeader>()
+            .map_err(|error| error.to_string()),
+    };
+    parsed.or_else(|wrong| {
         refuse(
-            error.to_string(),
+            wrong,
             "x-forwarded-for, forwarded, or the name of a header with one address like x-real-ip",
         )
     })
@@ -235,7 +244,7 @@ pub fn redis(text: &str) -> Result<(RedisLimiter, flags::Redis), Refusal> {
 
 /// Parses the path of the flags' cache, which may be `none`.
 pub fn flags_cache(text: &str) -> Result<Option<PathBuf>, Refusal> {
-    Ok((text != "none").then(|| PathBuf::from(text)))
+    Ok((!matches!(text, "none" | "off")).then(|| PathBuf::from(text)))
 }
 
 /// Reads the flags of a start without Redis.
