@@ -7,12 +7,14 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
 use tokio::{sync::oneshot, time};
 
 use crate::{cores, http1};
@@ -28,6 +30,8 @@ pub struct ServerCommand {
     env: Vec<(String, String)>,
     core: Option<usize>,
     log: Option<PathBuf>,
+    /// Of its database; its restarts have the same. It is removed with the last clone.
+    folder: Arc<TempDir>,
 }
 
 impl ServerCommand {
@@ -45,6 +49,7 @@ impl ServerCommand {
             env: Vec::new(),
             core: None,
             log: None,
+            folder: Arc::new(tempfile::tempdir().context("a folder for the server's database")?),
         })
     }
 
@@ -74,6 +79,13 @@ impl ServerCommand {
         name.to_string_lossy().into_owned()
     }
 
+    fn database(&self) -> String {
+        format!(
+            "sqlite://{}/orders.db?mode=rwc",
+            self.folder.path().display()
+        )
+    }
+
     /// Starts the process without waiting until it is ready.
     pub fn spawn(&self) -> Result<ServerProcess> {
         let mut command = Command::new(&self.program);
@@ -83,8 +95,7 @@ impl ServerCommand {
             // a crowd, and a line for each request is not measured. Other servers ignore them.
             .env("ADMIN_PORT", "off")
             .env("RATE_LIMIT", "off")
-            // No file: what is measured has no database in it.
-            .env("DATABASE_URL", "sqlite::memory:")
+            .env("DATABASE_URL", self.database())
             .env("LOG_LEVEL", "info,lameduck::access=off")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
