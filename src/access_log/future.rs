@@ -9,7 +9,7 @@ use pin_project::pin_project;
 use super::AccessLogBody;
 use super::line::Line;
 use super::line_guard::LineGuard;
-use crate::track::{BodyEnd, TrackedBody};
+use crate::track::{BodyEnd, TrackedBody, content_length};
 
 /// The response future of an [`AccessLog`](super::AccessLog) service. If it is dropped, the request is logged as
 /// cancelled, without a status.
@@ -49,7 +49,11 @@ where
                 return Poll::Ready(Err(error));
             }
         };
-        let declared = line.as_mut().and_then(|line| line.responds(&response));
+        let mut declared = None;
+        if let Some(line) = &mut line {
+            line.responds(&response);
+            declared = content_length(response.headers());
+        }
         let body = TrackedBody::answer(response, *this.head, declared, LineGuard(line));
         Poll::Ready(Ok(body))
     }

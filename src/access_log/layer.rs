@@ -62,8 +62,8 @@ impl AccessLogLayer {
 }
 
 impl AccessLogLayer {
-    pub(crate) fn line<B>(&self, request: &Request<B>) -> Option<Line> {
-        Shared::line(self.shared.as_deref(), request)
+    pub(crate) fn line<B>(&self, request: &Request<B>, is_grpc: bool) -> Option<Line> {
+        Shared::line(self.shared.as_deref(), request, is_grpc)
     }
 }
 

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::conn_info::arrival_of;
-use crate::grpc::{self, Code};
+use crate::grpc::Code;
 use crate::id::RequestId;
 use crate::route::Route;
 use crate::served::Served;
 use crate::text;
-use crate::track::{BodyEnd, content_length};
+use crate::track::BodyEnd;
 
 /// The maximum length of a logged path, in bytes; longer ones are truncated.
 const PATH: usize = 256;
@@ -43,12 +43,13 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Begins the line. `is_grpc`: the request is a [call](crate::grpc::is_call).
     pub(crate) fn new<B>(
         request: &Request<B>,
+        is_grpc: bool,
         peer: Option<SocketAddr>,
         client: Option<IpAddr>,
     ) -> Self {
-        let is_grpc = grpc::is_call(request.method(), request.headers());
         Line {
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
@@ -68,11 +69,10 @@ impl Line {
         }
     }
 
-    /// Records the head of the response. Returns the length that it declares.
-    pub(crate) fn responds<B>(&mut self, response: &Response<B>) -> Option<u64> {
+    /// Records the head of the response.
+    pub(crate) fn responds<B>(&mut self, response: &Response<B>) {
         self.head = Some((response.status(), self.began.elapsed()));
         self.read_status(response.headers());
-        content_length(response.headers())
     }
 
     /// Records the status of a gRPC call, from its trailers or from a head without messages after it.

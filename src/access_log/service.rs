@@ -9,6 +9,7 @@ use tower_service::Service;
 use super::line::Line;
 use super::shared::Shared;
 use super::{AccessLogBody, AccessLogFuture};
+use crate::grpc;
 
 /// The service produced by [`AccessLogLayer`](super::AccessLogLayer).
 #[derive(Clone)]
@@ -32,7 +33,8 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         // Must precede the inner call: a service may do its work there.
-        let mut line = Shared::line(self.shared.as_deref(), &request);
+        let is_grpc = grpc::is_call(request.method(), request.headers());
+        let mut line = Shared::line(self.shared.as_deref(), &request, is_grpc);
         let head = request.method() == Method::HEAD;
         let inner = Line::guarded(&mut line, || self.inner.call(request));
         AccessLogFuture::new(inner, line, head)

@@ -21,12 +21,16 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Starts the line of this request, if one is wanted. It is written when it is dropped at the latest.
-    pub(super) fn line<B>(this: Option<&Self>, request: &Request<B>) -> Option<Line> {
+    pub(super) fn line<B>(
+        this: Option<&Self>,
+        request: &Request<B>,
+        is_grpc: bool,
+    ) -> Option<Line> {
         let shared = this.filter(|_| wanted(Level::INFO))?;
-        Some(shared.begin(request))
+        Some(shared.begin(request, is_grpc))
     }
 
-    fn begin<B>(&self, request: &Request<B>) -> Line {
+    fn begin<B>(&self, request: &Request<B>, is_grpc: bool) -> Line {
         let extensions = request.extensions();
         let peer = match &self.peer {
             Some(peer) => peer(extensions).map(folded),
@@ -37,7 +41,7 @@ impl Shared {
             (None, Some(client)) => client(peer, request.headers()),
             (None, None) => peer.map(|peer| peer.ip().to_canonical()),
         };
-        Line::new(request, peer, client)
+        Line::new(request, is_grpc, peer, client)
     }
 }
 

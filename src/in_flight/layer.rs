@@ -42,9 +42,9 @@ impl InFlightLayer {
 }
 
 impl InFlightLayer {
-    pub(crate) fn enter<B>(&self, request: &Request<B>) -> Option<InFlightGuard> {
+    pub(crate) fn enter<B>(&self, request: &Request<B>, is_grpc: bool) -> Option<InFlightGuard> {
         self.counts
-            .then(|| Registry::enter(&self.registry, request))
+            .then(|| Registry::enter(&self.registry, request, is_grpc))
     }
 }
 

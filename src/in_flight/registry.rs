@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::conn_info::peer_and_arrival_of;
 use crate::control::Fact;
-use crate::grpc;
 use crate::route::Route;
 use crate::served;
 use crate::sync::Lock;
@@ -54,8 +53,9 @@ impl Registry {
         }
     }
 
-    pub(crate) fn enter<B>(this: &Arc<Self>, request: &Request<B>) -> InFlightGuard {
-        let route = Route::of(request, grpc::is_call(request.method(), request.headers()));
+    /// Adds a request. `is_grpc`: it is a [call](crate::grpc::is_call).
+    pub(crate) fn enter<B>(this: &Arc<Self>, request: &Request<B>, is_grpc: bool) -> InFlightGuard {
+        let route = Route::of(request, is_grpc);
         if let Some(route) = &route {
             served::learn(request.extensions(), Fact::Route(route));
         }

@@ -8,6 +8,7 @@ use tower_service::Service;
 
 use super::registry::Registry;
 use super::{InFlightBody, InFlightFuture};
+use crate::grpc;
 
 /// The service produced by [`InFlightLayer`](super::InFlightLayer).
 #[derive(Clone)]
@@ -32,8 +33,10 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         // Must precede the inner call: a service may do its work there.
-        let enter = |registry| Registry::enter(registry, &request);
-        let guard = self.registry.as_ref().map(enter);
+        let guard = self.registry.as_ref().map(|registry| {
+            let is_grpc = grpc::is_call(request.method(), request.headers());
+            Registry::enter(registry, &request, is_grpc)
+        });
         let head = request.method() == Method::HEAD;
         InFlightFuture::new(self.inner.call(request), guard, head)
     }

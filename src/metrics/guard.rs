@@ -111,7 +111,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &mut Request<B>) -> Self {
+    /// Begins to measure. `is_grpc`: the request is a [call](grpc::is_call).
+    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &mut Request<B>, is_grpc: bool) -> Self {
         let began = arrival_of(request.extensions());
         let method = Method::of(request.method());
         let named = shared.route_of.as_ref().and_then(|route_of| {
@@ -119,7 +120,6 @@ impl Running {
                 route_of(head).map(|route| shared.series.add_route(method, route))
             })
         });
-        let is_grpc = grpc::is_call(request.method(), request.headers());
         let route = named.map_or_else(
             || {
                 let call = (is_grpc, request.uri());
@@ -164,19 +164,19 @@ impl Running {
         let Some(mut running) = this else {
             return TrackedBody::answer(response, false, None, Measure(None));
         };
-        let declared = running.responds(&response);
+        running.responds(&response);
+        let declared = track::content_length(response.headers());
         TrackedBody::answer(response, running.headless, declared, Measure(Some(running)))
     }
 
-    /// Records the head of the response. Returns the length that it declares.
-    pub(crate) fn responds<B>(&mut self, response: &Response<B>) -> Option<u64> {
+    /// Records the head of the response.
+    pub(crate) fn responds<B>(&mut self, response: &Response<B>) {
         self.status = response.status().as_u16();
         let to_head = self.began.elapsed();
         self.read_status(response.headers());
         let exists = self.is_grpc && is_from_method(response);
         let id = self.route(exists);
         self.shared.series.head(id, to_head);
-        track::content_length(response.headers())
     }
 
     /// Records the status of a gRPC call, from its trailers or from a head without messages after it.

@@ -23,9 +23,9 @@ impl MetricsLayer {
 }
 
 impl MetricsLayer {
-    pub(crate) fn begin<B>(&self, request: &mut Request<B>) -> Option<Running> {
+    pub(crate) fn begin<B>(&self, request: &mut Request<B>, is_grpc: bool) -> Option<Running> {
         let shared = self.shared.as_ref()?;
-        Some(Running::begin(shared, request))
+        Some(Running::begin(shared, request, is_grpc))
     }
 }
 

@@ -9,6 +9,7 @@ use tower_service::Service;
 use super::guard::Running;
 use super::shared::Shared;
 use super::{MetricsBody, MetricsFuture};
+use crate::grpc;
 
 /// The service produced by [`MetricsLayer`](super::MetricsLayer).
 #[derive(Clone)]
@@ -35,7 +36,8 @@ where
         let Some(shared) = &self.shared else {
             return MetricsFuture::new(self.inner.call(request), None);
         };
-        let mut running = Running::begin(shared, &mut request);
+        let is_grpc = grpc::is_call(request.method(), request.headers());
+        let mut running = Running::begin(shared, &mut request, is_grpc);
         // A service may do its work in the call, and may panic there.
         let future = running.guarded(|| self.inner.call(request));
         MetricsFuture::new(future, Some(running))

@@ -7,7 +7,7 @@ use crate::in_flight::InFlightGuard;
 #[cfg(feature = "metrics")]
 use crate::metrics::{Measure, Running};
 use crate::request_id::{ResponseId, show};
-use crate::track::{BodyEnd, Guard, TrackedBody};
+use crate::track::{BodyEnd, Guard, TrackedBody, content_length};
 
 /// What the outer layers keep of a request until the end of its response's body. Dropped with the future, it ends there
 /// as cancelled.
@@ -125,20 +125,18 @@ impl Records {
 
     /// Records the head of the response, and adds the id to it. Returns the length that it declares.
     fn answer<B>(&mut self, response: &mut Response<B>) -> Option<u64> {
-        #[allow(unused_mut)]
-        let mut declared = None;
         #[cfg(feature = "tracing")]
         if let Some(line) = &mut self.line.0 {
-            declared = line.responds(response);
+            line.responds(response);
         }
         if let Some(id) = self.id.take() {
             show(response, id);
         }
         #[cfg(feature = "metrics")]
         if let Some(running) = &mut self.measure.0 {
-            declared = running.responds(response);
+            running.responds(response);
         }
-        declared
+        content_length(response.headers())
     }
 }
 

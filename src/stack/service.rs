@@ -15,6 +15,7 @@ use crate::access_log::AccessLogLayer;
 use crate::body_limit::BodyLimitBody;
 use crate::drain::DrainLayer;
 use crate::error::BoxError;
+use crate::grpc;
 use crate::health::HealthLayer;
 use crate::in_flight::InFlightLayer;
 #[cfg(feature = "metrics")]
@@ -39,8 +40,10 @@ pub(super) struct Outer {
 impl Outer {
     /// Takes a request through the layers. Returns the refusal of one that does not pass.
     fn enter<B>(&self, request: &mut Request<B>, passage: &mut Passage) -> Option<Response<Bytes>> {
+        // No layer changes what it depends on.
+        let is_grpc = grpc::is_call(request.method(), request.headers());
         #[cfg(feature = "metrics")]
-        if let Some(running) = self.metrics.begin(request) {
+        if let Some(running) = self.metrics.begin(request, is_grpc) {
             passage.measure(running);
         }
         if let Some(id) = self.request_id.identify(request) {
@@ -51,10 +54,10 @@ impl Outer {
             return refusal;
         }
         #[cfg(feature = "tracing")]
-        if let Some(line) = self.access_log.line(request) {
+        if let Some(line) = self.access_log.line(request, is_grpc) {
             passage.log(line);
         }
-        passage.in_flight = self.in_flight.enter(request);
+        passage.in_flight = self.in_flight.enter(request, is_grpc);
         self.drain.admit(request)
     }
 }

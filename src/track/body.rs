@@ -4,9 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use super::BodyEnd;
 use bytes::Buf;
-#[cfg(any(feature = "metrics", feature = "tracing"))]
-use http::header;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -110,7 +108,6 @@ fn has_no_body(to_head: bool, status: StatusCode) -> bool {
 }
 
 /// Parses `Content-Length`; `None` if it is missing or not a number.
-#[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers
         .get(header::CONTENT_LENGTH)?

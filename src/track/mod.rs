@@ -36,7 +36,6 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) use body::content_length;
 pub use body::{Guard, TrackedBody};
 pub use end::BodyEnd;
