@@ -160,6 +160,7 @@ fn method(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "POST" => "POST",
         "PUT" => "PUT",
+        "QUERY" => "QUERY",
         "TRACE" => "TRACE",
         _ => "_OTHER",
     }
