@@ -1,6 +1,6 @@
 //! Feature flags that all instances share, read without waiting.
 //!
-//! ```ignore
+//! ```text
 //! if flags.is_on("new-prices", Some(tenant), false) { … }
 //! ```
 //!
@@ -13,6 +13,7 @@
 
 pub mod admin;
 mod bucket;
+mod cache;
 mod file;
 mod flag;
 mod metrics;

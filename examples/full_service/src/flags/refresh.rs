@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Flags, Source, file,
+    Flags, Source,
+    cache::Cache,
     redis::{Failed, Found, Link},
     table::Table,
 };
@@ -19,8 +20,6 @@ use super::{
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// The limit of every other look.
 const LOOK: Duration = Duration::from_secs(5);
-/// The limit of a write of the cache: a disk that hangs must not hold the next look.
-const CACHE: Duration = Duration::from_secs(5);
 /// The pause between a hint and the look, in milliseconds and by chance: many instances have the same hint, and one look
 /// is for many hints.
 const SPREAD: std::ops::Range<u64> = 20..100;
@@ -31,15 +30,18 @@ const NAMED: usize = 10;
 pub struct Refresher {
     flags: Flags,
     link: Option<Link>,
+    cache: Option<Cache>,
     /// The flags before those in force. They are freed here, where no request waits for it.
     retired: Option<Arc<Table>>,
 }
 
 impl Refresher {
     pub(super) fn new(flags: Flags) -> Self {
+        let cache = flags.settings().cache.as_deref().map(Cache::new);
         Self {
             flags,
             link: None,
+            cache,
             retired: None,
         }
     }
@@ -63,19 +65,11 @@ impl Refresher {
     }
 
     async fn load_cache(&mut self) {
-        let Some(path) = self.flags.settings().cache.clone() else {
-            return;
-        };
-        let shown = path.display().to_string();
-        match spawn_blocking(move || file::read_cache(&path)).await {
-            Ok(Ok(Some((table, age)))) => {
-                report_invalid(&table, &Table::default());
-                self.flags.replace(table);
-                self.flags.confirm(Source::Cache, age);
-            }
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => warn!(error, path = shown, "the cache of flags cannot be read"),
-            Err(error) => warn!(%error, path = shown, "the cache of flags cannot be read"),
+        let Some(cache) = &self.cache else { return };
+        if let Some((table, age)) = cache.read().await {
+            report_invalid(&table, &Table::default());
+            self.flags.replace(table);
+            self.flags.confirm(Source::Cache, age);
         }
     }
 
@@ -89,9 +83,17 @@ impl Refresher {
         if self.flags.source() == Source::Redis {
             next += self.pause();
         }
+        self.begin_write();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
+                done = written(&mut self.cache) => {
+                    // One that failed is tried anew after the next look.
+                    if done {
+                        self.begin_write();
+                    }
+                    continue;
+                }
                 () = sleep_until(next) => {}
                 () = self.flags.wakened() => {}
                 hint = hint(&mut self.link) => match hint {
@@ -107,7 +109,11 @@ impl Refresher {
                 },
             }
             stop.run_until_cancelled(self.refresh(LOOK)).await;
+            self.begin_write();
             next = Instant::now() + self.pause();
+        }
+        if let Some(cache) = self.cache {
+            cache.end().await;
         }
     }
 
@@ -129,8 +135,8 @@ impl Refresher {
             false
         });
         self.flags.looked();
-        if changed {
-            self.write_cache().await;
+        if let (true, Some(cache)) = (changed, &mut self.cache) {
+            cache.change();
         }
     }
 
@@ -188,21 +194,18 @@ impl Refresher {
         }
     }
 
-    async fn write_cache(&self) {
-        let Some(path) = self.flags.settings().cache.clone() else {
-            return;
-        };
-        let table = self.flags.table();
-        let shown = path.display().to_string();
-        let write = spawn_blocking(move || file::write_cache(&path, &table));
-        match timeout(CACHE, write).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => {
-                warn!(%error, path = shown, "the cache of flags cannot be written");
-            }
-            Ok(Err(error)) => warn!(%error, path = shown, "the cache of flags cannot be written"),
-            Err(_) => warn!(path = shown, "the cache of flags is not written yet"),
+    fn begin_write(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            cache.begin(|| self.flags.table());
         }
+    }
+}
+
+/// Waits for the end of a write of the cache; for ever without one. Returns false if it has failed.
+async fn written(cache: &mut Option<Cache>) -> bool {
+    match cache {
+        Some(cache) => cache.written().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,15 +1,16 @@
 //! The value of a flag: the same everywhere, evenly drawn, without memory; and what becomes of flags that cannot be read.
 
+mod cache;
 mod cost;
 mod draw;
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
 use super::{
     Flags, Redis, Settings, bucket,
-    file::{File, read_cache, write_cache},
+    file::File,
     flag::{Decision, Flag, Reason, Rollout, check_key},
     table::{Row, Table},
 };
@@ -221,39 +222,6 @@ fn file_of_flags_names_the_line_of_an_error() {
         let error = File::parse(wrong).expect_err(wrong);
         assert!(error.contains(says), "{error}");
     }
-}
-
-#[test]
-fn cache_is_written_whole_and_read_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("flags.json");
-    assert!(read_cache(&path).expect("no error").is_none());
-
-    let rows = vec![
-        row("a", r#"{"enabled": true, "rollout": 12.345, "version": 3}"#),
-        row("b", "rubbish"),
-    ];
-    let table = Table::read(rows, 9, &Table::default());
-    write_cache(&path, &table).expect("written");
-    let (read, age) = read_cache(&path).expect("no error").expect("a cache");
-    assert_eq!((read.version, &read.flags), (Some(9), &table.flags));
-    assert!(age < Duration::from_secs(60), "{age:?}");
-    let files = fs::read_dir(folder.path()).expect("a folder").count();
-    assert_eq!(files, 1, "nothing else is left");
-
-    // Another version of the service has written a flag that this one does not know.
-    let text = fs::read_to_string(&path).expect("text");
-    let other = text.replace("\"flags\":{", "\"flags\":{\"new\":{\"rule\":1},");
-    fs::write(&path, other).expect("written");
-    let (read, _) = read_cache(&path).expect("no error").expect("a cache");
-    assert_eq!(read.flags, table.flags);
-
-    for rubbish in ["", "{", "[]", "{\"version\":1}"] {
-        fs::write(&path, rubbish).expect("written");
-        assert!(read_cache(&path).is_err(), "{rubbish}");
-    }
-    // A folder that is missing leaves the cache as it was.
-    assert!(write_cache(&folder.path().join("no/flags.json"), &table).is_err());
 }
 
 #[test]
