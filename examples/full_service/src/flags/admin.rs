@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use super::{
     Flags, Redis, bucket,
@@ -125,7 +125,7 @@ async fn put(
         },
         Err(wrong) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, &wrong),
     };
-    match change(&flags, &key, Some(&flag), &headers, &who).await {
+    match change(flags, &key, Some(flag), &headers, who).await {
         Ok(Changed {
             before,
             after: Some(flag),
@@ -150,7 +150,7 @@ async fn remove(
     who: Who,
     headers: HeaderMap,
 ) -> Response {
-    match change(&flags, &key, None, &headers, &who).await {
+    match change(flags, &key, None, &headers, who).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => refusal,
     }
@@ -158,28 +158,40 @@ async fn remove(
 
 /// Makes a change in Redis, logs it, and waits until this process has it.
 async fn change(
-    flags: &Flags,
+    flags: Flags,
     key: &str,
-    flag: Option<&Flag>,
+    flag: Option<Flag>,
     headers: &HeaderMap,
-    who: &Who,
+    who: Who,
 ) -> Result<Changed, Response> {
-    let Some(redis) = &flags.settings().redis else {
-        let error = "there is no Redis to keep the change in";
-        return Err(refuse(StatusCode::NOT_IMPLEMENTED, error));
+    let (key, expected) = (key.to_owned(), expected(headers));
+    let change = async move {
+        let Some(redis) = &flags.settings().redis else {
+            let error = "there is no Redis to keep the change in";
+            return Err(refuse(StatusCode::NOT_IMPLEMENTED, error));
+        };
+        let made = made(redis, &flags, &key, flag.as_ref(), &expected).await?;
+        let shown = |flag: &Option<Flag>| flag.as_ref().map_or("none".to_owned(), Flag::to_string);
+        info!(
+            flag = key,
+            by = who.by,
+            peer = who.peer.map(tracing::field::display),
+            before = shown(&made.before),
+            after = shown(&made.after),
+            "a flag was changed"
+        );
+        flags.refreshed(made.version).await;
+        Ok(made)
     };
-    let made = made(redis, flags, key, flag, &expected(headers)).await?;
-    let shown = |flag: &Option<Flag>| flag.as_ref().map_or("none".to_owned(), Flag::to_string);
-    info!(
-        flag = key,
-        by = who.by,
-        peer = who.peer.map(tracing::field::display),
-        before = shown(&made.before),
-        after = shown(&made.after),
-        "a flag was changed"
-    );
-    flags.refreshed(made.version).await;
-    Ok(made)
+    // A task of its own: a client that leaves drops the handler, and a change that is made has its line in the log.
+    match tokio::spawn(change.in_current_span()).await {
+        Ok(changed) => changed,
+        Err(error) => {
+            error!(%error, "a change of a flag came to no end");
+            let error = "look whether the change is made";
+            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, error))
+        }
+    }
 }
 
 async fn made(

@@ -8,7 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
-use tracing::{error, info};
+use tracing::{Instrument, error, info};
 use uuid::Uuid;
 
 use crate::store::{Change, Store, StoreError};
@@ -30,15 +30,24 @@ async fn state(State(store): State<Store>, Path(id): Path<Uuid>) -> Response {
 }
 
 async fn retry(State(store): State<Store>, Path(id): Path<Uuid>) -> Response {
-    match store.retry(id).await {
-        Ok(Change::Done(())) => {
+    let retry = async move {
+        let change = store.retry(id).await;
+        if let Ok(Change::Done(())) = change {
             info!(job_id = %id, "a dead job is queued again");
-            answer(StatusCode::ACCEPTED, "queued")
         }
-        Ok(Change::Missing) => answer(StatusCode::NOT_FOUND, "missing"),
-        Ok(Change::Refused(code)) => answer(StatusCode::CONFLICT, code),
-        Ok(Change::Stale) => answer(StatusCode::CONFLICT, "stale"),
-        Err(error) => failed(&error),
+        change
+    };
+    // A task of its own: a client that leaves drops the handler, and a change that is made has its line in the log.
+    match tokio::spawn(retry.in_current_span()).await {
+        Ok(Ok(Change::Done(()))) => answer(StatusCode::ACCEPTED, "queued"),
+        Ok(Ok(Change::Missing)) => answer(StatusCode::NOT_FOUND, "missing"),
+        Ok(Ok(Change::Refused(code))) => answer(StatusCode::CONFLICT, code),
+        Ok(Ok(Change::Stale)) => answer(StatusCode::CONFLICT, "stale"),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => {
+            error!(job_id = %id, %error, "a retry came to no end");
+            answer(StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
     }
 }
 

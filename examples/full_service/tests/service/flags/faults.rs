@@ -292,3 +292,33 @@ fn no_fault_of_redis_changes_a_value() {
 fn remove_one(admin: SocketAddr) -> u16 {
     super::remove(admin, "more-7", "").head.status
 }
+
+#[test]
+fn change_of_a_client_that_leaves_has_its_line_in_the_log() {
+    let redis = Redis::start();
+    let service = instance(&redis, &[]);
+    // It answers, and makes no change meanwhile.
+    redis.run(&[&[b"CLIENT", b"PAUSE", b"60000", b"WRITE"]]);
+    let mut client = Client::connect(service.admin()).expect("a connection");
+    let flag = rollout(50.0).to_string();
+    let request = format!(
+        "PUT /admin/flags/left HTTP/1.1\r\nhost: test\r\nfrom: ada\r\ncontent-length: {}\r\n\r\n{flag}",
+        flag.len()
+    );
+    client.send(request.as_bytes()).expect("sent");
+    let waiting =
+        "return tonumber(string.match(redis.call('INFO', 'clients'), 'blocked_clients:(%d+)'))";
+    wait_for("the change", || {
+        let answers = redis.run(&[&[b"EVAL_RO", waiting.as_bytes(), b"0"]]);
+        (answers == [":1"]).then_some(())
+    });
+    drop(client);
+    // The service sees that it has left.
+    std::thread::sleep(Duration::from_millis(300));
+    redis.run(&[&[b"CLIENT", b"UNPAUSE"]]);
+    let line = service.logged("message", "a flag was changed");
+    assert_eq!(
+        (&line["flag"], &line["by"]),
+        (&json!("left"), &json!("ada"))
+    );
+}
