@@ -7,17 +7,31 @@ use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, metrics::MetricType, registry::Unit,
 };
 
-use crate::store::{JobCounts, Store};
+use crate::store::{JobCounts, Store, StoreError};
 
 /// The last counts; none while the database is away, because old ones would look like good ones.
 #[derive(Clone, Debug, Default)]
 pub struct JobMetrics(Arc<ArcSwapOption<JobCounts>>);
 
 impl JobMetrics {
-    /// Counts the jobs. An error is that of the next statement, too, so it is not logged here.
-    pub(super) async fn refresh(&self, store: &Store) {
+    /// Counts the jobs.
+    ///
+    /// # Errors
+    ///
+    /// The database is away, or is too busy to count; a scrape shows no counts then.
+    pub(super) async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
         let counts = store.job_counts().await;
-        self.0.store(counts.ok().map(Arc::new));
+        let (counts, refreshed) = match counts {
+            Ok(counts) => (Some(Arc::new(counts)), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.0.store(counts);
+        refreshed
+    }
+
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> Option<Arc<JobCounts>> {
+        self.0.load_full()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The promises of the workers, on both databases.
 
+mod instance;
+
 use std::{
     sync::{
         Arc,
@@ -12,7 +14,7 @@ use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Handler, Handlers, JobError, MOST_ATTEMPTS, Outcome, delay, instance, worker::Worker};
+use super::{Handler, Handlers, JobError, MOST_ATTEMPTS, Outcome, delay, worker::Worker};
 use crate::store::{
     Job, NewJob, OrderStatus, Origin, Store,
     tests::{Fresh, created, new_order, on_both},
@@ -28,7 +30,6 @@ on_both! {
     a_panic_is_a_failed_attempt_and_stops_no_worker
     a_job_that_kills_each_process_is_dead_in_the_end
     the_work_of_a_lost_lease_is_aborted
-    a_sweep_leaves_no_old_rows_however_many_there_are
 }
 
 /// Longer than anything here takes on a busy machine.
@@ -330,20 +331,4 @@ fn pauses_double_to_five_minutes_and_end_after_the_last_attempt() {
     assert_eq!(longest(20), None);
     assert_eq!(longest(21), None);
     assert_eq!(delay(1, 1.0), Some(Duration::from_millis(500)));
-}
-
-async fn a_sweep_leaves_no_old_rows_however_many_there_are(fresh: Fresh) {
-    let (fingerprint, long_ago) = match fresh.store {
-        Store::Sqlite(_) => ("x'00'", "0"),
-        Store::Postgres(_) => ("'\\x00'::bytea", "now() - interval '2 days'"),
-    };
-    let rows = format!(
-        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
-         INSERT INTO idempotency_keys (key, fingerprint, answer, created_at)
-         SELECT CAST(n AS text), {fingerprint}, '{{}}', {long_ago} FROM numbers"
-    );
-    fresh.run(&rows).await;
-    instance::sweep(&fresh.store, &CancellationToken::new()).await;
-    let left = "SELECT count(*) FROM idempotency_keys";
-    assert_eq!(fresh.number(left).await, 0);
 }
