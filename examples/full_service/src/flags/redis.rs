@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::{
     flag::Flag,
-    table::{Row, Table},
+    table::{LONGEST_ERROR, Row, Table},
 };
 
 const HASH: &str = "flags";
@@ -25,7 +25,6 @@ const VERSION: &str = "flags:version";
 
 /// The most flags that are read.
 const MOST_FLAGS: usize = 10_000;
-const LONGEST_ERROR: usize = 300;
 const CONNECT: Duration = Duration::from_secs(1);
 /// The limit of a change, from the connection to its answer.
 const CHANGE: Duration = Duration::from_secs(3);

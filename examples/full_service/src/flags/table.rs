@@ -16,6 +16,9 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// The longest key that a log line or a page shows, in characters: a foreign row may have a longer one.
 const LONGEST_SHOWN: usize = 100;
 
+/// The longest reason, in characters: it may repeat the row.
+pub const LONGEST_ERROR: usize = 300;
+
 /// All flags, as they were at one moment.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -53,6 +56,7 @@ impl Table {
                 Ok(flag) => Some(flag),
                 Err(wrong) => {
                     let shown = key.chars().take(LONGEST_SHOWN).collect();
+                    let wrong = wrong.chars().take(LONGEST_ERROR).collect();
                     table.invalid.insert(shown, wrong);
                     last.flags.get(key.as_str()).cloned()
                 }

@@ -200,6 +200,16 @@ fn invalid_row_leaves_the_last_good_flag() {
     let invalid: Vec<_> = second.invalid.keys().map(String::as_str).collect();
     assert_eq!(invalid, ["Not a key", "b", "d", "\u{fffd}\u{fffd}"]);
 
+    // Whatever is in the row, the log and the page stay short.
+    let long = format!(
+        r#"{{"enabled": true, "rollout": 5, "{}": 1}}"#,
+        "x".repeat(100_000)
+    );
+    let rubbish = vec![row("long", &long), row(&"Y".repeat(100_000), on)];
+    for (key, reason) in Table::read(rubbish, 2, &first).invalid {
+        assert!(key.len() <= 300 && reason.len() <= 300, "{key}: {reason}");
+    }
+
     // It stays for as long as the row is invalid, and is not kept longer.
     let third = Table::read(vec![row("b", "more rubbish")], 3, &second);
     assert!(third.get("b").is_some_and(|flag| flag.enabled));
