@@ -158,7 +158,8 @@ impl Store {
         Ok(created)
     }
 
-    /// Returns the answer that a key has, without an order for one that has none.
+    /// Returns the answer that a key has, without an order for one that has none. PostgreSQL has none for a request that
+    /// still runs.
     pub async fn answer(&self, key: &IdempotencyKey) -> Result<Option<Created>> {
         on!(self, store => store.answer(key).await)
     }

@@ -168,7 +168,7 @@ impl PostgresStore {
         let mut transaction = lent.begin().await?;
         let order = Order::place(new, now());
         if let Some(key) = key
-            && let Some(created) = answered(&mut transaction, key).await?
+            && let Some(created) = claimed(&mut transaction, key).await?
         {
             // Here, and not some time after the drop: until then the key is taken for one that is still running.
             transaction.rollback().await?;
@@ -213,6 +213,7 @@ impl PostgresStore {
     }
 
     pub(super) async fn answer(&self, key: &IdempotencyKey) -> Result<Option<Created>> {
+        // Without the claim, which a request with the same key would take for one that still runs.
         answered(&mut *self.pool.acquire().await?, key).await
     }
 
@@ -325,16 +326,21 @@ impl PostgresStore {
     }
 }
 
-/// Returns the answer that a key has; `None`: it is new, or forgotten.
-async fn answered(connection: &mut PgConnection, key: &IdempotencyKey) -> Result<Option<Created>> {
-    // The end of the transaction frees it. A statement of its own: the next one must see what the last holder wrote.
+/// Claims a key until the end of the transaction; returns the answer that it has, or `Running`.
+async fn claimed(connection: &mut PgConnection, key: &IdempotencyKey) -> Result<Option<Created>> {
+    // A statement of its own: the next one must see what the last holder wrote.
     let free: bool = query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(&key.key)
         .fetch_one(&mut *connection)
         .await?;
-    if !free {
-        return Ok(Some(Created::Running));
+    match free {
+        true => answered(connection, key).await,
+        false => Ok(Some(Created::Running)),
     }
+}
+
+/// Returns the answer that a key has; `None`: it is new, forgotten, or its request still runs.
+async fn answered(connection: &mut PgConnection, key: &IdempotencyKey) -> Result<Option<Created>> {
     let row = query(
         "SELECT fingerprint, answer::text AS answer FROM idempotency_keys WHERE key = $1 AND created_at >= $2",
     )

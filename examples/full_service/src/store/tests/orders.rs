@@ -161,3 +161,26 @@ async fn lists_are_of_a_user_and_a_status(fresh: Fresh) {
     assert_eq!(listed(Some(ada), confirmed, None, 9).await, [ids[2]]);
     assert!(listed(Some(bob), confirmed, None, 9).await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_a_key_is_read_without_its_claim() {
+    let fresh = Fresh::postgres().await;
+    let new = new_order(fresh.user().await.id);
+    let first = created(
+        fresh
+            .store
+            .create_order(&new, Some(&key("k", 1)), None)
+            .await,
+    );
+    let mut session = fresh.server().expect("PostgreSQL").session();
+    session.ask("BEGIN");
+    session.ask("SELECT pg_advisory_xact_lock(hashtextextended('k', 0))");
+    let again = fresh
+        .store
+        .create_order(&new, Some(&key("k", 1)), None)
+        .await;
+    assert_eq!(again.expect("an end"), Created::Running);
+    let alone = fresh.store.answer(&key("k", 1)).await;
+    assert_eq!(alone.expect("an end"), Some(Created::Replayed(first)));
+    session.ask("ROLLBACK");
+}
