@@ -92,16 +92,26 @@ impl<H: Handler> Worker<H> {
         } else {
             match self.end(&job, &mut lease_until, stop).await {
                 Some(end) => end,
-                None => return warn!("the job was lost to another worker"),
+                None => {
+                    traces::fail_job("lost to another worker");
+                    return warn!("the job was lost to another worker");
+                }
             }
         };
-        match self.settle(&job, &end, lease_until).await {
-            Ok(true) => {}
-            Ok(false) => return warn!("the job came to its end when another worker had it"),
-            Err(error) => return error!(%error, "the end of the job could not be written"),
-        }
+        // First: the end may come to nothing, and the attempt has failed all the same.
         if let End::Failed(error, _) = &end {
             traces::fail_job(error);
+        }
+        match self.settle(&job, &end, lease_until).await {
+            Ok(true) => {}
+            Ok(false) => {
+                traces::fail_job("lost to another worker");
+                return warn!("the job came to its end when another worker had it");
+            }
+            Err(error) => {
+                traces::fail_job(&error.to_string());
+                return error!(%error, "the end of the job could not be written");
+            }
         }
         let took_ms = begun.elapsed().as_millis();
         match end {
