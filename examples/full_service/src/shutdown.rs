@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use crate::{
     cli::EXIT_CONFIG, config::Config, database::Database, flags::Flags, migrate::MigrateError,
-    store::StoreError,
+    secret::redact, store::StoreError,
 };
 
 /// The parts of the shutdown that are set.
@@ -83,7 +83,8 @@ pub async fn start_up(
         _ = handle.lifecycle().reached(Phase::LameDuck) => return Ok(()),
     };
     if let Err(error) = prepared {
-        error!(%error, "the schema of the database does not fit");
+        let error = redact(&error.to_string());
+        error!(error, "the schema of the database does not fit");
         handle.drain_now();
         return Err(ExitCode::from(EXIT_CONFIG));
     }
@@ -100,7 +101,8 @@ async fn prepare(database: &Database) -> Result<(), MigrateError> {
     loop {
         match database.prepare().await {
             Err(MigrateError::Database(error)) if StoreError::is_away(&error) => {
-                warn!(%error, retry_in = ?pause, "the database is away; the start waits for it");
+                let error = redact(&error.to_string());
+                warn!(error, retry_in = ?pause, "the database is away; the start waits for it");
                 sleep(pause).await;
                 pause = Duration::from_secs(5).min(pause * 2);
             }

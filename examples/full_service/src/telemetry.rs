@@ -70,7 +70,17 @@ fn without_floods(levels: Targets) -> Targets {
 
 /// Silences sqlx's warnings about the URL of the database, which repeat its parameters, and about `.pgpass`.
 fn without_secrets(levels: Targets) -> Targets {
-    levels.with_target("sqlx_postgres::options", LevelFilter::OFF)
+    const OPTIONS: &str = "sqlx_postgres::options";
+    // A longer target would win.
+    let others = levels
+        .iter()
+        .filter(|(target, _)| !target.starts_with(OPTIONS));
+    let others: Targets = others
+        .map(|(target, level)| (target.to_owned(), level))
+        .collect();
+    others
+        .with_default(levels.default_level().unwrap_or(LevelFilter::OFF))
+        .with_target(OPTIONS, LevelFilter::OFF)
 }
 
 /// Returns true for a terminal without `NO_COLOR` (<https://no-color.org>).
@@ -187,10 +197,23 @@ mod tests {
 
     #[test]
     fn no_level_shows_what_sqlx_says_of_a_url() {
-        for levels in ["info", "trace", "info,sqlx_postgres=trace"] {
-            let levels = without_secrets(levels.parse().expect(levels));
-            let target = "sqlx_postgres::options::parse";
-            assert!(!levels.would_enable(target, &Level::ERROR), "{levels}");
+        for levels in [
+            "info",
+            "trace",
+            "info,sqlx_postgres=trace",
+            "warn,sqlx_postgres::options::parse=trace,a=trace",
+            "sqlx_postgres::options::pgpass=trace",
+        ] {
+            let before: Targets = levels.parse().expect(levels);
+            let levels = without_secrets(before.clone());
+            for target in ["parse", "pgpass"] {
+                let target = format!("sqlx_postgres::options::{target}");
+                assert!(!levels.would_enable(&target, &Level::ERROR), "{levels}");
+            }
+            for (target, level) in [("a", Level::DEBUG), ("b", Level::WARN), ("b", Level::INFO)] {
+                let same = before.would_enable(target, &level);
+                assert_eq!(levels.would_enable(target, &level), same, "{levels}");
+            }
         }
     }
 }

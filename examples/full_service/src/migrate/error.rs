@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::file::Release;
 
-/// The reason why nothing more was done. Its text is for an operator, and has no secrets.
+/// The reason why nothing more was done. Its text is for an operator; that of the driver in it may repeat a URL.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MigrateError {

@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::PostgresStore;
+use super::{PostgresStore, StoreError};
 
 /// The channel of the notifications.
 pub(super) const CHANNEL: &str = concat!(env!("CARGO_PKG_NAME"), "_jobs");
@@ -62,6 +62,7 @@ impl Listener {
                 Err(error) => {
                     // Once for each time that it is away.
                     if !std::mem::replace(&mut away, true) {
+                        let error = StoreError::from(error);
                         warn!(%error, "the connection that listens for jobs is lost; workers poll");
                     }
                 }
