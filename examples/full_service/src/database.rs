@@ -38,7 +38,7 @@ pub struct Database {
     migrations: Migrations,
     at_start: Migrate,
     instance: Instance,
-    /// Whether the instance has been in its table.
+    /// Whether the workers run, of which one puts the instance in its table.
     alive: Arc<AtomicBool>,
     job_metrics: JobMetrics,
 }

@@ -193,7 +193,7 @@ fn with_operations(
     }
     server = server
         .flush("logs", shutdown::LOGS, || telemetry::flush(writer))
-        // The log has a line of its own, with all settings.
+        // The log has a line of its own, with the settings.
         .announce(false);
     if let Some(redis) = config.redis.clone() {
         // Optional: without Redis each instance limits for itself.

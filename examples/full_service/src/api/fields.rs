@@ -144,7 +144,7 @@ impl<'a> Object<'a> {
     /// `None` is an error that has been added.
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "no field of this API may be absent")
+        expect(dead_code, reason = "for a new field, as in the README")
     )]
     pub fn optional<T>(
         &mut self,

@@ -315,7 +315,8 @@ fn is_grpc(request: &Request) -> bool {
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Reads a refusal to its end. One that is dropped before would be `cancelled` in the access log and in the metrics.
+/// Reads a refusal to its end: one that is dropped before is `cancelled` in the access log and in the metrics, as one of
+/// unknown length or of more than 64 KiB is.
 async fn read(body: Body) -> Option<Bytes> {
     let length = body.size_hint().exact()?;
     if length > LONGEST_REFUSAL {

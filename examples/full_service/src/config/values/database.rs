@@ -22,7 +22,7 @@ pub fn database(text: &str) -> Result<(), Refusal> {
         },
         // sqlx ignores what it does not know: a typing error in `sslmode` would be a connection without TLS.
         Some("postgres" | "postgresql") if !parameters(text).all(is_known) => {
-            return refuse("has a parameter that is unknown", POSTGRES_PARAMETERS);
+            return refuse("has a parameter that is unknown", PARAMETERS_SHOWN);
         }
         Some("postgres" | "postgresql") => PgConnectOptions::from_str(text).map(drop),
         // The text is not repeated: it may be a password in the wrong variable.
@@ -39,14 +39,23 @@ fn is_passing(url: &str, options: &SqliteConnectOptions) -> bool {
         || query.split('&').any(|pair| pair == "mode=memory")
 }
 
-const POSTGRES_PARAMETERS: &str = "sslmode, sslrootcert, sslcert, sslkey, statement-cache-capacity, host, hostaddr, port, dbname, user, \
-     password, application_name, or options";
+/// Lists the parameters that sqlx knows: one by one, and as a sentence.
+macro_rules! parameters {
+    ($($name:literal)+ or $last:literal) => {
+        const PARAMETERS: &[&str] = &[$($name,)+ $last];
+        const PARAMETERS_SHOWN: &str = concat!($($name, ", ",)+ "or ", $last);
+    };
+}
 
+parameters!(
+    "sslmode" "sslrootcert" "sslcert" "sslkey" "statement-cache-capacity" "host" "hostaddr" "port" "dbname" "user"
+    "password" "application_name" or "options"
+);
+
+/// Checks the name of a parameter; of `options[name]` the part before the bracket.
 fn is_known(parameter: &str) -> bool {
     let name = parameter.split('[').next().unwrap_or_default();
-    POSTGRES_PARAMETERS
-        .split([',', ' '])
-        .any(|known| !known.is_empty() && known != "or" && known == name)
+    PARAMETERS.contains(&name)
 }
 
 /// Returns the names of the parameters of a URL.
