@@ -33,6 +33,7 @@ use crate::{
     database::Database,
     flags::Flags,
     log_writer::LogWriter,
+    shutdown::{Steps, step},
     traces::Traces,
 };
 
@@ -174,6 +175,13 @@ fn with_operations(
     if let Some(traces) = &traces {
         traces.register(&mut registry);
     }
+    let steps = Steps {
+        database: step(|| end.close()),
+        traces: traces
+            .map(Traces::start)
+            .map(|traces| step(|| traces.flush())),
+        logs: step(|| telemetry::flush(writer)),
+    };
     let mut server = server
         .health(|health| health.version(env!("CARGO_PKG_VERSION")))
         // Nothing is answered without it, on no instance; but a balancer that sees none ready says so at once.
@@ -184,15 +192,7 @@ fn with_operations(
         .admin_routes(admin::routes(database.store(), flags.clone(), config))
         .registry(registry)
         .last_scrape(config.last_scrape)
-        .shutdown(|shutdown| config.budgets().set(shutdown).starting())
-        // Closers run one after another, after the requests and the workers: nothing is closed before its users.
-        .closer("database", shutdown::DATABASE, || end.close());
-    if let Some(traces) = traces.map(Traces::start) {
-        // Before the logs, which then have a line about spans that were lost.
-        server = server.flush("traces", shutdown::TRACES, || traces.flush());
-    }
-    server = server
-        .flush("logs", shutdown::LOGS, || telemetry::flush(writer))
+        .shutdown(|shutdown| config.budgets().set(shutdown, steps).starting())
         // The log has a line of its own, with the settings.
         .announce(false);
     if let Some(redis) = config.redis.clone() {

@@ -1,6 +1,6 @@
 //! The start-up and the end of the process: the work before the first request, and the budgets after the last one.
 
-use std::{process::ExitCode, time::Duration};
+use std::{pin::Pin, process::ExitCode, time::Duration};
 
 use lameduck::{
     Phase, Shutdown,
@@ -10,8 +10,13 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::{
-    cli::EXIT_CONFIG, config::Config, database::Database, flags::Flags, migrate::MigrateError,
-    secret::redact, store::StoreError,
+    cli::EXIT_CONFIG,
+    config::Config,
+    database::{Database, StillLent},
+    flags::Flags,
+    migrate::MigrateError,
+    secret::redact,
+    store::StoreError,
 };
 
 /// The parts of the shutdown that are set.
@@ -26,31 +31,56 @@ pub struct Budgets {
     pub grace: Duration,
 }
 
+/// The work of the end: each step runs once, in this order.
+pub struct Steps {
+    pub database: Step<Result<(), StillLent>>,
+    /// Before the logs, which then have a line about spans that were lost.
+    pub traces: Option<Step<()>>,
+    pub logs: Step<()>,
+}
+
+pub type Step<T> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = T> + Send>> + Send>;
+
 /// The time for the database to close: a connection that is lent does not come back sooner.
-pub const DATABASE: Duration = Duration::from_secs(2);
+const DATABASE: Duration = Duration::from_secs(2);
 /// The time for the last spans.
-pub const TRACES: Duration = Duration::from_secs(1);
+const TRACES: Duration = Duration::from_secs(1);
 /// The time for the last lines of the log.
-pub const LOGS: Duration = Duration::from_secs(1);
+const LOGS: Duration = Duration::from_secs(1);
+
+/// Returns the step of a closure.
+pub fn step<T, R>(run: impl FnOnce() -> R + Send + 'static) -> Step<T>
+where
+    R: Future<Output = T> + Send + 'static,
+{
+    Box::new(|| Box::pin(run()))
+}
 
 impl Budgets {
-    /// Sets them. The sum must fit in the orchestrator's grace: the start checks it, so that an operator sees the error.
-    pub fn set(&self, shutdown: Shutdown) -> Shutdown {
-        shutdown
+    /// Sets them, and the steps. The sum must fit in the orchestrator's grace: the start checks it, so that an operator
+    /// sees the error.
+    pub fn set(&self, shutdown: Shutdown, steps: Steps) -> Shutdown {
+        // Closers run one after another, after the requests and the workers: nothing is closed before its users.
+        let mut shutdown = shutdown
             .lame_duck(self.lame_duck)
             .drain(self.drain)
             .termination_grace(self.grace)
+            .closer("database", DATABASE, steps.database);
+        if let Some(traces) = steps.traces {
+            shutdown = shutdown.flush("traces", TRACES, traces);
+        }
+        shutdown.flush("logs", LOGS, steps.logs)
     }
 
     /// Checks that they fit, before anything is started and without handling signals.
     pub fn check(&self) -> Result<(), InvalidShutdown> {
-        let deaf = self.set(Shutdown::with_signals(false));
-        let mut shutdown =
-            deaf.closer("database", DATABASE, async || {})
-                .flush("logs", LOGS, async || {});
-        if self.traces {
-            shutdown = shutdown.flush("traces", TRACES, async || {});
-        }
+        let steps = Steps {
+            database: step(async || Ok(())),
+            traces: self.traces.then(|| step(async || {})),
+            logs: step(async || {}),
+        };
+        let mut shutdown = self.set(Shutdown::with_signals(false), steps);
+        // The server adds it by itself.
         if let Some(last_scrape) = self.last_scrape {
             shutdown = shutdown.flush("metrics", last_scrape, async || {});
         }
